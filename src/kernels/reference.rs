@@ -1,0 +1,1 @@
+//! Every op of this folder in plain tensor code: the oracle the fast ones are held to.

@@ -1,0 +1,12 @@
+//! fastrcaps: explores training optimisations of capsule networks and finds the Pareto front of
+//! training time, accuracy and parameters.
+
+pub mod charts;
+pub mod config;
+pub mod data;
+pub mod kernels;
+pub mod model;
+pub mod pareto;
+pub mod record;
+pub mod rng;
+pub mod schedule;

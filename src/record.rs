@@ -1,0 +1,74 @@
+//! What a trial leaves behind: one row per epoch and one record per trial. Units are in the names;
+//! what is unknown is absent, never 0.
+
+use serde::{Deserialize, Serialize};
+
+/// How a trial ended, or that it has not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Status {
+    Pending,
+    Running,
+    /// Trained to its last epoch.
+    Done,
+    /// The loss left the finite numbers (or grew far beyond its start): the configuration's own fault.
+    Diverged,
+    /// The process ended without a result: panic, kill, out of memory.
+    Failed,
+}
+
+/// One epoch of one trial.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EpochRow {
+    /// Epochs completed, from 1.
+    pub epoch: usize,
+    /// Learning rate of the epoch's last step.
+    pub learning_rate: f64,
+    /// Batch size of the epoch's last full step.
+    pub batch_size: usize,
+    /// Mean loss over the epoch's training samples, as seen while training.
+    pub train_loss: f64,
+    /// Accuracy over the epoch's training samples, as seen while training, in 0..=1.
+    pub train_accuracy: f64,
+    pub validation_loss: f64,
+    /// In 0..=1.
+    pub validation_accuracy: f64,
+    /// Seconds spent in training steps since the start of training; evaluation, decoding and start-up are not counted.
+    pub train_seconds: f64,
+    /// Training samples seen since the start of training.
+    pub samples: u64,
+    /// Optimizer steps taken since the start of training.
+    pub steps: u64,
+}
+
+/// One trial, as it stands in the journal, in `trial.json` and in `trials.csv`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrialRecord {
+    /// Identity: hash of the resolved config and the data's fingerprint.
+    pub key: String,
+    pub status: Status,
+    pub replicate: usize,
+    pub seed: u64,
+    /// Trainable parameters of the network.
+    pub parameters: usize,
+    /// Epochs completed.
+    pub epochs: usize,
+    /// The epoch of the best validation accuracy (the earliest, on a tie), from 1.
+    pub best_epoch: Option<usize>,
+    /// Best validation accuracy over the epochs, in 0..=1: what selections are made by.
+    pub validation_accuracy: Option<f64>,
+    /// Test accuracy of the weights of `best_epoch`, in 0..=1: reported, never selected by.
+    pub test_accuracy: Option<f64>,
+    /// Test accuracy of the last weights, in 0..=1.
+    pub last_test_accuracy: Option<f64>,
+    /// Seconds spent in training steps.
+    pub train_seconds: Option<f64>,
+    pub samples_per_second: Option<f64>,
+    pub peak_memory_bytes: Option<u64>,
+    /// UTC, RFC 3339.
+    pub started: Option<String>,
+    pub ended: Option<String>,
+    pub host: Option<String>,
+    pub git_revision: Option<String>,
+    pub error: Option<String>,
+}
