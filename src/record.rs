@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::TrialConfig;
+
 /// How a trial ended, or that it has not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -15,6 +17,24 @@ pub enum Status {
     Diverged,
     /// The process ended without a result: panic, kill, out of memory.
     Failed,
+}
+
+impl Status {
+    /// The name as it stands in tables.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Status::Pending => "pending",
+            Status::Running => "running",
+            Status::Done => "done",
+            Status::Diverged => "diverged",
+            Status::Failed => "failed",
+        }
+    }
+
+    /// Whether the trial has ended, well or not.
+    pub fn is_final(self) -> bool {
+        matches!(self, Status::Done | Status::Diverged | Status::Failed)
+    }
 }
 
 /// One epoch of one trial.
@@ -64,6 +84,8 @@ pub struct TrialRecord {
     /// Seconds spent in training steps.
     pub train_seconds: Option<f64>,
     pub samples_per_second: Option<f64>,
+    /// Threads the trial was given.
+    pub threads: Option<usize>,
     pub peak_memory_bytes: Option<u64>,
     /// UTC, RFC 3339.
     pub started: Option<String>,
@@ -71,4 +93,31 @@ pub struct TrialRecord {
     pub host: Option<String>,
     pub git_revision: Option<String>,
     pub error: Option<String>,
+}
+
+impl TrialRecord {
+    /// The record of a trial that has not begun.
+    pub fn pending(key: String, replicate: usize, config: &TrialConfig) -> TrialRecord {
+        TrialRecord {
+            key,
+            status: Status::Pending,
+            replicate,
+            seed: config.seed,
+            parameters: config.parameters(),
+            epochs: 0,
+            best_epoch: None,
+            validation_accuracy: None,
+            test_accuracy: None,
+            last_test_accuracy: None,
+            train_seconds: None,
+            samples_per_second: None,
+            threads: None,
+            peak_memory_bytes: None,
+            started: None,
+            ended: None,
+            host: None,
+            git_revision: None,
+            error: None,
+        }
+    }
 }

@@ -35,6 +35,18 @@ pub struct Progress {
     pub epochs: f64,
 }
 
+/// One optimizer step of an epoch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step {
+    /// Progress at its start.
+    pub progress: Progress,
+    pub learning_rate: f64,
+    /// What the policy says; the epoch's last step may have fewer samples.
+    pub batch_size: usize,
+    /// Positions in the epoch's order of samples.
+    pub samples: std::ops::Range<usize>,
+}
+
 impl Progress {
     /// Share of the training that is done, in 0..=1.
     pub fn fraction(&self) -> f64 {
@@ -52,6 +64,27 @@ impl ScheduleConfig {
     /// The batch size at `progress`.
     pub fn batch_size(&self, progress: Progress) -> usize {
         self.batch.at(progress)
+    }
+
+    /// The steps of epoch `epoch` (from 0) of `epochs` over `samples` training samples: what the training loop takes.
+    /// Every sample is seen once; the last step of an epoch may be smaller.
+    pub fn epoch_steps(&self, epoch: usize, epochs: usize, samples: usize) -> impl Iterator<Item = Step> {
+        let mut start = 0;
+        std::iter::from_fn(move || {
+            if start >= samples {
+                return None;
+            }
+            let progress = Progress { epoch: epoch as f64 + start as f64 / samples as f64, epochs: epochs as f64 };
+            let batch_size = self.batch_size(progress);
+            let step = Step {
+                progress,
+                learning_rate: self.learning_rate(progress),
+                batch_size,
+                samples: start..(start + batch_size).min(samples),
+            };
+            start = step.samples.end;
+            Some(step)
+        })
     }
 
     /// Checks every value; `epochs` is the length of the training.

@@ -1,0 +1,198 @@
+//! What a sweep shows while it runs: bars on a terminal, lines elsewhere, JSON events, or nothing.
+
+use std::{
+    io::{IsTerminal, Write},
+    time::Instant,
+};
+
+use fastrcaps::{
+    dispatch::Event,
+    record::{Status, TrialRecord},
+    report::view::StudyView,
+};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use serde_json::json;
+
+/// How a sweep is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Bars or lines, as the terminal allows.
+    Progress,
+    Quiet,
+    /// One JSON object a line on standard output.
+    Json,
+}
+
+/// Shows the events of a sweep.
+pub struct Display {
+    kind: Kind,
+    /// Label and epochs of each trial.
+    trials: Vec<(String, usize)>,
+    /// Epochs to be trained in this run, and those that were.
+    epochs_wanted: usize,
+    epochs_seen: usize,
+    /// Of the trials running, by trial.
+    running: Vec<usize>,
+    wanted: usize,
+    ended: usize,
+    failed: usize,
+    began: Instant,
+}
+
+enum Kind {
+    Bars { total: ProgressBar, slots: Vec<ProgressBar>, of_trial: Vec<Option<usize>> },
+    Lines,
+    Json,
+    Quiet,
+}
+
+impl Display {
+    /// A display of `wanted` trials out of the view's, of which none has started.
+    pub fn new(mode: Mode, view: &StudyView, wanted: &[usize], slots: usize) -> Display {
+        let label = |trial: &fastrcaps::space::Trial| {
+            let label = &view.expansion.candidates[trial.candidate].label;
+            if view.space.replicates > 1 { format!("{label} · replicate {}", trial.replicate + 1) } else { label.clone() }
+        };
+        let trials: Vec<(String, usize)> =
+            view.trials.iter().map(|trial| (label(trial), trial.config.train.epochs)).collect();
+        let kind = match mode {
+            Mode::Quiet => Kind::Quiet,
+            Mode::Json => Kind::Json,
+            Mode::Progress if !std::io::stderr().is_terminal() => Kind::Lines,
+            Mode::Progress => bars(wanted.len(), slots, trials.len()),
+        };
+        let epochs_wanted = wanted.iter().map(|trial| trials[*trial].1).sum();
+        let running = vec![0; trials.len()];
+        let (epochs_seen, ended, failed) = (0, 0, 0);
+        Display { kind, trials, epochs_wanted, epochs_seen, running, wanted: wanted.len(), ended, failed, began: Instant::now() }
+    }
+
+    /// Shows an event.
+    pub fn show(&mut self, event: &Event) {
+        match event {
+            Event::Started { trial, slot } => self.started(*trial, *slot),
+            Event::Epoch { trial, row } => {
+                self.running[*trial] += 1;
+                self.epochs_seen += 1;
+                let (label, epochs) = &self.trials[*trial];
+                match &self.kind {
+                    Kind::Bars { slots, of_trial, .. } => {
+                        if let Some(slot) = of_trial[*trial] {
+                            let accuracy = percent(Some(row.validation_accuracy));
+                            slots[slot].set_message(format!("{label} · epoch {}/{epochs} · validation {accuracy}", row.epoch));
+                        }
+                    }
+                    Kind::Json => emit(&json!({"event": "epoch", "configuration": label, "row": row})),
+                    Kind::Lines | Kind::Quiet => {}
+                }
+                self.update_total();
+            }
+            Event::Ended { trial, record } => self.ended(*trial, record),
+        }
+    }
+
+    fn started(&mut self, trial: usize, slot: usize) {
+        let (label, epochs) = &self.trials[trial];
+        match &mut self.kind {
+            Kind::Bars { slots, of_trial, .. } => {
+                of_trial[trial] = Some(slot);
+                slots[slot].set_message(format!("{label} · epoch 0/{epochs}"));
+            }
+            Kind::Json => emit(&json!({"event": "started", "configuration": label, "slot": slot})),
+            Kind::Lines | Kind::Quiet => {}
+        }
+    }
+
+    fn ended(&mut self, trial: usize, record: &TrialRecord) {
+        // Epochs that were never shown, or will never be trained, are behind us all the same.
+        self.epochs_seen += self.trials[trial].1.saturating_sub(self.running[trial]);
+        self.ended += 1;
+        self.failed += usize::from(record.status != Status::Done);
+        let label = &self.trials[trial].0;
+        let outcome = match record.status {
+            Status::Done => format!(
+                "validation {}, test {}, trained {}",
+                percent(record.validation_accuracy),
+                percent(record.test_accuracy),
+                duration(record.train_seconds.unwrap_or_default())
+            ),
+            status => format!("{}: {}", status.as_str(), record.error.as_deref().unwrap_or("no reason known")),
+        };
+        let line = format!("[{}/{}] {label}: {outcome}", self.ended, self.wanted);
+        match &self.kind {
+            Kind::Bars { total, slots, of_trial } => {
+                if let Some(slot) = of_trial[trial] {
+                    slots[slot].set_message("free");
+                }
+                total.suspend(|| eprintln!("{line}"));
+            }
+            Kind::Lines => {
+                let eta = self.remaining().map(|eta| format!(" · ETA {}", duration(eta))).unwrap_or_default();
+                eprintln!("{line}{eta}");
+            }
+            Kind::Json => emit(&json!({"event": "ended", "configuration": label, "record": record})),
+            Kind::Quiet => {}
+        }
+        self.update_total();
+    }
+
+    /// Seconds to go, if the epochs to come take as long as those before.
+    fn remaining(&self) -> Option<f64> {
+        let left = self.epochs_wanted.saturating_sub(self.epochs_seen);
+        (self.epochs_seen > 0).then(|| self.began.elapsed().as_secs_f64() * left as f64 / self.epochs_seen as f64)
+    }
+
+    fn update_total(&self) {
+        if let Kind::Bars { total, .. } = &self.kind {
+            total.set_position(self.epochs_seen as u64);
+            total.set_length(self.epochs_wanted.max(1) as u64);
+            let eta = self.remaining().map_or("unknown".to_string(), duration);
+            let done = self.ended - self.failed;
+            total.set_message(format!("{done} of {} done · {} failed · ETA {eta}", self.wanted, self.failed));
+        }
+    }
+
+    /// Takes the bars away.
+    pub fn finish(&self) {
+        if let Kind::Bars { total, slots, .. } = &self.kind {
+            slots.iter().chain([total]).for_each(ProgressBar::finish_and_clear);
+        }
+    }
+}
+
+fn bars(wanted: usize, slots: usize, trials: usize) -> Kind {
+    let all = MultiProgress::new();
+    // The templates are constants with known keys.
+    let style = |template| ProgressStyle::with_template(template).expect("a valid template");
+    let total = all.add(ProgressBar::new(1).with_style(style("{bar:30} {msg} · {elapsed}")));
+    total.set_message(format!("0 of {wanted} done"));
+    total.enable_steady_tick(std::time::Duration::from_millis(500));
+    let slot = |number: usize| {
+        let bar = all.add(ProgressBar::no_length().with_style(style("  slot {prefix}: {wide_msg}")));
+        bar.set_prefix((number + 1).to_string());
+        bar.set_message("free");
+        bar
+    };
+    Kind::Bars { slots: (0..slots).map(slot).collect(), total, of_trial: vec![None; trials] }
+}
+
+/// A JSON event on standard output. A reader that went away does not end the sweep.
+fn emit(event: &serde_json::Value) {
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{event}").and_then(|()| out.flush());
+}
+
+/// An accuracy in per cent.
+pub fn percent(share: Option<f64>) -> String {
+    share.map_or("unknown".to_string(), |share| format!("{:.2} %", 100.0 * share))
+}
+
+/// Seconds as a person says them.
+pub fn duration(seconds: f64) -> String {
+    match seconds {
+        s if s < 0.0995 => format!("{:.1} ms", 1000.0 * s),
+        s if s < 99.5 => format!("{s:.1} s"),
+        s if s < 5940.0 => format!("{:.1} min", s / 60.0),
+        s => format!("{:.1} h", s / 3600.0),
+    }
+}

@@ -1,0 +1,212 @@
+//! `fastrcaps explore`: train every configuration of a space and keep the front up to date.
+
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::SystemTime,
+};
+
+use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
+use fastrcaps::{
+    data::{self, DataDirs},
+    dispatch::{Dispatcher, Event},
+    executor::{Local, Slots},
+    journal::Journal,
+    machine::{self, Machine},
+    record::Status,
+    report::{self, view::StudyView},
+    space::{Space, Trial},
+    strategy::{Order, Sweep},
+    study::{self, Study, StudyFile},
+};
+
+use super::{
+    data::DataDirArg,
+    display::{Display, Mode, duration},
+    front::{self, ObjectivesArg},
+};
+
+/// Train every configuration of a space, in parallel, and find the Pareto front.
+///
+/// Trials run as processes of their own, each on its slot's cores. The study folder holds trials.csv, epochs.csv,
+/// front.csv and charts/front.png, valid after every trial. The same command again continues where it was stopped:
+/// finished trials are kept, only missing ones run.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  fastrcaps explore search-spaces/smoke.toml
+  fastrcaps explore search-spaces/mnist-small.toml --data-dir ~/data --slots 4x2
+  fastrcaps explore search-spaces/mnist-small.toml --set train.epochs=2 --limit 8 --out results/short
+  fastrcaps explore my-space.toml --dry-run")]
+pub struct Args {
+    /// The space: search-spaces/README.md is its format
+    space: PathBuf,
+    /// Study folder [default: results/NAME, where NAME is the space's]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    data_dir: DataDirArg,
+    /// Trials at once × threads of each, as in 2x1 [default: one thread on every core]
+    #[arg(long, value_name = "COUNTxTHREADS")]
+    slots: Option<Slots>,
+    /// Set a value of the base, as in train.epochs=2; replaces an axis of that path. Can be given repeatedly
+    #[arg(long = "set", value_name = "PATH=VALUE", value_parser = parse_set)]
+    sets: Vec<(String, String)>,
+    /// Train the first N trials of the order and no others
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    limit: Option<u32>,
+    /// Order of the trials
+    #[arg(long, value_enum, default_value_t = OrderArg::Grid)]
+    order: OrderArg,
+    /// Train trials again that failed in an earlier run
+    #[arg(long)]
+    retry_failed: bool,
+    /// Say what would be trained, and train nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Show nothing but errors
+    #[arg(long, conflicts_with = "json")]
+    quiet: bool,
+    /// Print events as JSON, one a line, on standard output
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum OrderArg {
+    /// As the space lists them
+    Grid,
+    /// Shuffled, always in the same way
+    Random,
+}
+
+pub fn run(args: Args) -> Result<ExitCode> {
+    let space = Space::read(&args.space, &args.sets)?;
+    let expansion = space.expand()?;
+    let trials = expansion.trials(space.replicates);
+    let order = match args.order {
+        OrderArg::Grid => Order::Grid,
+        OrderArg::Random => Order::Random,
+    };
+    let sweep = Sweep::new(trials.len(), order).limited(args.limit.map(|limit| limit as usize));
+    if args.dry_run {
+        for index in sweep.order() {
+            let trial = &trials[*index];
+            println!("replicate {}  {}", trial.replicate + 1, expansion.candidates[trial.candidate].label);
+        }
+        println!("{} trials would be trained", sweep.order().len());
+        return Ok(ExitCode::SUCCESS);
+    }
+
+    let fingerprints = fingerprints(&trials, &args.data_dir.dirs())?;
+    let keys = study::trial_keys(&trials, &fingerprints)?;
+    let slots = args.slots.unwrap_or_else(|| Slots::one_per_core(machine::cores().len()));
+    let study = Study::new(args.out.unwrap_or_else(|| Path::new("results").join(&space.name)));
+    study.create_or_resume(&StudyFile {
+        fastrcaps_version: machine::VERSION.into(),
+        git_revision: machine::git_revision().unwrap_or_default(),
+        created: machine::rfc3339(SystemTime::now()),
+        identity: study::identity(&keys),
+        data: fingerprints,
+        space: space.to_table(),
+    })?;
+    let _lock = study.lock()?;
+    let mut journal = Journal::open(&study.journal())?;
+    study.write_machine(&Machine::this(slots.to_string()))?;
+    let mut view = StudyView::read(&study)?;
+
+    let history: Vec<Status> = (view.records.iter())
+        .map(|record| match record.as_ref().map(|record| record.status) {
+            Some(Status::Failed) if args.retry_failed => Status::Pending,
+            Some(status) if status.is_final() => status,
+            _ => Status::Pending,
+        })
+        .collect();
+    let wanted: Vec<usize> =
+        sweep.order().iter().copied().filter(|index| history[*index] == Status::Pending).collect();
+    let mode = match (args.quiet, args.json) {
+        (true, _) => Mode::Quiet,
+        (_, true) => Mode::Json,
+        _ => Mode::Progress,
+    };
+    if mode == Mode::Progress {
+        let kept = sweep.order().len() - wanted.len();
+        let kept = if kept > 0 { format!(", {kept} kept from before") } else { String::new() };
+        eprintln!("{} trials to train on slots {slots}{kept}; study folder {}", wanted.len(), study.folder.display());
+    }
+
+    let placed = slots.place(&machine::cores());
+    if placed.iter().any(|slot| slot.cores.is_empty()) && mode == Mode::Progress {
+        let cores = machine::cores().len();
+        eprintln!("note: slots {slots} want {} cores and {cores} are there: trials share them and are timed together", slots.total_threads());
+    }
+    let program = std::env::current_exe().context("cannot find this program's own file")?;
+    let mut executor = Local::new(program, trial_arguments(&args.data_dir));
+    let mut display = Display::new(mode, &view, &wanted, slots.count);
+    let began = std::time::Instant::now();
+    let mut dispatcher = Dispatcher {
+        study: &study,
+        trials: &trials,
+        keys: &keys,
+        slots: &placed,
+        journal: &mut journal,
+        executor: &mut executor,
+    };
+    dispatcher.run(&sweep, history, &mut |event, journal| {
+        display.show(event);
+        if matches!(event, Event::Ended { .. }) {
+            view.update(journal)?;
+            report::write_all(&study, &view, journal)?;
+        }
+        Ok(())
+    })?;
+    display.finish();
+    // Nothing may have been left to train: the files are made all the same.
+    view.update(&journal)?;
+    report::write_all(&study, &view, &journal)?;
+    close(&study, &view, mode, began.elapsed().as_secs_f64())
+}
+
+/// Prints what came of the sweep.
+fn close(study: &Study, view: &StudyView, mode: Mode, seconds: f64) -> Result<ExitCode> {
+    let (done, diverged, failed) = (view.count(Status::Done), view.count(Status::Diverged), view.count(Status::Failed));
+    if mode == Mode::Progress {
+        println!("{}", front::table(view, ObjectivesArg::TimeAccuracy.into()));
+        println!("{done} trials done, {diverged} diverged, {failed} failed; this run took {}", duration(seconds));
+        println!("front: {}", study.folder.join("charts/front.png").display());
+        println!("tables: {}", study.folder.join("{trials,epochs,front}.csv").display());
+    }
+    if done == 0 {
+        bail!("no trial was trained to its end; the reasons stand in {}", study.folder.join("trials.csv").display());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Fingerprint of every selection of data that the trials train on; reads all of it, so that damage shows before a start.
+pub fn fingerprints(trials: &[Trial], dirs: &DataDirs) -> Result<BTreeMap<String, String>> {
+    let mut known = BTreeMap::new();
+    for trial in trials {
+        let id = study::data_id(&trial.config.data);
+        if let std::collections::btree_map::Entry::Vacant(entry) = known.entry(id) {
+            entry.insert(data::load(&trial.config.data, dirs)?.fingerprint);
+        }
+    }
+    Ok(known)
+}
+
+fn trial_arguments(data_dir: &DataDirArg) -> Vec<OsString> {
+    match &data_dir.data_dir {
+        Some(dir) => vec!["--data-dir".into(), dir.clone().into()],
+        None => Vec::new(),
+    }
+}
+
+fn parse_set(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((path, value)) if !path.trim().is_empty() => Ok((path.trim().to_string(), value.trim().to_string())),
+        _ => Err("expected PATH=VALUE, as in train.epochs=2".into()),
+    }
+}

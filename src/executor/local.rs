@@ -1,0 +1,72 @@
+//! Trials as child processes on this machine.
+
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use anyhow::{Context, Result};
+
+use super::{Executor, Exit, Process, Slot};
+
+/// Starts trials as children of this process.
+pub struct Local {
+    /// The program that knows `run-trial`: this very binary.
+    program: PathBuf,
+    /// Passed on to every trial.
+    arguments: Vec<std::ffi::OsString>,
+}
+
+impl Local {
+    pub fn new(program: PathBuf, arguments: Vec<std::ffi::OsString>) -> Local {
+        Local { program, arguments }
+    }
+}
+
+impl Executor for Local {
+    fn start(&mut self, folder: &Path, slot: &Slot) -> Result<Box<dyn Process>> {
+        let log = folder.join("log.txt");
+        let out = File::create(&log).with_context(|| format!("cannot create {}", log.display()))?;
+        let mut command = Command::new(&self.program);
+        command.arg("run-trial").arg(folder).args(["--threads", &slot.threads.to_string()]);
+        if !slot.cores.is_empty() {
+            let cores: Vec<String> = slot.cores.iter().map(usize::to_string).collect();
+            command.args(["--cores", &cores.join(",")]);
+        }
+        command.arg("--end-with-stdin").args(&self.arguments);
+        // The matrix products ask the environment, not the thread pool, how many threads they may use.
+        command.env("RAYON_NUM_THREADS", slot.threads.to_string());
+        // The child holds the read end of a pipe that this process never writes to: its end tells the child that
+        // this process is gone, however it went, and that nobody waits for the result.
+        command.stdin(Stdio::piped()).stdout(out.try_clone()?).stderr(out);
+        let child = command.spawn().with_context(|| format!("cannot start {}", self.program.display()))?;
+        Ok(Box::new(ChildProcess(child)))
+    }
+}
+
+struct ChildProcess(Child);
+
+impl Process for ChildProcess {
+    fn poll(&mut self) -> Result<Option<Exit>> {
+        Ok(self.0.try_wait()?.map(|status| {
+            #[cfg(unix)]
+            if let Some(signal) = std::os::unix::process::ExitStatusExt::signal(&status) {
+                return Exit::Signal(signal);
+            }
+            Exit::Code(status.code().unwrap_or(-1))
+        }))
+    }
+
+    fn kill(&mut self) {
+        // Both fail only where it has ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Drop for ChildProcess {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}

@@ -1,0 +1,33 @@
+//! How a trial is started and ended. A trial is a process and a folder; an executor starts the process.
+
+mod local;
+mod slots;
+
+pub use local::Local;
+pub use slots::{Slot, SlotError, Slots};
+
+use std::path::Path;
+
+use anyhow::Result;
+
+/// Starts trials somewhere.
+pub trait Executor {
+    /// Starts `run-trial` for the trial prepared in `folder`, on `slot`.
+    fn start(&mut self, folder: &Path, slot: &Slot) -> Result<Box<dyn Process>>;
+}
+
+/// A started trial.
+pub trait Process {
+    /// How it ended, once it has.
+    fn poll(&mut self) -> Result<Option<Exit>>;
+    /// Ends it now.
+    fn kill(&mut self);
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    Code(i32),
+    /// Ended by this signal.
+    Signal(i32),
+}

@@ -1,0 +1,121 @@
+//! A trial's folder: what is asked for, and what the trial leaves behind.
+
+use std::{
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result};
+
+use crate::{
+    config::TrialConfig,
+    files::write_atomically,
+    record::{EpochRow, TrialRecord},
+};
+
+/// The folder of one trial.
+#[derive(Clone, Debug)]
+pub struct TrialFolder {
+    pub path: PathBuf,
+}
+
+impl TrialFolder {
+    pub fn new(path: impl Into<PathBuf>) -> TrialFolder {
+        TrialFolder { path: path.into() }
+    }
+
+    /// Makes the folder ready for a trial's process: its config, its record so far, nothing of an earlier attempt.
+    pub fn prepare(&self, config: &TrialConfig, record: &TrialRecord) -> Result<()> {
+        fs::create_dir_all(&self.path).with_context(|| format!("cannot make the folder {}", self.path.display()))?;
+        for stale in [self.epochs(), self.weights()] {
+            if stale.exists() {
+                fs::remove_file(&stale).with_context(|| format!("cannot remove {}", stale.display()))?;
+            }
+        }
+        write_atomically(&self.config(), config.to_toml().as_bytes())?;
+        self.write_record(record)
+    }
+
+    pub fn config(&self) -> PathBuf {
+        self.path.join("config.toml")
+    }
+
+    pub fn epochs(&self) -> PathBuf {
+        self.path.join("epochs.csv")
+    }
+
+    /// Weights of the epoch of the best validation accuracy.
+    pub fn weights(&self) -> PathBuf {
+        self.path.join("weights.safetensors")
+    }
+
+    pub fn predictions(&self) -> PathBuf {
+        self.path.join("predictions.safetensors")
+    }
+
+    pub fn reconstructions(&self) -> PathBuf {
+        self.path.join("reconstructions.png")
+    }
+
+    pub fn log(&self) -> PathBuf {
+        self.path.join("log.txt")
+    }
+
+    fn record(&self) -> PathBuf {
+        self.path.join("trial.json")
+    }
+
+    pub fn read_record(&self) -> Result<TrialRecord> {
+        let path = self.record();
+        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        serde_json::from_str(&text).with_context(|| format!("{} is no trial record", path.display()))
+    }
+
+    pub fn write_record(&self, record: &TrialRecord) -> Result<()> {
+        write_atomically(&self.record(), &serde_json::to_vec_pretty(record)?)
+    }
+
+    /// The epochs written so far. A last line without its end is one being written, or torn: it is left out.
+    pub fn read_epochs(&self) -> Result<Vec<EpochRow>> {
+        let path = self.epochs();
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+        };
+        let whole = text.rfind('\n').map_or(0, |end| end + 1);
+        let rows = csv::Reader::from_reader(&text.as_bytes()[..whole]).into_deserialize();
+        rows.collect::<Result<_, _>>().with_context(|| format!("{} is damaged", path.display()))
+    }
+
+    /// Adds an epoch, whole and synced.
+    pub fn append_epoch(&self, row: &EpochRow) -> Result<()> {
+        let path = self.epochs();
+        let context = || format!("cannot write {}", path.display());
+        let mut file = fs::OpenOptions::new().create(true).append(true).open(&path).with_context(context)?;
+        let is_new = file.metadata().with_context(context)?.len() == 0;
+        let mut writer = csv::WriterBuilder::new().has_headers(is_new).from_writer(Vec::new());
+        writer.serialize(row)?;
+        let bytes = writer.into_inner().map_err(|error| error.into_error())?;
+        file.write_all(&bytes).and_then(|()| file.sync_data()).with_context(context)
+    }
+
+    /// The line of the log that says best why the trial ended, or none.
+    pub fn last_words(&self) -> Option<String> {
+        let log = fs::read(self.log()).ok()?;
+        let text = String::from_utf8_lossy(&log);
+        let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        let telling = |line: &&&str| line.contains("memory allocation of") || line.starts_with("error:");
+        if let Some(at) = lines.iter().rposition(|line| line.contains("panicked at")) {
+            // The message of a panic stands on the line after its place.
+            return Some(lines[at..lines.len().min(at + 2)].join(" "));
+        }
+        lines.iter().rev().find(telling).or(lines.last()).map(|line| line.to_string())
+    }
+}
+
+/// Folder names of trials under a study.
+pub fn trials_folder(study: &Path) -> PathBuf {
+    study.join("trials")
+}

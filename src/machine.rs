@@ -1,0 +1,109 @@
+//! The machine a figure was measured on, and the build that measured it.
+
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+
+/// Version of this program.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// What `machine.json` keeps. What cannot be found out is absent.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Machine {
+    pub host: String,
+    pub system: String,
+    pub architecture: String,
+    pub processor: Option<String>,
+    /// Cores this process may use.
+    pub cores: usize,
+    pub memory_bytes: Option<u64>,
+    pub fastrcaps_version: String,
+    pub git_revision: Option<String>,
+    /// Trials at once × threads of each, as `--slots` takes them.
+    pub slots: String,
+}
+
+impl Machine {
+    pub fn this(slots: String) -> Machine {
+        let uname = rustix::system::uname();
+        Machine {
+            host: host(),
+            system: format!("{} {}", uname.sysname().to_string_lossy(), uname.release().to_string_lossy()),
+            architecture: uname.machine().to_string_lossy().into_owned(),
+            processor: proc_value("/proc/cpuinfo", "model name"),
+            cores: cores().len(),
+            memory_bytes: proc_kilobytes("/proc/meminfo", "MemTotal"),
+            fastrcaps_version: VERSION.into(),
+            git_revision: git_revision(),
+            slots,
+        }
+    }
+}
+
+impl Machine {
+    /// The machine and its slots in a line, for charts and tables.
+    pub fn line(&self) -> String {
+        let processor = self.processor.as_deref().unwrap_or(&self.architecture);
+        format!("{} cores of {processor}, slots {}", self.cores, self.slots)
+    }
+}
+
+/// This machine's name.
+pub fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// The commit this program was built from, with `-dirty` where the working tree differed; absent outside a repository.
+pub fn git_revision() -> Option<String> {
+    option_env!("FASTRCAPS_GIT_REVISION").filter(|revision| !revision.is_empty()).map(str::to_string)
+}
+
+/// The largest resident size of this process so far.
+pub fn peak_memory_bytes() -> Option<u64> {
+    proc_kilobytes("/proc/self/status", "VmHWM")
+}
+
+/// A moment in UTC.
+pub fn rfc3339(time: SystemTime) -> String {
+    humantime::format_rfc3339_seconds(time).to_string()
+}
+
+/// The cores this process may run on.
+pub fn cores() -> Vec<usize> {
+    #[cfg(target_os = "linux")]
+    if let Ok(set) = rustix::thread::sched_getaffinity(None) {
+        let cores: Vec<usize> = (0..rustix::thread::CpuSet::MAX_CPU).filter(|core| set.is_set(*core)).collect();
+        if !cores.is_empty() {
+            return cores;
+        }
+    }
+    (0..std::thread::available_parallelism().map_or(1, usize::from)).collect()
+}
+
+/// Keeps this process, and the threads it starts from now on, on `cores`. Does nothing where the system cannot.
+pub fn pin_to(cores: &[usize]) -> anyhow::Result<()> {
+    #[cfg(target_os = "linux")]
+    {
+        let mut set = rustix::thread::CpuSet::new();
+        for core in cores {
+            anyhow::ensure!(*core < rustix::thread::CpuSet::MAX_CPU, "there is no core {core}");
+            set.set(*core);
+        }
+        rustix::thread::sched_setaffinity(None, &set)
+            .map_err(|error| anyhow::anyhow!("cannot pin this process to cores {cores:?}: {error}"))?;
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = cores;
+    Ok(())
+}
+
+fn proc_value(file: &str, key: &str) -> Option<String> {
+    let text = std::fs::read_to_string(file).ok()?;
+    let line = text.lines().find(|line| line.split(':').next().is_some_and(|name| name.trim() == key))?;
+    Some(line.split_once(':')?.1.trim().to_string())
+}
+
+fn proc_kilobytes(file: &str, key: &str) -> Option<u64> {
+    let kilobytes: u64 = proc_value(file, key)?.strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kilobytes * 1024)
+}

@@ -1,0 +1,93 @@
+//! How values and configurations are called in tables and charts.
+
+use toml::{Table, Value};
+
+use super::{Axis, Candidate};
+
+/// Keys whose value names a table.
+const NAMING: [&str; 4] = ["policy", "kind", "preset", "name"];
+
+/// Short names of an axis's values, each different from the others where the values are.
+pub fn name_values(values: &[Value]) -> Vec<String> {
+    let short: Vec<String> = values.iter().map(brief).collect();
+    let mut names: Vec<String> = (values.iter().zip(&short))
+        .map(|(value, name)| if short.iter().filter(|other| *other == name).count() > 1 { full(value) } else { name.clone() })
+        .collect();
+    // Two tables may differ in nothing but their spelling.
+    for index in 1..names.len() {
+        if names[..index].contains(&names[index]) {
+            names[index] = format!("{} ({})", names[index], index + 1);
+        }
+    }
+    names
+}
+
+/// A table by its naming key, or by its parts; anything else as written.
+fn brief(value: &Value) -> String {
+    match value {
+        Value::Table(table) => match naming(table) {
+            Some(name) => name.to_string(),
+            None => join(table, brief),
+        },
+        other => full(other),
+    }
+}
+
+fn full(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Table(table) => match naming(table) {
+            Some(name) => {
+                let rest: Table =
+                    table.iter().filter(|(key, _)| !NAMING.contains(&key.as_str())).map(|(k, v)| (k.clone(), v.clone())).collect();
+                if rest.is_empty() { name.to_string() } else { format!("{name} ({})", join(&rest, full)) }
+            }
+            None => join(table, full),
+        },
+        Value::Array(items) => format!("[{}]", items.iter().map(full).collect::<Vec<_>>().join(", ")),
+        other => other.to_string(),
+    }
+}
+
+fn naming(table: &Table) -> Option<&str> {
+    NAMING.iter().find_map(|key| table.get(*key)).and_then(Value::as_str)
+}
+
+fn join(table: &Table, show: impl Fn(&Value) -> String) -> String {
+    table.iter().map(|(key, value)| format!("{} {}", words(key), show(value))).collect::<Vec<_>>().join(", ")
+}
+
+fn words(key: &str) -> String {
+    key.replace('_', " ")
+}
+
+/// Names every candidate by what sets it apart from the baseline, or by all that varies where there is none.
+pub fn name_candidates(axes: &[Axis], candidates: &mut [Candidate], baseline: Option<usize>) {
+    let reference: Option<Vec<Option<String>>> = baseline.map(|index| candidates[index].values.clone());
+    let varies: Vec<bool> =
+        (0..axes.len()).map(|axis| candidates.iter().any(|of| of.values[axis] != candidates[0].values[axis])).collect();
+    for candidate in candidates {
+        let mut parts = Vec::new();
+        for (index, axis) in axes.iter().enumerate() {
+            let Some(value) = &candidate.values[index] else { continue };
+            let same = reference.as_ref().is_some_and(|of| of[index].as_ref() == Some(value));
+            if varies[index] && !same {
+                parts.push(name_on_axis(axis, value));
+            }
+        }
+        candidate.label = if !parts.is_empty() {
+            parts.join(", ")
+        } else if reference.is_some() {
+            "baseline".into()
+        } else {
+            "the only configuration".into()
+        };
+    }
+}
+
+/// A value of a table-valued axis speaks for itself; a bare number or word needs the axis's name before it.
+fn name_on_axis(axis: &Axis, label: &str) -> String {
+    let speaks = axis.values.iter().any(|value| value.label == label && value.value.is_table());
+    let name = axis.path.rsplit('.').next().unwrap_or(&axis.path);
+    if speaks { label.to_string() } else { format!("{} {label}", words(name)) }
+}

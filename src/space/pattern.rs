@@ -1,0 +1,66 @@
+//! Dotted paths into tables, and patterns that pick configurations.
+
+use std::collections::HashMap;
+
+use toml::{Table, Value};
+
+/// A partial configuration: it matches where every value it names agrees.
+///
+/// A list stands for any of its values; a string matches a table-valued axis by its label.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pattern(Table);
+
+impl Pattern {
+    /// Reads `{ "model.class_sharing" = "by-type", schedule = { … } }`: dotted keys and nested tables mean the same.
+    pub fn new(table: &Table) -> Result<Pattern, String> {
+        let mut nested = Table::new();
+        for (path, value) in table {
+            set(&mut nested, path, value.clone())?;
+        }
+        Ok(Pattern(nested))
+    }
+
+    /// Whether a resolved config, with the labels of its values by axis path, is meant.
+    pub fn matches(&self, resolved: &Table, labels: &HashMap<&str, &str>) -> bool {
+        self.0.iter().all(|(key, pattern)| matches(pattern, key, resolved.get(key), labels))
+    }
+}
+
+fn matches(pattern: &Value, path: &str, value: Option<&Value>, labels: &HashMap<&str, &str>) -> bool {
+    if let Value::Array(any) = pattern {
+        return value == Some(pattern) || any.iter().any(|pattern| matches(pattern, path, value, labels));
+    }
+    if let (Value::String(label), Some(given)) = (pattern, labels.get(path)) {
+        return label == given || value == Some(pattern);
+    }
+    match (pattern, value) {
+        (Value::Table(pattern), Some(Value::Table(value))) => {
+            pattern.iter().all(|(key, inner)| matches(inner, &format!("{path}.{key}"), value.get(key), labels))
+        }
+        (Value::Integer(pattern), Some(Value::Float(value))) => *pattern as f64 == *value,
+        (Value::Float(pattern), Some(Value::Integer(value))) => *pattern == *value as f64,
+        (pattern, value) => value == Some(pattern),
+    }
+}
+
+/// The value that a dotted path leads to.
+pub fn get<'a>(table: &'a Table, path: &str) -> Option<&'a Value> {
+    match path.split_once('.') {
+        None => table.get(path),
+        Some((key, rest)) => get(table.get(key)?.as_table()?, rest),
+    }
+}
+
+/// Puts a value where a dotted path leads, making tables on the way; an error where something else is in the way.
+pub fn set(table: &mut Table, path: &str, value: Value) -> Result<(), String> {
+    match path.split_once('.') {
+        None => {
+            table.insert(path.to_string(), value);
+            Ok(())
+        }
+        Some((key, rest)) => match table.entry(key).or_insert_with(|| Value::Table(Table::new())) {
+            Value::Table(inner) => set(inner, rest, value),
+            other => Err(format!("{path}: {key} is {other}, not a table that could hold {rest}")),
+        },
+    }
+}

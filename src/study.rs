@@ -1,0 +1,193 @@
+//! A study: the folder of one exploration, whom it belongs to, and what it was declared to explore.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File, TryLockError},
+    io::{Read, Seek, Write},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    data::DataConfig,
+    files::write_atomically,
+    folder::{TrialFolder, trials_folder},
+    machine::Machine,
+    space::{Space, Trial},
+};
+
+/// What `study.toml` keeps: enough to know the study again, and to read it without the space file.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StudyFile {
+    pub fastrcaps_version: String,
+    pub git_revision: String,
+    /// UTC, RFC 3339.
+    pub created: String,
+    /// Hash of every configuration of the space, its replicates and its data.
+    pub identity: String,
+    /// Fingerprint of each data selection the space trains on, by its hash.
+    pub data: BTreeMap<String, String>,
+    pub space: toml::Table,
+}
+
+/// A study folder.
+#[derive(Clone, Debug)]
+pub struct Study {
+    pub folder: PathBuf,
+}
+
+/// Held while a process explores a study; the operating system lets go of it when that process ends, however it ends.
+pub struct Lock {
+    _file: File,
+}
+
+impl Study {
+    pub fn new(folder: impl Into<PathBuf>) -> Study {
+        Study { folder: folder.into() }
+    }
+
+    pub fn journal(&self) -> PathBuf {
+        self.folder.join("journal.sqlite")
+    }
+
+    pub fn trial(&self, key: &str) -> TrialFolder {
+        TrialFolder::new(trials_folder(&self.folder).join(key))
+    }
+
+    fn file(&self) -> PathBuf {
+        self.folder.join("study.toml")
+    }
+
+    /// Reads the study's declaration.
+    pub fn read(&self) -> Result<StudyFile> {
+        let path = self.file();
+        let text = fs::read_to_string(&path).with_context(|| {
+            format!("cannot read {}: is {} a study folder, made by `fastrcaps explore`?", path.display(), self.folder.display())
+        })?;
+        toml::from_str(&text).with_context(|| format!("{} is no study declaration", path.display()))
+    }
+
+    /// The space the study explores.
+    pub fn space(&self) -> Result<Space> {
+        Ok(Space::from_table(&self.file().display().to_string(), self.read()?.space)?)
+    }
+
+    /// Writes down the machine that explores the study now.
+    pub fn write_machine(&self, machine: &Machine) -> Result<()> {
+        write_atomically(&self.folder.join("machine.json"), &serde_json::to_vec_pretty(machine)?)
+    }
+
+    /// The machine of the study's times, in a line; empty where it is not known.
+    pub fn machine_line(&self) -> String {
+        let read = || -> Option<Machine> {
+            serde_json::from_slice(&fs::read(self.folder.join("machine.json")).ok()?).ok()
+        };
+        read().map(|machine| machine.line()).unwrap_or_default()
+    }
+
+    /// Makes the folder, or takes up again one that holds the same study; anything else is an error.
+    pub fn create_or_resume(&self, declared: &StudyFile) -> Result<()> {
+        fs::create_dir_all(trials_folder(&self.folder))
+            .with_context(|| format!("cannot make the study folder {}; give another with --out", self.folder.display()))?;
+        if !self.file().exists() {
+            return write_atomically(&self.file(), toml::to_string_pretty(declared)?.as_bytes());
+        }
+        let there = self.read()?;
+        let folder = self.folder.display();
+        if there.fastrcaps_version != declared.fastrcaps_version {
+            bail!(
+                "{folder} was made by fastrcaps {}, this is {}: its trials would not be comparable. \
+                 Continue with the version that began it, or give a new folder with --out",
+                there.fastrcaps_version,
+                declared.fastrcaps_version
+            );
+        }
+        if there.identity != declared.identity {
+            let what = if there.space == declared.space { "the same space on other data" } else { "another space" };
+            bail!("{folder} holds a study of {what}{}. Give a new folder with --out", difference(&there, declared));
+        }
+        Ok(())
+    }
+
+    /// Takes the study for this process, or says who has it.
+    pub fn lock(&self) -> Result<Lock> {
+        let path = self.folder.join("study.lock");
+        let context = || format!("cannot lock {}", path.display());
+        let mut file =
+            File::options().read(true).write(true).create(true).truncate(false).open(&path).with_context(context)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut holder = String::new();
+                let _ = file.read_to_string(&mut holder);
+                bail!("{} is being explored by {}; wait for it, or stop it", self.folder.display(), holder.trim());
+            }
+            Err(TryLockError::Error(error)) => return Err(error).with_context(context),
+        }
+        file.set_len(0).and_then(|()| file.rewind()).with_context(context)?;
+        let since = humantime::format_rfc3339_seconds(std::time::SystemTime::now());
+        writeln!(file, "process {} since {since}", std::process::id()).with_context(context)?;
+        Ok(Lock { _file: file })
+    }
+}
+
+/// Hash of a selection of data, under which a study keeps its fingerprint.
+pub fn data_id(config: &DataConfig) -> String {
+    // Numbers and strings: what JSON can hold.
+    short_hash(serde_json::to_string(config).expect("a data config is JSON").as_bytes())
+}
+
+/// The identity of every trial, from the fingerprints of the data they train on by [`data_id`].
+pub fn trial_keys(trials: &[Trial], data: &BTreeMap<String, String>) -> Result<Vec<String>> {
+    trials
+        .iter()
+        .map(|trial| {
+            let id = data_id(&trial.config.data);
+            let fingerprint = data.get(&id).with_context(|| format!("the study knows no data selection {id}"))?;
+            Ok(trial.config.key(fingerprint))
+        })
+        .collect()
+}
+
+/// Hash of what a study is about: its trials in order, each with its configuration, seed and data.
+pub fn identity(keys: &[String]) -> String {
+    short_hash(keys.join(" ").as_bytes())
+}
+
+fn short_hash(bytes: &[u8]) -> String {
+    Sha256::digest(bytes)[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Names the first keys in which two declared spaces differ.
+fn difference(there: &StudyFile, declared: &StudyFile) -> String {
+    let (mut old, mut new) = (BTreeMap::new(), BTreeMap::new());
+    leaves("", &toml::Value::Table(there.space.clone()), &mut old);
+    leaves("", &toml::Value::Table(declared.space.clone()), &mut new);
+    let keys: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    let show = |value: Option<&String>| value.map_or("absent".to_string(), String::clone);
+    let differing: Vec<String> = (keys.into_iter().filter(|key| old.get(*key) != new.get(*key)))
+        .map(|key| format!("{key}: there {}, now {}", show(old.get(key)), show(new.get(key))))
+        .collect();
+    match differing.len() {
+        0 => String::new(),
+        1..=3 => format!(" ({})", differing.join("; ")),
+        more => format!(" ({}; and {} more differences)", differing[..3].join("; "), more - 3),
+    }
+}
+
+fn leaves(path: &str, value: &toml::Value, into: &mut BTreeMap<String, String>) {
+    match value {
+        toml::Value::Table(table) => {
+            for (key, inner) in table {
+                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                leaves(&path, inner, into);
+            }
+        }
+        other => {
+            into.insert(path.to_string(), other.to_string());
+        }
+    }
+}
