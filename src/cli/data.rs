@@ -1,0 +1,172 @@
+//! `fastrcaps data`: list, fetch and verify data sets.
+
+use std::{fmt::Write as _, io::Write as _, path::PathBuf};
+
+use anyhow::{Context, Result, bail};
+use clap::{
+    Subcommand,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
+use fastrcaps::data::{
+    DataDirs, DatasetName,
+    dirs::Environment,
+    fetch::{self, Outcome, Progress},
+    source::source,
+    verify::{self, Identity},
+};
+use indicatif::{ProgressBar, ProgressStyle};
+
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Show every data set, its sizes, and where it was found
+    #[command(after_help = "Example:\n  fastrcaps data list")]
+    List {
+        #[command(flatten)]
+        dirs: DataDirArg,
+    },
+    /// Download a data set, checked by SHA-256; goes on where an earlier download stopped
+    #[command(after_help = "\
+Examples:
+  fastrcaps data fetch mnist
+  fastrcaps data fetch cifar10 --data-dir ~/data
+  fastrcaps data fetch mnist --mirror https://mirror.example.org/mnist")]
+    Fetch {
+        #[arg(value_parser = dataset())]
+        name: DatasetName,
+        /// Take the files from URL/FILE instead of the known mirrors
+        #[arg(long, value_name = "URL")]
+        mirror: Option<String>,
+        #[command(flatten)]
+        dirs: DataDirArg,
+    },
+    /// Check a data set's files, decode them all, and count the images of each class
+    #[command(after_help = "Example:\n  fastrcaps data verify mnist --data-dir ~/data")]
+    Verify {
+        #[arg(value_parser = dataset())]
+        name: DatasetName,
+        #[command(flatten)]
+        dirs: DataDirArg,
+    },
+}
+
+/// Where the data sets lie; for every subcommand that reads them.
+#[derive(clap::Args, Clone, Debug)]
+pub struct DataDirArg {
+    /// Folder of data sets: NAME lies in DIR/NAME, or in DIR itself [default: $FASTRCAPS_DATA, else
+    /// fastrcaps in the user's cache]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+}
+
+impl DataDirArg {
+    pub fn dirs(&self) -> DataDirs {
+        DataDirs::new(self.data_dir.clone(), &Environment::of_process())
+    }
+}
+
+/// Accepts the name of a data set.
+fn dataset() -> impl TypedValueParser<Value = DatasetName> {
+    PossibleValuesParser::new(DatasetName::ALL.map(DatasetName::as_str))
+        .try_map(|text| DatasetName::ALL.into_iter().find(|name| name.as_str() == text).ok_or("no such data set"))
+}
+
+pub fn run(args: Args) -> Result<()> {
+    match args.command {
+        Command::List { dirs } => print(&list(&dirs.dirs())),
+        Command::Fetch { name, mirror, dirs } => fetch(name, mirror.as_deref(), &dirs.dirs()),
+        Command::Verify { name, dirs } => verify(name, &dirs.dirs()),
+    }
+}
+
+fn list(dirs: &DataDirs) -> String {
+    let mut table = format!("{:<14} {:<8} {:>7} {:>7} {:>7}  WHERE\n", "NAME", "SHAPE", "CLASSES", "TRAIN", "TEST");
+    for name in DatasetName::ALL {
+        let shape = name.image_shape();
+        let shape = format!("{}×{}×{}", shape.height, shape.width, shape.channels);
+        let (train, test, place) = match source(name) {
+            None => ("any".to_owned(), "any".to_owned(), "built in, drawn when needed".to_owned()),
+            Some(_) => {
+                let (train, test) = name.available();
+                let place = match dirs.find(name) {
+                    Ok(found) => found.dir.display().to_string(),
+                    Err(_) => format!("not found; to get it: fastrcaps data fetch {}", name.as_str()),
+                };
+                (train.to_string(), test.to_string(), place)
+            }
+        };
+        let _ = writeln!(table, "{:<14} {shape:<8} {:>7} {train:>7} {test:>7}  {place}", name.as_str(), name.classes());
+    }
+    table
+}
+
+fn fetch(name: DatasetName, mirror: Option<&str>, dirs: &DataDirs) -> Result<()> {
+    let name_text = name.as_str();
+    let Some(source) = source(name) else { bail!("{name_text} are built in: there is nothing to fetch") };
+    if let Ok(found) = dirs.find(name) {
+        return print(&format!(
+            "{name_text} is already in {}; `fastrcaps data verify {name_text}` checks it\n",
+            found.dir.display()
+        ));
+    }
+    let dir = dirs.root()?.join(name_text);
+    let bar = ProgressBar::new(0).with_style(
+        ProgressStyle::with_template("{msg}  {wide_bar} {bytes}/{total_bytes}  {eta}")
+            .context("the template of the progress bar")?,
+    );
+    let fetched = fetch::fetch(source, &dir, mirror, &mut |progress: Progress| {
+        if bar.message() != progress.file {
+            bar.set_message(progress.file.to_owned());
+            bar.reset();
+        }
+        bar.set_length(progress.bytes_total);
+        bar.set_position(progress.bytes_done);
+    });
+    bar.finish_and_clear();
+    let mut text = String::new();
+    for (path, outcome) in fetched? {
+        let outcome = match outcome {
+            Outcome::Fetched => "fetched, checksum right",
+            Outcome::AlreadyThere => "was there, checksum right",
+        };
+        let _ = writeln!(text, "{}  {outcome}", path.display());
+    }
+    print(&text)
+}
+
+fn verify(name: DatasetName, dirs: &DataDirs) -> Result<()> {
+    let verification = verify::verify(name, dirs)?;
+    let mut text = String::new();
+    for file in &verification.files {
+        let identity = match file.identity {
+            Identity::Published => "the published file",
+            Identity::SameContents => "the published contents, packed otherwise",
+            Identity::Unknown => "readable, but not the published file; no checksum of its contents is known",
+            Identity::Altered => "ALTERED: not the published contents",
+        };
+        let _ = writeln!(text, "{}  {} bytes  {identity}", file.path.display(), file.bytes);
+    }
+    let _ = writeln!(text, "\nclass {:>8} {:>8}", "train", "test");
+    for (class, (train, test)) in verification.train.iter().zip(&verification.test).enumerate() {
+        let _ = writeln!(text, "{class:>5} {train:>8} {test:>8}");
+    }
+    let (train, test): (usize, usize) = (verification.train.iter().sum(), verification.test.iter().sum());
+    let _ = writeln!(text, "  all {train:>8} {test:>8}");
+    print(&text)?;
+    if verification.files.iter().any(|file| file.identity == Identity::Altered) {
+        bail!(
+            "{0} is not the published data set; delete the altered files and run `fastrcaps data fetch {0}`",
+            name.as_str()
+        );
+    }
+    Ok(())
+}
+
+fn print(text: &str) -> Result<()> {
+    std::io::stdout().write_all(text.as_bytes()).context("cannot write to standard output")
+}

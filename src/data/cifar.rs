@@ -1,0 +1,86 @@
+//! The binary version of CIFAR-10 (Krizhevsky 2009): per image one byte of class, then the pixels
+//! `[channels, height, width]`; 10 000 images in each of five training files and one test file.
+
+use std::{io::Read, path::Path};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::{DatasetName, Images, file};
+
+/// The five training files, then the test file.
+pub const FILES: [&str; 6] = [
+    "data_batch_1.bin",
+    "data_batch_2.bin",
+    "data_batch_3.bin",
+    "data_batch_4.bin",
+    "data_batch_5.bin",
+    "test_batch.bin",
+];
+
+/// Images in each file.
+pub const IMAGES_PER_FILE: usize = 10_000;
+
+/// A class byte and 3 × 32 × 32 pixels.
+const RECORD_BYTES: usize = 1 + 3 * 32 * 32;
+
+/// The archive inflates to 184 MB: more is not CIFAR-10.
+const ARCHIVE_LIMIT: u64 = 200_000_000;
+
+/// Reads one file, raw or gzip.
+///
+/// # Errors
+/// When the file cannot be read or is anything else; the message names it and what was expected.
+pub fn read_file(path: &Path) -> Result<Images> {
+    let bytes = file::read(path, IMAGES_PER_FILE * RECORD_BYTES)?;
+    parse(&bytes, IMAGES_PER_FILE).with_context(|| format!("{}", path.display()))
+}
+
+/// Reads the six files, in the order of [`FILES`], from `cifar-10-binary.tar.gz` (or an inflated tar).
+///
+/// # Errors
+/// As [`read_file`]; also when one of the six is missing from the archive.
+pub fn read_archive(path: &Path) -> Result<Vec<Images>> {
+    let damaged = || format!("cannot read {}: damaged, incomplete or no tar archive", path.display());
+    let mut found: [Option<Images>; FILES.len()] = Default::default();
+    let mut archive = tar::Archive::new(file::open(path)?.take(ARCHIVE_LIMIT));
+    for entry in archive.entries().with_context(damaged)? {
+        let entry = entry.with_context(damaged)?;
+        let name = entry.path().with_context(damaged)?.file_name().map(|name| name.to_string_lossy().into_owned());
+        let Some(index) = FILES.iter().position(|file| name.as_deref() == Some(file)) else { continue };
+        let mut bytes = Vec::new();
+        let limit = (IMAGES_PER_FILE * RECORD_BYTES) as u64;
+        entry.take(limit + 1).read_to_end(&mut bytes).with_context(damaged)?;
+        let images =
+            parse(&bytes, IMAGES_PER_FILE).with_context(|| format!("{} in {}", FILES[index], path.display()))?;
+        found[index] = Some(images);
+    }
+    let missing: Vec<&str> =
+        FILES.iter().zip(&found).filter(|(_, found)| found.is_none()).map(|(name, _)| *name).collect();
+    if !missing.is_empty() {
+        bail!("{} lacks {}", path.display(), missing.join(", "));
+    }
+    Ok(found.into_iter().flatten().collect())
+}
+
+/// Decodes `count` records.
+pub fn parse(bytes: &[u8], count: usize) -> Result<Images> {
+    let expected = count * RECORD_BYTES;
+    if bytes.len() > expected {
+        bail!("more than the {expected} bytes of {count} CIFAR-10 images");
+    }
+    ensure!(bytes.len() == expected, "{} bytes, where {count} CIFAR-10 images take {expected}: cut short", bytes.len());
+    let classes = DatasetName::Cifar10.classes();
+    let mut images =
+        Images { pixels: Vec::with_capacity(count * (RECORD_BYTES - 1)), labels: Vec::with_capacity(count) };
+    for (index, record) in bytes.chunks_exact(RECORD_BYTES).enumerate() {
+        ensure!(
+            usize::from(record[0]) < classes,
+            "label {} of image {index}, where 0 to {} were expected",
+            record[0],
+            classes - 1
+        );
+        images.labels.push(record[0]);
+        images.pixels.extend_from_slice(&record[1..]);
+    }
+    Ok(images)
+}

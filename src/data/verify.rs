@@ -1,0 +1,106 @@
+//! Whether a data set's files are the published ones.
+
+use std::{
+    fs,
+    fs::File,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result};
+
+use super::{
+    DataConfig, DataDirs, DatasetName, Images,
+    dataset::read_published,
+    dirs::Found,
+    file,
+    glyphs::{self, Part},
+    source::{Layout, SOURCES, Source, source},
+};
+
+/// What a file is, by its SHA-256.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Identity {
+    /// Bit by bit the published file.
+    Published,
+    /// Holds what the published file holds, inflated or compressed otherwise.
+    SameContents,
+    /// Holds something else than the published file.
+    Altered,
+    /// Not the published file, and no checksum of the contents is known.
+    Unknown,
+}
+
+/// One file, checked.
+#[derive(Clone, Debug)]
+pub struct FileCheck {
+    pub path: PathBuf,
+    pub bytes: u64,
+    pub identity: Identity,
+}
+
+/// A data set, checked and decoded in full.
+#[derive(Clone, Debug)]
+pub struct Verification {
+    /// Empty for glyphs.
+    pub files: Vec<FileCheck>,
+    /// Images of each class in the training part.
+    pub train: Vec<usize>,
+    /// Images of each class in the test part.
+    pub test: Vec<usize>,
+}
+
+/// Checks the files of a data set and decodes them; draws the default glyphs.
+///
+/// # Errors
+/// When files are missing or cannot be decoded. That a file is [`Identity::Altered`] is no error here.
+pub fn verify(name: DatasetName, dirs: &DataDirs) -> Result<Verification> {
+    let counts = |images: &Images| images.class_counts(name.classes());
+    let Some(source) = source(name) else {
+        let config = DataConfig { name, ..DataConfig::default() };
+        let sizes = config.counts();
+        let train = glyphs::draw(config.seed, Part::Train, sizes.train + sizes.validation);
+        let test = glyphs::draw(config.seed, Part::Test, sizes.test);
+        return Ok(Verification { files: Vec::new(), train: counts(&train), test: counts(&test) });
+    };
+    let found = dirs.find(name)?;
+    let (train, test) = read_published(name, &found)?;
+    let names = found.layout.files();
+    let files = found.files.iter().zip(names).map(|(path, names)| {
+        let bytes = fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?.len();
+        Ok(FileCheck { path: path.clone(), bytes, identity: identify(source, path, names)? })
+    });
+    Ok(Verification { files: files.collect::<Result<_>>()?, train: counts(&train), test: counts(&test) })
+}
+
+/// What the file at `path`, which is known by `names`, is to `source`.
+pub(super) fn identify(source: &Source, path: &Path, names: &[&str]) -> Result<Identity> {
+    let unreadable = || format!("cannot read {}", path.display());
+    let published = source.files.iter().find(|file| names.contains(&file.name));
+    if let Some(published) = published {
+        let found = file::sha256(File::open(path).with_context(unreadable)?).with_context(unreadable)?;
+        if found == published.sha256 {
+            return Ok(Identity::Published);
+        }
+    }
+    let Some((_, contents)) = source.contents.iter().find(|(name, _)| names.contains(name)) else {
+        // An archive is known as a whole only; a gzip file may have been compressed anew.
+        return Ok(Identity::Unknown);
+    };
+    let found = file::sha256(file::open(path)?).with_context(unreadable)?;
+    Ok(if found == *contents { Identity::SameContents } else { Identity::Altered })
+}
+
+/// The data set that `found` really is, where it is another than `name`: MNIST and Fashion-MNIST have
+/// the same file names and sizes, but the labels of the training part tell them apart.
+pub(super) fn other_dataset(name: DatasetName, found: &Found) -> Result<Option<DatasetName>> {
+    if found.layout != Layout::Idx {
+        return Ok(None);
+    }
+    let (labels, names) = (&found.files[1], Layout::Idx.files()[1]);
+    for other in SOURCES.iter().filter(|other| other.dataset != name && other.layouts.contains(&Layout::Idx)) {
+        if matches!(identify(other, labels, names)?, Identity::Published | Identity::SameContents) {
+            return Ok(Some(other.dataset));
+        }
+    }
+    Ok(None)
+}
