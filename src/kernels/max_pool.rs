@@ -1,0 +1,62 @@
+//! Max pooling.
+
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, WithDType, bail};
+
+use super::{
+    reference,
+    storage::{Real, cpu_values, for_real, is_fast, values},
+};
+
+/// The largest of each 2×2 window, windows side by side: x `[batch, channels, h, w]`, gives `[batch, channels, h/2, w/2]`; an
+/// odd last row or column is dropped. The gradient goes to the first largest value of a window; a NaN counts as largest.
+///
+/// Errors: not four dimensions, or less than 2×2 pixels.
+pub fn max_pool_2x2(x: &Tensor) -> Result<Tensor> {
+    let (_, _, h, w) = x.dims4()?;
+    if h < 2 || w < 2 {
+        bail!("max_pool_2x2: the image {:?} is smaller than 2×2", x.dims())
+    }
+    if is_fast(x) { x.contiguous()?.apply_op1(MaxPool) } else { reference::max_pool_2x2(x) }
+}
+
+struct MaxPool;
+
+/// The index in `x` of each window's largest value, window after window.
+fn largest<'a, T: Real>(x: &'a [T], h: usize, w: usize) -> impl Iterator<Item = usize> + 'a {
+    let windows = move |plane: usize| {
+        (0..h / 2).flat_map(move |i| (0..w / 2).map(move |j| plane * h * w + 2 * i * w + 2 * j))
+    };
+    (0..x.len() / (h * w)).flat_map(windows).map(move |start| {
+        [start + 1, start + w, start + w + 1].into_iter().fold(start, |best, i| {
+            let keep = x[best] >= x[i] || x[best].is_nan();
+            if keep { best } else { i }
+        })
+    })
+}
+
+impl CustomOp1 for MaxPool {
+    fn name(&self) -> &'static str {
+        "max-pool-2x2"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (batch, channels, h, w) = layout.shape().dims4()?;
+        for_real!(candle_core::backend::BackendStorage::dtype(x), T => {
+            let x = values::<T>(x, layout)?;
+            let y: Vec<T> = largest(x, h, w).map(|i| x[i]).collect();
+            Ok((T::to_cpu_storage_owned(y), Shape::from((batch, channels, h / 2, w / 2))))
+        })
+    }
+
+    fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
+        let (_, _, h, w) = x.dims4()?;
+        let dy = dy.contiguous()?;
+        let ((sx, lx), (sd, ld)) = (x.storage_and_layout(), dy.storage_and_layout());
+        for_real!(x.dtype(), T => {
+            let x_values = cpu_values::<T>(&sx, lx)?;
+            let mut dx = vec![0 as T; x_values.len()];
+            largest(x_values, h, w).zip(cpu_values::<T>(&sd, ld)?).for_each(|(i, &d)| dx[i] = d);
+            Ok(Some(Tensor::from_vec(dx, x.shape(), x.device())?))
+        })
+    }
+}

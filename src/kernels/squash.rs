@@ -1,0 +1,90 @@
+//! The nonlinearity of capsules.
+
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, WithDType};
+
+use super::{
+    reference,
+    storage::{Real, cpu_values, for_each_chunk, for_real, is_fast, values},
+};
+use crate::model::config::Squash;
+
+/// Added to a squared length before its root is taken, so that the gradient is finite at 0.
+pub const EPSILON: f64 = 1e-9;
+
+/// Squashes every capsule of s `[.., dim]` along the last dimension.
+///
+/// Exact: `|s|²/(1+|s|²) · s/√(|s|²+1e-9)`. Approximate: `s/2` where `|s| ≤ 2`, `s/|s|` above.
+pub fn squash(s: &Tensor, kind: Squash) -> Result<Tensor> {
+    if is_fast(s) { s.contiguous()?.apply_op1(SquashOp(kind)) } else { reference::squash(s, kind) }
+}
+
+struct SquashOp(Squash);
+
+/// The factor f(|s|²) of `squash(s) = f(|s|²) · s`, and its derivative.
+fn factor<T: Real>(kind: Squash, n2: T) -> (T, T) {
+    let [half, one, four] = [0.5, 1., 4.].map(T::from_f64);
+    match kind {
+        Squash::Exact => {
+            let (m, e) = (one + n2, n2 + T::from_f64(EPSILON));
+            let root = e.sqrt();
+            (n2 / (m * root), one / (m * m * root) - half * n2 / (m * e * root))
+        }
+        Squash::Approximate if n2 <= four => (half, T::zero()),
+        Squash::Approximate => (one / n2.sqrt(), T::zero() - half / (n2 * n2.sqrt())),
+    }
+}
+
+fn dot<T: Real>(a: &[T], b: &[T]) -> T {
+    a.iter().zip(b).map(|(&a, &b)| a * b).sum()
+}
+
+/// Squashes one capsule.
+pub(super) fn squash_capsule<T: Real>(kind: Squash, s: &[T], v: &mut [T]) {
+    let (f, _) = factor(kind, dot(s, s));
+    v.iter_mut().zip(s).for_each(|(v, &s)| *v = f * s);
+}
+
+/// The gradient of one capsule: `ds = f dv + 2 f' (s·dv) s`.
+pub(super) fn squash_capsule_backward<T: Real>(kind: Squash, s: &[T], dv: &[T], ds: &mut [T]) {
+    let (f, slope) = factor(kind, dot(s, s));
+    let along = T::from_f64(2.) * slope * dot(s, dv);
+    ds.iter_mut().zip(s.iter().zip(dv)).for_each(|(ds, (&s, &dv))| *ds = f * dv + along * s);
+}
+
+/// Capsules a task squashes.
+const CHUNK: usize = 1024;
+
+impl CustomOp1 for SquashOp {
+    fn name(&self) -> &'static str {
+        "squash"
+    }
+
+    fn cpu_fwd(&self, s: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let dim = layout.shape().dims().last().copied().unwrap_or(1);
+        for_real!(candle_core::backend::BackendStorage::dtype(s), T => {
+            let s = values::<T>(s, layout)?;
+            let mut v = vec![0 as T; s.len()];
+            for_each_chunk(&mut v, CHUNK * dim, s.len(), |chunk, v| {
+                let s = s[chunk * CHUNK * dim..].chunks(dim);
+                v.chunks_mut(dim).zip(s).for_each(|(v, s)| squash_capsule(self.0, s, v));
+            });
+            Ok((T::to_cpu_storage_owned(v), layout.shape().clone()))
+        })
+    }
+
+    fn bwd(&self, s: &Tensor, _v: &Tensor, dv: &Tensor) -> Result<Option<Tensor>> {
+        let dim = s.dims().last().copied().unwrap_or(1);
+        let dv = dv.contiguous()?;
+        let ((ss, ls), (sd, ld)) = (s.storage_and_layout(), dv.storage_and_layout());
+        for_real!(s.dtype(), T => {
+            let (s_values, dv) = (cpu_values::<T>(&ss, ls)?, cpu_values::<T>(&sd, ld)?);
+            let mut ds = vec![0 as T; dv.len()];
+            for_each_chunk(&mut ds, CHUNK * dim, dv.len(), |chunk, ds| {
+                let start = chunk * CHUNK * dim;
+                let (s, dv) = (s_values[start..].chunks(dim), dv[start..].chunks(dim));
+                ds.chunks_mut(dim).zip(s.zip(dv)).for_each(|(ds, (s, dv))| squash_capsule_backward(self.0, s, dv, ds));
+            });
+            Ok(Some(Tensor::from_vec(ds, s.shape(), s.device())?))
+        })
+    }
+}

@@ -1,0 +1,98 @@
+//! From tensors to slices of floats, and the one way this folder uses threads.
+
+use candle_core::{CpuStorage, DType, Layout, Result, Storage, Tensor, WithDType, bail};
+use rayon::prelude::*;
+
+/// The floats the fast ops compute in: f32 to train, f64 to check.
+pub(super) trait Real: WithDType + std::iter::Sum {
+    fn sqrt(self) -> Self;
+    fn exp(self) -> Self;
+    fn is_nan(self) -> bool;
+    /// The values of a contiguous operand, to write.
+    fn values_mut<'a>(storage: &'a mut CpuStorage, layout: &Layout) -> Result<&'a mut [Self]>;
+}
+
+macro_rules! real {
+    ($t:ident, $variant:ident) => {
+        impl Real for $t {
+            fn sqrt(self) -> Self {
+                self.sqrt()
+            }
+            fn exp(self) -> Self {
+                self.exp()
+            }
+            fn is_nan(self) -> bool {
+                self.is_nan()
+            }
+            fn values_mut<'a>(storage: &'a mut CpuStorage, layout: &Layout) -> Result<&'a mut [Self]> {
+                match (storage, layout.contiguous_offsets()) {
+                    (CpuStorage::$variant(values), Some((start, end))) => Ok(&mut values[start..end]),
+                    _ => bail!("operand of shape {:?} has to be contiguous {}", layout.shape(), stringify!($t)),
+                }
+            }
+        }
+    };
+}
+real!(f32, F32);
+real!(f64, F64);
+
+/// Whether a fast op can run here; elsewhere its reference does.
+pub(super) fn is_fast(tensor: &Tensor) -> bool {
+    tensor.device().is_cpu() && matches!(tensor.dtype(), DType::F32 | DType::F64)
+}
+
+/// The values of a contiguous operand.
+pub(super) fn values<'a, T: Real>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [T]> {
+    match layout.contiguous_offsets() {
+        Some((start, end)) => Ok(&T::cpu_storage_as_slice(storage)?[start..end]),
+        None => bail!("operand of shape {:?} has to be contiguous", layout.shape()),
+    }
+}
+
+/// The values of a contiguous CPU tensor whose storage is held.
+pub(super) fn cpu_values<'a, T: Real>(storage: &'a Storage, layout: &Layout) -> Result<&'a [T]> {
+    match storage {
+        Storage::Cpu(storage) => values(storage, layout),
+        _ => bail!("operand of shape {:?} has to be on the CPU", layout.shape()),
+    }
+}
+
+/// Runs `$body` with `$t` bound to the float type of `$dtype`.
+macro_rules! for_real {
+    ($dtype:expr, $t:ident => $body:expr) => {
+        match $dtype {
+            candle_core::DType::F32 => {
+                type $t = f32;
+                $body
+            }
+            candle_core::DType::F64 => {
+                type $t = f64;
+                $body
+            }
+            other => candle_core::bail!("expected f32 or f64, got {other:?}"),
+        }
+    };
+}
+pub(super) use for_real;
+
+/// Threads a task may use: those of the rayon pool it runs in.
+pub(super) fn threads() -> usize {
+    rayon::current_num_threads()
+}
+
+/// Calls `task(i, chunk)` for every chunk of `chunk_len` values, on several threads where `work` (multiply-adds or
+/// copies in all) is worth waking them. Chunks are disjoint, so that the result does not depend on who computes it.
+pub(super) fn for_each_chunk<T: Send>(
+    values: &mut [T],
+    chunk_len: usize,
+    work: usize,
+    task: impl Fn(usize, &mut [T]) + Send + Sync,
+) {
+    const WORTH_WAKING: usize = 1 << 16;
+    if values.is_empty() {
+    } else if threads() == 1 || work < WORTH_WAKING {
+        values.chunks_mut(chunk_len).enumerate().for_each(|(i, chunk)| task(i, chunk));
+    } else {
+        values.par_chunks_mut(chunk_len).enumerate().for_each(|(i, chunk)| task(i, chunk));
+    }
+}

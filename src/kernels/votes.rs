@@ -1,0 +1,137 @@
+//! Votes of the primary capsules for the class capsules.
+
+use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
+
+use super::{
+    product::{Into, Matrix, Threads, product},
+    reference,
+    storage::{Real, cpu_values, for_each_chunk, for_real, is_fast, values},
+};
+
+/// `û[b,i] = u[b,i] · weight[i div (capsules/matrices)]`: u `[batch, capsules, in_dim]`, weight `[matrices, in_dim, n]`; gives
+/// `[batch, capsules, n]` with `n = classes × class_dim`.
+///
+/// With one matrix per capsule nothing is shared; with one per capsule type, the capsules of a type follow one another
+/// and share it.
+///
+/// Errors: shapes that do not fit, capsules that are no multiple of the matrices.
+pub fn votes(u: &Tensor, weight: &Tensor) -> Result<Tensor> {
+    Sizes::new(u.dims(), weight.dims())?;
+    if is_fast(u) { u.contiguous()?.apply_op2(&weight.contiguous()?, Votes) } else { reference::votes(u, weight) }
+}
+
+struct Votes;
+
+/// Samples one task computes: they reuse each matrix while it is in cache.
+const CHUNK: usize = 16;
+
+struct Sizes {
+    capsules: usize,
+    in_dim: usize,
+    n: usize,
+    /// Capsules that share a matrix.
+    sharing: usize,
+}
+
+impl Sizes {
+    fn new(u: &[usize], weight: &[usize]) -> Result<Self> {
+        match (u, weight) {
+            (&[_, capsules, in_dim], &[matrices, weight_dim, n])
+                if in_dim == weight_dim && matrices > 0 && capsules % matrices == 0 =>
+            {
+                Ok(Sizes { capsules, in_dim, n, sharing: capsules / matrices })
+            }
+            _ => bail!("votes: capsules {u:?} and matrices {weight:?} do not fit"),
+        }
+    }
+
+    fn matrices(&self) -> usize {
+        self.capsules / self.sharing
+    }
+
+    /// The blocks of rows that meet matrix `m`: `(first row, rows, distance of rows)`, a row being one capsule of one of
+    /// the `samples`. One capsule over all samples, or all capsules of one type in each sample.
+    fn blocks(&self, m: usize, samples: usize) -> impl Iterator<Item = (usize, usize, usize)> + '_ {
+        let (repeats, rows, distance) =
+            if self.sharing == 1 { (1, samples, self.capsules) } else { (samples, self.sharing, 1) };
+        (0..repeats).map(move |s| (s * self.capsules + m * self.sharing, rows, distance))
+    }
+
+    /// Every matrix with each of its blocks.
+    fn all_blocks(&self, samples: usize) -> impl Iterator<Item = (usize, (usize, usize, usize))> + '_ {
+        (0..self.matrices()).flat_map(move |m| self.blocks(m, samples).map(move |block| (m, block)))
+    }
+
+    fn forward<T: Real>(&self, u: &[T], weight: &[T]) -> Vec<T> {
+        let &Sizes { capsules, in_dim, n, .. } = self;
+        let mut votes = vec![T::zero(); u.len() / in_dim * n];
+        for_each_chunk(&mut votes, CHUNK * capsules * n, u.len() * n, |chunk, votes| {
+            let u = &u[chunk * CHUNK * capsules * in_dim..];
+            for (m, (row, rows, distance)) in self.all_blocks(votes.len() / (capsules * n)) {
+                let left = Matrix::strided(&u[row * in_dim..], rows, in_dim, distance * in_dim);
+                let right = Matrix::new(&weight[m * in_dim * n..], in_dim, n);
+                product(&mut votes[row * n..], distance * n, left, right, Into::Overwrite, Threads::One);
+            }
+        });
+        votes
+    }
+
+    /// The gradients of capsules and matrices.
+    fn backward<T: Real>(&self, u: &[T], weight: &[T], dvotes: &[T]) -> [Vec<T>; 2] {
+        let &Sizes { capsules, in_dim, n, .. } = self;
+        let mut du = vec![T::zero(); u.len()];
+        for_each_chunk(&mut du, CHUNK * capsules * in_dim, u.len() * n, |chunk, du| {
+            let dvotes = &dvotes[chunk * CHUNK * capsules * n..];
+            for (m, (row, rows, distance)) in self.all_blocks(du.len() / (capsules * in_dim)) {
+                let left = Matrix::strided(&dvotes[row * n..], rows, n, distance * n);
+                let right = Matrix::new(&weight[m * in_dim * n..], in_dim, n).transposed();
+                product(&mut du[row * in_dim..], distance * in_dim, left, right, Into::Overwrite, Threads::One);
+            }
+        });
+        let samples = u.len() / (capsules * in_dim);
+        let mut dweight = vec![T::zero(); weight.len()];
+        for_each_chunk(&mut dweight, in_dim * n, u.len() * n, |m, dweight| {
+            for (row, rows, distance) in self.blocks(m, samples) {
+                let left = Matrix::strided(&u[row * in_dim..], rows, in_dim, distance * in_dim).transposed();
+                let right = Matrix::strided(&dvotes[row * n..], rows, n, distance * n);
+                product(dweight, n, left, right, Into::Add, Threads::One);
+            }
+        });
+        [du, dweight]
+    }
+}
+
+impl CustomOp2 for Votes {
+    fn name(&self) -> &'static str {
+        "votes"
+    }
+
+    fn cpu_fwd(&self, u: &CpuStorage, lu: &Layout, weight: &CpuStorage, lw: &Layout) -> Result<(CpuStorage, Shape)> {
+        let sizes = Sizes::new(lu.dims(), lw.dims())?;
+        let shape = Shape::from((lu.dims()[0], sizes.capsules, sizes.n));
+        for_real!(candle_core::backend::BackendStorage::dtype(u), T => {
+            let votes = sizes.forward::<T>(values(u, lu)?, values(weight, lw)?);
+            Ok((candle_core::WithDType::to_cpu_storage_owned(votes), shape))
+        })
+    }
+
+    fn bwd(
+        &self,
+        u: &Tensor,
+        weight: &Tensor,
+        _votes: &Tensor,
+        dvotes: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let sizes = Sizes::new(u.dims(), weight.dims())?;
+        let dvotes = dvotes.contiguous()?;
+        let ((su, lu), (sw, lw), (sd, ld)) =
+            (u.storage_and_layout(), weight.storage_and_layout(), dvotes.storage_and_layout());
+        for_real!(u.dtype(), T => {
+            let [du, dweight] = sizes.backward::<T>(cpu_values(&su, lu)?, cpu_values(&sw, lw)?, cpu_values(&sd, ld)?);
+            Ok((
+                Some(Tensor::from_vec(du, u.shape(), u.device())?),
+                Some(Tensor::from_vec(dweight, weight.shape(), u.device())?),
+            ))
+        })
+    }
+}
