@@ -1,12 +1,35 @@
 //! fastrcaps: explores training optimisations of capsule networks and finds the Pareto front of
 //! training time, accuracy and parameters.
+//!
+//! The learning half trains one configuration: [`config`] says what, [`data`], [`model`] (on [`kernels`]) and
+//! [`schedule`] are its parts, [`train`] is the loop, [`record`] what it leaves behind in its [`folder`].
+//!
+//! The search half trains a whole [`space`]: a [`strategy`] chooses, an [`executor`] starts processes,
+//! [`dispatch`] joins them with the [`journal`] of a [`study`], [`pareto`] and [`stats`] judge, [`report`] and
+//! [`charts`] show.
+//!
+//! The library prints nothing and knows no command line.
 
 pub mod charts;
 pub mod config;
 pub mod data;
+pub mod dispatch;
+pub mod executor;
+pub mod files;
+pub mod folder;
+pub mod journal;
 pub mod kernels;
+pub mod machine;
 pub mod model;
 pub mod pareto;
+pub mod range_test;
 pub mod record;
+pub mod report;
 pub mod rng;
 pub mod schedule;
+pub mod source;
+pub mod space;
+pub mod stats;
+pub mod strategy;
+pub mod study;
+pub mod train;

@@ -16,6 +16,7 @@ use fastrcaps::data::{
 };
 use indicatif::{ProgressBar, ProgressStyle};
 
+/// List, fetch and verify data sets.
 #[derive(clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -61,7 +62,7 @@ pub struct DataDirArg {
     /// Folder of data sets: NAME lies in DIR/NAME, or in DIR itself [default: $FASTRCAPS_DATA, else
     /// fastrcaps in the user's cache]
     #[arg(long, value_name = "DIR")]
-    data_dir: Option<PathBuf>,
+    pub data_dir: Option<PathBuf>,
 }
 
 impl DataDirArg {

@@ -204,7 +204,7 @@ fn trial_arguments(data_dir: &DataDirArg) -> Vec<OsString> {
     }
 }
 
-fn parse_set(text: &str) -> Result<(String, String), String> {
+pub fn parse_set(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((path, value)) if !path.trim().is_empty() => Ok((path.trim().to_string(), value.trim().to_string())),
         _ => Err("expected PATH=VALUE, as in train.epochs=2".into()),

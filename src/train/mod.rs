@@ -3,6 +3,7 @@
 mod evaluate;
 pub mod range_test;
 pub mod run;
+pub mod timing;
 mod trainer;
 
 pub use evaluate::{Evaluation, Predictions, evaluate, predict};
@@ -15,7 +16,7 @@ use anyhow::Result;
 use crate::{
     config::TrialConfig,
     data::{Dataset, batch::epoch_order},
-    model::Parameters,
+    model::parameters::Parameters,
     record::EpochRow,
     schedule::Step,
 };

@@ -7,13 +7,13 @@ use candle_core::{DType, Device, Tensor};
 
 use super::evaluate::count_correct;
 use crate::{
-    config::TrialConfig,
+    config::{TrainConfig, TrialConfig},
     data::{
         Dataset,
         batch::{Shift, gather},
     },
-    kernels::adam::Adam,
-    model::{Mask, Network, Parameters},
+    kernels::adam::{Adam, Constants},
+    model::{Mask, Network, parameters::Parameters},
 };
 
 /// A network in training, with its optimizer and its buffers.
@@ -41,9 +41,11 @@ pub struct StepOutcome {
 impl Trainer {
     /// A network with its initial weights, which depend on the config's seed and the shapes alone.
     pub fn new(config: &TrialConfig, data: &Dataset) -> Result<Trainer> {
-        let parameters = Parameters::seeded(config.seed, Device::Cpu);
-        let network = Network::new(&config.model, data.shape, data.classes, parameters.builder(DType::F32))?;
-        let adam = Adam::new(config.train.beta1, config.train.beta2, config.train.epsilon);
+        let parameters = Parameters::new(config.seed);
+        let builder = parameters.builder(DType::F32, &Device::Cpu);
+        let network = Network::new(&config.model, data.shape, data.classes, builder)?;
+        let TrainConfig { beta1, beta2, epsilon, .. } = config.train;
+        let adam = Adam::new(parameters.vars(), Constants { beta1, beta2, epsilon })?;
         let shift = config.data.shift;
         Ok(Trainer { parameters, network, adam, seed: config.seed, shift, pixels: Vec::new(), labels: Vec::new() })
     }
@@ -55,7 +57,7 @@ impl Trainer {
         let output = self.network.forward(&images, Mask::TrueLabels(&labels))?;
         let loss = self.network.loss(&output, &images, &labels)?;
         let gradients = loss.backward()?;
-        self.adam.step(&self.parameters.vars(), &gradients, learning_rate)?;
+        self.adam.step(&gradients, learning_rate)?;
         let loss = f64::from(loss.to_scalar::<f32>()?);
         let duration = start.elapsed();
         let correct = count_correct(&output.scores.to_vec2()?, &self.labels);

@@ -1,0 +1,115 @@
+//! `fastrcaps plan`: what a space holds, and how long it would take.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use anyhow::Result;
+use fastrcaps::{
+    config::TrialConfig,
+    data::Dataset,
+    executor::Slots,
+    machine,
+    model::config::ModelConfig,
+    space::Space,
+    train::timing::{stand_in, steps_by_size, time_step},
+};
+
+use super::{display::duration, threads};
+
+/// Count the configurations of a space, and predict its time from a few timed steps.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  fastrcaps plan search-spaces/smoke.toml
+  fastrcaps plan search-spaces/paper.toml --no-timing
+  fastrcaps plan search-spaces/mnist-small.toml --slots 4x2 --set train.epochs=3
+
+The prediction counts training steps alone, each timed by itself: trials that share a memory bus take longer.")]
+pub struct Args {
+    /// The space: search-spaces/README.md is its format
+    space: PathBuf,
+    /// Set a value of the base, as `explore` takes it
+    #[arg(long = "set", value_name = "PATH=VALUE", value_parser = super::explore::parse_set)]
+    sets: Vec<(String, String)>,
+    /// Trials at once × threads of each, as in 2x1 [default: one thread on every core]
+    #[arg(long, value_name = "COUNTxTHREADS")]
+    slots: Option<Slots>,
+    /// Count only, time nothing
+    #[arg(long)]
+    no_timing: bool,
+}
+
+pub fn run(args: Args) -> Result<ExitCode> {
+    let space = Space::read(&args.space, &args.sets)?;
+    let expansion = space.expand()?;
+    let slots = args.slots.unwrap_or_else(|| Slots::one_per_core(machine::cores().len()));
+    threads::install(slots.threads)?;
+
+    let times: Vec<Option<f64>> = if args.no_timing {
+        vec![None; expansion.candidates.len()]
+    } else {
+        let mut clock = StepClock::default();
+        let configs = expansion.candidates.iter().map(|candidate| &candidate.config);
+        configs.map(|config| clock.predict(config).map(Some)).collect::<Result<_>>()?
+    };
+    println!("{:>12}  {:>12}  {:>10}  CONFIGURATION", "PARAMETERS", "SAMPLES", "TIME");
+    for (candidate, time) in expansion.candidates.iter().zip(&times) {
+        let samples = candidate.config.data.counts().train * candidate.config.train.epochs;
+        let time = time.map_or("not timed".to_string(), duration);
+        println!("{:>12}  {samples:>12}  {time:>10}  {}", candidate.config.parameters(), candidate.label);
+    }
+    let configurations = expansion.candidates.len();
+    println!(
+        "\n{} combinations − {} excluded − {} duplicates = {configurations} configurations × {} replicates = {} trials",
+        expansion.combinations,
+        expansion.excluded,
+        expansion.duplicates,
+        space.replicates,
+        configurations * space.replicates
+    );
+    if let Some(total) = times.iter().copied().sum::<Option<f64>>() {
+        let total = total * space.replicates as f64;
+        println!("about {} of training steps: {} on slots {slots}", duration(total), duration(total / slots.count as f64));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Times each kind of step once.
+#[derive(Default)]
+struct StepClock {
+    known: HashMap<String, f64>,
+    data: BTreeMap<&'static str, Dataset>,
+}
+
+impl StepClock {
+    /// Seconds of training steps that `config` would take.
+    fn predict(&mut self, config: &TrialConfig) -> Result<f64> {
+        let mut seconds = 0.0;
+        for (size, steps) in steps_by_size(config, config.data.counts().train) {
+            seconds += self.step_seconds(config, size)? * steps as f64;
+        }
+        Ok(seconds)
+    }
+
+    /// Seconds of one step: they depend on the network and the number of samples, not on the schedule.
+    fn step_seconds(&mut self, config: &TrialConfig, size: usize) -> Result<f64> {
+        let kind = step_kind(&config.model, config, size);
+        if let Some(seconds) = self.known.get(&kind) {
+            return Ok(*seconds);
+        }
+        let name = config.data.name;
+        if !self.data.contains_key(name.as_str()) {
+            self.data.insert(name.as_str(), stand_in(name));
+        }
+        let seconds = time_step(config, &self.data[name.as_str()], size)?;
+        self.known.insert(kind, seconds);
+        Ok(seconds)
+    }
+}
+
+fn step_kind(model: &ModelConfig, config: &TrialConfig, size: usize) -> String {
+    format!("{} {model:?} {} {size}", config.data.name.as_str(), config.data.shift)
+}
