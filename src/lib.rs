@@ -7,6 +7,8 @@ pub mod data;
 pub mod kernels;
 pub mod model;
 pub mod pareto;
+pub mod range_test;
 pub mod record;
 pub mod rng;
 pub mod schedule;
+pub mod stats;
