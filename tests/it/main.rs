@@ -1,1 +1,5 @@
 //! The integration tests, one binary.
+
+mod pareto;
+mod range_test;
+mod stats;

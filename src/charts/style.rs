@@ -1,0 +1,123 @@
+//! What all charts share: colours, sizes, and how values are written.
+
+/// A colour with its opacity in 0..=1.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Colour {
+    pub red: u8,
+    pub green: u8,
+    pub blue: u8,
+    pub opacity: f64,
+}
+
+const fn rgb(hex: u32) -> Colour {
+    Colour { red: (hex >> 16) as u8, green: (hex >> 8) as u8, blue: hex as u8, opacity: 1.0 }
+}
+
+impl Colour {
+    pub const fn opacity(self, opacity: f64) -> Colour {
+        Colour { opacity, ..self }
+    }
+}
+
+pub const WHITE: Colour = rgb(0xffffff);
+pub const INK: Colour = rgb(0x1b1f24);
+/// Text of the second rank, axes.
+pub const MUTED: Colour = rgb(0x57606a);
+/// Lines that are context only.
+pub const FAINT: Colour = rgb(0xb8bfc6);
+pub const GRID: Colour = rgb(0xe6e9ec);
+
+/// Okabe and Ito's colours, told apart by colour-blind readers; yellow is left out, as it is weak on white.
+pub const PALETTE: [Colour; 6] =
+    [rgb(0x0072b2), rgb(0xd55e00), rgb(0x009e73), rgb(0xcc79a7), rgb(0xe69f00), rgb(0x56b4e9)];
+pub const BLUE: Colour = PALETTE[0];
+pub const VERMILION: Colour = PALETTE[1];
+
+/// Viridis (Smith and van der Walt 2015) at even steps, without its yellow end.
+const VIRIDIS: [Colour; 8] = [
+    rgb(0x440154),
+    rgb(0x46327e),
+    rgb(0x365c8d),
+    rgb(0x277f8e),
+    rgb(0x1fa187),
+    rgb(0x4ac16d),
+    rgb(0x8fd03f),
+    rgb(0xb8c71f),
+];
+
+/// A sequential colour for `share` in 0..=1, from yellow-green (small) to dark violet (large).
+pub fn sequential(share: f64) -> Colour {
+    let place = (1.0 - share.clamp(0.0, 1.0)) * (VIRIDIS.len() - 1) as f64;
+    let index = (place as usize).min(VIRIDIS.len() - 2);
+    let (from, to, between) = (VIRIDIS[index], VIRIDIS[index + 1], place - index as f64);
+    let mix = |a: u8, b: u8| (f64::from(a) + (f64::from(b) - f64::from(a)) * between).round() as u8;
+    Colour {
+        red: mix(from.red, to.red),
+        green: mix(from.green, to.green),
+        blue: mix(from.blue, to.blue),
+        opacity: 1.0,
+    }
+}
+
+pub const TITLE: f64 = 34.0;
+pub const SUBTITLE: f64 = 22.0;
+/// Labels of points, lines and axes.
+pub const LABEL: f64 = 21.0;
+/// Tick labels, legends, second lines.
+pub const SMALL: f64 = 20.0;
+pub const NOTE: f64 = 18.0;
+
+/// `0.9925` as "99.25 %".
+pub fn percent(share: f64) -> String {
+    format!("{:.2} %", share * 100.0)
+}
+
+/// `6_720_000` as "6.72 M".
+pub fn count(value: usize) -> String {
+    let scaled = |unit: f64, name: &str| {
+        let number = value as f64 / unit;
+        let digits = if number < 10.0 { 2 } else { usize::from(number < 100.0) };
+        format!("{number:.digits$} {name}")
+    };
+    match value {
+        0..=999 => value.to_string(),
+        1_000..=999_999 => scaled(1e3, "k"),
+        _ => scaled(1e6, "M"),
+    }
+}
+
+/// Seconds in the unit a reader would choose: "45 s", "12.3 min", "2.5 h".
+pub fn duration(seconds: f64) -> String {
+    let (value, unit) = match seconds {
+        s if s < 1.0 => (s * 1e3, "ms"),
+        s if s < 120.0 => (s, "s"),
+        s if s < 7200.0 => (s / 60.0, "min"),
+        s if s < 172_800.0 => (s / 3600.0, "h"),
+        s => (s / 86_400.0, "d"),
+    };
+    format!("{} {unit}", three_digits(value))
+}
+
+/// At least three significant digits, without trailing zeros after the point.
+pub fn three_digits(value: f64) -> String {
+    let digits = match value.abs() {
+        v if v >= 100.0 => 0,
+        v if v >= 10.0 => 1,
+        _ => 2,
+    };
+    trimmed(format!("{value:.digits$}"))
+}
+
+/// A number's text without trailing zeros after the point.
+pub fn trimmed(text: String) -> String {
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_string() } else { text }
+}
+
+/// A learning rate as config files write it: "0.01", "3e-4".
+pub fn rate(value: f64) -> String {
+    if value == 0.0 || (1e-2..10.0).contains(&value) {
+        return trimmed(format!("{value:.4}"));
+    }
+    let text = format!("{value:.1e}");
+    text.replace(".0e", "e")
+}
