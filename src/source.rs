@@ -86,7 +86,7 @@ impl Document {
             found = Some(key_span);
             (table, array) = match value.get_ref() {
                 DeValue::Table(inner) => (Some(inner), None),
-                DeValue::Array(inner) => (None, Some(inner.as_slice())),
+                DeValue::Array(inner) => (None, Some(inner.as_ref())),
                 _ => (None, None),
             };
         }

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     fs::{self, File, TryLockError},
     io::{Read, Seek, Write},
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 use anyhow::{Context, Result, bail};
@@ -16,6 +16,7 @@ use crate::{
     files::write_atomically,
     folder::{TrialFolder, trials_folder},
     machine::Machine,
+    source::Document,
     space::{Space, Trial},
 };
 
@@ -30,7 +31,19 @@ pub struct StudyFile {
     pub identity: String,
     /// Fingerprint of each data selection the space trains on, by its hash.
     pub data: BTreeMap<String, String>,
-    pub space: toml::Table,
+    /// Name of the space.
+    pub name: String,
+    /// `path=value` pairs that went over the space's base.
+    pub set: Vec<(String, String)>,
+    /// The space file, letter by letter.
+    pub space: String,
+}
+
+impl StudyFile {
+    /// The space that was declared.
+    pub fn space(&self, origin: &str) -> Result<Space> {
+        Space::from_document(Document::parse(origin, self.space.clone())?, &self.name, &self.set)
+    }
 }
 
 /// A study folder.
@@ -72,7 +85,7 @@ impl Study {
 
     /// The space the study explores.
     pub fn space(&self) -> Result<Space> {
-        Ok(Space::from_table(&self.file().display().to_string(), self.read()?.space)?)
+        self.read()?.space(&format!("the space in {}", self.file().display()))
     }
 
     /// Writes down the machine that explores the study now.
@@ -106,8 +119,9 @@ impl Study {
             );
         }
         if there.identity != declared.identity {
-            let what = if there.space == declared.space { "the same space on other data" } else { "another space" };
-            bail!("{folder} holds a study of {what}{}. Give a new folder with --out", difference(&there, declared));
+            let (old, new) = (self.space()?, declared.space("the space")?);
+            let what = if old.declaration() == new.declaration() { "the same space on other data" } else { "another space" };
+            bail!("{folder} holds a study of {what}{}. Give a new folder with --out", difference(&old, &new));
         }
         Ok(())
     }
@@ -162,10 +176,10 @@ fn short_hash(bytes: &[u8]) -> String {
 }
 
 /// Names the first keys in which two declared spaces differ.
-fn difference(there: &StudyFile, declared: &StudyFile) -> String {
+fn difference(there: &Space, declared: &Space) -> String {
     let (mut old, mut new) = (BTreeMap::new(), BTreeMap::new());
-    leaves("", &toml::Value::Table(there.space.clone()), &mut old);
-    leaves("", &toml::Value::Table(declared.space.clone()), &mut new);
+    leaves("", &toml::Value::Table(there.declaration().clone()), &mut old);
+    leaves("", &toml::Value::Table(declared.declaration().clone()), &mut new);
     let keys: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();
     let show = |value: Option<&String>| value.map_or("absent".to_string(), String::clone);
     let differing: Vec<String> = (keys.into_iter().filter(|key| old.get(*key) != new.get(*key)))

@@ -111,7 +111,9 @@ pub fn run(args: Args) -> Result<ExitCode> {
         created: machine::rfc3339(SystemTime::now()),
         identity: study::identity(&keys),
         data: fingerprints,
-        space: space.to_table(),
+        name: space.name.clone(),
+        set: args.sets.clone(),
+        space: space.text().to_string(),
     })?;
     let _lock = study.lock()?;
     let mut journal = Journal::open(&study.journal())?;

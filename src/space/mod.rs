@@ -85,11 +85,14 @@ impl Space {
         self.axes.iter().map(|axis| axis.values.len()).fold(1, usize::saturating_mul)
     }
 
-    /// The space as a table that [`Space::from_table`] reads back: what a study keeps.
-    pub fn to_table(&self) -> Table {
-        let mut table = self.document.table.clone();
-        table.insert("name".into(), Value::from(self.name.clone()));
-        table
+    /// The text of the space file, as it was read.
+    pub fn text(&self) -> &str {
+        &self.document.text
+    }
+
+    /// What the space declares, with everything that was set over it.
+    pub fn declaration(&self) -> &Table {
+        &self.document.table
     }
 
     /// Every distinct configuration, in grid order (the first axis changes slowest), each valid.

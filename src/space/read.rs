@@ -16,21 +16,19 @@ const KEYS: [&str; 6] = ["name", "replicates", "base", "axes", "exclude", "basel
 impl Space {
     /// Reads a space file; `sets` are `(path, value)` pairs that go over its base (and replace an axis of that path).
     pub fn read(path: &Path, sets: &[(String, String)]) -> Result<Space> {
-        let mut document = Document::read(path)?;
-        for (key, value) in sets {
-            apply_set(&mut document.table, key, value)?;
-        }
         let stem = path.file_stem().map_or_else(|| "space".into(), |stem| stem.to_string_lossy().into_owned());
-        Ok(Space::from_document(document, &stem)?)
-    }
-
-    /// Reads a space that a study kept as a table.
-    pub fn from_table(origin: &str, table: Table) -> Result<Space, SourceError> {
-        Space::from_document(Document { origin: origin.into(), text: String::new(), table }, "space")
+        Space::from_document(Document::read(path)?, &stem, sets)
     }
 
     /// Reads a space; `default_name` serves where the document names none.
-    pub fn from_document(document: Document, default_name: &str) -> Result<Space, SourceError> {
+    pub fn from_document(mut document: Document, default_name: &str, sets: &[(String, String)]) -> Result<Space> {
+        for (key, value) in sets {
+            apply_set(&mut document.table, key, value)?;
+        }
+        Ok(Space::from_set_document(document, default_name)?)
+    }
+
+    fn from_set_document(document: Document, default_name: &str) -> Result<Space, SourceError> {
         let table = &document.table;
         let fail = |path: &[&str], message: String| {
             document.error_at(&path.iter().map(|segment| segment.to_string()).collect::<Vec<_>>(), message)
