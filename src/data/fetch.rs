@@ -2,7 +2,7 @@
 //! SHA-256, and put in place only when whole.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File, OpenOptions, TryLockError},
     io::{Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
     time::Duration,
@@ -113,7 +113,10 @@ fn fetch_file(
         .truncate(false)
         .open(&part_path)
         .with_context(|| format!("cannot write {}", part_path.display()))?;
-    part.try_lock().with_context(|| format!("{} is locked: another process is fetching it", part_path.display()))?;
+    // A file system without locks is no reason not to fetch.
+    if let Err(TryLockError::WouldBlock) = part.try_lock() {
+        bail!("{} is locked: another process is fetching it", part_path.display());
+    }
     let mut failures = Vec::new();
     for mirror in mirrors {
         let url = url(mirror, file);
@@ -138,7 +141,7 @@ fn fetch_file(
         fs::remove_file(&part_path)?;
     }
     failures.dedup();
-    bail!("{}", failures.join("\n"))
+    bail!("{}", failures.join("\n  "))
 }
 
 /// Brings `part` to the whole of `file`, going on from what it holds; empties it when the checksum is wrong.
