@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 use ureq::{Agent, http::StatusCode};
 
@@ -76,7 +76,7 @@ pub fn fetch(
             }
         } else {
             fetch_file(&agent, file, &target, mirrors, progress)
-                .with_context(|| by_hand(source.files, dir, mirrors[0]))?;
+                .with_context(|| by_hand(source.files, dir, mirrors.first().unwrap_or(&"")))?;
             Outcome::Fetched
         };
         outcomes.push((target, outcome));
@@ -195,7 +195,7 @@ fn download(
     let found = hex(&hash.finalize());
     if found != file.sha256 {
         empty(part)?;
-        return Err(anyhow!("sha256 is {found}, where {} was expected; the download was deleted", file.sha256));
+        bail!("sha256 is {found}, where {} was expected; the download was deleted", file.sha256);
     }
     Ok(())
 }
