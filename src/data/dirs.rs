@@ -94,7 +94,7 @@ impl DataDirs {
         let mut note = String::new();
         for place in &places {
             let Some(found) = source.layouts.iter().find_map(|&layout| find_in(place, layout)) else { continue };
-            match other_dataset(name, &found)? {
+            match other_dataset(name, &found) {
                 None => return Ok(found),
                 Some(other) => note = format!("\n  what lies in {} is {}", place.display(), other.as_str()),
             }
@@ -109,7 +109,7 @@ impl DataDirs {
 }
 
 fn find_in(place: &Path, layout: Layout) -> Option<Found> {
-    let dir = place.join(layout.folder());
+    let dir: PathBuf = place.join(layout.folder()).components().collect();
     let file = |names: &&[&str]| names.iter().map(|name| dir.join(name)).find(|path| path.is_file());
     let files = layout.files().iter().map(file).collect::<Option<Vec<_>>>()?;
     Some(Found { layout, dir, files })

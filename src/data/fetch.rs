@@ -2,13 +2,13 @@
 //! SHA-256, and put in place only when whole.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File, OpenOptions, TryLockError},
     io::{Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 use ureq::{Agent, http::StatusCode};
 
@@ -76,7 +76,7 @@ pub fn fetch(
             }
         } else {
             fetch_file(&agent, file, &target, mirrors, progress)
-                .with_context(|| by_hand(source.files, dir, mirrors[0]))?;
+                .with_context(|| by_hand(source.files, dir, mirrors.first().unwrap_or(&"")))?;
             Outcome::Fetched
         };
         outcomes.push((target, outcome));
@@ -113,7 +113,10 @@ fn fetch_file(
         .truncate(false)
         .open(&part_path)
         .with_context(|| format!("cannot write {}", part_path.display()))?;
-    part.try_lock().with_context(|| format!("{} is locked: another process is fetching it", part_path.display()))?;
+    // A file system without locks is no reason not to fetch.
+    if let Err(TryLockError::WouldBlock) = part.try_lock() {
+        bail!("{} is locked: another process is fetching it", part_path.display());
+    }
     let mut failures = Vec::new();
     for mirror in mirrors {
         let url = url(mirror, file);
@@ -138,7 +141,7 @@ fn fetch_file(
         fs::remove_file(&part_path)?;
     }
     failures.dedup();
-    bail!("{}", failures.join("\n"))
+    bail!("{}", failures.join("\n  "))
 }
 
 /// Brings `part` to the whole of `file`, going on from what it holds; empties it when the checksum is wrong.
@@ -192,7 +195,7 @@ fn download(
     let found = hex(&hash.finalize());
     if found != file.sha256 {
         empty(part)?;
-        return Err(anyhow!("sha256 is {found}, where {} was expected; the download was deleted", file.sha256));
+        bail!("sha256 is {found}, where {} was expected; the download was deleted", file.sha256);
     }
     Ok(())
 }

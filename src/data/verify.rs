@@ -91,16 +91,15 @@ pub(super) fn identify(source: &Source, path: &Path, names: &[&str]) -> Result<I
 }
 
 /// The data set that `found` really is, where it is another than `name`: MNIST and Fashion-MNIST have
-/// the same file names and sizes, but the labels of the training part tell them apart.
-pub(super) fn other_dataset(name: DatasetName, found: &Found) -> Result<Option<DatasetName>> {
+/// the same file names and sizes, but the labels of the training part tell them apart. A file that
+/// cannot be read is nobody's; reading it says why.
+pub(super) fn other_dataset(name: DatasetName, found: &Found) -> Option<DatasetName> {
     if found.layout != Layout::Idx {
-        return Ok(None);
+        return None;
     }
     let (labels, names) = (&found.files[1], Layout::Idx.files()[1]);
-    for other in SOURCES.iter().filter(|other| other.dataset != name && other.layouts.contains(&Layout::Idx)) {
-        if matches!(identify(other, labels, names)?, Identity::Published | Identity::SameContents) {
-            return Ok(Some(other.dataset));
-        }
-    }
-    Ok(None)
+    let holds =
+        |other: &&Source| matches!(identify(other, labels, names), Ok(Identity::Published | Identity::SameContents));
+    let mut others = SOURCES.iter().filter(|other| other.dataset != name && other.layouts.contains(&Layout::Idx));
+    others.find(holds).map(|other| other.dataset)
 }

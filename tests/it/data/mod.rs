@@ -1,0 +1,7 @@
+mod cifar;
+mod cli;
+mod config;
+mod fetch;
+mod glyphs;
+mod idx;
+mod load;
