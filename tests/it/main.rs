@@ -1,1 +1,6 @@
 //! The integration tests, one binary.
+
+mod goldens;
+mod kernels;
+mod model;
+mod tensors;
