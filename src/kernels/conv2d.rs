@@ -39,7 +39,8 @@ struct Geometry {
 
 impl Geometry {
     fn new(x: &[usize], weight: &[usize], bias: &[usize], stride: usize) -> Result<Self> {
-        let (&[batch, in_channels, height, width], &[filters, weight_channels, kh, kw], &[channels]) = (x, weight, bias)
+        let (&[batch, in_channels, height, width], &[filters, weight_channels, kh, kw], &[channels]) =
+            (x, weight, bias)
         else {
             bail!("conv2d: expected image, weight and bias of 4, 4 and 1 dimensions, got {x:?}, {weight:?}, {bias:?}")
         };
@@ -151,8 +152,7 @@ impl Geometry {
         let mut dbias = vec![T::zero(); self.channels];
         let mut columns = vec![T::zero(); patch * chunk * positions];
         let mut dfiltered = vec![T::zero(); self.filters * chunk * positions];
-        for (c, (x, dy)) in
-            x.chunks(chunk * self.image()).zip(dy.chunks(chunk * self.channels * positions)).enumerate()
+        for (c, (x, dy)) in x.chunks(chunk * self.image()).zip(dy.chunks(chunk * self.channels * positions)).enumerate()
         {
             let n = x.len() / self.image() * positions;
             let (columns, dfiltered) = (&mut columns[..patch * n], &mut dfiltered[..self.filters * n]);

@@ -23,9 +23,8 @@ struct MaxPool;
 
 /// The index in `x` of each window's largest value, window after window.
 fn largest<'a, T: Real>(x: &'a [T], h: usize, w: usize) -> impl Iterator<Item = usize> + 'a {
-    let windows = move |plane: usize| {
-        (0..h / 2).flat_map(move |i| (0..w / 2).map(move |j| plane * h * w + 2 * i * w + 2 * j))
-    };
+    let windows =
+        move |plane: usize| (0..h / 2).flat_map(move |i| (0..w / 2).map(move |j| plane * h * w + 2 * i * w + 2 * j));
     (0..x.len() / (h * w)).flat_map(windows).map(move |start| {
         [start + 1, start + w, start + w + 1].into_iter().fold(start, |best, i| {
             let keep = x[best] >= x[i] || x[best].is_nan();

@@ -9,7 +9,10 @@ use crate::model::config::Squash;
 /// See [`super::conv2d`].
 pub fn conv2d(x: &Tensor, weight: &Tensor, bias: &Tensor, stride: usize) -> Result<Tensor> {
     let channels = bias.dim(0)?;
-    let filtered = x.conv2d(weight, 0, stride, 1, 1)?;
+    // candle 0.11's gradient wants an image without rows or columns that no kernel position reaches.
+    let ((_, _, h, w), (_, _, kh, kw)) = (x.dims4()?, weight.dims4()?);
+    let reached = x.narrow(2, 0, (h - kh) / stride * stride + kh)?.narrow(3, 0, (w - kw) / stride * stride + kw)?;
+    let filtered = reached.contiguous()?.conv2d(weight, 0, stride, 1, 1)?;
     let shared = filtered.repeat((1, channels / weight.dim(0)?, 1, 1))?;
     shared.broadcast_add(&bias.reshape((1, channels, 1, 1))?)
 }
@@ -24,9 +27,11 @@ pub fn relu(x: &Tensor) -> Result<Tensor> {
     x.mul(&x.gt(0f64)?.to_dtype(x.dtype())?)
 }
 
-/// See [`super::max_pool_2x2`].
+/// See [`super::max_pool_2x2`]. (The gradient of candle 0.11's `max_pool2d` is a quarter of the right one.)
 pub fn max_pool_2x2(x: &Tensor) -> Result<Tensor> {
-    x.max_pool2d(2)
+    let (batch, channels, h, w) = x.dims4()?;
+    let whole = x.narrow(2, 0, h / 2 * 2)?.narrow(3, 0, w / 2 * 2)?.contiguous()?;
+    whole.reshape((batch, channels, h / 2, 2, w / 2, 2))?.max(5)?.max(3)
 }
 
 /// See [`super::squash()`].

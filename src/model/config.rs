@@ -147,12 +147,14 @@ fn divides(path: &str, factor: usize, channels: usize, what: &str) -> Result<(),
 const MOST_PARAMETERS: usize = 100_000_000;
 /// Largest number of vote values (primary capsules × classes × class_dim) of one image.
 const MOST_VOTES: usize = 4_000_000;
+/// Classes the two limits reckon with.
+const RECKONED_CLASSES: usize = 10;
 
 impl ModelConfig {
     /// Checks every value, and all together against the images.
-    pub fn validate(&self, shape: ImageShape, classes: usize) -> Result<(), Invalid> {
+    pub fn validate(&self, shape: ImageShape) -> Result<(), Invalid> {
         match self {
-            ModelConfig::Capsnet(config) => config.validate(shape, classes)?,
+            ModelConfig::Capsnet(config) => config.validate(shape)?,
             ModelConfig::Lenet5 => {
                 let side = shape.height.min(shape.width);
                 if side < lenet::SMALLEST_SIDE {
@@ -166,9 +168,11 @@ impl ModelConfig {
                 }
             }
         }
-        match self.parameters(shape, classes) {
+        match self.parameters(shape, RECKONED_CLASSES) {
             n if n <= MOST_PARAMETERS => Ok(()),
-            n => Err(Invalid::new("model", format!("{n} parameters"), format!("at most {MOST_PARAMETERS} are allowed"))),
+            n => {
+                Err(Invalid::new("model", format!("{n} parameters"), format!("at most {MOST_PARAMETERS} are allowed")))
+            }
         }
     }
 
@@ -221,7 +225,7 @@ impl CapsNetConfig {
         }
     }
 
-    fn validate(&self, shape: ImageShape, classes: usize) -> Result<(), Invalid> {
+    fn validate(&self, shape: ImageShape) -> Result<(), Invalid> {
         within("model.conv1_channels", self.conv1_channels, 1..=4096)?;
         within("model.conv1_stride", self.conv1_stride, 1..=16)?;
         within("model.primary_types", self.primary_types, 1..=1024)?;
@@ -244,12 +248,14 @@ impl CapsNetConfig {
         fits("model.conv1_kernel", self.conv1_kernel, image, "the images")?;
         let map = side(image, self.conv1_kernel, self.conv1_stride);
         fits("model.primary_kernel", self.primary_kernel, map, "the feature map after Conv1")?;
-        match self.primary_capsules(shape) * classes * self.class_dim {
+        match self.primary_capsules(shape) * RECKONED_CLASSES * self.class_dim {
             votes if votes <= MOST_VOTES => Ok(()),
             votes => Err(Invalid::new(
                 "model.primary_types",
                 self.primary_types,
-                format!("gives {votes} vote values an image, at most {MOST_VOTES} are allowed: fewer types, larger strides"),
+                format!(
+                    "gives {votes} vote values an image, at most {MOST_VOTES} are allowed: fewer types, larger strides"
+                ),
             )),
         }
     }
@@ -287,6 +293,8 @@ impl CapsNetConfig {
 fn fits(path: &str, kernel: usize, side: usize, what: &str) -> Result<(), Invalid> {
     match (1..=side).contains(&kernel) {
         true => Ok(()),
-        false => Err(Invalid::new(path, kernel, format!("must be 1 to {side}, to fit {what} ({side} pixels high or wide)"))),
+        false => {
+            Err(Invalid::new(path, kernel, format!("must be 1 to {side}, to fit {what} ({side} pixels high or wide)")))
+        }
     }
 }

@@ -79,7 +79,8 @@ impl Parameters {
 
     /// Writes all variables to a safetensors file.
     pub fn save(&self, path: &Path) -> anyhow::Result<()> {
-        let tensors: HashMap<_, _> = self.vars().into_iter().map(|(name, var)| (name, var.as_detached_tensor())).collect();
+        let tensors: HashMap<_, _> =
+            self.vars().into_iter().map(|(name, var)| (name, var.as_detached_tensor())).collect();
         candle_core::safetensors::save(&tensors, path).with_context(|| format!("cannot write {}", path.display()))
     }
 
@@ -158,7 +159,8 @@ impl SimpleBackend for Backend {
             return Ok(var.as_tensor().clone());
         }
         let values = self.initial(name, &shape, init)?;
-        let var = Var::from_tensor(&Tensor::from_vec(values, shape, &Device::Cpu)?.to_dtype(dtype)?.to_device(device)?)?;
+        let var =
+            Var::from_tensor(&Tensor::from_vec(values, shape, &Device::Cpu)?.to_dtype(dtype)?.to_device(device)?)?;
         vars.insert(name.to_string(), var.clone());
         Ok(var.as_tensor().clone())
     }

@@ -1,0 +1,244 @@
+//! Every fast op against its reference, forward and backward, and against itself on other numbers of threads.
+
+use candle_core::{DType, Device, Result, Tensor, Var};
+use fastrcaps::{
+    kernels::{self, Adam, adam::Constants, reference},
+    model::config::Squash,
+};
+use proptest::prelude::*;
+
+use crate::tensors::{assert_close, bits, gradients, values, var};
+
+const SQUASHES: [Squash; 2] = [Squash::Exact, Squash::Approximate];
+
+/// Asserts that both agree in value and in the gradients of all operands, in f64 and in f32.
+fn assert_agree(
+    operands: &[Var],
+    fast: impl Fn(&[Tensor]) -> Result<Tensor>,
+    plain: impl Fn(&[Tensor]) -> Result<Tensor>,
+) {
+    for (dtype, tolerance) in [(DType::F64, 1e-11), (DType::F32, 1e-4)] {
+        let vars: Vec<Var> = operands
+            .iter()
+            .map(|v| Var::from_tensor(&v.to_dtype(dtype).unwrap().copy().unwrap().detach()).unwrap())
+            .collect();
+        let tensors: Vec<Tensor> = vars.iter().map(|v| v.as_tensor().clone()).collect();
+        let (y, expected) = (fast(&tensors).unwrap(), plain(&tensors).unwrap());
+        assert_eq!(y.dims(), expected.dims());
+        assert_close("forward", &values(&y), &values(&expected), tolerance);
+        let refs: Vec<&Var> = vars.iter().collect();
+        for (i, (g, e)) in gradients(&y, &refs).iter().zip(gradients(&expected, &refs)).enumerate() {
+            assert_close(&format!("gradient of operand {i}"), g, &e, tolerance);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn conv2d_agrees_with_its_reference(
+        batch in 1usize..5, in_channels in 1usize..6, filters in 1usize..12, sharing in 1usize..4,
+        kernel in 1usize..6, stride in 1usize..4, extra in (0usize..8, 0usize..8),
+    ) {
+        let x = var("x", &[batch, in_channels, kernel + extra.0, kernel + extra.1]);
+        let weight = var("weight", &[filters, in_channels, kernel, kernel]);
+        let bias = var("bias", &[filters * sharing]);
+        assert_agree(
+            &[x, weight, bias],
+            |t| kernels::conv2d(&t[0], &t[1], &t[2], stride),
+            |t| reference::conv2d(&t[0], &t[1], &t[2], stride),
+        );
+    }
+
+    #[test]
+    fn votes_agree_with_their_reference(
+        batch in 1usize..20, matrices in 1usize..7, sharing in 1usize..6, in_dim in 1usize..10, n in 1usize..40,
+    ) {
+        let (u, weight) = (var("u", &[batch, matrices * sharing, in_dim]), var("w", &[matrices, in_dim, n]));
+        assert_agree(&[u, weight], |t| kernels::votes(&t[0], &t[1]), |t| reference::votes(&t[0], &t[1]));
+    }
+
+    #[test]
+    fn routing_agrees_with_its_reference(
+        batch in 1usize..20, capsules in 1usize..20, classes in 1usize..11, dim in 1usize..17,
+        iterations in 1usize..5, kind in prop::sample::select(SQUASHES.to_vec()),
+    ) {
+        let (votes, bias) = (var("votes", &[batch, capsules, classes * dim]), var("bias", &[classes, dim]));
+        assert_agree(
+            &[votes, bias],
+            |t| kernels::routing(&t[0], &t[1], iterations, kind),
+            |t| reference::routing(&t[0], &t[1], iterations, kind),
+        );
+    }
+
+    #[test]
+    fn squash_agrees_with_its_reference(
+        capsules in 1usize..3000, dim in 1usize..17, scale in 0.1f64..5., kind in prop::sample::select(SQUASHES.to_vec()),
+    ) {
+        let s = Var::from_tensor(&(var("s", &[capsules, dim]).as_tensor() * scale).unwrap().detach()).unwrap();
+        assert_agree(&[s], |t| kernels::squash(&t[0], kind), |t| reference::squash(&t[0], kind));
+    }
+
+    #[test]
+    fn linear_agrees_with_its_reference(batch in 1usize..20, inputs in 1usize..40, outputs in 1usize..40) {
+        let operands = [var("x", &[batch, inputs]), var("w", &[outputs, inputs]), var("b", &[outputs])];
+        assert_agree(&operands, |t| kernels::linear(&t[0], &t[1], &t[2]), |t| reference::linear(&t[0], &t[1], &t[2]));
+    }
+
+    #[test]
+    fn relu_and_max_pool_agree_with_their_references(batch in 1usize..4, channels in 1usize..4, h in 2usize..9, w in 2usize..9) {
+        let x = var("x", &[batch, channels, h, w]);
+        assert_agree(std::slice::from_ref(&x), |t| kernels::relu(&t[0]), |t| reference::relu(&t[0]));
+        assert_agree(&[x], |t| kernels::max_pool_2x2(&t[0]), |t| reference::max_pool_2x2(&t[0]));
+    }
+}
+
+#[test]
+fn conv2d_agrees_with_its_reference_on_the_shapes_of_the_networks() {
+    for (x, weight, stride) in [
+        ([2, 3, 32, 32], [7, 3, 9, 9], 1),
+        ([3, 1, 28, 28], [16, 1, 9, 9], 2),
+        // More samples than one chunk takes.
+        ([40, 12, 10, 10], [20, 12, 5, 5], 1),
+    ] {
+        let operands = [var("x", &x), var("weight", &weight), var("bias", &[weight[0]])];
+        assert_agree(
+            &operands,
+            |t| kernels::conv2d(&t[0], &t[1], &t[2], stride),
+            |t| reference::conv2d(&t[0], &t[1], &t[2], stride),
+        );
+    }
+}
+
+#[test]
+fn the_image_needs_no_gradient_and_gets_none() {
+    let (x, w, b) = (var("x", &[2, 1, 6, 6]).as_detached_tensor(), var("w", &[3, 1, 3, 3]), var("b", &[3]));
+    let y = kernels::conv2d(&x, &w, &b, 1).unwrap();
+    let grads = y.sum_all().unwrap().backward().unwrap();
+    assert!(grads.get(&x).is_none());
+    assert!(grads.get(&w).is_some() && grads.get(&b).is_some());
+}
+
+#[test]
+fn adam_agrees_with_its_reference_over_many_steps() {
+    let constants = Constants { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
+    let theta = Var::from_tensor(&var("θ", &[7, 13]).as_detached_tensor().copy().unwrap()).unwrap();
+    let idle = var("idle", &[3]);
+    let mut adam = Adam::new(vec![("theta".into(), theta.clone()), ("idle".into(), idle.clone())], constants).unwrap();
+    let mut expected = theta.as_detached_tensor().copy().unwrap();
+    let (mut m, mut v) = (expected.zeros_like().unwrap(), expected.zeros_like().unwrap());
+    for t in 1..=20 {
+        let learning_rate = 1e-2 / t as f64;
+        let loss =
+            (theta.sqr().unwrap() * var(&format!("{t}"), &[7, 13]).as_detached_tensor()).unwrap().sum_all().unwrap();
+        let grads = loss.backward().unwrap();
+        let factors = constants.factors(t, learning_rate);
+        (expected, m, v) = reference::adam_step(&expected, grads.get(&theta).unwrap(), &m, &v, factors).unwrap();
+        adam.step(&grads, learning_rate).unwrap();
+        assert_close("θ", &values(&theta), &values(&expected), 1e-13);
+    }
+    assert_eq!(values(&idle), values(&var("idle", &[3])), "a variable without gradient stays");
+}
+
+/// The first three steps of `torch.optim.Adam([θ], lr=0.1)` on the loss (θ²·[1, 2, 3]).sum() from θ = [1, −2, 0.5], in float64:
+///
+/// ```python
+/// θ = torch.tensor([1., -2., .5], dtype=torch.float64, requires_grad=True); adam = torch.optim.Adam([θ], lr=0.1)
+/// for _ in range(3):
+///     adam.zero_grad(); (θ**2 * torch.tensor([1., 2., 3.])).sum().backward(); adam.step(); print(θ.tolist())
+/// ```
+#[test]
+fn adam_takes_the_steps_of_pytorch() {
+    const EXPECTED: [[f64; 3]; 3] = [
+        [0.9000000005, -1.900000000125, 0.4000000003333333],
+        [0.8004122286917927, -1.8001664858630053, 0.30118742027818446],
+        [0.7015862729460302, -1.7006233916636408, 0.20487125044086524],
+    ];
+    let theta = Var::new(&[1f64, -2., 0.5], &Device::Cpu).unwrap();
+    let constants = Constants { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
+    let mut adam = Adam::new(vec![("θ".into(), theta.clone())], constants).unwrap();
+    for expected in EXPECTED {
+        let weights = Tensor::new(&[1f64, 2., 3.], &Device::Cpu).unwrap();
+        let loss = (theta.sqr().unwrap() * weights).unwrap().sum_all().unwrap();
+        adam.step(&loss.backward().unwrap(), 0.1).unwrap();
+        assert_close("θ", &values(&theta), &expected, 1e-14);
+    }
+}
+
+#[test]
+fn an_optimizer_goes_on_from_its_saved_state_with_the_same_bits() {
+    let constants = Constants { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
+    let start = |t: &Tensor| {
+        let theta = Var::from_tensor(&t.copy().unwrap().detach()).unwrap();
+        (Adam::new(vec![("θ".into(), theta.clone())], constants).unwrap(), theta)
+    };
+    let step = |adam: &mut Adam, theta: &Var| {
+        let loss = theta.sqr().unwrap().sum_all().unwrap();
+        adam.step(&loss.backward().unwrap(), 1e-2).unwrap();
+    };
+    let (mut adam, theta) = start(&var("θ", &[5, 3]).to_dtype(DType::F32).unwrap());
+    (0..3).for_each(|_| step(&mut adam, &theta));
+    let (steps, moments) = adam.state().unwrap();
+    let (mut resumed, resumed_theta) = start(&theta);
+    resumed.restore(steps, &moments).unwrap();
+    for _ in 0..3 {
+        step(&mut adam, &theta);
+        step(&mut resumed, &resumed_theta);
+    }
+    assert_eq!(bits(&theta), bits(&resumed_theta));
+    let error = resumed.restore(steps, &Default::default()).unwrap_err().to_string();
+    assert!(error.contains("no moments of `θ`"), "{error}");
+}
+
+#[test]
+fn a_nan_that_enters_an_op_leaves_it() {
+    let poisoned = |name: &str, shape: &[usize]| {
+        let mut values = values(&var(name, shape));
+        *values.last_mut().unwrap() = f64::NAN;
+        Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+    };
+    let clean = |name: &str, shape: &[usize]| var(name, shape).as_detached_tensor();
+    let mut outputs = vec![
+        ("relu", kernels::relu(&poisoned("x", &[5]))),
+        ("max_pool", kernels::max_pool_2x2(&poisoned("x", &[1, 1, 4, 4]))),
+        ("linear", kernels::linear(&poisoned("x", &[2, 3]), &clean("w", &[4, 3]), &clean("b", &[4]))),
+        ("conv2d", kernels::conv2d(&poisoned("x", &[1, 2, 5, 5]), &clean("w", &[3, 2, 3, 3]), &clean("b", &[3]), 1)),
+        ("votes", kernels::votes(&poisoned("u", &[2, 6, 4]), &clean("w", &[3, 4, 10]))),
+    ];
+    for kind in SQUASHES {
+        outputs.push(("squash", kernels::squash(&poisoned("s", &[3, 4]), kind)));
+        outputs.push(("routing", kernels::routing(&poisoned("û", &[2, 6, 12]), &clean("b", &[3, 4]), 3, kind)));
+    }
+    for (name, output) in outputs {
+        assert!(values(&output.unwrap()).iter().any(|v| v.is_nan()), "{name} hides a NaN");
+    }
+}
+
+#[test]
+fn squash_and_its_gradient_are_finite_at_zero() {
+    for kind in SQUASHES {
+        let s = Var::zeros((2, 4), DType::F32, &Device::Cpu).unwrap();
+        let v = kernels::squash(&s, kind).unwrap();
+        assert!(values(&v).iter().all(|&v| v == 0.));
+        assert!(gradients(&v, &[&s])[0].iter().all(|g| g.is_finite()), "{kind:?}");
+    }
+}
+
+#[test]
+fn shapes_that_do_not_fit_are_errors_that_name_them() {
+    let t = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &Device::Cpu).unwrap();
+    for (result, part) in [
+        (kernels::conv2d(&t(&[1, 2, 5, 5]), &t(&[4, 3, 3, 3]), &t(&[4]), 1), "has 2 channels"),
+        (kernels::conv2d(&t(&[1, 2, 5, 5]), &t(&[4, 2, 6, 6]), &t(&[4]), 1), "does not fit"),
+        (kernels::conv2d(&t(&[1, 2, 5, 5]), &t(&[4, 2, 3, 3]), &t(&[4]), 0), "stride 0"),
+        (kernels::conv2d(&t(&[1, 2, 5, 5]), &t(&[4, 2, 3, 3]), &t(&[6]), 1), "no multiple of 4 filters"),
+        (kernels::linear(&t(&[2, 3]), &t(&[4, 5]), &t(&[4])), "do not fit"),
+        (kernels::votes(&t(&[2, 7, 4]), &t(&[3, 4, 10])), "do not fit"),
+        (kernels::routing(&t(&[2, 6, 12]), &t(&[3, 4]), 0, Squash::Exact), "0 iterations"),
+        (kernels::max_pool_2x2(&t(&[1, 1, 1, 4])), "smaller than 2×2"),
+    ] {
+        let error = result.unwrap_err().to_string();
+        assert!(error.contains(part), "{error}");
+    }
+}
