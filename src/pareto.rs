@@ -104,7 +104,8 @@ fn cheaper<const K: usize>(a: &[f64; K], b: &[f64; K]) -> bool {
 
 /// Index and costs of every present point, in lexicographic order of the costs.
 fn sorted<const K: usize>(points: &[[f64; K]], goals: &[Goal; K]) -> Vec<(usize, [f64; K])> {
-    let mut sorted: Vec<_> = points.iter().enumerate().filter_map(|(i, point)| Some((i, costs(point, goals)?))).collect();
+    let mut sorted: Vec<_> =
+        points.iter().enumerate().filter_map(|(i, point)| Some((i, costs(point, goals)?))).collect();
     sorted.sort_by(|(i, a), (j, b)| {
         let by_cost = a.iter().zip(b).map(|(a, b)| a.total_cmp(b)).find(|order| order.is_ne());
         by_cost.unwrap_or(Ordering::Equal).then(i.cmp(j))

@@ -47,9 +47,8 @@ pub fn suggest(rates: &[f64], losses: &[f64]) -> Option<Suggestion> {
         return None;
     }
     let lowest = (0..curve.len()).min_by(|a, b| curve[*a].total_cmp(&curve[*b]))?;
-    let noise = (losses.iter().zip(curve).map(|(raw, smooth)| (raw - smooth).powi(2)).sum::<f64>()
-        / curve.len() as f64)
-        .sqrt();
+    let noise =
+        (losses.iter().zip(curve).map(|(raw, smooth)| (raw - smooth).powi(2)).sum::<f64>() / curve.len() as f64).sqrt();
     let fall = curve[reach.min(lowest)] - curve[lowest];
     if !(fall > 2.0 * noise && fall > 0.01 * curve[lowest].abs()) {
         return None;

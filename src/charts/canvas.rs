@@ -69,6 +69,8 @@ pub struct Text {
     pub colour: Colour,
     pub anchor: Anchor,
     pub turn: Turn,
+    /// Width of a white rim around the letters, for text over lines; 0 for none.
+    pub halo: f64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,7 +114,7 @@ impl Stroke {
 impl Text {
     pub fn new(at: Point, text: impl Into<String>, size: f64, colour: Colour) -> Text {
         let (weight, anchor, turn) = (Weight::Regular, Anchor::Start, Turn::Across);
-        Text { at, text: text.into(), size, weight, colour, anchor, turn }
+        Text { at, text: text.into(), size, weight, colour, anchor, turn, halo: 0.0 }
     }
 
     pub fn bold(self) -> Text {
@@ -121,6 +123,10 @@ impl Text {
 
     pub fn anchor(self, anchor: Anchor) -> Text {
         Text { anchor, ..self }
+    }
+
+    pub fn halo(self) -> Text {
+        Text { halo: 3.0, ..self }
     }
 
     pub fn up(self) -> Text {
@@ -207,8 +213,7 @@ impl Area {
     pub fn clip(&self, a: Point, b: Point) -> Option<(Point, Point)> {
         let (dx, dy) = (b.0 - a.0, b.1 - a.1);
         let (mut enter, mut leave) = (0.0_f64, 1.0_f64);
-        let edges =
-            [(-dx, a.0 - self.left), (dx, self.right - a.0), (-dy, a.1 - self.top), (dy, self.bottom - a.1)];
+        let edges = [(-dx, a.0 - self.left), (dx, self.right - a.0), (-dy, a.1 - self.top), (dy, self.bottom - a.1)];
         for (towards, distance) in edges {
             if towards == 0.0 {
                 if distance < 0.0 {

@@ -87,3 +87,21 @@ pub fn wrapped(text: &str, weight: Weight, size: f64, limit: f64, lines: usize) 
     }
     broken.iter().map(|line| shortened(line, weight, size, limit)).collect()
 }
+
+/// `text` in one line or, if it is wider than `limit`, in two of about equal width, broken after a comma if it has one.
+pub fn two_lines(text: &str, weight: Weight, size: f64, limit: f64) -> Vec<String> {
+    let width = |text: &str| width(text, weight, size);
+    if width(text) <= limit {
+        return vec![text.to_string()];
+    }
+    let widest = |(before, after): &(&str, &str)| {
+        let inside_a_phrase = if before.ends_with(',') { 0.0 } else { limit / 4.0 };
+        width(before).max(width(after)) + inside_a_phrase
+    };
+    let breaks = text.match_indices(' ').map(|(at, _)| (&text[..at], &text[at + 1..]));
+    let lines = match breaks.min_by(|a, b| widest(a).total_cmp(&widest(b))) {
+        Some((before, after)) => vec![before, after],
+        None => vec![text],
+    };
+    lines.into_iter().map(|line| shortened(line, weight, size, limit)).collect()
+}

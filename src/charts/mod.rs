@@ -1,1 +1,24 @@
-//! One chart a file: `data()` pure, `draw()` paints it.
+//! Pictures of a search. One chart a file: `data()` says what is drawn, `draw()` makes a [`Scene`] of it, and a scene
+//! becomes bytes with [`Scene::png`] or [`Scene::svg`]. Nothing here reads or writes a file.
+//!
+//! - [`front`]: accuracy over training time, the Pareto front and the baseline.
+//! - [`curves`]: accuracy or loss of many configurations while they train.
+//! - [`schedule`]: learning rate and batch size over the epochs.
+//! - [`lr_find`]: the learning-rate range test and the rate it suggests.
+//! - [`reconstructions`]: images beside what the decoder makes of them.
+
+pub mod axis;
+pub mod canvas;
+pub mod curves;
+mod font;
+pub mod front;
+pub mod labels;
+mod layout;
+pub mod lr_find;
+mod png;
+pub mod reconstructions;
+pub mod schedule;
+pub mod style;
+mod svg;
+
+pub use canvas::Scene;

@@ -7,7 +7,8 @@ use tiny_skia::{
 };
 
 use super::canvas::{Anchor, Dash, Pixels, Point, Scene, Shape, Stroke, Text, Turn};
-use super::{font, style::Colour};
+use super::font;
+use super::style::{Colour, WHITE};
 
 pub(super) fn encode(scene: &Scene) -> Vec<u8> {
     // A picture has at least one pixel; the charts bound their sizes far below what a Pixmap holds.
@@ -27,7 +28,9 @@ fn draw(pixmap: &mut Pixmap, shape: &Shape) {
                 stroke_path(pixmap, &path, stroke);
             }
         }
-        Shape::Polygon { points, fill, outline } => fill_path(pixmap, polyline(points, PathEnd::Closed), *fill, *outline),
+        Shape::Polygon { points, fill, outline } => {
+            fill_path(pixmap, polyline(points, PathEnd::Closed), *fill, *outline)
+        }
         Shape::Circle { centre, radius, fill, outline } => {
             let path = PathBuilder::from_circle(centre.0 as f32, centre.1 as f32, *radius as f32);
             fill_path(pixmap, path, *fill, *outline);
@@ -103,9 +106,9 @@ fn draw_text(pixmap: &mut Pixmap, text: &Text) {
         let mut pen = None;
         for curve in &outline.curves {
             let (from, to) = match curve {
-                OutlineCurve::Line(from, to) | OutlineCurve::Quad(from, _, to) | OutlineCurve::Cubic(from, _, _, to) => {
-                    (*from, *to)
-                }
+                OutlineCurve::Line(from, to)
+                | OutlineCurve::Quad(from, _, to)
+                | OutlineCurve::Cubic(from, _, _, to) => (*from, *to),
             };
             if pen != Some(from) {
                 let (x, y) = put(from);
@@ -120,7 +123,11 @@ fn draw_text(pixmap: &mut Pixmap, text: &Text) {
             }
         }
     }
-    fill_path(pixmap, path.finish(), text.colour, None);
+    let Some(path) = path.finish() else { return };
+    if text.halo > 0.0 {
+        stroke_path(pixmap, &path, &Stroke::solid(WHITE.opacity(0.85), 2.0 * text.halo));
+    }
+    fill_path(pixmap, Some(path), text.colour, None);
 }
 
 fn draw_image(pixmap: &mut Pixmap, at: Point, scale: f64, pixels: &Pixels) {

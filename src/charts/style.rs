@@ -51,12 +51,7 @@ pub fn sequential(share: f64) -> Colour {
     let index = (place as usize).min(VIRIDIS.len() - 2);
     let (from, to, between) = (VIRIDIS[index], VIRIDIS[index + 1], place - index as f64);
     let mix = |a: u8, b: u8| (f64::from(a) + (f64::from(b) - f64::from(a)) * between).round() as u8;
-    Colour {
-        red: mix(from.red, to.red),
-        green: mix(from.green, to.green),
-        blue: mix(from.blue, to.blue),
-        opacity: 1.0,
-    }
+    Colour { red: mix(from.red, to.red), green: mix(from.green, to.green), blue: mix(from.blue, to.blue), opacity: 1.0 }
 }
 
 pub const TITLE: f64 = 34.0;
@@ -70,6 +65,11 @@ pub const NOTE: f64 = 18.0;
 /// `0.9925` as "99.25 %".
 pub fn percent(share: f64) -> String {
     format!("{:.2} %", share * 100.0)
+}
+
+/// "1 label", "2 labels".
+pub fn plural(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
 /// `6_720_000` as "6.72 M".

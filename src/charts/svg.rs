@@ -57,10 +57,18 @@ fn text_element(text: &Text) -> String {
     };
     let weight = if text.weight == Weight::Bold { " font-weight=\"bold\"" } else { "" };
     let turn = if text.turn == Turn::Up { format!(" transform=\"rotate(-90 {x} {y})\"") } else { String::new() };
+    let halo = if text.halo > 0.0 {
+        let width = number(2.0 * text.halo);
+        format!(
+            " paint-order=\"stroke\" stroke=\"#ffffff\" stroke-opacity=\"0.85\" stroke-width=\"{width}\" stroke-linejoin=\"round\""
+        )
+    } else {
+        String::new()
+    };
     let length = number(font::width(&text.text, text.weight, text.size));
     format!(
         "<text x=\"{x}\" y=\"{y}\" font-size=\"{}\" text-anchor=\"{anchor}\" textLength=\"{length}\" \
-         lengthAdjust=\"spacingAndGlyphs\"{weight}{turn}{}>{}</text>",
+         lengthAdjust=\"spacingAndGlyphs\"{weight}{turn}{halo}{}>{}</text>",
         number(text.size),
         filled(text.colour),
         escaped(&text.text)
@@ -91,8 +99,7 @@ fn filled(colour: Colour) -> String {
 fn stroked(stroke: Option<&Stroke>) -> String {
     let Some(stroke) = stroke else { return String::new() };
     let (on, off) = Dash::PATTERN;
-    let dash =
-        if stroke.dash == Dash::Dashed { format!(" stroke-dasharray=\"{on} {off}\"") } else { String::new() };
+    let dash = if stroke.dash == Dash::Dashed { format!(" stroke-dasharray=\"{on} {off}\"") } else { String::new() };
     let opacity = number(stroke.colour.opacity);
     let (colour, width) = (hex(stroke.colour), number(stroke.width));
     format!(

@@ -1,0 +1,393 @@
+//! The chart the whole search is for: accuracy over training time, the Pareto front, and the baseline to beat.
+
+mod draw;
+
+pub use draw::draw;
+
+use super::axis::{Axis, Plot, Unit};
+use super::canvas::{Area, Point, Weight};
+use super::labels::{self, Surroundings, Wanted};
+use super::style::{self, Colour, LABEL, SMALL};
+use super::{font, layout};
+use crate::pareto::{Goal, front_2d};
+
+/// What to draw.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct FrontChart {
+    pub title: String,
+    pub subtitle: String,
+    pub footnote: String,
+    pub points: Vec<FrontPoint>,
+}
+
+/// One configuration: the means of its replicates.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FrontPoint {
+    pub label: String,
+    pub train_seconds: f64,
+    /// Standard deviations are drawn as bars where there is more than one replicate.
+    pub train_seconds_sd: Option<f64>,
+    /// Validation accuracy in 0..=1.
+    pub accuracy: f64,
+    pub accuracy_sd: Option<f64>,
+    pub test_accuracy: Option<f64>,
+    pub parameters: usize,
+    pub replicates: usize,
+    pub standing: Standing,
+    pub role: Role,
+}
+
+/// Whether a configuration is on the front of all the search's objectives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    Front,
+    Dominated,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    Baseline,
+    Other,
+}
+
+/// Where everything stands, in pixels but for `steps`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FrontData {
+    pub plot: Plot,
+    pub marks: Vec<Mark>,
+    /// Corners of the front's staircase in seconds and accuracy, from the fastest point on.
+    pub steps: Vec<(f64, f64)>,
+    pub labels: Vec<Label>,
+    /// The baseline's pixel.
+    pub baseline: Option<Point>,
+    /// Accuracies too far below the others to be worth the room, ascending: marked at the lower border.
+    pub below: Vec<f64>,
+    /// The sizes of network there are, ascending.
+    pub sizes: Vec<usize>,
+    /// Points left out, having no finite time or accuracy.
+    pub absent: usize,
+    /// Labels that found no room.
+    pub unlabelled: usize,
+    /// Notes for the reader below the chart.
+    pub notes: Vec<String>,
+}
+
+/// A drawn point.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mark {
+    /// Index of its point in the chart.
+    pub point: usize,
+    pub at: Point,
+    pub radius: f64,
+    pub kind: Kind,
+    pub colour: Colour,
+    pub place: Place,
+    /// Error bars, as ends in pixels.
+    pub bars: Vec<(Point, Point)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// On the staircase of time and accuracy.
+    Front,
+    /// On the front thanks to another objective.
+    FrontByParameters,
+    Dominated,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    Inside,
+    /// Its accuracy is below the axis; it stands at the border.
+    Below,
+}
+
+/// A placed label.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Label {
+    pub point: usize,
+    pub area: Area,
+    pub lines: Vec<String>,
+    /// The line below, with the values.
+    pub values: Option<String>,
+}
+
+/// Decides everything that is drawn.
+pub fn data(chart: &FrontChart) -> FrontData {
+    let points = &chart.points;
+    let present: Vec<usize> = (0..points.len()).filter(|i| is_present(&points[*i])).collect();
+    let pairs: Vec<[f64; 2]> = points.iter().map(|p| [p.train_seconds, p.accuracy]).collect();
+    let ladder: Vec<usize> =
+        front_2d(&pairs, &[Goal::Minimise, Goal::Maximise]).into_iter().filter(|i| is_present(&points[*i])).collect();
+    let floor = floor(points, &present, &ladder);
+    let shown = |i: &&usize| points[**i].accuracy >= floor;
+
+    let accuracies = present.iter().filter(shown).flat_map(|i| spread(points[*i].accuracy, accuracy_bar(&points[*i])));
+    let accuracies = accuracies.map(|accuracy| accuracy.clamp(0.0, 1.0));
+    let times = present.iter().map(|i| points[*i].train_seconds);
+    let area = layout::plot_area(&chart.subtitle);
+    let plot = Plot {
+        area,
+        x: Axis::over(times, Unit::Seconds, 0.06),
+        y: Axis::over(accuracies, Unit::Percent, 0.08).headroom(0.08, Unit::Percent),
+    };
+
+    let mut sizes: Vec<usize> = present.iter().map(|i| points[*i].parameters).collect();
+    sizes.sort_unstable();
+    sizes.dedup();
+    let mark = |i: usize| mark(points, i, &ladder, floor, &plot, &sizes, present.len());
+    let mut marks: Vec<Mark> = present.iter().map(|i| mark(*i)).collect();
+    // What matters is painted last.
+    marks.sort_by_key(|mark| (mark.kind != Kind::Dominated, points[mark.point].role == Role::Baseline));
+
+    let baseline = marks.iter().find(|mark| points[mark.point].role == Role::Baseline).map(|mark| mark.at);
+    let mut below: Vec<f64> = present.iter().map(|i| points[*i].accuracy).filter(|a| *a < floor).collect();
+    below.sort_by(f64::total_cmp);
+    let steps = steps(&ladder.iter().map(|i| pairs[*i]).collect::<Vec<_>>());
+    let mut data = FrontData {
+        plot,
+        marks,
+        steps,
+        labels: Vec::new(),
+        baseline,
+        below,
+        sizes,
+        absent: points.len() - present.len(),
+        unlabelled: 0,
+        notes: Vec::new(),
+    };
+    place_labels(&mut data, points);
+    data.notes = notes(chart, &data);
+    data
+}
+
+fn is_present(point: &FrontPoint) -> bool {
+    point.train_seconds.is_finite() && point.accuracy.is_finite()
+}
+
+fn accuracy_bar(point: &FrontPoint) -> Option<f64> {
+    point.accuracy_sd.filter(|sd| point.replicates > 1 && sd.is_finite())
+}
+
+fn time_bar(point: &FrontPoint) -> Option<f64> {
+    point.train_seconds_sd.filter(|sd| point.replicates > 1 && sd.is_finite())
+}
+
+fn spread(value: f64, deviation: Option<f64>) -> [f64; 2] {
+    let deviation = deviation.unwrap_or(0.0);
+    [value - deviation, value + deviation]
+}
+
+/// The lowest accuracy worth the room: several times as far below the best as the median is. Points of the front and
+/// the baseline may lie further below than others.
+fn floor(points: &[FrontPoint], present: &[usize], ladder: &[usize]) -> f64 {
+    let mut accuracies: Vec<f64> = present.iter().map(|i| points[*i].accuracy).collect();
+    accuracies.sort_by(f64::total_cmp);
+    let Some(best) = accuracies.last() else { return f64::NEG_INFINITY };
+    let reach = (best - accuracies[accuracies.len() / 2]).max(0.001);
+    let kept = present.iter().copied().filter(|i| {
+        let telling = ladder.contains(i) || points[*i].role == Role::Baseline;
+        points[*i].accuracy >= best - reach * if telling { 12.0 } else { 5.0 }
+    });
+    kept.map(|i| points[i].accuracy).fold(*best, f64::min)
+}
+
+/// With more points than this, those of the second rank are drawn small and without bars.
+const CROWD: usize = 120;
+
+fn mark(
+    points: &[FrontPoint],
+    index: usize,
+    ladder: &[usize],
+    floor: f64,
+    plot: &Plot,
+    sizes: &[usize],
+    count: usize,
+) -> Mark {
+    let point = &points[index];
+    let kind = match point.standing {
+        _ if ladder.contains(&index) => Kind::Front,
+        Standing::Front => Kind::FrontByParameters,
+        Standing::Dominated => Kind::Dominated,
+    };
+    let place = if point.accuracy < floor { Place::Below } else { Place::Inside };
+    let (seconds, accuracy) = (point.train_seconds, point.accuracy);
+    let mut at = plot.at(seconds, accuracy);
+    let mut bars = Vec::new();
+    match place {
+        Place::Below => at.1 = plot.area.bottom - 12.0,
+        Place::Inside => {
+            let down = accuracy_bar(point).map(|sd| (plot.at(seconds, accuracy - sd), plot.at(seconds, accuracy + sd)));
+            let along = time_bar(point).map(|sd| (plot.at(seconds - sd, accuracy), plot.at(seconds + sd, accuracy)));
+            let shown = count <= CROWD || kind != Kind::Dominated;
+            bars = down
+                .into_iter()
+                .filter(|_| shown)
+                .chain(along.filter(|_| shown))
+                .filter_map(|(a, b)| plot.area.clip(a, b))
+                .collect();
+        }
+    }
+    let radius = match kind {
+        Kind::Front | Kind::FrontByParameters => 10.0,
+        Kind::Dominated if count > CROWD => 5.0,
+        Kind::Dominated => 7.5,
+    };
+    Mark { point: index, at, radius, kind, colour: style::sequential(size_share(sizes, point.parameters)), place, bars }
+}
+
+/// Where a size stands on the colour scale: few sizes by rank, many by their logarithm.
+pub(super) fn size_share(sizes: &[usize], size: usize) -> f64 {
+    let (Some(first), Some(last)) = (sizes.first(), sizes.last()) else { return 0.5 };
+    if first == last {
+        return 0.7;
+    }
+    if sizes.len() <= draw::SWATCHES {
+        let rank = sizes.iter().position(|other| *other == size).unwrap_or(0);
+        return 0.1 + 0.75 * rank as f64 / (sizes.len() - 1) as f64;
+    }
+    let log = |size: usize| (size.max(1) as f64).ln();
+    (log(size) - log(*first)) / (log(*last) - log(*first)).max(1e-12)
+}
+
+/// Corners of the staircase through a front sorted by time: along to the next time, then up.
+pub fn steps(front: &[[f64; 2]]) -> Vec<(f64, f64)> {
+    let mut corners: Vec<(f64, f64)> = Vec::new();
+    for &[time, accuracy] in front {
+        if let Some(&(_, before)) = corners.last() {
+            corners.push((time, before));
+        }
+        corners.push((time, accuracy));
+    }
+    corners.dedup();
+    corners
+}
+
+/// Up to as many labels show their values, and name the points that are on the front by their parameters alone.
+const DETAILED: usize = 8;
+/// More labels than this make a chart unreadable.
+const MOST_LABELS: usize = 13;
+
+/// The marks to label: the baseline, then the front from its fastest point on.
+fn named<'a>(data: &'a FrontData, points: &[FrontPoint]) -> Vec<&'a Mark> {
+    let marks_of = |wanted: &dyn Fn(&Mark) -> bool| {
+        let mut marks: Vec<&Mark> = data.marks.iter().filter(|mark| wanted(mark)).collect();
+        marks.sort_by(|a, b| a.at.0.total_cmp(&b.at.0).then(a.point.cmp(&b.point)));
+        marks
+    };
+    let is_baseline = |mark: &Mark| points[mark.point].role == Role::Baseline;
+    let mut named = marks_of(&|mark| is_baseline(mark));
+    let stairs = marks_of(&|mark| mark.kind == Kind::Front && !is_baseline(mark));
+    let others = marks_of(&|mark| mark.kind == Kind::FrontByParameters && !is_baseline(mark));
+    let room = MOST_LABELS.saturating_sub(named.len());
+    if stairs.len() <= room {
+        named.extend(&stairs);
+    } else {
+        // Evenly along the front, its two ends included.
+        named.extend((0..room).map(|k| stairs[k * (stairs.len() - 1) / (room - 1).max(1)]));
+    }
+    if named.len() + others.len() <= DETAILED {
+        named.extend(others);
+    }
+    named
+}
+
+/// Labels as many points as there is room for.
+fn place_labels(data: &mut FrontData, points: &[FrontPoint]) {
+    let named = named(data, points);
+    let detailed = named.len() <= DETAILED;
+    let labels: Vec<Label> = named.iter().map(|mark| label(mark.point, &points[mark.point], detailed)).collect();
+    let wanted: Vec<Wanted> = named
+        .iter()
+        .zip(&labels)
+        .map(|(mark, label)| Wanted {
+            anchor: mark.at,
+            radius: mark.radius,
+            width: label.area.width(),
+            height: label.area.height(),
+        })
+        .collect();
+    let around = surroundings(data, points);
+    let places = labels::place(&wanted, &data.plot.area.grown(-5.0), &around);
+    data.unlabelled = places.iter().filter(|place| place.is_none()).count();
+    data.labels =
+        labels.into_iter().zip(places).filter_map(|(label, area)| Some(Label { area: area?, ..label })).collect();
+}
+
+fn surroundings(data: &FrontData, points: &[FrontPoint]) -> Surroundings {
+    let mut around = Surroundings { solid: draw::inner_texts(data), ..Surroundings::default() };
+    for mark in &data.marks {
+        let area = Area::around(mark.at, mark.radius + 2.0);
+        match mark.kind {
+            Kind::Dominated if points[mark.point].role == Role::Other => around.soft.push(area),
+            _ => around.solid.push(area),
+        }
+        around.faint_lines.extend(&mark.bars);
+    }
+    let stairs = data.staircase();
+    around.lines.extend(stairs.windows(2).map(|pair| (pair[0], pair[1])));
+    around.faint_lines.extend(data.cross_hair());
+    around
+}
+
+/// Text and size of a label; its place is still to be found.
+fn label(index: usize, point: &FrontPoint, detailed: bool) -> Label {
+    const WIDEST: f64 = 340.0;
+    let name = match point.role {
+        Role::Baseline => format!("Baseline: {}", point.label),
+        Role::Other => point.label.clone(),
+    };
+    let lines = font::two_lines(&name, Weight::Regular, LABEL, WIDEST);
+    let values = detailed.then(|| values(point));
+    let widths = lines.iter().map(|line| font::width(line, Weight::Regular, LABEL));
+    let width = widths.chain(values.iter().map(|line| font::width(line, Weight::Regular, SMALL))).fold(0.0, f64::max);
+    let height = (lines.len() + usize::from(detailed)) as f64 * draw::LABEL_LINE;
+    Label { point: index, area: Area::new(0.0, 0.0, width + 8.0, height + 2.0), lines, values }
+}
+
+fn values(point: &FrontPoint) -> String {
+    let spread = accuracy_bar(point).map(|sd| format!(" ± {:.2}", sd * 100.0)).unwrap_or_default();
+    let mut text = format!("{:.2}{spread} % · {}", point.accuracy * 100.0, style::duration(point.train_seconds));
+    if let Some(test) = point.test_accuracy.filter(|test| test.is_finite()) {
+        text.push_str(&format!(" · test {}", style::percent(test)));
+    }
+    text
+}
+
+impl FrontData {
+    /// The staircase in pixels, from the bottom of the chart to its right border.
+    pub fn staircase(&self) -> Vec<Point> {
+        let (Some(first), Some(last)) = (self.steps.first(), self.steps.last()) else { return Vec::new() };
+        let start = (first.0, self.plot.y.from);
+        let end = (self.plot.x.to, last.1);
+        std::iter::once(&start).chain(&self.steps).chain([&end]).map(|(x, y)| self.plot.at(*x, *y)).collect()
+    }
+
+    /// The dashed lines through the baseline.
+    pub fn cross_hair(&self) -> Vec<(Point, Point)> {
+        let area = self.plot.area;
+        let lines = |(x, y): Point| [((area.left, y), (area.right, y)), ((x, area.top), (x, area.bottom))];
+        self.baseline.into_iter().flat_map(lines).collect()
+    }
+}
+
+fn notes(chart: &FrontChart, data: &FrontData) -> Vec<String> {
+    let mut notes = Vec::new();
+    if data.marks.iter().any(|mark| !mark.bars.is_empty()) {
+        notes.push("bars: ± 1 standard deviation of the replicates".to_string());
+    }
+    if data.absent > 0 {
+        notes.push(format!(
+            "not shown, without a result: {} of {}",
+            data.absent,
+            style::plural(chart.points.len(), "configuration")
+        ));
+    }
+    if data.unlabelled > 0 {
+        notes.push(format!("{} left out for lack of room", style::plural(data.unlabelled, "label")));
+    }
+    if !chart.footnote.is_empty() {
+        notes.push(chart.footnote.clone());
+    }
+    notes
+}
