@@ -26,10 +26,19 @@ const PROGRESS: Duration = Duration::from_millis(500);
 /// What happens in a sweep, for who watches it.
 #[derive(Debug)]
 pub enum Event<'a> {
-    Started { trial: usize, slot: usize },
+    Started {
+        trial: usize,
+        slot: usize,
+    },
     /// A running trial completed another epoch.
-    Epoch { trial: usize, row: &'a EpochRow },
-    Ended { trial: usize, record: &'a TrialRecord },
+    Epoch {
+        trial: usize,
+        row: &'a EpochRow,
+    },
+    Ended {
+        trial: usize,
+        record: &'a TrialRecord,
+    },
 }
 
 /// A sweep of trials over slots.
@@ -134,16 +143,16 @@ impl Dispatcher<'_> {
     fn end(&mut self, running: &Running, exit: Exit) -> Result<TrialRecord> {
         let trial = &self.trials[running.trial];
         let key = &self.keys[running.trial];
-        let blank = || TrialRecord {
-            started: None,
-            ..TrialRecord::pending(key.clone(), trial.replicate, &trial.config)
-        };
+        let blank =
+            || TrialRecord { started: None, ..TrialRecord::pending(key.clone(), trial.replicate, &trial.config) };
         let (epochs, damage) = match running.folder.read_epochs() {
             Ok(epochs) => (epochs, None),
             Err(error) => (Vec::new(), Some(format!("{error:#}"))),
         };
         let record = match running.folder.read_record() {
-            Ok(record) if record.key != *key => failed(blank(), format!("left the record of another trial, {}", record.key)),
+            Ok(record) if record.key != *key => {
+                failed(blank(), format!("left the record of another trial, {}", record.key))
+            }
             Ok(record) if record.status.is_final() && exit == Exit::Code(0) => match damage {
                 None => record,
                 Some(damage) => failed(record, damage),

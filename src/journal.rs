@@ -41,7 +41,8 @@ pub struct Journal {
 impl Journal {
     /// Opens the journal for its one writer, and makes it where there is none.
     pub fn open(path: &Path) -> Result<Journal> {
-        let connection = Connection::open(path).with_context(|| format!("cannot open the journal {}", path.display()))?;
+        let connection =
+            Connection::open(path).with_context(|| format!("cannot open the journal {}", path.display()))?;
         // A rollback journal with full sync: what is committed survives a power cut, also on network file systems.
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "foreign_keys", true)?;

@@ -28,7 +28,9 @@ pub struct SourceError {
 impl fmt::Display for SourceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.line {
-            Some((number, text)) => write!(f, "{}:{number}: {}\n{number:>6} | {}", self.origin, self.message, text.trim_end()),
+            Some((number, text)) => {
+                write!(f, "{}:{number}: {}\n{number:>6} | {}", self.origin, self.message, text.trim_end())
+            }
             None => write!(f, "{}: {}", self.origin, self.message),
         }
     }
@@ -40,8 +42,9 @@ impl Document {
         let origin = path.display().to_string();
         let bytes = std::fs::read(path)
             .map_err(|error| anyhow::anyhow!("cannot read {origin}: {error}; give the path of a TOML file"))?;
-        let text = String::from_utf8(bytes)
-            .map_err(|error| anyhow::anyhow!("{origin} is not text: byte {} is not UTF-8", error.utf8_error().valid_up_to()))?;
+        let text = String::from_utf8(bytes).map_err(|error| {
+            anyhow::anyhow!("{origin} is not text: byte {} is not UTF-8", error.utf8_error().valid_up_to())
+        })?;
         Ok(Document::parse(&origin, text)?)
     }
 

@@ -78,7 +78,11 @@ impl Study {
     pub fn read(&self) -> Result<StudyFile> {
         let path = self.file();
         let text = fs::read_to_string(&path).with_context(|| {
-            format!("cannot read {}: is {} a study folder, made by `fastrcaps explore`?", path.display(), self.folder.display())
+            format!(
+                "cannot read {}: is {} a study folder, made by `fastrcaps explore`?",
+                path.display(),
+                self.folder.display()
+            )
         })?;
         toml::from_str(&text).with_context(|| format!("{} is no study declaration", path.display()))
     }
@@ -95,16 +99,16 @@ impl Study {
 
     /// The machine of the study's times, in a line; empty where it is not known.
     pub fn machine_line(&self) -> String {
-        let read = || -> Option<Machine> {
-            serde_json::from_slice(&fs::read(self.folder.join("machine.json")).ok()?).ok()
-        };
+        let read =
+            || -> Option<Machine> { serde_json::from_slice(&fs::read(self.folder.join("machine.json")).ok()?).ok() };
         read().map(|machine| machine.line()).unwrap_or_default()
     }
 
     /// Makes the folder, or takes up again one that holds the same study; anything else is an error.
     pub fn create_or_resume(&self, declared: &StudyFile) -> Result<()> {
-        fs::create_dir_all(trials_folder(&self.folder))
-            .with_context(|| format!("cannot make the study folder {}; give another with --out", self.folder.display()))?;
+        fs::create_dir_all(trials_folder(&self.folder)).with_context(|| {
+            format!("cannot make the study folder {}; give another with --out", self.folder.display())
+        })?;
         if !self.file().exists() {
             return write_atomically(&self.file(), toml::to_string_pretty(declared)?.as_bytes());
         }
@@ -120,7 +124,8 @@ impl Study {
         }
         if there.identity != declared.identity {
             let (old, new) = (self.space()?, declared.space("the space")?);
-            let what = if old.declaration() == new.declaration() { "the same space on other data" } else { "another space" };
+            let what =
+                if old.declaration() == new.declaration() { "the same space on other data" } else { "another space" };
             bail!("{folder} holds a study of {what}{}. Give a new folder with --out", difference(&old, &new));
         }
         Ok(())

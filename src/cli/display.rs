@@ -5,6 +5,7 @@ use std::{
     time::Instant,
 };
 
+pub use fastrcaps::charts::style::duration;
 use fastrcaps::{
     dispatch::Event,
     record::{Status, TrialRecord},
@@ -51,7 +52,11 @@ impl Display {
     pub fn new(mode: Mode, view: &StudyView, wanted: &[usize], slots: usize) -> Display {
         let label = |trial: &fastrcaps::space::Trial| {
             let label = &view.expansion.candidates[trial.candidate].label;
-            if view.space.replicates > 1 { format!("{label} · replicate {}", trial.replicate + 1) } else { label.clone() }
+            if view.space.replicates > 1 {
+                format!("{label} · replicate {}", trial.replicate + 1)
+            } else {
+                label.clone()
+            }
         };
         let trials: Vec<(String, usize)> =
             view.trials.iter().map(|trial| (label(trial), trial.config.train.epochs)).collect();
@@ -64,7 +69,17 @@ impl Display {
         let epochs_wanted = wanted.iter().map(|trial| trials[*trial].1).sum();
         let running = vec![0; trials.len()];
         let (epochs_seen, ended, failed) = (0, 0, 0);
-        Display { kind, trials, epochs_wanted, epochs_seen, running, wanted: wanted.len(), ended, failed, began: Instant::now() }
+        Display {
+            kind,
+            trials,
+            epochs_wanted,
+            epochs_seen,
+            running,
+            wanted: wanted.len(),
+            ended,
+            failed,
+            began: Instant::now(),
+        }
     }
 
     /// Shows an event.
@@ -79,7 +94,8 @@ impl Display {
                     Kind::Bars { slots, of_trial, .. } => {
                         if let Some(slot) = of_trial[*trial] {
                             let accuracy = percent(Some(row.validation_accuracy));
-                            slots[slot].set_message(format!("{label} · epoch {}/{epochs} · validation {accuracy}", row.epoch));
+                            slots[slot]
+                                .set_message(format!("{label} · epoch {}/{epochs} · validation {accuracy}", row.epoch));
                         }
                     }
                     Kind::Json => emit(&json!({"event": "epoch", "configuration": label, "row": row})),
@@ -185,14 +201,4 @@ fn emit(event: &serde_json::Value) {
 /// An accuracy in per cent.
 pub fn percent(share: Option<f64>) -> String {
     share.map_or("unknown".to_string(), |share| format!("{:.2} %", 100.0 * share))
-}
-
-/// Seconds as a person says them.
-pub fn duration(seconds: f64) -> String {
-    match seconds {
-        s if s < 0.0995 => format!("{:.1} ms", 1000.0 * s),
-        s if s < 99.5 => format!("{s:.1} s"),
-        s if s < 5940.0 => format!("{:.1} min", s / 60.0),
-        s => format!("{:.1} h", s / 3600.0),
-    }
 }

@@ -127,8 +127,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
             _ => Status::Pending,
         })
         .collect();
-    let wanted: Vec<usize> =
-        sweep.order().iter().copied().filter(|index| history[*index] == Status::Pending).collect();
+    let wanted: Vec<usize> = sweep.order().iter().copied().filter(|index| history[*index] == Status::Pending).collect();
     let mode = match (args.quiet, args.json) {
         (true, _) => Mode::Quiet,
         (_, true) => Mode::Json,
@@ -143,7 +142,10 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let placed = slots.place(&machine::cores());
     if placed.iter().any(|slot| slot.cores.is_empty()) && mode == Mode::Progress {
         let cores = machine::cores().len();
-        eprintln!("note: slots {slots} want {} cores and {cores} are there: trials share them and are timed together", slots.total_threads());
+        eprintln!(
+            "note: slots {slots} want {} cores and {cores} are there: trials share them and are timed together",
+            slots.total_threads()
+        );
     }
     let program = std::env::current_exe().context("cannot find this program's own file")?;
     let mut executor = Local::new(program, trial_arguments(&args.data_dir));

@@ -79,8 +79,9 @@ pub fn table(view: &StudyView, objectives: Objectives) -> String {
         cells[0].push_str(" (not on the front)");
         rows.push(cells);
     }
-    let widths: Vec<usize> =
-        (0..rows[0].len()).map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)).collect();
+    let widths: Vec<usize> = (0..rows[0].len())
+        .map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0))
+        .collect();
     for row in &rows {
         for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
             let pad = " ".repeat(width - cell.chars().count());
@@ -122,6 +123,8 @@ fn row(of: &Summary, baseline: Option<&Summary>) -> Vec<String> {
         spread(of.test_accuracy),
         of.parameters.to_string(),
         change.and_then(|change| change.speedup).map_or("".into(), |speedup| format!("{speedup:.2}×")),
-        change.and_then(|change| change.accuracy_change).map_or("".into(), |points| format!("{:+.2} points", 100.0 * points)),
+        change
+            .and_then(|change| change.accuracy_change)
+            .map_or("".into(), |points| format!("{:+.2} points", 100.0 * points)),
     ]
 }

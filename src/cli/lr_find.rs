@@ -1,4 +1,78 @@
-use std::process::ExitCode;
+//! `fastrcaps lr-find`: the learning-rate range test of a configuration.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::Result;
+use fastrcaps::{
+    charts::{
+        lr_find::{self, LrFindChart},
+        style,
+    },
+    data,
+    files::write_atomically,
+    range_test::suggest,
+    train::range_test,
+};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::{data::DataDirArg, run_trial::read_config, threads::ThreadsArg};
+
+/// Find a learning rate: train while the rate grows from 1e-6, tenfold every 100 steps, and read the loss (Smith 2017).
 #[derive(clap::Args)]
-pub struct Args {}
-pub fn run(_: Args) -> anyhow::Result<ExitCode> { Ok(ExitCode::SUCCESS) }
+#[command(after_help = "\
+Examples:
+  fastrcaps lr-find my.toml
+  fastrcaps lr-find my.toml --steps 500 --out lr.png
+
+The suggested rate is where the smoothed loss falls fastest; the rate of its lowest value is too high to train with.")]
+pub struct Args {
+    /// Configuration: its network, data, seed and first batch size are used, its policies are not
+    config: PathBuf,
+    /// Steps at most; 600 end at a rate of 1
+    #[arg(long, value_name = "N", default_value_t = 600, value_parser = clap::value_parser!(u32).range(20..=900))]
+    steps: u32,
+    /// File to draw to [default: NAME-lr-find.png beside the config]
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    data_dir: DataDirArg,
+    #[command(flatten)]
+    threads: ThreadsArg,
+}
+
+pub fn run(args: Args) -> Result<ExitCode> {
+    let config = read_config(&args.config)?;
+    let name = args.config.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let out = args.out.unwrap_or_else(|| args.config.with_file_name(format!("{name}-lr-find.png")));
+    args.threads.install()?;
+    let data = data::load(&config.data, &args.data_dir.dirs())?;
+    let bar = ProgressBar::new(u64::from(args.steps));
+    // A constant with known keys.
+    bar.set_style(ProgressStyle::with_template("{wide_bar} {pos}/{len} {msg}").expect("a valid template"));
+    let points = range_test::run(&config, &data, args.steps as usize, &mut |step, point| {
+        bar.set_position(step as u64 + 1);
+        bar.set_message(format!("rate {:.2e} · loss {:.4}", point.learning_rate, point.loss));
+    })?;
+    bar.finish_and_clear();
+    let rates: Vec<f64> = points.iter().map(|point| point.learning_rate).collect();
+    let losses: Vec<f64> = points.iter().map(|point| point.loss).collect();
+    let suggestion = suggest(&rates, &losses);
+    let chart = LrFindChart {
+        title: format!("{name}: learning-rate range test"),
+        subtitle: format!("{} steps, seed {}", points.len(), config.seed),
+        rates,
+        losses,
+        suggestion,
+    };
+    write_atomically(&out, &lr_find::draw(&chart).png())?;
+    match suggestion {
+        Some(of) => println!(
+            "suggested learning rate {} (the loss falls fastest there; it is lowest at {}, which is too high)",
+            style::rate(of.steepest),
+            style::rate(of.lowest)
+        ),
+        None => println!("the loss never fell clearly: no rate is suggested; try more --steps or another batch size"),
+    }
+    println!("drawn to {}", out.display());
+    Ok(ExitCode::SUCCESS)
+}

@@ -72,7 +72,11 @@ pub fn run(args: Args) -> Result<ExitCode> {
     );
     if let Some(total) = times.iter().copied().sum::<Option<f64>>() {
         let total = total * space.replicates as f64;
-        println!("about {} of training steps: {} on slots {slots}", duration(total), duration(total / slots.count as f64));
+        println!(
+            "about {} of training steps: {} on slots {slots}",
+            duration(total),
+            duration(total / slots.count as f64)
+        );
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -76,9 +76,10 @@ fn train(args: &Args, folder: &TrialFolder, record: TrialRecord) -> Result<Trial
 /// Reads a trial's config file; errors name file, line, key and value.
 pub fn read_config(path: &Path) -> Result<TrialConfig> {
     let document = Document::read(path)?;
-    TrialConfig::resolve(document.table.clone()).map_err(|error| {
-        let place = fastrcaps::source::segments(error.path());
-        anyhow::Error::new(document.error_at(&place, error.to_string()))
-    })
-    .context("not a usable config")
+    TrialConfig::resolve(document.table.clone())
+        .map_err(|error| {
+            let place = fastrcaps::source::segments(error.path());
+            anyhow::Error::new(document.error_at(&place, error.to_string()))
+        })
+        .context("not a usable config")
 }

@@ -1,4 +1,59 @@
-use std::process::ExitCode;
+//! `fastrcaps schedule`: what a configuration's learning rate and batch size do over the epochs.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::Result;
+use fastrcaps::{
+    charts::schedule::{self, ScheduleChart},
+    config::TrialConfig,
+    files::write_atomically,
+    train::timing::steps_by_size,
+};
+
+use super::run_trial::read_config;
+
+/// Draw the learning rate and the batch size of a configuration, without training it.
 #[derive(clap::Args)]
-pub struct Args {}
-pub fn run(_: Args) -> anyhow::Result<ExitCode> { Ok(ExitCode::SUCCESS) }
+#[command(after_help = "\
+Examples:
+  fastrcaps schedule my.toml
+  fastrcaps schedule results/smoke/trials/KEY/config.toml --out schedule.png")]
+pub struct Args {
+    /// Configuration: search-spaces/README.md lists every field
+    config: PathBuf,
+    /// File to draw to [default: NAME-schedule.png beside the config]
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+pub fn run(args: Args) -> Result<ExitCode> {
+    let config = read_config(&args.config)?;
+    let name = args.config.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let out = args.out.unwrap_or_else(|| args.config.with_file_name(format!("{name}-schedule.png")));
+    let samples = config.data.counts().train;
+    let steps: u64 = steps_by_size(&config, samples).values().sum();
+    let chart = ScheduleChart {
+        title: format!("{name}: learning rate and batch size"),
+        subtitle: format!("{} epochs of {samples} samples, {steps} steps", config.train.epochs),
+        ..schedule::sample(&config.schedule, config.train.epochs)
+    };
+    write_atomically(&out, &schedule::draw(&chart).png())?;
+    print_epochs(&config);
+    println!("drawn to {}", out.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A row wherever an epoch begins with other values than the one before.
+fn print_epochs(config: &TrialConfig) {
+    println!("{:>6}  {:>12}  {:>6}", "EPOCH", "RATE", "BATCH");
+    let mut last = String::new();
+    for epoch in 0..config.train.epochs {
+        let progress = fastrcaps::schedule::Progress { epoch: epoch as f64, epochs: config.train.epochs as f64 };
+        let values =
+            format!("{:>12.3e}  {:>6}", config.schedule.learning_rate(progress), config.schedule.batch_size(progress));
+        if values != last {
+            println!("{:>6}  {values}", epoch + 1);
+            last = values;
+        }
+    }
+}

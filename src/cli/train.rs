@@ -1,24 +1,32 @@
 //! `fastrcaps train`: one configuration, from its file to its weights.
 
-use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
+use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::{Result, bail};
 use fastrcaps::{
+    charts::reconstructions::{self, Picture, ReconstructionsChart, Sample},
+    config::TrialConfig,
     data,
     files::write_atomically,
     folder::TrialFolder,
     record::{EpochRow, Status, TrialRecord},
     train::{
-        Observer, Predictions, StepReport,
+        Observer, Predictions, StepReport, argmax,
         run::{run_in_folder, save_predictions},
     },
 };
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::{data::DataDirArg, display::duration, run_trial::read_config, threads::ThreadsArg};
+use super::{
+    data::DataDirArg,
+    display::{duration, percent},
+    run_trial::read_config,
+    threads::ThreadsArg,
+};
 
-/// Images that predictions and the picture of reconstructions are made of.
-const SHOWN: usize = 16;
+/// Test images in the picture of reconstructions.
+const SHOWN: usize = 20;
+/// Test images whose predictions are written down.
 const PREDICTED: usize = 1000;
 
 /// Train one configuration.
@@ -56,7 +64,10 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let stem = args.config.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let folder = TrialFolder::new(args.out.unwrap_or_else(|| PathBuf::from(format!("results/train-{stem}"))));
     if folder.read_record().is_ok() && !args.force {
-        bail!("{} holds a training already; give another folder with --out, or --force to write over it", folder.path.display());
+        bail!(
+            "{} holds a training already; give another folder with --out, or --force to write over it",
+            folder.path.display()
+        );
     }
     args.threads.install()?;
     let data = data::load(&config.data, &args.data_dir.dirs())?;
@@ -76,16 +87,19 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let (record, trained) = run_in_folder(&folder, &config, record, &data, &mut progress)?;
     progress.bar.finish_and_clear();
     if record.status == Status::Diverged {
-        bail!("{}; {}", record.error.unwrap_or_default(), "a lower learning rate or a warm-up may help, see `fastrcaps lr-find`");
+        bail!(
+            "{}; {}",
+            record.error.unwrap_or_default(),
+            "a lower learning rate or a warm-up may help, see `fastrcaps lr-find`"
+        );
     }
     let said = save_predictions(&folder, &trained, &data, PREDICTED)?;
-    draw_reconstructions(&folder, &said)?;
-    let show = |accuracy: Option<f64>| accuracy.map_or("unknown".to_string(), |accuracy| format!("{:.2} %", 100.0 * accuracy));
+    draw_reconstructions(&folder, &config, &said)?;
     println!(
         "test accuracy {} (weights of epoch {}, validation {}), {} of training",
-        show(record.test_accuracy),
+        percent(record.test_accuracy),
         record.best_epoch.unwrap_or_default(),
-        show(record.validation_accuracy),
+        percent(record.validation_accuracy),
         duration(record.train_seconds.unwrap_or_default()),
     );
     println!("written to {}", folder.path.display());
@@ -101,7 +115,11 @@ struct Progress {
 impl Progress {
     fn new(is_quiet: bool, epochs: usize, samples: usize) -> Progress {
         let bar = ProgressBar::new((epochs * samples) as u64);
-        bar.set_draw_target(if is_quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr_with_hz(4) });
+        bar.set_draw_target(if is_quiet {
+            ProgressDrawTarget::hidden()
+        } else {
+            ProgressDrawTarget::stderr_with_hz(4)
+        });
         let style = ProgressStyle::with_template("{wide_bar} {percent:>3} % {msg} · ETA {eta}");
         // The template above is a constant with known keys.
         bar.set_style(style.expect("a valid template"));
@@ -147,8 +165,29 @@ impl Observer for Progress {
     }
 }
 
-fn draw_reconstructions(folder: &TrialFolder, said: &Predictions) -> Result<()> {
-    let _ = (folder, said, SHOWN, Duration::ZERO, fs::metadata("."));
-    let _ = write_atomically;
-    Ok(())
+/// A picture of the first test images and what the decoder makes of them; nothing where there is no decoder.
+fn draw_reconstructions(folder: &TrialFolder, config: &TrialConfig, said: &Predictions) -> Result<()> {
+    let Some(reconstruction) = &said.reconstruction else { return Ok(()) };
+    let shape = config.data.name.image_shape();
+    let picture =
+        |values: Vec<f32>| Picture { channels: shape.channels, height: shape.height, width: shape.width, values };
+    let labels = said.labels.to_vec1::<u32>()?;
+    let originals = said.images.flatten_from(1)?.to_vec2::<f32>()?;
+    let rows =
+        originals.into_iter().zip(reconstruction.to_vec2::<f32>()?).zip(labels.iter().zip(said.scores.to_vec2()?));
+    let samples = rows
+        .take(SHOWN)
+        .map(|((original, reconstruction), (label, scores))| Sample {
+            original: picture(original),
+            reconstruction: picture(reconstruction),
+            truth: label.to_string(),
+            predicted: argmax(&scores).to_string(),
+        })
+        .collect();
+    let chart = ReconstructionsChart {
+        title: "Test images and their reconstructions".into(),
+        subtitle: "above the image, below what the decoder makes of its longest capsule".into(),
+        samples,
+    };
+    write_atomically(&folder.reconstructions(), &reconstructions::draw(&chart).png())
 }

@@ -1,27 +1,36 @@
 //! What a user reads of a study: tables and charts, all derived from its journal.
 
+mod pictures;
 pub mod tables;
 pub mod view;
 
-use std::fs;
+use std::{fs, path::Path};
 
 use anyhow::{Context, Result};
 
-use crate::{files::write_atomically, journal::Journal, study::Study};
+use crate::{
+    charts::{self, Scene},
+    files::write_atomically,
+    journal::Journal,
+    study::Study,
+};
 use view::StudyView;
 
 /// Rewrites every derived file of a study, each atomically.
 pub fn write_all(study: &Study, view: &StudyView, journal: &Journal) -> Result<()> {
     let folder = &study.folder;
+    let epochs = journal.epochs()?;
     write_atomically(&folder.join("trials.csv"), &tables::trials(view)?)?;
-    write_atomically(&folder.join("epochs.csv"), &tables::epochs(view, &journal.epochs()?)?)?;
+    write_atomically(&folder.join("epochs.csv"), &tables::epochs(view, &epochs)?)?;
     write_atomically(&folder.join("front.csv"), &tables::front(view)?)?;
-    write_charts(study, view)
+    let charts = folder.join("charts");
+    fs::create_dir_all(&charts).with_context(|| format!("cannot make {}", charts.display()))?;
+    write_chart(&charts.join("front"), &charts::front::draw(&pictures::front_chart(view)))?;
+    write_chart(&charts.join("curves"), &charts::curves::draw(&pictures::curves_chart(view, &epochs)))
 }
 
-fn write_charts(study: &Study, view: &StudyView) -> Result<()> {
-    let folder = study.folder.join("charts");
-    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let _ = view;
-    Ok(())
+/// Writes a chart as PNG and SVG.
+fn write_chart(path: &Path, scene: &Scene) -> Result<()> {
+    write_atomically(&path.with_extension("png"), &scene.png())?;
+    write_atomically(&path.with_extension("svg"), scene.svg().as_bytes())
 }

@@ -12,9 +12,23 @@ pub fn trials(view: &StudyView) -> Result<Vec<u8>> {
     let mut table = csv::Writer::from_writer(Vec::new());
     let axes = view.space.axes.iter().map(|axis| axis.path.as_str());
     let fixed = [
-        "replicate", "seed", "parameters", "epochs", "best_epoch", "validation_accuracy", "test_accuracy",
-        "last_test_accuracy", "train_seconds", "samples_per_second", "threads", "peak_memory_bytes", "started", "ended",
-        "host", "git_revision", "error",
+        "replicate",
+        "seed",
+        "parameters",
+        "epochs",
+        "best_epoch",
+        "validation_accuracy",
+        "test_accuracy",
+        "last_test_accuracy",
+        "train_seconds",
+        "samples_per_second",
+        "threads",
+        "peak_memory_bytes",
+        "started",
+        "ended",
+        "host",
+        "git_revision",
+        "error",
     ];
     table.write_record(["key", "status", "configuration"].into_iter().chain(axes).chain(fixed))?;
     for (trial, record) in view.trials.iter().zip(&view.records) {
@@ -108,8 +122,17 @@ pub fn front(view: &StudyView) -> Result<Vec<u8>> {
     let mut table = csv::Writer::from_writer(Vec::new());
     let axes = view.space.axes.iter().map(|axis| axis.path.as_str());
     let fixed = [
-        "on_time_accuracy_front", "replicates", "train_seconds", "train_seconds_sd", "validation_accuracy",
-        "validation_accuracy_sd", "test_accuracy", "test_accuracy_sd", "parameters", "speedup", "accuracy_change",
+        "on_time_accuracy_front",
+        "replicates",
+        "train_seconds",
+        "train_seconds_sd",
+        "validation_accuracy",
+        "validation_accuracy_sd",
+        "test_accuracy",
+        "test_accuracy_sd",
+        "parameters",
+        "speedup",
+        "accuracy_change",
     ];
     table.write_record(std::iter::once("configuration").chain(axes).chain(fixed))?;
     for index in front_of(&summaries, Objectives::TimeAccuracyParameters) {

@@ -85,7 +85,8 @@ impl StudyView {
 
     /// Takes up the records that the journal holds now.
     pub fn update(&mut self, journal: &Journal) -> Result<()> {
-        let index: HashMap<&str, usize> = self.keys.iter().enumerate().map(|(index, key)| (key.as_str(), index)).collect();
+        let index: HashMap<&str, usize> =
+            self.keys.iter().enumerate().map(|(index, key)| (key.as_str(), index)).collect();
         for record in journal.records()? {
             if let Some(&at) = index.get(record.key.as_str()) {
                 self.records[at] = Some(record);
@@ -169,9 +170,10 @@ const GOALS: [Goal; 3] = [Goal::Minimise, Goal::Maximise, Goal::Minimise];
 pub fn front(summaries: &[Summary], objectives: Objectives) -> Vec<usize> {
     let points = summaries.iter().map(Summary::point);
     match objectives {
-        Objectives::TimeAccuracy => {
-            pareto::front_2d(&points.map(|[seconds, accuracy, _]| [seconds, accuracy]).collect::<Vec<_>>(), &[GOALS[0], GOALS[1]])
-        }
+        Objectives::TimeAccuracy => pareto::front_2d(
+            &points.map(|[seconds, accuracy, _]| [seconds, accuracy]).collect::<Vec<_>>(),
+            &[GOALS[0], GOALS[1]],
+        ),
         Objectives::TimeAccuracyParameters => pareto::front(&points.collect::<Vec<_>>(), &GOALS),
     }
 }
@@ -188,7 +190,10 @@ pub fn hypervolume(summaries: &[Summary], objectives: Objectives, chance: f64) -
     let (volume, unit) = match objectives {
         Objectives::TimeAccuracy => {
             let flat: Vec<[f64; 2]> = points.iter().map(|[seconds, accuracy, _]| [*seconds, *accuracy]).collect();
-            (pareto::hypervolume_2d(&flat, &[GOALS[0], GOALS[1]], [reference[0], reference[1]]), reference[0] * (1.0 - chance))
+            (
+                pareto::hypervolume_2d(&flat, &[GOALS[0], GOALS[1]], [reference[0], reference[1]]),
+                reference[0] * (1.0 - chance),
+            )
         }
         Objectives::TimeAccuracyParameters => {
             (pareto::hypervolume_3d(&points, &GOALS, reference), reference[0] * (1.0 - chance) * reference[2])

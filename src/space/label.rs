@@ -11,7 +11,11 @@ const NAMING: [&str; 4] = ["policy", "kind", "preset", "name"];
 pub fn name_values(values: &[Value]) -> Vec<String> {
     let short: Vec<String> = values.iter().map(brief).collect();
     let mut names: Vec<String> = (values.iter().zip(&short))
-        .map(|(value, name)| if short.iter().filter(|other| *other == name).count() > 1 { full(value) } else { name.clone() })
+        .map(
+            |(value, name)| {
+                if short.iter().filter(|other| *other == name).count() > 1 { full(value) } else { name.clone() }
+            },
+        )
         .collect();
     // Two tables may differ in nothing but their spelling.
     for index in 1..names.len() {
@@ -38,8 +42,11 @@ fn full(value: &Value) -> String {
         Value::String(text) => text.clone(),
         Value::Table(table) => match naming(table) {
             Some(name) => {
-                let rest: Table =
-                    table.iter().filter(|(key, _)| !NAMING.contains(&key.as_str())).map(|(k, v)| (k.clone(), v.clone())).collect();
+                let rest: Table = table
+                    .iter()
+                    .filter(|(key, _)| !NAMING.contains(&key.as_str()))
+                    .map(|(k, v)| (k.clone(), v.clone()))
+                    .collect();
                 if rest.is_empty() { name.to_string() } else { format!("{name} ({})", join(&rest, full)) }
             }
             None => join(table, full),

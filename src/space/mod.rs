@@ -146,7 +146,12 @@ impl Space {
         Ok(Expansion { candidates, baseline, combinations, excluded, duplicates })
     }
 
-    fn check_patterns(&self, left: &[Candidate], exclude_used: &[bool], baselines: &[usize]) -> Result<(), SourceError> {
+    fn check_patterns(
+        &self,
+        left: &[Candidate],
+        exclude_used: &[bool],
+        baselines: &[usize],
+    ) -> Result<(), SourceError> {
         if let Some(index) = exclude_used.iter().position(|used| !used) {
             let message = format!(
                 "[[exclude]] number {} matches no configuration; check its paths and values, or remove it",
@@ -232,7 +237,11 @@ impl Expansion {
     pub fn trials(&self, replicates: usize) -> Vec<Trial> {
         let round = |replicate| {
             let candidates = self.candidates.iter().enumerate();
-            candidates.map(move |(candidate, of)| Trial { candidate, replicate, config: of.config.replicate(replicate) })
+            candidates.map(move |(candidate, of)| Trial {
+                candidate,
+                replicate,
+                config: of.config.replicate(replicate),
+            })
         };
         (0..replicates).flat_map(round).collect()
     }

@@ -48,7 +48,10 @@ impl Space {
             None => 1,
             Some(Value::Integer(count)) if (1..=10_000).contains(count) => *count as usize,
             Some(other) => {
-                return Err(fail(&["replicates"], format!("replicates = {other}: it must be a whole number from 1 to 10000")));
+                return Err(fail(
+                    &["replicates"],
+                    format!("replicates = {other}: it must be a whole number from 1 to 10000"),
+                ));
             }
         };
         let base = match table.get("base") {
@@ -102,7 +105,9 @@ fn read_axes(document: &Document, table: &Table, prefix: &str, axes: &mut Vec<Ax
                 axes.push(read_axis(path.clone(), values).map_err(fail)?);
             }
             other => {
-                return Err(fail(format!("axis {path} is {other}: it must be a list of values, as in {path} = [{other}]")));
+                return Err(fail(format!(
+                    "axis {path} is {other}: it must be a list of values, as in {path} = [{other}]"
+                )));
             }
         }
     }
@@ -137,7 +142,9 @@ pub fn axis_place(table: &Table, path: &str) -> Vec<String> {
     let mut rest = path;
     // At each level the axis may go on under its whole remaining path or under a first part of it.
     while let Some(inner) = table {
-        let Some(key) = inner.keys().find(|key| rest == key.as_str() || rest.starts_with(&format!("{key}."))) else { break };
+        let Some(key) = inner.keys().find(|key| rest == key.as_str() || rest.starts_with(&format!("{key}."))) else {
+            break;
+        };
         place.push(key.clone());
         rest = rest[key.len()..].trim_start_matches('.');
         table = inner.get(key).and_then(Value::as_table);

@@ -6,7 +6,7 @@ pub mod run;
 pub mod timing;
 mod trainer;
 
-pub use evaluate::{Evaluation, Predictions, evaluate, predict};
+pub use evaluate::{Evaluation, Predictions, argmax, evaluate, predict};
 pub use trainer::{StepOutcome, Trainer};
 
 use std::time::Duration;
@@ -54,7 +54,10 @@ pub struct StepReport<'a> {
 pub enum Ending {
     Finished,
     /// Why, and in which epoch (from 1).
-    Diverged { epoch: usize, reason: String },
+    Diverged {
+        epoch: usize,
+        reason: String,
+    },
 }
 
 /// A training that has ended.

@@ -3,7 +3,12 @@
 use anyhow::Result;
 
 use super::Trainer;
-use crate::{config::TrialConfig, data::Dataset, data::batch::epoch_order};
+use crate::{
+    config::TrialConfig,
+    data::{Dataset, batch::epoch_order},
+    range_test,
+    schedule::Progress,
+};
 
 /// The test ends when the smoothed loss is this many times its least.
 const BLOWN_UP: f64 = 4.0;
@@ -18,24 +23,18 @@ pub struct RangePoint {
     pub loss: f64,
 }
 
-/// Learning rate of step `step` of `steps`: from `low` to `high` in equal factors.
-pub fn rate(step: usize, steps: usize, low: f64, high: f64) -> f64 {
-    low * (high / low).powf(step as f64 / steps.saturating_sub(1).max(1) as f64)
-}
-
-/// Takes up to `steps` steps of `config` at its first batch size, at rates from `low` to `high`, and ends early where
-/// the loss blows up. `observe` is called after each step.
+/// Takes up to `steps` steps of `config` at its first batch size, at the rates of [`range_test::rate`], and ends early
+/// where the loss blows up. `observe` is called after each step.
 pub fn run(
     config: &TrialConfig,
     data: &Dataset,
-    (low, high): (f64, f64),
     steps: usize,
     observe: &mut dyn FnMut(usize, RangePoint),
 ) -> Result<Vec<RangePoint>> {
     let mut trainer = Trainer::new(config, data)?;
     let mut points = Vec::with_capacity(steps);
     let (mut smooth, mut least) = (0.0, f64::INFINITY);
-    let batch = config.schedule.batch_size(crate::schedule::Progress { epoch: 0.0, epochs: 1.0 });
+    let batch = config.schedule.batch_size(Progress { epoch: 0.0, epochs: 1.0 });
     let (mut epoch, mut position) = (0, 0);
     let mut order = epoch_order(data.train.len(), config.seed, epoch);
     for step in 0..steps {
@@ -45,7 +44,7 @@ pub fn run(
             order = epoch_order(data.train.len(), config.seed, epoch);
         }
         let end = (position + batch).min(order.len());
-        let learning_rate = rate(step, steps, low, high);
+        let learning_rate = range_test::rate(step);
         let loss = trainer.step(data, &order[position..end], epoch, learning_rate)?.loss;
         position = end;
         if !loss.is_finite() {

@@ -60,7 +60,12 @@ pub fn run_in_folder(
 
 /// Writes what the network says of the first `count` test images as safetensors: `images`
 /// `[n, channels, height, width]`, `labels` `[n]`, `scores` `[n, classes]` and, with a decoder, `reconstruction` `[n, pixels]`.
-pub fn save_predictions(folder: &TrialFolder, trained: &Trained, data: &Dataset, count: usize) -> Result<super::Predictions> {
+pub fn save_predictions(
+    folder: &TrialFolder,
+    trained: &Trained,
+    data: &Dataset,
+    count: usize,
+) -> Result<super::Predictions> {
     let said = predict(&trained.trainer.network, data, &data.test, count)?;
     let mut tensors: HashMap<String, Tensor> = HashMap::new();
     tensors.insert("images".into(), said.images.clone());
