@@ -7,17 +7,15 @@ use super::{Axis, Candidate};
 /// Keys whose value names a table.
 const NAMING: [&str; 4] = ["policy", "kind", "preset", "name"];
 
-/// Short names of an axis's values, each different from the others where the values are.
-pub fn name_values(values: &[Value]) -> Vec<String> {
-    let short: Vec<String> = values.iter().map(brief).collect();
+/// Names of an axis's values, with the labels the user gave: short ones where they tell the values apart.
+pub fn name_values(values: &[(Value, Option<String>)]) -> Vec<String> {
+    let short: Vec<String> =
+        values.iter().map(|(value, label)| label.clone().unwrap_or_else(|| brief(value))).collect();
+    let is_shared = |name: &String| short.iter().filter(|other| *other == name).count() > 1;
     let mut names: Vec<String> = (values.iter().zip(&short))
-        .map(
-            |(value, name)| {
-                if short.iter().filter(|other| *other == name).count() > 1 { full(value) } else { name.clone() }
-            },
-        )
+        .map(|((value, label), name)| if label.is_none() && is_shared(name) { full(value) } else { name.clone() })
         .collect();
-    // Two tables may differ in nothing but their spelling.
+    // Two values may still be called the same: by the user, or for differing in nothing but their spelling.
     for index in 1..names.len() {
         if names[..index].contains(&names[index]) {
             names[index] = format!("{} ({})", names[index], index + 1);

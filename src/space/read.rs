@@ -115,19 +115,19 @@ fn read_axes(document: &Document, table: &Table, prefix: &str, axes: &mut Vec<Ax
 }
 
 fn read_axis(path: String, given: &[Value]) -> Result<Axis, String> {
-    let mut values = given.to_vec();
-    let mut labels: Vec<Option<String>> = Vec::new();
-    for value in &mut values {
+    let mut values = Vec::new();
+    for value in given {
+        let mut value = value.clone();
         // `label` in a table is how the user wants it called, not part of the configuration.
-        labels.push(match value.as_table_mut().and_then(|table| table.remove("label")) {
+        let label = match value.as_table_mut().and_then(|table| table.remove("label")) {
             None => None,
             Some(Value::String(label)) => Some(label),
             Some(other) => return Err(format!("axis {path}: label = {other}: it must be a string")),
-        });
+        };
+        values.push((value, label));
     }
     let names = label::name_values(&values);
-    let pairs = values.into_iter().zip(labels.into_iter().zip(names));
-    let values = pairs.map(|(value, (label, name))| AxisValue { value, label: label.unwrap_or(name) }).collect();
+    let values = values.into_iter().zip(names).map(|((value, _), label)| AxisValue { value, label }).collect();
     Ok(Axis { path, values })
 }
 

@@ -1,0 +1,147 @@
+//! The table of who may import whom, held against the sources.
+
+use std::{fs, path::Path};
+
+/// Each room of `src/` and the rooms it may use. A room that is not listed here fails the test: say where it belongs.
+const MAY_USE: &[(&str, &[&str])] = &[
+    // Leaves: no project code at all.
+    ("rng", &[]),
+    ("files", &[]),
+    ("machine", &[]),
+    ("stats", &[]),
+    ("pareto", &[]),
+    ("range_test", &[]),
+    ("source", &[]),
+    // What a trial is.
+    ("config", &["data", "model", "schedule"]),
+    ("record", &["config"]),
+    ("folder", &["config", "files", "record"]),
+    // The learning half: never SQLite, never an executor.
+    ("data", &["config", "rng"]),
+    ("schedule", &["config"]),
+    ("model", &["config", "data", "files", "kernels", "rng"]),
+    ("kernels", &["model"]),
+    ("train", &["config", "data", "folder", "kernels", "machine", "model", "range_test", "record", "schedule"]),
+    // The search half: never a tensor.
+    ("space", &["config", "source"]),
+    ("strategy", &["pareto", "record", "rng", "space"]),
+    ("executor", &["config", "record"]),
+    ("journal", &["record"]),
+    ("study", &["data", "files", "folder", "machine", "source", "space"]),
+    ("dispatch", &["executor", "folder", "journal", "machine", "record", "space", "strategy", "study"]),
+    // What users look at.
+    ("charts", &["pareto", "range_test", "schedule"]),
+    ("report", &["charts", "files", "journal", "pareto", "record", "space", "stats", "study"]),
+];
+
+/// Rooms that must not touch what stands here, whoever else may.
+const MUST_NOT_NAME: &[(&str, &[&str])] = &[
+    ("strategy", &["std::fs", "std::time", "std::thread", "candle_core"]),
+    ("pareto", &["std::fs", "std::time", "std::thread", "candle_core"]),
+    ("schedule", &["std::fs", "std::time", "std::thread", "candle_core"]),
+    ("space", &["std::time", "std::thread", "candle_core"]),
+    ("charts", &["std::fs", "std::time", "candle_core"]),
+    ("report", &["candle_core"]),
+    ("dispatch", &["candle_core"]),
+    ("executor", &["candle_core"]),
+    ("journal", &["candle_core"]),
+    ("study", &["candle_core"]),
+    ("train", &["rusqlite", "clap"]),
+    ("data", &["rusqlite", "clap"]),
+    ("model", &["rusqlite", "clap"]),
+    ("kernels", &["rusqlite", "clap"]),
+];
+
+/// Sources of the library with the room each belongs to.
+fn sources() -> Vec<(String, String)> {
+    fn collect(folder: &Path, room: Option<&str>, into: &mut Vec<(String, String)>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let stem = path.file_stem().unwrap().to_str().unwrap().to_string();
+            if path.is_dir() {
+                if room.is_some() || stem != "cli" {
+                    collect(&path, Some(room.unwrap_or(&stem)), into);
+                }
+            } else if path.extension().is_some_and(|extension| extension == "rs") && !(room.is_none() && (stem == "lib" || stem == "main")) {
+                into.push((room.unwrap_or(&stem).to_string(), fs::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+    let mut sources = Vec::new();
+    collect(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), None, &mut sources);
+    sources
+}
+
+/// Code without its unit tests and its comments, in which neighbours may be named freely.
+fn code(source: &str) -> String {
+    let code = source.split("#[cfg(test)]").next().unwrap_or_default();
+    code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+}
+
+/// The rooms that a source names after `crate::`, also in nested `use crate::{a, b::{c}}`.
+fn rooms_used(code: &str) -> Vec<String> {
+    let name = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
+    let mut used = Vec::new();
+    for (at, _) in code.match_indices("crate::") {
+        let rest = &code[at + "crate::".len()..];
+        let Some(list) = rest.strip_prefix('{') else {
+            used.push(name(rest));
+            continue;
+        };
+        let mut depth = 0;
+        let mut item = String::new();
+        for c in list.chars() {
+            match c {
+                '{' => depth += 1,
+                '}' if depth == 0 => break,
+                '}' => depth -= 1,
+                ',' if depth == 0 => used.push(name(std::mem::take(&mut item).trim())),
+                _ => {}
+            }
+            if depth == 0 && c != ',' {
+                item.push(c);
+            }
+        }
+        used.push(name(item.trim()));
+    }
+    used.retain(|room| !room.is_empty());
+    used
+}
+
+#[test]
+fn every_room_uses_only_the_rooms_it_may() {
+    for (room, source) in sources() {
+        let Some((_, allowed)) = MAY_USE.iter().find(|(name, _)| *name == room) else {
+            panic!("src/{room} is not in the table of who may import whom: add it to ARCHITECTURE.md and here");
+        };
+        for used in rooms_used(&code(&source)) {
+            assert!(used == room || allowed.contains(&used.as_str()), "src/{room} uses crate::{used}, which it may not");
+        }
+    }
+}
+
+#[test]
+fn no_room_touches_what_is_kept_from_it() {
+    for (room, source) in sources() {
+        for (_, kept) in MUST_NOT_NAME.iter().filter(|(name, _)| *name == room) {
+            for name in *kept {
+                assert!(!code(&source).contains(name), "src/{room} names {name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_library_prints_nothing_and_knows_no_command_line() {
+    for (room, source) in sources() {
+        for name in ["println!", "eprintln!", "print!(", "clap::"] {
+            assert!(!code(&source).contains(name), "src/{room} names {name}");
+        }
+    }
+}
+
+#[test]
+fn nested_imports_are_seen() {
+    let code = "use crate::{a, b::{c, d}, e::f};\nuse crate::g::h; let x = crate::i::j();";
+    assert_eq!(rooms_used(code), ["a", "b", "e", "g", "i"]);
+}

@@ -1,0 +1,175 @@
+//! Learning-rate and batch policies.
+
+use fastrcaps::schedule::{BatchPolicy, Progress, ScheduleConfig};
+use proptest::prelude::*;
+
+fn schedule(toml: &str) -> ScheduleConfig {
+    toml::from_str(toml).unwrap()
+}
+
+fn rate(schedule: &ScheduleConfig, epoch: f64, epochs: f64) -> f64 {
+    schedule.learning_rate(Progress { epoch, epochs })
+}
+
+fn assert_close(found: f64, wanted: f64) {
+    assert!((found - wanted).abs() <= 1e-12 + 1e-9 * wanted.abs(), "{found} instead of {wanted}");
+}
+
+#[test]
+fn a_fixed_rate_never_changes() {
+    let schedule = schedule("lr = { policy = 'fixed', rate = 2e-3 }");
+    for epoch in [0.0, 0.5, 7.0, 10.0] {
+        assert_close(rate(&schedule, epoch, 10.0), 2e-3);
+    }
+}
+
+#[test]
+fn exponential_decay_is_smooth_or_a_staircase() {
+    let smooth = schedule("lr = { policy = 'exponential', initial = 1.0, decay = 0.5, period = 2 }");
+    assert_close(rate(&smooth, 1.0, 10.0), 0.5f64.sqrt());
+    let stairs = schedule("lr = { policy = 'exponential', initial = 1.0, decay = 0.5, period = 2, staircase = true }");
+    assert_close(rate(&stairs, 1.999, 10.0), 1.0);
+    assert_close(rate(&stairs, 2.0, 10.0), 0.5);
+    assert_close(rate(&stairs, 5.0, 10.0), 0.25);
+}
+
+#[test]
+fn steps_fall_at_their_milestones() {
+    let schedule = schedule("lr = { policy = 'step', initial = 1.0, factor = 0.1, milestones = [2, 4.5] }");
+    assert_close(rate(&schedule, 1.99, 10.0), 1.0);
+    assert_close(rate(&schedule, 2.0, 10.0), 0.1);
+    assert_close(rate(&schedule, 4.5, 10.0), 0.01);
+}
+
+#[test]
+fn one_cycle_goes_up_back_and_down_as_the_paper_says() {
+    let schedule = schedule("lr = { policy = 'one-cycle' }");
+    assert_close(rate(&schedule, 0.0, 20.0), 1e-3);
+    assert_close(rate(&schedule, 9.0, 20.0), 1e-2);
+    assert_close(rate(&schedule, 4.5, 20.0), 5.5e-3);
+    assert_close(rate(&schedule, 18.0, 20.0), 1e-3);
+    assert_close(rate(&schedule, 20.0, 20.0), 1e-4);
+}
+
+#[test]
+fn cosine_ends_at_its_last_rate() {
+    let schedule = schedule("lr = { policy = 'cosine', initial = 1e-2, last = 1e-4 }");
+    assert_close(rate(&schedule, 0.0, 8.0), 1e-2);
+    assert_close(rate(&schedule, 4.0, 8.0), (1e-2 + 1e-4) / 2.0);
+    assert_close(rate(&schedule, 8.0, 8.0), 1e-4);
+}
+
+#[test]
+fn warm_restarts_begin_again_after_periods_that_grow() {
+    let schedule = schedule("lr = { policy = 'warm-restarts', peak = 1.0, floor = 0.0, period = 1, multiplier = 2 }");
+    for start in [0.0, 1.0, 3.0, 7.0] {
+        assert_close(rate(&schedule, start, 15.0), 1.0);
+    }
+    assert_close(rate(&schedule, 2.0, 15.0), 0.5);
+    assert_close(rate(&schedule, 5.0, 15.0), 0.5);
+    assert!(rate(&schedule, 6.999, 15.0) < 1e-6);
+}
+
+#[test]
+fn warm_adabatch_restarts_with_every_batch_phase() {
+    let schedule = schedule(
+        "lr = { policy = 'warm-restarts', peak = 1.0, floor = 0.0, period = 'batch-phase' }
+         batch = { policy = 'adabatch', phases = [{ epochs = 3, size = 1 }, { size = 16 }] }",
+    );
+    assert_close(rate(&schedule, 0.0, 11.0), 1.0);
+    assert_close(rate(&schedule, 1.5, 11.0), 0.5);
+    assert_close(rate(&schedule, 3.0, 11.0), 1.0);
+    assert_close(rate(&schedule, 7.0, 11.0), 0.5);
+    let at = |epoch| schedule.batch_size(Progress { epoch, epochs: 11.0 });
+    assert_eq!([at(0.0), at(2.999), at(3.0), at(10.0)], [1, 1, 16, 16]);
+}
+
+#[test]
+fn adabatch_has_the_papers_phases_by_default() {
+    let schedule = schedule("batch = { policy = 'adabatch' }");
+    let at = |epoch| schedule.batch_size(Progress { epoch, epochs: 100.0 });
+    assert_eq!([at(0.0), at(3.0), at(33.0), at(63.0), at(99.0)], [1, 16, 32, 64, 64]);
+}
+
+#[test]
+fn a_warm_up_grows_from_zero_to_what_the_policy_says() {
+    let schedule = schedule("warmup_epochs = 2\nlr = { policy = 'fixed', rate = 1.0 }");
+    assert_close(rate(&schedule, 0.0, 10.0), 0.0);
+    assert_close(rate(&schedule, 1.0, 10.0), 0.5);
+    assert_close(rate(&schedule, 2.0, 10.0), 1.0);
+    assert_close(rate(&schedule, 9.0, 10.0), 1.0);
+}
+
+#[test]
+fn values_out_of_range_are_refused_by_name() {
+    for (toml, path) in [
+        ("lr = { policy = 'fixed', rate = 0 }", "schedule.lr.rate"),
+        ("lr = { policy = 'fixed', rate = -1.0 }", "schedule.lr.rate"),
+        ("lr = { policy = 'fixed', rate = nan }", "schedule.lr.rate"),
+        ("lr = { policy = 'exponential', decay = 1.5 }", "schedule.lr.decay"),
+        ("lr = { policy = 'step', milestones = [] }", "schedule.lr.milestones"),
+        ("lr = { policy = 'step', milestones = [4, 2] }", "schedule.lr.milestones"),
+        ("lr = { policy = 'one-cycle', up = 0.7, down = 0.7 }", "schedule.lr.down"),
+        ("lr = { policy = 'cosine', initial = 1e-3, last = 1e-2 }", "schedule.lr.last"),
+        ("lr = { policy = 'warm-restarts', period = 0 }", "schedule.lr.period"),
+        ("lr = { policy = 'warm-restarts', multiplier = 0.5 }", "schedule.lr.multiplier"),
+        ("batch = { policy = 'fixed', size = 0 }", "schedule.batch.size"),
+        ("batch = { policy = 'adabatch', phases = [] }", "schedule.batch.phases"),
+        ("batch = { policy = 'adabatch', phases = [{ size = 4 }, { size = 8 }] }", "schedule.batch.phases[0].epochs"),
+        ("batch = { policy = 'adabatch', phases = [{ epochs = 0, size = 4 }] }", "schedule.batch.phases[0].epochs"),
+        ("warmup_epochs = 11", "schedule.warmup_epochs"),
+    ] {
+        let invalid = schedule(toml).validate(10).expect_err(toml);
+        assert_eq!(invalid.path, path, "{toml}");
+    }
+}
+
+#[test]
+fn a_change_of_batch_size_does_not_move_the_rate() {
+    let with = |batch: &str| schedule(&format!("lr = {{ policy = 'cosine' }}\nbatch = {batch}"));
+    let fixed = with("{ policy = 'fixed', size = 8 }");
+    let phases = with("{ policy = 'adabatch', phases = [{ epochs = 1, size = 1 }, { size = 64 }] }");
+    for tenth in 0..100 {
+        let epoch = f64::from(tenth) / 10.0;
+        assert_close(rate(&phases, epoch, 10.0), rate(&fixed, epoch, 10.0));
+    }
+}
+
+fn any_batch() -> impl Strategy<Value = BatchPolicy> {
+    let phase = (0.05f64..3.0, 1usize..200);
+    prop_oneof![
+        (1usize..300).prop_map(|size| BatchPolicy::Fixed { size }),
+        proptest::collection::vec(phase, 1..5).prop_map(|phases| BatchPolicy::Adabatch {
+            phases: (phases.into_iter())
+                .map(|(epochs, size)| fastrcaps::schedule::batch::BatchPhase { epochs: Some(epochs), size })
+                .collect()
+        }),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn the_steps_of_an_epoch_cover_every_sample_once(
+        batch in any_batch(), samples in 1usize..700, epoch in 0usize..5,
+    ) {
+        let schedule = ScheduleConfig { batch, ..ScheduleConfig::default() };
+        let mut covered = 0;
+        for step in schedule.epoch_steps(epoch, 5, samples) {
+            prop_assert_eq!(step.samples.start, covered);
+            prop_assert!(!step.samples.is_empty() && step.samples.len() <= step.batch_size);
+            prop_assert!(step.progress.epoch >= epoch as f64 && step.progress.epoch < epoch as f64 + 1.0);
+            covered = step.samples.end;
+        }
+        prop_assert_eq!(covered, samples);
+    }
+
+    #[test]
+    fn every_policy_stays_within_its_rates(epoch in 0.0f64..10.0) {
+        for lr in ["'one-cycle', peak = 1e-2", "'warm-restarts', period = 0.7, multiplier = 1.3",
+                   "'exponential'", "'cosine'", "'warm-restarts', period = 'batch-phase'"] {
+            let schedule = schedule(&format!("lr = {{ policy = {lr} }}\nbatch = {{ policy = 'adabatch' }}"));
+            let rate = rate(&schedule, epoch, 10.0);
+            prop_assert!((0.0..=1e-2 + 1e-12).contains(&rate), "{lr} at {epoch}: {rate}");
+        }
+    }
+}
