@@ -6,6 +6,7 @@ use candle_core::{CpuStorage, InplaceOp1, InplaceOp2, Layout, Result, Tensor, Va
 use rayon::prelude::*;
 
 use super::{
+    lanes::vectorised,
     reference,
     storage::{Real, for_real, is_fast, threads, values},
 };
@@ -174,9 +175,11 @@ fn update<T: Real>(theta: &mut [T], m: &mut [T], v: &mut [T], grad: &[T], factor
     let Factors { beta1, beta2, epsilon, step_size, correction } = factors;
     let [beta1, keep1, beta2, keep2, epsilon, step_size, correction] =
         [beta1, 1. - beta1, beta2, 1. - beta2, epsilon, step_size, 1. / correction].map(T::from_f64);
-    for (((theta, m), v), &g) in theta.iter_mut().zip(m).zip(v).zip(grad) {
-        *m = beta1 * *m + keep1 * g;
-        *v = beta2 * *v + keep2 * g * g;
-        *theta -= step_size * *m / (v.sqrt() * correction + epsilon);
-    }
+    vectorised(|| {
+        for (((theta, m), v), &g) in theta.iter_mut().zip(m).zip(v).zip(grad) {
+            *m = beta1 * *m + keep1 * g;
+            *v = beta2 * *v + keep2 * g * g;
+            *theta -= step_size * *m / (v.sqrt() * correction + epsilon);
+        }
+    });
 }

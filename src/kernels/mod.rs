@@ -6,6 +6,7 @@
 
 pub mod adam;
 mod conv2d;
+mod lanes;
 mod linear;
 mod max_pool;
 mod product;

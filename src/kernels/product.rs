@@ -49,6 +49,7 @@ pub(super) enum Into {
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Threads {
     /// The caller alone: for products inside a parallel task.
+    #[allow(dead_code)]
     One,
     /// The rayon pool. `gemm` divides the destination among threads, never a sum, so that the bits are those of `One`.
     Pool,

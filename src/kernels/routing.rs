@@ -3,6 +3,7 @@
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, WithDType, bail};
 
 use super::{
+    lanes::{add_scaled, dot, vectorised},
     reference,
     squash::{squash_capsule, squash_capsule_backward},
     storage::{Real, cpu_values, for_each_chunk, for_real, is_fast, values},
@@ -49,6 +50,7 @@ struct Iteration<T> {
 /// Samples whose bias gradient is summed together. Fixed: the order of a sum must not depend on threads.
 const CHUNK: usize = 8;
 
+#[inline(always)]
 fn softmax<T: Real>(logits: &[T], coupling: &mut [T]) {
     let largest = logits.iter().fold(logits[0], |m, &l| if l > m { l } else { m });
     coupling.iter_mut().zip(logits).for_each(|(c, &l)| *c = (l - largest).exp());
@@ -84,6 +86,7 @@ impl Routing {
     }
 
     /// Routes one sample, keeping every iteration.
+    #[inline(always)]
     fn route<T: Real>(&self, sizes: Sizes, votes: &[T], bias: &[T], iterations: &mut [Iteration<T>]) {
         let Sizes { classes, dim, .. } = sizes;
         let mut logits = vec![T::zero(); sizes.capsules * classes];
@@ -94,14 +97,14 @@ impl Routing {
             for ((votes, logits), coupling) in capsules.zip(coupling.chunks_mut(classes)) {
                 softmax(logits, coupling);
                 for ((s, votes), &c) in s.chunks_exact_mut(dim).zip(votes.chunks_exact(dim)).zip(&*coupling) {
-                    s.iter_mut().zip(votes).for_each(|(s, &u)| *s += c * u);
+                    add_scaled(s, c, votes);
                 }
             }
             s.chunks(dim).zip(v.chunks_mut(dim)).for_each(|(s, v)| squash_capsule(self.kind, s, v));
             if r < last {
                 for (votes, logits) in votes.chunks_exact(classes * dim).zip(logits.chunks_mut(classes)) {
                     for ((l, votes), v) in logits.iter_mut().zip(votes.chunks_exact(dim)).zip(v.chunks_exact(dim)) {
-                        *l += votes.iter().zip(v).map(|(&u, &v)| u * v).sum::<T>();
+                        *l += dot(votes, v);
                     }
                 }
             }
@@ -109,6 +112,7 @@ impl Routing {
     }
 
     /// The gradients of one sample: adds to `dbias`, writes `dvotes`. `iterations` holds what [`Routing::route`] kept.
+    #[inline(always)]
     fn route_backward<T: Real>(
         &self,
         sizes: Sizes,
@@ -138,17 +142,13 @@ impl Routing {
                 // s_j = Σ_i c_ij û_ij + bias_j
                 for j in 0..classes {
                     let at = j * dim..(j + 1) * dim;
-                    let mut sum = T::zero();
-                    for ((du, &u), &ds) in dvotes[at.clone()].iter_mut().zip(&votes[at.clone()]).zip(&ds[at]) {
-                        sum += u * ds;
-                        *du += coupling[j] * ds;
-                    }
-                    dcoupling[j] = sum;
+                    dcoupling[j] = dot(&votes[at.clone()], &ds[at.clone()]);
+                    add_scaled(&mut dvotes[at.clone()], coupling[j], &ds[at]);
                 }
                 // The first iteration's logits are constant.
                 let Some(before) = r.checked_sub(1) else { continue };
                 // c_i = softmax(b_i); what later iterations say about b_i passes through.
-                let mean: T = coupling.iter().zip(&dcoupling).map(|(&c, &d)| c * d).sum();
+                let mean = dot(coupling, &dcoupling);
                 for ((dl, &c), &d) in dlogits.iter_mut().zip(coupling).zip(&dcoupling) {
                     *dl += c * (d - mean);
                 }
@@ -156,11 +156,8 @@ impl Routing {
                 let v = &iterations[before].v;
                 for (j, &dl) in dlogits.iter().enumerate() {
                     let at = j * dim..(j + 1) * dim;
-                    let (votes, dvotes) = (&votes[at.clone()], &mut dvotes[at.clone()]);
-                    for (((du, &u), &v), dv) in dvotes.iter_mut().zip(votes).zip(&v[at.clone()]).zip(&mut dv[at]) {
-                        *du += dl * v;
-                        *dv += dl * u;
-                    }
+                    add_scaled(&mut dvotes[at.clone()], dl, &v[at.clone()]);
+                    add_scaled(&mut dv[at.clone()], dl, &votes[at]);
                 }
             }
         }
@@ -172,7 +169,7 @@ impl Routing {
             let mut iterations = sizes.workspace(self.iterations);
             let votes = votes[chunk * CHUNK * sizes.votes()..].chunks(sizes.votes());
             for (v, votes) in v.chunks_mut(sizes.out()).zip(votes) {
-                self.route(sizes, votes, bias, &mut iterations);
+                vectorised(|| self.route(sizes, votes, bias, &mut iterations));
                 v.copy_from_slice(&iterations[self.iterations - 1].v);
             }
         });
@@ -191,8 +188,10 @@ impl Routing {
             let votes = votes[chunk * CHUNK * sizes.votes()..].chunks(sizes.votes());
             let dv = dv[chunk * CHUNK * sizes.out()..].chunks(sizes.out());
             for ((dvotes, votes), dv) in dvotes.chunks_mut(sizes.votes()).zip(votes).zip(dv) {
-                self.route(sizes, votes, bias, &mut iterations);
-                self.route_backward(sizes, votes, &iterations, dv, dvotes, &mut dbias);
+                vectorised(|| {
+                    self.route(sizes, votes, bias, &mut iterations);
+                    self.route_backward(sizes, votes, &iterations, dv, dvotes, &mut dbias);
+                });
             }
             // The lock is only ever held for this assignment, which cannot panic: it is never poisoned.
             shares.lock().unwrap()[chunk] = dbias;

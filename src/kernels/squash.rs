@@ -3,6 +3,7 @@
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, WithDType};
 
 use super::{
+    lanes::{dot, vectorised},
     reference,
     storage::{Real, cpu_values, for_each_chunk, for_real, is_fast, values},
 };
@@ -21,6 +22,7 @@ pub fn squash(s: &Tensor, kind: Squash) -> Result<Tensor> {
 struct SquashOp(Squash);
 
 /// The factor f(|s|²) of `squash(s) = f(|s|²) · s`, and its derivative.
+#[inline(always)]
 fn factor<T: Real>(kind: Squash, n2: T) -> (T, T) {
     let [half, one, four] = [0.5, 1., 4.].map(T::from_f64);
     match kind {
@@ -34,17 +36,15 @@ fn factor<T: Real>(kind: Squash, n2: T) -> (T, T) {
     }
 }
 
-fn dot<T: Real>(a: &[T], b: &[T]) -> T {
-    a.iter().zip(b).map(|(&a, &b)| a * b).sum()
-}
-
 /// Squashes one capsule.
+#[inline(always)]
 pub(super) fn squash_capsule<T: Real>(kind: Squash, s: &[T], v: &mut [T]) {
     let (f, _) = factor(kind, dot(s, s));
     v.iter_mut().zip(s).for_each(|(v, &s)| *v = f * s);
 }
 
 /// The gradient of one capsule: `ds = f dv + 2 f' (s·dv) s`.
+#[inline(always)]
 pub(super) fn squash_capsule_backward<T: Real>(kind: Squash, s: &[T], dv: &[T], ds: &mut [T]) {
     let (f, slope) = factor(kind, dot(s, s));
     let along = T::from_f64(2.) * slope * dot(s, dv);
@@ -66,7 +66,7 @@ impl CustomOp1 for SquashOp {
             let mut v = vec![0 as T; s.len()];
             for_each_chunk(&mut v, CHUNK * dim, s.len(), |chunk, v| {
                 let s = s[chunk * CHUNK * dim..].chunks(dim);
-                v.chunks_mut(dim).zip(s).for_each(|(v, s)| squash_capsule(self.0, s, v));
+                vectorised(|| v.chunks_mut(dim).zip(s).for_each(|(v, s)| squash_capsule(self.0, s, v)));
             });
             Ok((T::to_cpu_storage_owned(v), layout.shape().clone()))
         })
@@ -82,7 +82,8 @@ impl CustomOp1 for SquashOp {
             for_each_chunk(&mut ds, CHUNK * dim, dv.len(), |chunk, ds| {
                 let start = chunk * CHUNK * dim;
                 let (s, dv) = (s_values[start..].chunks(dim), dv[start..].chunks(dim));
-                ds.chunks_mut(dim).zip(s.zip(dv)).for_each(|(ds, (s, dv))| squash_capsule_backward(self.0, s, dv, ds));
+                let capsules = ds.chunks_mut(dim).zip(s.zip(dv));
+                vectorised(|| capsules.for_each(|(ds, (s, dv))| squash_capsule_backward(self.0, s, dv, ds)));
             });
             Ok(Some(Tensor::from_vec(ds, s.shape(), s.device())?))
         })

@@ -15,12 +15,15 @@ pub(super) trait Real: WithDType + std::iter::Sum {
 macro_rules! real {
     ($t:ident, $variant:ident) => {
         impl Real for $t {
+            #[inline(always)]
             fn sqrt(self) -> Self {
                 self.sqrt()
             }
+            #[inline(always)]
             fn exp(self) -> Self {
                 self.exp()
             }
+            #[inline(always)]
             fn is_nan(self) -> bool {
                 self.is_nan()
             }

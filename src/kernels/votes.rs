@@ -3,7 +3,7 @@
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 
 use super::{
-    product::{Into, Matrix, Threads, product},
+    lanes::{add_scaled, dot, vectorised},
     reference,
     storage::{Real, cpu_values, for_each_chunk, for_real, is_fast, values},
 };
@@ -45,57 +45,56 @@ impl Sizes {
         }
     }
 
-    fn matrices(&self) -> usize {
-        self.capsules / self.sharing
-    }
-
-    /// The blocks of rows that meet matrix `m`: `(first row, rows, distance of rows)`, a row being one capsule of one of
-    /// the `samples`. One capsule over all samples, or all capsules of one type in each sample.
-    fn blocks(&self, m: usize, samples: usize) -> impl Iterator<Item = (usize, usize, usize)> + '_ {
-        let (repeats, rows, distance) =
-            if self.sharing == 1 { (1, samples, self.capsules) } else { (samples, self.sharing, 1) };
-        (0..repeats).map(move |s| (s * self.capsules + m * self.sharing, rows, distance))
-    }
-
-    /// Every matrix with each of its blocks.
-    fn all_blocks(&self, samples: usize) -> impl Iterator<Item = (usize, (usize, usize, usize))> + '_ {
-        (0..self.matrices()).flat_map(move |m| self.blocks(m, samples).map(move |block| (m, block)))
-    }
-
     fn forward<T: Real>(&self, u: &[T], weight: &[T]) -> Vec<T> {
-        let &Sizes { capsules, in_dim, n, .. } = self;
+        let &Sizes { capsules, in_dim, n, sharing } = self;
         let mut votes = vec![T::zero(); u.len() / in_dim * n];
         for_each_chunk(&mut votes, CHUNK * capsules * n, u.len() * n, |chunk, votes| {
             let u = &u[chunk * CHUNK * capsules * in_dim..];
-            for (m, (row, rows, distance)) in self.all_blocks(votes.len() / (capsules * n)) {
-                let left = Matrix::strided(&u[row * in_dim..], rows, in_dim, distance * in_dim);
-                let right = Matrix::new(&weight[m * in_dim * n..], in_dim, n);
-                product(&mut votes[row * n..], distance * n, left, right, Into::Overwrite, Threads::One);
-            }
+            vectorised(|| {
+                for i in 0..capsules {
+                    let weight = &weight[i / sharing * in_dim * n..][..in_dim * n];
+                    for (votes, u) in votes.chunks_mut(capsules * n).zip(u.chunks(capsules * in_dim)) {
+                        let votes = &mut votes[i * n..][..n];
+                        for (weight, &u) in weight.chunks_exact(n).zip(&u[i * in_dim..][..in_dim]) {
+                            add_scaled(votes, u, weight);
+                        }
+                    }
+                }
+            });
         });
         votes
     }
 
     /// The gradients of capsules and matrices.
     fn backward<T: Real>(&self, u: &[T], weight: &[T], dvotes: &[T]) -> [Vec<T>; 2] {
-        let &Sizes { capsules, in_dim, n, .. } = self;
+        let &Sizes { capsules, in_dim, n, sharing } = self;
         let mut du = vec![T::zero(); u.len()];
         for_each_chunk(&mut du, CHUNK * capsules * in_dim, u.len() * n, |chunk, du| {
             let dvotes = &dvotes[chunk * CHUNK * capsules * n..];
-            for (m, (row, rows, distance)) in self.all_blocks(du.len() / (capsules * in_dim)) {
-                let left = Matrix::strided(&dvotes[row * n..], rows, n, distance * n);
-                let right = Matrix::new(&weight[m * in_dim * n..], in_dim, n).transposed();
-                product(&mut du[row * in_dim..], distance * in_dim, left, right, Into::Overwrite, Threads::One);
-            }
+            vectorised(|| {
+                for i in 0..capsules {
+                    let weight = &weight[i / sharing * in_dim * n..][..in_dim * n];
+                    for (du, dvotes) in du.chunks_mut(capsules * in_dim).zip(dvotes.chunks(capsules * n)) {
+                        let dvotes = &dvotes[i * n..][..n];
+                        for (weight, du) in weight.chunks_exact(n).zip(&mut du[i * in_dim..][..in_dim]) {
+                            *du = dot(dvotes, weight);
+                        }
+                    }
+                }
+            });
         });
-        let samples = u.len() / (capsules * in_dim);
         let mut dweight = vec![T::zero(); weight.len()];
         for_each_chunk(&mut dweight, in_dim * n, u.len() * n, |m, dweight| {
-            for (row, rows, distance) in self.blocks(m, samples) {
-                let left = Matrix::strided(&u[row * in_dim..], rows, in_dim, distance * in_dim).transposed();
-                let right = Matrix::strided(&dvotes[row * n..], rows, n, distance * n);
-                product(dweight, n, left, right, Into::Add, Threads::One);
-            }
+            vectorised(|| {
+                for i in m * sharing..(m + 1) * sharing {
+                    for (u, dvotes) in u.chunks(capsules * in_dim).zip(dvotes.chunks(capsules * n)) {
+                        let dvotes = &dvotes[i * n..][..n];
+                        for (dweight, &u) in dweight.chunks_exact_mut(n).zip(&u[i * in_dim..][..in_dim]) {
+                            add_scaled(dweight, u, dvotes);
+                        }
+                    }
+                }
+            });
         });
         [du, dweight]
     }

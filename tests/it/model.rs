@@ -133,7 +133,7 @@ proptest! {
 
     #[test]
     fn the_closed_form_counts_what_is_built_and_training_reaches_all_of_it(config in any_config(), channels in 1usize..4) {
-        let shape = ImageShape { channels, height: 17, width: 19 };
+        let shape = ImageShape { channels, height: 23, width: 21 };
         let config = config.canonical();
         let setup = Setup::new(&config, shape, 2, DType::F32);
         prop_assert_eq!(config.parameters(shape, 10), setup.parameters.count());
@@ -384,4 +384,46 @@ fn training_gives_the_same_bits_whatever_rayon_num_threads_says() {
     let expected = bits("1");
     assert_eq!(bits("2"), expected);
     assert_eq!(bits("4"), expected);
+}
+
+/// Writes what `fastrcaps train` leaves of a network, for `tests/load_weights.py`: set FASTRCAPS_EXPORT to a folder.
+#[test]
+#[ignore = "makes input for a Python program"]
+fn export_networks_for_pytorch() {
+    let root = std::path::PathBuf::from(std::env::var("FASTRCAPS_EXPORT").expect("FASTRCAPS_EXPORT names a folder"));
+    let small = preset("small").unwrap();
+    let shared = CapsNetConfig {
+        conv1_sharing: 2,
+        primary_sharing: 4,
+        class_sharing: ClassSharing::ByType,
+        decoder: Decoder::Small,
+        ..small.clone()
+    };
+    let approximate =
+        CapsNetConfig { squash: Squash::Approximate, routing_iterations: 1, decoder: Decoder::None, ..small.clone() };
+    let cases = [
+        ("paper", ModelConfig::Capsnet(preset("paper").unwrap()), MNIST),
+        ("small", ModelConfig::Capsnet(small), CIFAR),
+        ("shared", ModelConfig::Capsnet(shared), CIFAR),
+        ("approximate", ModelConfig::Capsnet(approximate), MNIST),
+        ("lenet5", ModelConfig::Lenet5, CIFAR),
+    ];
+    for (name, config, shape) in cases {
+        let folder = root.join(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        let setup = Setup::new(&config, shape, 20, DType::F32);
+        let output = setup.network.forward(&setup.images, Mask::Longest).unwrap();
+        setup.parameters.save(&folder.join("weights.safetensors")).unwrap();
+        let table = toml::Table::from_iter([("model".to_string(), toml::Value::try_from(&config).unwrap())]);
+        std::fs::write(folder.join("config.toml"), toml::to_string(&table).unwrap()).unwrap();
+        let mut predictions = std::collections::HashMap::from([
+            ("images", setup.images),
+            ("labels", setup.labels),
+            ("scores", output.scores),
+        ]);
+        if let Some(reconstruction) = output.reconstruction {
+            predictions.insert("reconstruction", reconstruction);
+        }
+        candle_core::safetensors::save(&predictions, folder.join("predictions.safetensors")).unwrap();
+    }
 }
