@@ -73,20 +73,17 @@ impl Dispatcher<'_> {
         let mut running: Vec<Option<Running>> = self.slots.iter().map(|_| None).collect();
         let mut looked = Instant::now();
         loop {
-            for slot in 0..running.len() {
-                if running[slot].is_none()
-                    && let Some(trial) = strategy.next(self.trials, &history)
-                {
-                    history[trial] = Status::Running;
-                    match self.start(trial, slot)? {
-                        Ok(started) => {
-                            observe(&Event::Started { trial, slot }, self.journal)?;
-                            running[slot] = Some(started);
-                        }
-                        Err(record) => {
-                            history[trial] = record.status;
-                            observe(&Event::Ended { trial, record: &record }, self.journal)?;
-                        }
+            for (slot, place) in running.iter_mut().enumerate().filter(|(_, place)| place.is_none()) {
+                let Some(trial) = strategy.next(self.trials, &history) else { break };
+                history[trial] = Status::Running;
+                match self.start(trial, slot)? {
+                    Ok(started) => {
+                        observe(&Event::Started { trial, slot }, self.journal)?;
+                        *place = Some(started);
+                    }
+                    Err(record) => {
+                        history[trial] = record.status;
+                        observe(&Event::Ended { trial, record: &record }, self.journal)?;
                     }
                 }
             }

@@ -62,7 +62,9 @@ fn sources() -> Vec<(String, String)> {
                 if room.is_some() || stem != "cli" {
                     collect(&path, Some(room.unwrap_or(&stem)), into);
                 }
-            } else if path.extension().is_some_and(|extension| extension == "rs") && !(room.is_none() && (stem == "lib" || stem == "main")) {
+            } else if path.extension().is_some_and(|extension| extension == "rs")
+                && !(room.is_none() && (stem == "lib" || stem == "main"))
+            {
                 into.push((room.unwrap_or(&stem).to_string(), fs::read_to_string(&path).unwrap()));
             }
         }
@@ -115,7 +117,10 @@ fn every_room_uses_only_the_rooms_it_may() {
             panic!("src/{room} is not in the table of who may import whom: add it to ARCHITECTURE.md and here");
         };
         for used in rooms_used(&code(&source)) {
-            assert!(used == room || allowed.contains(&used.as_str()), "src/{room} uses crate::{used}, which it may not");
+            assert!(
+                used == room || allowed.contains(&used.as_str()),
+                "src/{room} uses crate::{used}, which it may not"
+            );
         }
     }
 }

@@ -1,10 +1,16 @@
 //! The integration tests, one binary.
 
+mod cli;
 mod data;
+mod dispatch;
 mod goldens;
+mod journal;
 mod kernels;
+mod layering;
 mod model;
 mod pareto;
 mod range_test;
+mod schedule;
+mod space;
 mod stats;
 mod tensors;

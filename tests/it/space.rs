@@ -147,7 +147,8 @@ fn replicates_differ_in_their_seed_and_come_round_by_round() {
 #[test]
 fn set_goes_over_the_base_and_replaces_an_axis() {
     let text = "[base]\ntrain = { epochs = 3 }\n[axes]\n\"model.routing_iterations\" = [1, 3]\nschedule.batch = [{ policy = 'fixed', size = 8 }]";
-    let space = space_with(text, &[("train.epochs", "2"), ("model.routing_iterations", "2"), ("replicates", "3")]).unwrap();
+    let space =
+        space_with(text, &[("train.epochs", "2"), ("model.routing_iterations", "2"), ("replicates", "3")]).unwrap();
     let expansion = space.expand().unwrap();
     assert_eq!((expansion.candidates.len(), space.replicates), (1, 3));
     assert_eq!(expansion.candidates[0].config.train.epochs, 2);
@@ -176,17 +177,35 @@ fn every_mistake_is_named_with_its_line_its_value_and_what_is_allowed() {
         ("[base]\ntrain = { epocs = 3 }\n", vec!["space.toml:2", "unknown field `epocs`", "epochs"]),
         ("[base]\ntrain = { epochs = 'three' }\n", vec!["space.toml:2", "train.epochs", "string \"three\""]),
         ("[base]\ntrain = { epochs = 0 }\n", vec!["space.toml:2", "train.epochs = 0", "from 1"]),
-        ("[base]\n\n[base.schedule]\nlr = { policy = 'fast' }\n", vec!["space.toml:4", "unknown variant `fast`", "one-cycle"]),
+        (
+            "[base]\n\n[base.schedule]\nlr = { policy = 'fast' }\n",
+            vec!["space.toml:4", "unknown variant `fast`", "one-cycle"],
+        ),
         ("[base.schedule.lr]\npolicy = 'fixed'\nrat = 1.0\n", vec!["space.toml:3", "unknown field `rat`", "rate"]),
-        ("[base]\nmodel = { kind = 'lenet5', routng = 1 }\n", vec!["space.toml:2", "unknown field `routng`", "routing_iterations"]),
-        ("[axes]\n\"train.epochs\" = [1]\n\"model.primary_sharing\" = [1, 7]\n", vec!["space.toml:3", "primary_sharing = 7", "1, 2, 4"]),
+        (
+            "[base]\nmodel = { kind = 'lenet5', routng = 1 }\n",
+            vec!["space.toml:2", "unknown field `routng`", "routing_iterations"],
+        ),
+        (
+            "[axes]\n\"train.epochs\" = [1]\n\"model.primary_sharing\" = [1, 7]\n",
+            vec!["space.toml:3", "primary_sharing = 7", "1, 2, 4"],
+        ),
         ("[axes]\n\"model.rooting\" = [1]\n", vec!["space.toml:2", "unknown field `rooting`", "routing_iterations"]),
         ("[axes]\n\"train.epochs\" = []\n", vec!["space.toml:2", "train.epochs is empty"]),
         ("[axes]\n\"train.epochs\" = 3\n", vec!["space.toml:2", "must be a list"]),
         ("[axes]\nseed = [1, 2]\n", vec!["space.toml:2", "replicates"]),
-        ("[axes]\n\"schedule\" = [{}]\n\"schedule.lr\" = [{ policy = 'fixed' }]\n", vec!["space.toml:3", "set the same values"]),
-        ("[axes]\n\"train.epochs\" = [1, 2]\n[[exclude]]\n\"train.epochs\" = [1, 2]\n", vec!["space.toml:3", "takes out every configuration"]),
-        ("[axes]\n\"train.epochs\" = [1, 2]\n[[exclude]]\n\"train.epochs\" = 3\n", vec!["space.toml:3", "matches no configuration"]),
+        (
+            "[axes]\n\"schedule\" = [{}]\n\"schedule.lr\" = [{ policy = 'fixed' }]\n",
+            vec!["space.toml:3", "set the same values"],
+        ),
+        (
+            "[axes]\n\"train.epochs\" = [1, 2]\n[[exclude]]\n\"train.epochs\" = [1, 2]\n",
+            vec!["space.toml:3", "takes out every configuration"],
+        ),
+        (
+            "[axes]\n\"train.epochs\" = [1, 2]\n[[exclude]]\n\"train.epochs\" = 3\n",
+            vec!["space.toml:3", "matches no configuration"],
+        ),
         ("[axes]\n\"train.epochs\" = [1, 2]\n[baseline]\n\"train.epochs\" = 3\n", vec!["space.toml:3", "it matches 0"]),
         ("[axes]\n\"train.epochs\" = [1, 2]\n[baseline]\n", vec!["space.toml:3", "it matches 2"]),
     ] {

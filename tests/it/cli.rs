@@ -1,0 +1,357 @@
+//! The program as its users run it.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use tempfile::TempDir;
+
+/// A space of four trials that take a moment each.
+const SPACE: &str = "
+[base]
+data = { name = 'glyphs', train_samples = 120, test_samples = 40, validation_fraction = 0.2 }
+model = { preset = 'tiny' }
+train = { epochs = 2 }
+[axes]
+\"model.routing_iterations\" = [2, 1]
+\"schedule.batch\" = [{ policy = 'fixed', size = 16 }, { policy = 'adabatch', phases = [{ epochs = 1, size = 4 }, { size = 32 }] }]
+";
+
+fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fastrcaps"));
+    command.env_remove("FASTRCAPS_DATA").env("XDG_CACHE_HOME", "/nonexistent");
+    command
+}
+
+/// Runs the program in `folder`.
+fn run(folder: &Path, arguments: &[&str]) -> Output {
+    program().current_dir(folder).args(arguments).output().unwrap()
+}
+
+fn succeed(folder: &Path, arguments: &[&str]) -> String {
+    let output = run(folder, arguments);
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{arguments:?}\n{out}\n{err}");
+    out.into_owned()
+}
+
+/// Runs what must be refused; returns what it says.
+fn refuse(folder: &Path, arguments: &[&str]) -> String {
+    let output = run(folder, arguments);
+    let err = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success(), "{arguments:?} was accepted");
+    assert!(!err.contains("panicked"), "{arguments:?} panicked: {err}");
+    err
+}
+
+fn folder_with(space: &str) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("space.toml"), space).unwrap();
+    folder
+}
+
+/// Rows of a CSV file of a study, as maps from column to value.
+fn table(path: PathBuf) -> Vec<BTreeMap<String, String>> {
+    csv::Reader::from_path(path).unwrap().into_deserialize().map(|row| row.unwrap()).collect()
+}
+
+/// All that must not depend on how trials were run.
+fn figures(study: &Path) -> Vec<Vec<String>> {
+    let timeless = |row: &BTreeMap<String, String>, columns: &[&str]| columns.iter().map(|c| row[*c].clone()).collect();
+    let trial =
+        ["key", "status", "configuration", "best_epoch", "validation_accuracy", "test_accuracy", "last_test_accuracy"];
+    let epoch =
+        ["key", "epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "samples", "steps"];
+    let mut rows: Vec<Vec<String>> = Vec::new();
+    rows.extend(table(study.join("trials.csv")).iter().map(|row| timeless(row, &trial)));
+    rows.extend(table(study.join("epochs.csv")).iter().map(|row| timeless(row, &epoch)));
+    for row in table(study.join("trials.csv")) {
+        let weights = fs::read(study.join("trials").join(&row["key"]).join("weights.safetensors")).unwrap();
+        rows.push(vec![format!("{:?}", hash(&weights))]);
+    }
+    rows
+}
+
+fn hash(bytes: &[u8]) -> u64 {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hasher = DefaultHasher::new();
+    bytes.hash(&mut hasher);
+    hasher.finish()
+}
+
+#[test]
+fn a_sweep_leaves_tables_charts_and_a_front() {
+    let folder = folder_with(SPACE);
+    let out = succeed(folder.path(), &["explore", "space.toml"]);
+    assert!(out.contains("4 trials done, 0 diverged, 0 failed"), "{out}");
+    let study = folder.path().join("results/space");
+    for file in ["charts/front.png", "charts/front.svg", "front.csv", "study.toml", "machine.json", "journal.sqlite"] {
+        assert!(fs::metadata(study.join(file)).unwrap().len() > 0, "{file}");
+    }
+    let trials = table(study.join("trials.csv"));
+    assert_eq!(trials.len(), 4);
+    for row in &trials {
+        assert_eq!(row["status"], "done");
+        for column in [
+            "parameters",
+            "best_epoch",
+            "validation_accuracy",
+            "test_accuracy",
+            "train_seconds",
+            "started",
+            "ended",
+            "host",
+        ] {
+            assert!(!row[column].is_empty(), "{column} is empty");
+        }
+    }
+    assert_eq!(table(study.join("epochs.csv")).len(), 8);
+    let front = succeed(folder.path(), &["front", "results/space"]);
+    assert!(front.contains("baseline") && front.contains("SPEED-UP"), "{front}");
+    assert!(!table(study.join("front.csv")).is_empty());
+}
+
+#[test]
+fn slots_and_threads_change_no_bit() {
+    let folder = folder_with(SPACE);
+    let run_with = |slots: &str| {
+        succeed(folder.path(), &["explore", "space.toml", "--quiet", "--slots", slots, "--out", slots]);
+        figures(&folder.path().join(slots))
+    };
+    let alone = run_with("1x1");
+    assert_eq!(alone, run_with("2x1"));
+    assert_eq!(alone, run_with("1x2"));
+}
+
+#[test]
+fn the_same_command_again_trains_only_what_is_missing() {
+    let folder = folder_with(SPACE);
+    succeed(folder.path(), &["explore", "space.toml", "--quiet", "--limit", "1"]);
+    let first = table(folder.path().join("results/space/trials.csv"));
+    assert_eq!(first.len(), 1);
+    succeed(folder.path(), &["explore", "space.toml", "--quiet", "--order", "random"]);
+    let all = table(folder.path().join("results/space/trials.csv"));
+    assert_eq!(all.len(), 4);
+    assert_eq!(all[0], first[0], "a finished trial was trained again");
+    let again = run(folder.path(), &["explore", "space.toml"]);
+    assert!(String::from_utf8_lossy(&again.stderr).contains("0 trials to train"));
+    assert_eq!(table(folder.path().join("results/space/trials.csv")), all);
+}
+
+#[test]
+fn a_killed_trial_is_a_row_and_the_rest_goes_on() {
+    let slow = SPACE.replace("train_samples = 120", "train_samples = 4000").replace("epochs = 2", "epochs = 200");
+    let folder = folder_with(&format!("{slow}\n[[exclude]]\n\"model.routing_iterations\" = 1\n"));
+    let mut explorer = (program().current_dir(folder.path()))
+        .args(["explore", "space.toml", "--slots", "2x1", "--set", "train.epochs=200"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    for _ in 0..2 {
+        kill_child_of(explorer.id());
+    }
+    // Nothing succeeded: the sweep says so, after it has written down both ends.
+    assert!(!explorer.wait().unwrap().success());
+    let rows = table(folder.path().join("results/space/trials.csv"));
+    assert_eq!(rows.len(), 2);
+    for row in rows {
+        assert_eq!(row["status"], "failed");
+        assert!(row["error"].contains("signal 9"), "{}", row["error"]);
+    }
+}
+
+/// Kills a child of a process, as soon as it has one.
+fn kill_child_of(parent: u32) {
+    let end = Instant::now() + Duration::from_secs(60);
+    loop {
+        let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap();
+        if let Some(child) = children.split_whitespace().next() {
+            assert!(Command::new("kill").args(["-9", child]).status().unwrap().success());
+            while Path::new(&format!("/proc/{child}/stat")).exists() && Instant::now() < end {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            return;
+        }
+        assert!(Instant::now() < end, "no trial was started");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn trials_do_not_outlive_a_killed_explorer_and_the_sweep_continues() {
+    let folder = folder_with(SPACE);
+    let long = ["--set", "train.epochs=400", "--set", "model.routing_iterations=2", "--slots", "2x1"];
+    let mut explorer = (program().current_dir(folder.path()))
+        .args(["explore", "space.toml", "--quiet", "--out", "long"])
+        .args(long)
+        .spawn()
+        .unwrap();
+    let pid = explorer.id();
+    let end = Instant::now() + Duration::from_secs(60);
+    let mut children = Vec::new();
+    while children.len() < 2 && Instant::now() < end {
+        let listed = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+        children = listed.split_whitespace().map(str::to_string).collect();
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(children.len(), 2);
+    explorer.kill().unwrap();
+    explorer.wait().unwrap();
+    for child in children {
+        let is_alive = || fs::read_to_string(format!("/proc/{child}/stat")).is_ok_and(|stat| !stat.contains(") Z "));
+        while is_alive() && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert!(!is_alive(), "a trial outlived its explorer");
+    }
+    // What was running is trained anew.
+    let again = run(folder.path(), &["explore", "space.toml", "--out", "long", "--limit", "1", "--dry-run"]);
+    assert!(again.status.success());
+}
+
+#[test]
+fn one_explorer_holds_a_study_at_a_time() {
+    let folder = folder_with(SPACE);
+    succeed(folder.path(), &["explore", "space.toml", "--quiet", "--limit", "1"]);
+    let lock = fs::File::options().write(true).open(folder.path().join("results/space/study.lock")).unwrap();
+    lock.lock().unwrap();
+    let said = refuse(folder.path(), &["explore", "space.toml"]);
+    assert!(said.contains("is being explored by process"), "{said}");
+    // Reading is not disturbed.
+    succeed(folder.path(), &["front", "results/space"]);
+}
+
+#[test]
+fn a_folder_of_another_space_version_or_data_is_refused() {
+    let folder = folder_with(SPACE);
+    succeed(folder.path(), &["explore", "space.toml", "--quiet", "--limit", "1"]);
+    let said = refuse(folder.path(), &["explore", "space.toml", "--set", "train.epochs=3"]);
+    assert!(
+        said.contains("another space") && said.contains("train.epochs: there 2, now 3") && said.contains("--out"),
+        "{said}"
+    );
+    let file = folder.path().join("results/space/study.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    let version = format!("fastrcaps_version = \"{}\"", env!("CARGO_PKG_VERSION"));
+    fs::write(&file, text.replace(&version, "fastrcaps_version = \"0.0.1\"")).unwrap();
+    let said = refuse(folder.path(), &["explore", "space.toml"]);
+    assert!(said.contains("fastrcaps 0.0.1") && said.contains("--out"), "{said}");
+}
+
+#[test]
+fn bad_arguments_and_files_are_refused_in_words_and_leave_nothing_behind() {
+    let folder = folder_with(SPACE);
+    fs::write(folder.path().join("file"), "in the way").unwrap();
+    for (arguments, wanted) in [
+        (vec!["explore", "absent.toml"], "cannot read absent.toml"),
+        (vec!["explore", "space.toml", "--slots", "0x1"], "at least 1"),
+        (vec!["explore", "space.toml", "--slots", "2x0"], "at least 1"),
+        (vec!["explore", "space.toml", "--slots", "two"], "as in 2x1"),
+        (vec!["explore", "space.toml", "--limit", "0"], "0"),
+        (vec!["explore", "space.toml", "--set", "epochs"], "PATH=VALUE"),
+        (vec!["explore", "space.toml", "--set", "train.epocs=2"], "unknown field `epocs`"),
+        (vec!["explore", "space.toml", "--set", "train.epochs=two"], "train.epochs"),
+        (vec!["explore", "space.toml", "--set", "data.name=mnist"], "fastrcaps data fetch mnist"),
+        (vec!["explore", "space.toml", "--set", "data.name=letters"], "unknown variant `letters`"),
+        (vec!["explore", "space.toml", "--out", "file"], "file"),
+        (vec!["explore", "space.toml", "--out", "/proc/study"], "--out"),
+        (vec!["train", "absent.toml"], "cannot read absent.toml"),
+        (vec!["train", "space.toml"], "unknown field"),
+        (vec!["train", "space.toml", "--threads", "0"], "0"),
+        (vec!["schedule", "space.toml"], "unknown field"),
+        (vec!["front", "nowhere"], "is nowhere a study folder"),
+        (vec!["plan", "file"], "not valid TOML"),
+        (vec!["data", "verify", "letters"], "letters"),
+    ] {
+        let said = refuse(folder.path(), &arguments);
+        assert!(said.contains(wanted), "{arguments:?} says {said} without {wanted}");
+    }
+    assert!(!folder.path().join("results").exists(), "a refused command left a folder behind");
+}
+
+#[test]
+fn a_dry_run_lists_what_would_be_trained_and_trains_nothing() {
+    let folder = folder_with(SPACE);
+    let out = succeed(folder.path(), &["explore", "space.toml", "--dry-run", "--limit", "3"]);
+    assert!(out.contains("3 trials would be trained"), "{out}");
+    assert!(!folder.path().join("results").exists());
+}
+
+#[test]
+fn events_come_as_json_lines() {
+    let folder = folder_with(SPACE);
+    let out = succeed(folder.path(), &["explore", "space.toml", "--json", "--limit", "1"]);
+    let events: Vec<serde_json::Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(events.first().unwrap()["event"], "started");
+    assert_eq!(events.last().unwrap()["event"], "ended");
+    assert_eq!(events.last().unwrap()["record"]["status"], "done");
+}
+
+#[test]
+fn a_plan_counts_configurations_parameters_and_samples() {
+    let folder = folder_with(&format!("replicates = 3\n{SPACE}"));
+    let out = succeed(folder.path(), &["plan", "space.toml"]);
+    assert!(
+        out.contains("4 combinations − 0 excluded − 0 duplicates = 4 configurations × 3 replicates = 12 trials"),
+        "{out}"
+    );
+    assert!(out.contains("192"), "96 training samples for 2 epochs: {out}");
+}
+
+#[test]
+fn a_training_leaves_its_config_epochs_weights_predictions_and_picture() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = "[data]\ntrain_samples = 120\ntest_samples = 40\n[model]\npreset = 'tiny'\n[train]\nepochs = 2\n";
+    fs::write(folder.path().join("my.toml"), config).unwrap();
+    let out = succeed(folder.path(), &["train", "my.toml", "--quiet"]);
+    assert!(out.contains("test accuracy"), "{out}");
+    let trained = folder.path().join("results/train-my");
+    for file in ["epochs.csv", "trial.json", "weights.safetensors", "predictions.safetensors", "reconstructions.png"] {
+        assert!(fs::metadata(trained.join(file)).unwrap().len() > 0, "{file}");
+    }
+    assert!(refuse(folder.path(), &["train", "my.toml"]).contains("--force"));
+    // The resolved config trains to the same bits, on any number of threads.
+    succeed(folder.path(), &["train", "results/train-my/config.toml", "--out", "again", "--threads", "2", "--quiet"]);
+    let weights = |folder: &Path| fs::read(folder.join("weights.safetensors")).unwrap();
+    assert_eq!(weights(&trained), weights(&folder.path().join("again")));
+}
+
+#[test]
+fn a_training_that_diverges_says_so_and_fails() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = "[data]\ntrain_samples = 120\ntest_samples = 40\n[model]\nkind = 'lenet5'\n[train]\nepochs = 5\n\
+                  [schedule]\nlr = { policy = 'fixed', rate = 10 }\n";
+    fs::write(folder.path().join("wild.toml"), config).unwrap();
+    let said = refuse(folder.path(), &["train", "wild.toml", "--quiet"]);
+    assert!(said.contains("diverged in epoch"), "{said}");
+    let record = fs::read_to_string(folder.path().join("results/train-wild/trial.json")).unwrap();
+    assert!(record.contains("\"status\": \"diverged\""), "{record}");
+}
+
+#[test]
+fn schedules_and_range_tests_are_drawn_beside_their_config() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = "[data]\ntrain_samples = 200\n[model]\npreset = 'tiny'\n[train]\nepochs = 3\n";
+    fs::write(folder.path().join("my.toml"), config).unwrap();
+    assert!(succeed(folder.path(), &["schedule", "my.toml"]).contains("my-schedule.png"));
+    assert!(succeed(folder.path(), &["lr-find", "my.toml", "--steps", "40"]).contains("my-lr-find.png"));
+    for file in ["my-schedule.png", "my-lr-find.png"] {
+        assert!(fs::read(folder.path().join(file)).unwrap().starts_with(b"\x89PNG"));
+    }
+}
+
+#[test]
+fn help_and_completions_are_there() {
+    let folder = tempfile::tempdir().unwrap();
+    for command in ["explore", "front", "plan", "train", "schedule", "lr-find", "data", "completions"] {
+        assert!(succeed(folder.path(), &[command, "--help"]).contains("Usage"), "{command}");
+    }
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(succeed(folder.path(), &["completions", shell]).contains("fastrcaps"), "{shell}");
+    }
+}
