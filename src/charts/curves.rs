@@ -70,7 +70,7 @@ pub struct EndLabel {
     pub colour: Colour,
 }
 
-const LABEL_WIDTH: f64 = 300.0;
+const LABEL_WIDTH: f64 = 360.0;
 const LABEL_LINE: f64 = 24.0;
 /// More lines than this cannot be told apart: the others of the front are context.
 const MOST: usize = 12;
@@ -128,7 +128,7 @@ fn quantity_axis<'a>(quantity: Quantity, curves: impl Iterator<Item = &'a [(f64,
     let (Some(best), Some(median)) = (values.last(), values.get(values.len() / 2)) else {
         return Axis::over([], Unit::Percent, 0.05);
     };
-    let floor = best - 4.0 * (best - median).max(0.001);
+    let floor = best - 3.0 * (best - median).max(0.001);
     let seen: Vec<f64> = values.iter().copied().filter(|value| *value >= floor).collect();
     Axis::over(seen, Unit::Percent, 0.05)
 }

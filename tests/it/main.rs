@@ -1,5 +1,6 @@
 //! The integration tests, one binary.
 
+mod charts;
 mod pareto;
 mod range_test;
 mod stats;

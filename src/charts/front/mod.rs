@@ -64,7 +64,7 @@ pub struct FrontData {
     pub below: Vec<f64>,
     /// The sizes of network there are, ascending.
     pub sizes: Vec<usize>,
-    /// Points left out, having no finite time or accuracy.
+    /// Points left out, having no time or accuracy.
     pub absent: usize,
     /// Labels that found no room.
     pub unlabelled: usize,
@@ -116,9 +116,9 @@ pub struct Label {
 pub fn data(chart: &FrontChart) -> FrontData {
     let points = &chart.points;
     let present: Vec<usize> = (0..points.len()).filter(|i| is_present(&points[*i])).collect();
-    let pairs: Vec<[f64; 2]> = points.iter().map(|p| [p.train_seconds, p.accuracy]).collect();
-    let ladder: Vec<usize> =
-        front_2d(&pairs, &[Goal::Minimise, Goal::Maximise]).into_iter().filter(|i| is_present(&points[*i])).collect();
+    let pair = |p: &FrontPoint| if is_present(p) { [p.train_seconds, p.accuracy] } else { [f64::NAN; 2] };
+    let pairs: Vec<[f64; 2]> = points.iter().map(pair).collect();
+    let ladder = front_2d(&pairs, &[Goal::Minimise, Goal::Maximise]);
     let floor = floor(points, &present, &ladder);
     let shown = |i: &&usize| points[**i].accuracy >= floor;
 
@@ -161,16 +161,17 @@ pub fn data(chart: &FrontChart) -> FrontData {
     data
 }
 
+/// Whether there is something to show: a time, and an accuracy that is one.
 fn is_present(point: &FrontPoint) -> bool {
-    point.train_seconds.is_finite() && point.accuracy.is_finite()
+    (0.0..1e12).contains(&point.train_seconds) && (0.0..=1.0).contains(&point.accuracy)
 }
 
 fn accuracy_bar(point: &FrontPoint) -> Option<f64> {
-    point.accuracy_sd.filter(|sd| point.replicates > 1 && sd.is_finite())
+    point.accuracy_sd.filter(|sd| point.replicates > 1 && (0.0..=1.0).contains(sd))
 }
 
 fn time_bar(point: &FrontPoint) -> Option<f64> {
-    point.train_seconds_sd.filter(|sd| point.replicates > 1 && sd.is_finite())
+    point.train_seconds_sd.filter(|sd| point.replicates > 1 && (0.0..1e12).contains(sd))
 }
 
 fn spread(value: f64, deviation: Option<f64>) -> [f64; 2] {
@@ -348,7 +349,7 @@ fn label(index: usize, point: &FrontPoint, detailed: bool) -> Label {
 fn values(point: &FrontPoint) -> String {
     let spread = accuracy_bar(point).map(|sd| format!(" ± {:.2}", sd * 100.0)).unwrap_or_default();
     let mut text = format!("{:.2}{spread} % · {}", point.accuracy * 100.0, style::duration(point.train_seconds));
-    if let Some(test) = point.test_accuracy.filter(|test| test.is_finite()) {
+    if let Some(test) = point.test_accuracy.filter(|test| (0.0..=1.0).contains(test)) {
         text.push_str(&format!(" · test {}", style::percent(test)));
     }
     text
