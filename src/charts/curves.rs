@@ -116,8 +116,8 @@ pub fn data(chart: &CurvesChart) -> CurvesData {
     CurvesData { plot, lines, labels }
 }
 
-/// From the best value down to where the curves are once they have left their start: the worse half of the first
-/// values is cut, and lines enter from below (or above, for a loss).
+/// Where the curves are once they have left their start: accuracies from the best down to three times as far as the
+/// median, losses without their worst tenth. Lines enter from outside.
 fn quantity_axis<'a>(quantity: Quantity, curves: impl Iterator<Item = &'a [(f64, f64)]>) -> Axis {
     let mut values: Vec<f64> = curves.flatten().map(|point| point.1).collect();
     values.sort_by(f64::total_cmp);
