@@ -46,10 +46,11 @@ pub fn suggest(rates: &[f64], losses: &[f64]) -> Option<Suggestion> {
     if curve.len() < FEWEST || !rates[..curve.len()].is_sorted_by(|a, b| *a > 0.0 && a < b) {
         return None;
     }
-    let lowest = (0..curve.len()).min_by(|a, b| curve[*a].total_cmp(&curve[*b]))?;
+    // The first and last values are means of few neighbours, and so too noisy to be the lowest.
+    let lowest = (reach..curve.len() - reach).min_by(|a, b| curve[*a].total_cmp(&curve[*b]))?;
     let noise =
         (losses.iter().zip(curve).map(|(raw, smooth)| (raw - smooth).powi(2)).sum::<f64>() / curve.len() as f64).sqrt();
-    let fall = curve[reach.min(lowest)] - curve[lowest];
+    let fall = curve[reach] - curve[lowest];
     if !(fall > 2.0 * noise && fall > 0.01 * curve[lowest].abs()) {
         return None;
     }
@@ -57,7 +58,7 @@ pub fn suggest(rates: &[f64], losses: &[f64]) -> Option<Suggestion> {
         let (from, to) = (at.saturating_sub(reach), (at + reach).min(curve.len() - 1));
         (curve[to] - curve[from]) / (rates[to] / rates[from]).log10()
     };
-    let steepest = (reach.min(lowest)..=lowest).min_by(|a, b| slope(*a).total_cmp(&slope(*b)))?;
+    let steepest = (reach..=lowest).min_by(|a, b| slope(*a).total_cmp(&slope(*b)))?;
     Some(Suggestion { steepest: rates[steepest], lowest: rates[lowest] })
 }
 

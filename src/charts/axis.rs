@@ -44,13 +44,20 @@ impl Axis {
     /// An axis over the finite values, with a margin of `padding` of its length on both sides; a span without length is
     /// widened. Logarithmic where the values are positive, range far and the unit is one that may be.
     pub fn over(values: impl IntoIterator<Item = f64>, unit: Unit, padding: f64) -> Axis {
-        let bounds = values.into_iter().filter(|value| value.abs() < 1e100).fold(None, |bounds, value| {
+        // What is smaller or larger than any measurement is noise of the arithmetic.
+        let settled = |value: f64| if value.abs() < 1e-100 { 0.0 } else { value };
+        let bounds = values.into_iter().filter(|value| value.abs() < 1e100).map(settled).fold(None, |bounds, value| {
             let (low, high) = bounds.unwrap_or((value, value));
             Some((value.min(low), value.max(high)))
         });
         let (low, high) = bounds.unwrap_or((0.0, 1.0));
         let may_be_log = !matches!(unit, Unit::Percent | Unit::Count);
-        if may_be_log && low > 0.0 && high / low > LOG_FROM {
+        if matches!(unit, Unit::LearningRate | Unit::Doubling) && low == high && low > 0.0 {
+            let tick = |value| Tick { value, label: label(value, 2.0 * low, low, Scale::Linear, unit) };
+            return Axis { scale: Scale::Linear, from: 0.0, to: 2.0 * low, ticks: vec![tick(0.0), tick(low)] };
+        }
+        let far = if unit == Unit::Doubling { 1.0 } else { LOG_FROM };
+        if may_be_log && low > 0.0 && high / low > far {
             let margin = (high / low).powf(padding);
             return Axis::new(Scale::Log, low / margin, high * margin, unit);
         }
@@ -60,7 +67,7 @@ impl Axis {
             Unit::Count => 1.0,
             _ => high.abs().max(low.abs()) * 0.2,
         };
-        let least = if least > 0.0 { least } else { 1.0 };
+        let least = if least > 0.0 { least.max(high.abs().max(low.abs()) * 1e-6) } else { 1.0 };
         let missing = (least - (high - low)).max(0.0) / 2.0;
         let margin = missing + (high - low + 2.0 * missing) * padding;
         let from = if low >= 0.0 { (low - margin).max(0.0) } else { low - margin };
@@ -117,9 +124,14 @@ fn ticks(scale: Scale, from: f64, to: f64, unit: Unit) -> Vec<Tick> {
         (Scale::Linear, _) => even(from, to, 0.0),
     };
     let step = values.windows(2).map(|pair| pair[1] - pair[0]).fold(f64::INFINITY, f64::min);
+    values.iter().map(|value| Tick { value: *value, label: label(*value, to, step, scale, unit) }).collect()
+}
+
+/// A tick's text; `to` is the axis' end and `step` the smallest distance of its ticks.
+fn label(value: f64, to: f64, step: f64, scale: Scale, unit: Unit) -> String {
     let decimals =
         |step: f64| if step.is_finite() { (-(step.log10() + 1e-9).floor()).clamp(0.0, 9.0) as usize } else { 2 };
-    let label = |value: f64| match unit {
+    match unit {
         Unit::Percent => format!("{:.*} %", decimals(step * 100.0), value * 100.0),
         Unit::Seconds if scale == Scale::Linear => linear_seconds(value, to),
         Unit::Seconds => moment(value),
@@ -127,8 +139,7 @@ fn ticks(scale: Scale, from: f64, to: f64, unit: Unit) -> Vec<Tick> {
         Unit::Count | Unit::Doubling => format!("{value:.0}"),
         Unit::Number if scale == Scale::Linear => format!("{value:.*}", decimals(step)),
         Unit::Number => trimmed(format!("{value:.6}")),
-    };
-    values.iter().map(|value| Tick { value: *value, label: label(*value) }).collect()
+    }
 }
 
 /// A round moment in the largest unit that it is a whole number of.
@@ -169,7 +180,8 @@ fn even(from: f64, to: f64, least: f64) -> Vec<f64> {
 
 /// `base^k × m` within the range, ascending.
 fn powers(base: f64, multiples: &[f64], from: f64, to: f64) -> Vec<f64> {
-    let (first, last) = (from.log(base).floor() as i32, to.log(base).ceil() as i32);
+    // Ends of 1e±100 are the widest there are.
+    let (first, last) = (from.log(base).floor().max(-400.0) as i32, to.log(base).ceil().min(400.0) as i32);
     let all = (first..=last).flat_map(|k| multiples.iter().map(move |m| m * base.powi(k)));
     all.filter(|value| (from..=to).contains(value)).collect()
 }
@@ -183,6 +195,9 @@ fn moments(from: f64, to: f64) -> Vec<f64> {
     all.extend([1.0, 2.0, 5.0, 12.0].map(|hours| hours * 3600.0));
     all.extend([1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1e3, 1e4, 1e5, 1e6].map(|days| days * 86_400.0));
     all.retain(|value| (from..=to).contains(value));
+    if all.len() > 6 {
+        all.retain(|value| ![30.0, 1800.0].contains(value));
+    }
     all
 }
 

@@ -70,7 +70,7 @@ pub struct EndLabel {
     pub colour: Colour,
 }
 
-const LABEL_WIDTH: f64 = 300.0;
+const LABEL_WIDTH: f64 = 360.0;
 const LABEL_LINE: f64 = 24.0;
 /// More lines than this cannot be told apart: the others of the front are context.
 const MOST: usize = 12;
@@ -116,8 +116,8 @@ pub fn data(chart: &CurvesChart) -> CurvesData {
     CurvesData { plot, lines, labels }
 }
 
-/// From the best value down to where the curves are once they have left their start: the worse half of the first
-/// values is cut, and lines enter from below (or above, for a loss).
+/// Where the curves are once they have left their start: accuracies from the best down to three times as far as the
+/// median, losses without their worst tenth. Lines enter from outside.
 fn quantity_axis<'a>(quantity: Quantity, curves: impl Iterator<Item = &'a [(f64, f64)]>) -> Axis {
     let mut values: Vec<f64> = curves.flatten().map(|point| point.1).collect();
     values.sort_by(f64::total_cmp);
@@ -128,7 +128,7 @@ fn quantity_axis<'a>(quantity: Quantity, curves: impl Iterator<Item = &'a [(f64,
     let (Some(best), Some(median)) = (values.last(), values.get(values.len() / 2)) else {
         return Axis::over([], Unit::Percent, 0.05);
     };
-    let floor = best - 4.0 * (best - median).max(0.001);
+    let floor = best - 3.0 * (best - median).max(0.001);
     let seen: Vec<f64> = values.iter().copied().filter(|value| *value >= floor).collect();
     Axis::over(seen, Unit::Percent, 0.05)
 }

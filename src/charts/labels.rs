@@ -28,17 +28,32 @@ pub struct Surroundings {
 ///
 /// Above and left of the point comes first: nothing can lie there when the point is on a front of
 /// time (to the right) and accuracy (up).
+///
+/// A greedy choice depends on whose turn comes first: of three orders, the one with the least cost is taken.
 pub fn place(wanted: &[Wanted], frame: &Area, around: &Surroundings) -> Vec<Option<Area>> {
+    let forward: Vec<usize> = (0..wanted.len()).collect();
+    let backward = forward.iter().rev().copied().collect();
+    let inward = forward.iter().copied().step_by(2).chain(forward.iter().copied().skip(1).step_by(2)).collect();
+    let tries = [forward, backward, inward].map(|order: Vec<usize>| place_in(&order, wanted, frame, around));
+    tries.into_iter().min_by(|(a, _), (b, _)| a.total_cmp(b)).map(|(_, places)| places).unwrap_or_default()
+}
+
+/// Cost and places when the labels choose in this order, and twice again knowing each other's places.
+fn place_in(order: &[usize], wanted: &[Wanted], frame: &Area, around: &Surroundings) -> (f64, Vec<Option<Area>>) {
+    const NO_PLACE: f64 = 2000.0;
     let mut places: Vec<Option<Area>> = vec![None; wanted.len()];
+    let mut total = 0.0;
     for _round in 0..3 {
-        for index in 0..wanted.len() {
+        total = 0.0;
+        for &index in order {
             let best = candidates(&wanted[index])
                 .filter_map(|(area, bias)| Some((cost(index, &area, wanted, &places, frame, around)? + bias, area)))
                 .min_by(|(a, _), (b, _)| a.total_cmp(b));
+            total += best.map_or(NO_PLACE, |(cost, _)| cost);
             places[index] = best.map(|(_, area)| area);
         }
     }
-    places
+    (total, places)
 }
 
 /// The nearest point of the label to its anchor: where its leader line ends.
@@ -50,20 +65,27 @@ pub fn leader_end(label: &Area, anchor: Point) -> Point {
 fn candidates(wanted: &Wanted) -> impl Iterator<Item = (Area, f64)> {
     let Wanted { anchor: (x, y), radius, width, height } = *wanted;
     // Direction of the label from the point, and how much less welcome it is.
-    const DIRECTIONS: [(f64, f64, f64); 14] = [
+    const DIRECTIONS: [(f64, f64, f64); 21] = [
         (-1.0, -1.0, 0.0),
         (-1.0, -0.5, 2.0),
         (-1.0, 0.0, 4.0),
-        (-0.6, -1.0, 4.0),
+        (-0.75, -1.0, 3.0),
+        (-0.5, -1.0, 4.0),
+        (-0.25, -1.0, 5.0),
         (0.0, -1.0, 6.0),
-        (0.6, -1.0, 8.0),
+        (0.25, -1.0, 7.0),
+        (0.5, -1.0, 8.0),
+        (0.75, -1.0, 9.0),
         (1.0, -1.0, 10.0),
+        (1.0, -0.5, 8.0),
         (1.0, 0.0, 8.0),
         (1.0, 0.5, 9.0),
         (1.0, 1.0, 10.0),
-        (0.6, 1.0, 12.0),
+        (0.75, 1.0, 11.0),
+        (0.5, 1.0, 12.0),
         (0.0, 1.0, 14.0),
-        (-0.6, 1.0, 16.0),
+        (-0.5, 1.0, 16.0),
+        (-1.0, 0.5, 17.0),
         (-1.0, 1.0, 18.0),
     ];
     const DISTANCES: [f64; 9] = [4.0, 14.0, 30.0, 55.0, 85.0, 120.0, 160.0, 210.0, 270.0];
@@ -111,7 +133,7 @@ fn cost(
             .then_some(())
     });
     let cut = around.lines.iter().filter(|(a, b)| crosses(leader, (*a, *b))).count() as f64 * 30.0;
-    Some(soft + lines + cut + passed.count() as f64 * 80.0 + crossed.count() as f64 * 150.0)
+    Some(soft + lines + cut + passed.count() as f64 * 80.0 + crossed.count() as f64 * 400.0)
 }
 
 fn crosses((a, b): (Point, Point), (c, d): (Point, Point)) -> bool {

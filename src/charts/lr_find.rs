@@ -36,8 +36,9 @@ pub fn data(chart: &LrFindChart) -> LrFindData {
     let y = Axis::over(seen, Unit::Number, 0.08);
     // Losses are read as differences: never on a logarithmic axis.
     let y = if y.scale == Scale::Log { Axis::new(Scale::Linear, 0.0, y.to, Unit::Number) } else { y };
-    let rates = || chart.rates.iter().copied().take(smoothed.len()).filter(|rate| *rate > 0.0);
-    let plot = Plot { area: layout::plot_area(&chart.subtitle), x: Axis::over(rates(), Unit::LearningRate, 0.01), y };
+    let shown = smoothed.iter().rposition(|loss| *loss <= ceiling).map_or(0, |last| last + 1 + smoothed.len() / 50);
+    let rates = chart.rates.iter().copied().take(shown.min(smoothed.len())).filter(|rate| *rate > 0.0);
+    let plot = Plot { area: layout::plot_area(&chart.subtitle), x: Axis::over(rates, Unit::LearningRate, 0.01), y };
     let line = |losses: &[f64]| {
         let pairs = chart.rates.iter().zip(losses).filter(|(rate, loss)| **rate > 0.0 && loss.is_finite());
         pairs.map(|(rate, loss)| plot.at(*rate, *loss)).collect::<Vec<Point>>()

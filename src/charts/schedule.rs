@@ -70,6 +70,7 @@ fn trace(epochs: f64, value: impl Fn(f64) -> f64) -> Vec<(f64, f64)> {
         }
         samples.push(pair[1]);
     }
+    samples.dedup();
     samples
 }
 

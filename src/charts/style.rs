@@ -118,6 +118,7 @@ pub fn rate(value: f64) -> String {
     if value == 0.0 || (1e-2..10.0).contains(&value) {
         return trimmed(format!("{value:.4}"));
     }
-    let text = format!("{value:.1e}");
-    text.replace(".0e", "e")
+    let text = format!("{value:.2e}");
+    // A number in scientific notation has its one "e".
+    text.split_once('e').map_or(text.clone(), |(digits, power)| format!("{}e{power}", trimmed(digits.to_string())))
 }

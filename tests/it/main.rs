@@ -1,5 +1,6 @@
 //! The integration tests, one binary.
 
+mod charts;
 mod cli;
 mod data;
 mod dispatch;

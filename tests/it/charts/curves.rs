@@ -1,0 +1,63 @@
+use super::{png_size, texts};
+use fastrcaps::charts::curves::{Curve, CurvesChart, Emphasis, Over, Quantity, data, draw};
+
+fn curve(label: &str, emphasis: Emphasis, last: f64) -> Curve {
+    let points = (1..=20).map(|epoch| (f64::from(epoch), last - 0.5 * (-f64::from(epoch)).exp())).collect();
+    Curve { label: label.to_string(), emphasis, points }
+}
+
+fn chart(curves: Vec<Curve>) -> CurvesChart {
+    let (quantity, over) = (Quantity::Accuracy, Over::Epochs);
+    CurvesChart { title: "Accuracy".into(), subtitle: String::new(), quantity, over, curves }
+}
+
+#[test]
+fn what_stands_out_is_painted_last_and_labelled() {
+    let curves = vec![
+        curve("fixed", Emphasis::Baseline, 0.985),
+        curve("one-cycle", Emphasis::Front, 0.99),
+        curve("other", Emphasis::Context, 0.98),
+    ];
+    let chart = chart(curves);
+    let data = data(&chart);
+    assert_eq!(
+        data.labels.iter().map(|label| label.lines[0].as_str()).collect::<Vec<_>>(),
+        ["one-cycle", "Baseline: fixed"]
+    );
+    assert_eq!(data.lines.len(), 3);
+    assert!(data.lines[0].stroke.width < data.lines[2].stroke.width);
+    let svg = draw(&chart).svg();
+    assert!(texts(&svg).contains(&"one-cycle") && !texts(&svg).contains(&"other"));
+}
+
+#[test]
+fn labels_at_the_ends_do_not_overlap() {
+    let long = "warm-restarts, adabatch, sharing by-type, routing 1";
+    let data = data(&chart((0..12).map(|_| curve(long, Emphasis::Front, 0.99)).collect()));
+    assert_eq!(data.labels.len(), 12);
+    for (index, label) in data.labels.iter().enumerate() {
+        assert!(data.labels[..index].iter().all(|other| !label.area.overlaps(&other.area)));
+        assert!(label.area.top >= data.plot.area.top - 1e-6 && label.area.bottom <= data.plot.area.bottom + 1e-6);
+    }
+}
+
+#[test]
+fn the_axis_leaves_the_first_epochs_out() {
+    let data = data(&chart((0..5).map(|k| curve("x", Emphasis::Context, 0.98 + 0.002 * f64::from(k))).collect()));
+    assert!(data.plot.y.from > 0.95, "{}", data.plot.y.from);
+}
+
+#[test]
+fn strange_curves_are_drawn_or_left_out() {
+    let strange = vec![
+        Curve { points: vec![], ..curve("none", Emphasis::Front, 0.9) },
+        Curve { points: vec![(1.0, 0.9)], ..curve("one", Emphasis::Front, 0.9) },
+        Curve { points: vec![(1.0, f64::NAN), (f64::INFINITY, 0.9)], ..curve("nan", Emphasis::Front, 0.9) },
+        Curve { points: vec![(1.0, 1e300), (2.0, -1e300)], ..curve("huge", Emphasis::Baseline, 0.9) },
+    ];
+    for (quantity, over) in [(Quantity::Accuracy, Over::Epochs), (Quantity::Loss, Over::TrainSeconds)] {
+        let scene = draw(&CurvesChart { quantity, over, ..chart(strange.clone()) });
+        assert_eq!(png_size(&scene.png()), (1600, 1000));
+    }
+    assert!(texts(&draw(&chart(Vec::new())).svg()).contains(&"No finished epoch yet"));
+}
