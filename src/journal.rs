@@ -3,7 +3,7 @@
 //! Each record is kept whole, as JSON; the columns beside it are derived from it, for who browses the database.
 //! Epochs of a trial come in with its last record, in one transaction.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use rusqlite::{Connection, OpenFlags, params};
@@ -43,11 +43,19 @@ impl Journal {
     pub fn open(path: &Path) -> Result<Journal> {
         let connection =
             Connection::open(path).with_context(|| format!("cannot open the journal {}", path.display()))?;
-        // A rollback journal with full sync: what is committed survives a power cut, also on network file systems.
-        connection.pragma_update(None, "synchronous", "FULL")?;
-        connection.pragma_update(None, "foreign_keys", true)?;
         let mut journal = Journal { connection };
-        journal.prepare(path)?;
+        let version = journal.version(path)?;
+        // A rollback journal with full sync: what is committed survives a power cut, also on network file systems.
+        journal.connection.pragma_update(None, "synchronous", "FULL")?;
+        journal.connection.pragma_update(None, "foreign_keys", true)?;
+        journal.connection.busy_timeout(Duration::from_secs(10))?;
+        if version == 0 {
+            let transaction = journal.connection.transaction()?;
+            transaction.execute_batch(TABLES)?;
+            transaction.pragma_update(None, "user_version", SCHEMA)?;
+            transaction.commit()?;
+        }
+        journal.check_version(path)?;
         Ok(journal)
     }
 
@@ -58,22 +66,10 @@ impl Journal {
         }
         let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
             .with_context(|| format!("cannot open the journal {}", path.display()))?;
+        connection.busy_timeout(Duration::from_secs(10))?;
         let journal = Journal { connection };
         journal.check_version(path)?;
         Ok(journal)
-    }
-
-    fn prepare(&mut self, path: &Path) -> Result<()> {
-        self.connection.busy_timeout(std::time::Duration::from_secs(10))?;
-        let version = self.version(path)?;
-        if version == 0 {
-            let transaction = self.connection.transaction()?;
-            transaction.execute_batch(TABLES)?;
-            transaction.pragma_update(None, "user_version", SCHEMA)?;
-            transaction.commit()?;
-            return Ok(());
-        }
-        self.check_version(path)
     }
 
     fn version(&self, path: &Path) -> Result<i64> {

@@ -196,7 +196,7 @@ fn every_mistake_is_named_with_its_line_its_value_and_what_is_allowed() {
         ("[axes]\nseed = [1, 2]\n", vec!["space.toml:2", "replicates"]),
         (
             "[axes]\n\"schedule\" = [{}]\n\"schedule.lr\" = [{ policy = 'fixed' }]\n",
-            vec!["space.toml:3", "set the same values"],
+            vec!["space.toml:2", "set the same values"],
         ),
         (
             "[axes]\n\"train.epochs\" = [1, 2]\n[[exclude]]\n\"train.epochs\" = [1, 2]\n",
