@@ -1,4 +1,4 @@
-//! Fast operations as candle custom ops, each beside its plain version in [`reference`].
+//! Fast operations as candle custom ops, each beside its plain version in [`mod@reference`].
 //!
 //! Every function here runs the fast op on the CPU and the reference elsewhere. The bits of a result
 //! never depend on the number of threads: threads share outputs, never a sum. A NaN that enters an op

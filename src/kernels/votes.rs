@@ -37,7 +37,7 @@ impl Sizes {
     fn new(u: &[usize], weight: &[usize]) -> Result<Self> {
         match (u, weight) {
             (&[_, capsules, in_dim], &[matrices, weight_dim, n])
-                if in_dim == weight_dim && matrices > 0 && capsules % matrices == 0 =>
+                if in_dim == weight_dim && matrices > 0 && capsules % matrices == 0 && in_dim * n > 0 =>
             {
                 Ok(Sizes { capsules, in_dim, n, sharing: capsules / matrices })
             }
