@@ -158,14 +158,12 @@ impl<T: Real> InplaceOp1 for Update<'_, T> {
         const CHUNK: usize = 1 << 15;
         let (mut theta, grad, factors) = (self.theta.borrow_mut(), self.grad, self.factors);
         let (m, v) = T::values_mut(moments, layout)?.split_at_mut(theta.len());
-        let update = |(((theta, m), v), grad): (((&mut [T], &mut [T]), &mut [T]), &[T])| {
-            update(theta, m, v, grad, factors);
-        };
         if threads() == 1 || theta.len() <= CHUNK {
-            update((((&mut theta, m), v), grad));
+            update(&mut theta, m, v, grad, factors);
         } else {
-            let chunks = theta.par_chunks_mut(CHUNK).zip(m.par_chunks_mut(CHUNK)).zip(v.par_chunks_mut(CHUNK));
-            chunks.zip(grad.par_chunks(CHUNK)).for_each(update);
+            (theta.par_chunks_mut(CHUNK), m.par_chunks_mut(CHUNK), v.par_chunks_mut(CHUNK), grad.par_chunks(CHUNK))
+                .into_par_iter()
+                .for_each(|(theta, m, v, grad)| update(theta, m, v, grad, factors));
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 
 use super::{
-    product::{Into, Matrix, Threads, product},
+    product::{Into, Matrix, product},
     reference,
     storage::{Real, cpu_values, for_each_chunk, for_real, is_fast, values},
 };
@@ -49,6 +49,9 @@ impl Geometry {
         }
         if filters == 0 || channels == 0 || channels % filters != 0 {
             bail!("conv2d: {channels} biases are no multiple of {filters} filters")
+        }
+        if batch == 0 || in_channels == 0 {
+            bail!("conv2d: the image {x:?} is empty")
         }
         if stride == 0 || kh == 0 || kw == 0 || kh > height || kw > width {
             bail!("conv2d: kernel {kh}×{kw} with stride {stride} does not fit the image {x:?}")
@@ -131,7 +134,7 @@ impl Geometry {
             let (columns, filtered) = (&mut columns[..patch * n], &mut filtered[..self.filters * n]);
             self.unfold(x, columns);
             let (left, right) = (Matrix::new(weight, self.filters, patch), Matrix::new(columns, patch, n));
-            product(filtered, n, left, right, Into::Overwrite, Threads::Pool);
+            product(filtered, left, right, Into::Overwrite);
             for (row, y) in y.chunks_mut(positions).enumerate() {
                 let (sample, channel) = (row / self.channels, row % self.channels);
                 let from = &filtered[channel % self.filters * n + sample * positions..][..positions];
@@ -165,10 +168,10 @@ impl Geometry {
             }
             self.unfold(x, columns);
             let (left, right) = (Matrix::new(dfiltered, self.filters, n), Matrix::new(columns, patch, n));
-            product(&mut dweight, patch, left, right.transposed(), Into::Add, Threads::Pool);
+            product(&mut dweight, left, right.transposed(), Into::Add);
             if wanted == ImageGradient::Wanted {
                 let (left, right) = (Matrix::new(weight, self.filters, patch), Matrix::new(dfiltered, self.filters, n));
-                product(columns, n, left.transposed(), right, Into::Overwrite, Threads::Pool);
+                product(columns, left.transposed(), right, Into::Overwrite);
                 let start = c * chunk * self.image();
                 self.fold(columns, &mut dx[start..start + x.len()]);
             }

@@ -13,14 +13,10 @@ pub(super) struct Matrix<'a, T> {
 }
 
 impl<'a, T> Matrix<'a, T> {
-    /// Rows that follow one another.
+    /// A matrix whose rows follow one another. Panics if `values` holds another number of them.
     pub(super) fn new(values: &'a [T], rows: usize, columns: usize) -> Self {
-        Self::strided(values, rows, columns, columns)
-    }
-
-    /// Rows that start `row_stride` values apart.
-    pub(super) fn strided(values: &'a [T], rows: usize, columns: usize, row_stride: usize) -> Self {
-        Matrix { values, rows, columns, row_stride, column_stride: 1 }
+        assert_eq!(values.len(), rows * columns, "values of a {rows}×{columns} matrix");
+        Matrix { values, rows, columns, row_stride: columns, column_stride: 1 }
     }
 
     pub(super) fn transposed(self) -> Self {
@@ -32,10 +28,6 @@ impl<'a, T> Matrix<'a, T> {
             ..self
         }
     }
-
-    fn last(&self) -> usize {
-        (self.rows - 1) * self.row_stride + (self.columns - 1) * self.column_stride
-    }
 }
 
 /// What becomes of the values that the destination holds.
@@ -45,41 +37,22 @@ pub(super) enum Into {
     Add,
 }
 
-/// Who works on one product.
-#[derive(Clone, Copy, PartialEq)]
-pub(super) enum Threads {
-    /// The caller alone: for products inside a parallel task.
-    #[allow(dead_code)]
-    One,
-    /// The rayon pool. `gemm` divides the destination among threads, never a sum, so that the bits are those of `One`.
-    Pool,
-}
-
-/// `destination (+)= left × right`, where row r of the destination starts at `r × row_stride`.
+/// `destination (+)= left × right`, on the threads of the rayon pool; the destination's rows follow one another.
 ///
-/// Panics if the shapes do not fit or a matrix reaches beyond its slice.
-pub(super) fn product<T: Real>(
-    destination: &mut [T],
-    row_stride: usize,
-    left: Matrix<T>,
-    right: Matrix<T>,
-    into: Into,
-    who: Threads,
-) {
+/// `gemm` divides the destination among threads, never a sum, so that the bits do not depend on their number.
+///
+/// Panics if the shapes do not fit.
+pub(super) fn product<T: Real>(destination: &mut [T], left: Matrix<T>, right: Matrix<T>, into: Into) {
     let (m, k, n) = (left.rows, left.columns, right.columns);
     assert_eq!(k, right.rows, "inner sizes of a product");
-    if m == 0 || n == 0 || k == 0 {
-        assert!(m == 0 || n == 0, "a product without terms");
-        return;
-    }
-    assert!(row_stride >= n && (m - 1) * row_stride + n <= destination.len(), "destination too short");
-    assert!(left.last() < left.values.len() && right.last() < right.values.len(), "operand too short");
-    let parallelism = match (who, threads()) {
-        (Threads::One, _) | (_, 1) => gemm::Parallelism::None,
-        (Threads::Pool, threads) => gemm::Parallelism::Rayon(threads),
+    assert_eq!(destination.len(), m * n, "size of a product");
+    let parallelism = match threads() {
+        1 => gemm::Parallelism::None,
+        threads => gemm::Parallelism::Rayon(threads),
     };
-    // SAFETY: by the assertions above every element of the three matrices lies inside its slice, and no two elements of
-    // the destination coincide; the slices are initialised, and the exclusive borrow of the destination keeps them apart.
+    // SAFETY: `Matrix` and the assertions above keep every element of the three matrices inside its slice, and no two
+    // elements of the destination coincide; the slices are initialised, and the exclusive borrow of the destination keeps
+    // it apart from the others.
     unsafe {
         gemm::gemm(
             m,
@@ -87,7 +60,7 @@ pub(super) fn product<T: Real>(
             k,
             destination.as_mut_ptr(),
             1,
-            row_stride as isize,
+            n as isize,
             into == Into::Add,
             left.values.as_ptr(),
             left.column_stride as isize,

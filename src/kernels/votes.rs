@@ -1,5 +1,7 @@
 //! Votes of the primary capsules for the class capsules.
 
+use std::ops::Range;
+
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 
 use super::{
@@ -22,8 +24,15 @@ pub fn votes(u: &Tensor, weight: &Tensor) -> Result<Tensor> {
 
 struct Votes;
 
-/// Samples one task computes: they reuse each matrix while it is in cache.
+/// Samples one task computes: they reuse the matrices of a block while those are in cache.
 const CHUNK: usize = 16;
+/// Capsules, one after the other in memory, that are computed for all samples of a chunk before the next block's turn.
+const BLOCK: usize = 32;
+
+/// All capsules, block by block.
+fn blocks(capsules: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..capsules).step_by(BLOCK).map(move |start| start..(start + BLOCK).min(capsules))
+}
 
 struct Sizes {
     capsules: usize,
@@ -37,7 +46,7 @@ impl Sizes {
     fn new(u: &[usize], weight: &[usize]) -> Result<Self> {
         match (u, weight) {
             (&[_, capsules, in_dim], &[matrices, weight_dim, n])
-                if in_dim == weight_dim && matrices > 0 && capsules % matrices == 0 =>
+                if in_dim == weight_dim && matrices > 0 && capsules % matrices == 0 && in_dim * n > 0 =>
             {
                 Ok(Sizes { capsules, in_dim, n, sharing: capsules / matrices })
             }
@@ -51,12 +60,14 @@ impl Sizes {
         for_each_chunk(&mut votes, CHUNK * capsules * n, u.len() * n, |chunk, votes| {
             let u = &u[chunk * CHUNK * capsules * in_dim..];
             vectorised(|| {
-                for i in 0..capsules {
-                    let weight = &weight[i / sharing * in_dim * n..][..in_dim * n];
+                for block in blocks(capsules) {
                     for (votes, u) in votes.chunks_mut(capsules * n).zip(u.chunks(capsules * in_dim)) {
-                        let votes = &mut votes[i * n..][..n];
-                        for (weight, &u) in weight.chunks_exact(n).zip(&u[i * in_dim..][..in_dim]) {
-                            add_scaled(votes, u, weight);
+                        for i in block.clone() {
+                            let weight = &weight[i / sharing * in_dim * n..][..in_dim * n];
+                            let votes = &mut votes[i * n..][..n];
+                            for (weight, &u) in weight.chunks_exact(n).zip(&u[i * in_dim..][..in_dim]) {
+                                add_scaled(votes, u, weight);
+                            }
                         }
                     }
                 }
@@ -72,22 +83,29 @@ impl Sizes {
         for_each_chunk(&mut du, CHUNK * capsules * in_dim, u.len() * n, |chunk, du| {
             let dvotes = &dvotes[chunk * CHUNK * capsules * n..];
             vectorised(|| {
-                for i in 0..capsules {
-                    let weight = &weight[i / sharing * in_dim * n..][..in_dim * n];
+                for block in blocks(capsules) {
                     for (du, dvotes) in du.chunks_mut(capsules * in_dim).zip(dvotes.chunks(capsules * n)) {
-                        let dvotes = &dvotes[i * n..][..n];
-                        for (weight, du) in weight.chunks_exact(n).zip(&mut du[i * in_dim..][..in_dim]) {
-                            *du = dot(dvotes, weight);
+                        for i in block.clone() {
+                            let weight = &weight[i / sharing * in_dim * n..][..in_dim * n];
+                            let dvotes = &dvotes[i * n..][..n];
+                            for (weight, du) in weight.chunks_exact(n).zip(&mut du[i * in_dim..][..in_dim]) {
+                                *du = dot(dvotes, weight);
+                            }
                         }
                     }
                 }
             });
         });
         let mut dweight = vec![T::zero(); weight.len()];
-        for_each_chunk(&mut dweight, in_dim * n, u.len() * n, |m, dweight| {
+        // A task owns the matrices of a block of capsules, or one matrix if that serves more of them.
+        let matrices = (BLOCK / sharing).max(1);
+        for_each_chunk(&mut dweight, matrices * in_dim * n, u.len() * n, |chunk, dweight| {
+            let first = chunk * matrices;
+            let owned = first * sharing..(first * sharing + dweight.len() / (in_dim * n) * sharing);
             vectorised(|| {
-                for i in m * sharing..(m + 1) * sharing {
-                    for (u, dvotes) in u.chunks(capsules * in_dim).zip(dvotes.chunks(capsules * n)) {
+                for (u, dvotes) in u.chunks(capsules * in_dim).zip(dvotes.chunks(capsules * n)) {
+                    for i in owned.clone() {
+                        let dweight = &mut dweight[(i / sharing - first) * in_dim * n..][..in_dim * n];
                         let dvotes = &dvotes[i * n..][..n];
                         for (dweight, &u) in dweight.chunks_exact_mut(n).zip(&u[i * in_dim..][..in_dim]) {
                             add_scaled(dweight, u, dvotes);

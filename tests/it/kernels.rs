@@ -234,11 +234,32 @@ fn shapes_that_do_not_fit_are_errors_that_name_them() {
         (kernels::conv2d(&t(&[1, 2, 5, 5]), &t(&[4, 2, 3, 3]), &t(&[4]), 0), "stride 0"),
         (kernels::conv2d(&t(&[1, 2, 5, 5]), &t(&[4, 2, 3, 3]), &t(&[6]), 1), "no multiple of 4 filters"),
         (kernels::linear(&t(&[2, 3]), &t(&[4, 5]), &t(&[4])), "do not fit"),
+        (kernels::conv2d(&t(&[0, 2, 5, 5]), &t(&[4, 2, 3, 3]), &t(&[4]), 1), "is empty"),
+        (kernels::votes(&t(&[2, 6, 0]), &t(&[3, 0, 10])), "do not fit"),
         (kernels::votes(&t(&[2, 7, 4]), &t(&[3, 4, 10])), "do not fit"),
         (kernels::routing(&t(&[2, 6, 12]), &t(&[3, 4]), 0, Squash::Exact), "0 iterations"),
         (kernels::max_pool_2x2(&t(&[1, 1, 1, 4])), "smaller than 2×2"),
     ] {
         let error = result.unwrap_err().to_string();
         assert!(error.contains(part), "{error}");
+    }
+}
+
+#[test]
+fn the_full_size_convolution_gives_the_same_bits_on_any_number_of_threads() {
+    // More samples than a chunk takes, and a last chunk that is not full.
+    let f32_var =
+        |name, shape: &[usize]| Var::from_tensor(&var(name, shape).to_dtype(DType::F32).unwrap().detach()).unwrap();
+    let (x, w, b) = (f32_var("x", &[13, 64, 20, 20]), f32_var("w", &[72, 64, 9, 9]), f32_var("b", &[72]));
+    let all_bits = |threads: usize| {
+        rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(|| {
+            let y = kernels::conv2d(&x, &w, &b, 2).unwrap();
+            let grads = y.sqr().unwrap().sum_all().unwrap().backward().unwrap();
+            [&x, &w, &b].map(|v| bits(grads.get(v).unwrap()))
+        })
+    };
+    let expected = all_bits(1);
+    for threads in [2, 3, 7] {
+        assert!(all_bits(threads) == expected, "{threads} threads");
     }
 }
