@@ -4,6 +4,10 @@ mod cli;
 
 use std::process::ExitCode;
 
+/// Keeps the large blocks that training steps free and ask for again.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     match cli::run() {
         Ok(code) => code,
