@@ -315,10 +315,16 @@ fn a_training_leaves_its_config_epochs_weights_predictions_and_picture() {
         assert!(fs::metadata(trained.join(file)).unwrap().len() > 0, "{file}");
     }
     assert!(refuse(folder.path(), &["train", "my.toml"]).contains("--force"));
-    // The resolved config trains to the same bits, on any number of threads.
-    succeed(folder.path(), &["train", "results/train-my/config.toml", "--out", "again", "--threads", "2", "--quiet"]);
+    // The resolved config trains to the same bits, whatever is said of threads.
     let weights = |folder: &Path| fs::read(folder.join("weights.safetensors")).unwrap();
-    assert_eq!(weights(&trained), weights(&folder.path().join("again")));
+    for (threads, of_rayon) in [("1", "4"), ("2", "1"), ("3", "2")] {
+        let again = format!("again-{threads}");
+        let arguments = ["train", "results/train-my/config.toml", "--out", &again, "--threads", threads, "--quiet"];
+        let mut command = program();
+        let status = command.current_dir(folder.path()).env("RAYON_NUM_THREADS", of_rayon).args(arguments).status();
+        assert!(status.unwrap().success());
+        assert_eq!(weights(&trained), weights(&folder.path().join(again)), "{threads} threads");
+    }
 }
 
 #[test]
