@@ -1,16 +1,21 @@
 //! Files that are either whole or not there.
 
-use std::{io::Write, path::Path};
+use std::{fs::File, path::Path};
 
 use anyhow::{Context, Result};
 
-/// Writes a file so that a reader, or a power cut, sees the old bytes or the new ones and nothing between:
-/// temporary file beside it, sync, rename, sync of the folder.
+/// Writes a file so that a reader, or a power cut, sees the old bytes or the new ones and nothing between.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    write(path, bytes).with_context(|| format!("cannot write {}", path.display()))
+    write_through(path, |temporary| Ok(std::fs::write(temporary, bytes)?))
 }
 
-fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+/// As [`write_atomically`], for who must write the file itself: `write` fills a temporary file in the same folder, which
+/// is then synced and takes the place of `path`; the folder is synced at last.
+pub fn write_through(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    replace(path, write).with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn replace(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let folder = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -20,11 +25,11 @@ fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     // Readable to whom any new file would be, not to the owner alone.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644));
-    let mut file = builder.tempfile_in(folder)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    file.persist(path)?;
+    let temporary = builder.tempfile_in(folder)?.into_temp_path();
+    write(&temporary)?;
+    File::open(&temporary)?.sync_all()?;
+    temporary.persist(path)?;
     #[cfg(unix)]
-    std::fs::File::open(folder)?.sync_all()?;
+    File::open(folder)?.sync_all()?;
     Ok(())
 }

@@ -12,6 +12,7 @@ use candle_nn::{Init, VarBuilder, var_builder::SimpleBackend};
 use rand::RngCore;
 use rand_distr::{Distribution, StandardNormal};
 
+use crate::files::write_through;
 use crate::rng;
 
 /// A store of variables by name, the backend of a `VarBuilder`.
@@ -77,11 +78,11 @@ impl Parameters {
         Ok(())
     }
 
-    /// Writes all variables to a safetensors file.
+    /// Writes all variables to a safetensors file, atomically.
     pub fn save(&self, path: &Path) -> anyhow::Result<()> {
         let tensors: HashMap<_, _> =
             self.vars().into_iter().map(|(name, var)| (name, var.as_detached_tensor())).collect();
-        candle_core::safetensors::save(&tensors, path).with_context(|| format!("cannot write {}", path.display()))
+        write_through(path, |path| Ok(candle_core::safetensors::save(&tensors, path)?))
     }
 
     /// Reads the values of all variables from a safetensors file.

@@ -5,13 +5,14 @@ use std::{
     time::{Instant, SystemTime},
 };
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use candle_core::Tensor;
 
 use super::{Ending, Observer, StepReport, Trained, predict, train};
 use crate::{
     config::TrialConfig,
     data::Dataset,
+    files::write_through,
     folder::TrialFolder,
     machine,
     record::{EpochRow, Status, TrialRecord},
@@ -74,8 +75,7 @@ pub fn save_predictions(
     if let Some(reconstruction) = &said.reconstruction {
         tensors.insert("reconstruction".into(), reconstruction.clone());
     }
-    let path = folder.predictions();
-    candle_core::safetensors::save(&tensors, &path).with_context(|| format!("cannot write {}", path.display()))?;
+    write_through(&folder.predictions(), |path| Ok(candle_core::safetensors::save(&tensors, path)?))?;
     Ok(said)
 }
 
