@@ -33,7 +33,47 @@ pub(super) fn run<R>(task: impl FnMut() -> R) -> R {
 
 const LANES: usize = 8;
 
-/// `Σ a·b`, in eight interleaved sums.
+/// `out = Σ factors[k] · rows[k]`, the rows following one another.
+#[inline(always)]
+pub(super) fn combine<T: Real>(out: &mut [T], factors: &[T], rows: &[T]) {
+    // Few enough sums to stay in registers.
+    const TOGETHER: usize = 4 * LANES;
+    let n = out.len();
+    let (together, rest) = out.as_chunks_mut::<TOGETHER>();
+    let done = together.len() * TOGETHER;
+    for (block, out) in together.iter_mut().enumerate() {
+        let mut sums = [T::zero(); TOGETHER];
+        for (&factor, row) in factors.iter().zip(rows.chunks_exact(n)) {
+            let row = &row[block * TOGETHER..][..TOGETHER];
+            for (sum, &v) in sums.iter_mut().zip(row) {
+                *sum += factor * v;
+            }
+        }
+        *out = sums;
+    }
+    rest.fill(T::zero());
+    for (&factor, row) in factors.iter().zip(rows.chunks_exact(n)) {
+        add_scaled(rest, factor, &row[done..]);
+    }
+}
+
+/// `e^x` for x up to 0, in operations that vectorise (the library's does not): `2^n · e^r` with |r| ≤ ln 2 / 2, to 2 units in the
+/// last place. Below −87 it is `e^−87`; NaN stays NaN.
+#[inline(always)]
+pub(super) fn exp_f32(x: f32) -> f32 {
+    // Added to a small number, it leaves that number's integer in the last bits.
+    const ROUND: f32 = 12_582_912.;
+    const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
+    let x = if x < -87. { -87. } else { x };
+    let rounded = x * std::f32::consts::LOG2_E + ROUND;
+    let n = rounded - ROUND;
+    let r = x - n * LN_2[0] - n * LN_2[1];
+    let p = 1. + r * (1. + r * (0.5 + r * (0.166_666_55 + r * (0.041_665_796 + r * (8.333_45e-3 + r * 1.393_2e-3)))));
+    let exponent = rounded.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127) << 23;
+    p * f32::from_bits(exponent)
+}
+
+/// `Σ a·b`, in interleaved sums.
 #[inline(always)]
 pub(super) fn dot<T: Real>(a: &[T], b: &[T]) -> T {
     let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());

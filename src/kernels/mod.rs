@@ -5,6 +5,7 @@
 //! leaves it.
 
 pub mod adam;
+mod class_capsules;
 mod conv2d;
 mod lanes;
 mod linear;
@@ -19,10 +20,9 @@ mod storage;
 mod votes;
 
 pub use adam::Adam;
+pub use class_capsules::class_capsules;
 pub use conv2d::{Algorithm, conv2d, conv2d_by};
 pub use linear::linear;
 pub use max_pool::max_pool_2x2;
 pub use relu::relu;
-pub use routing::routing;
 pub use squash::{EPSILON, squash};
-pub use votes::votes;

@@ -45,8 +45,13 @@ pub fn squash(s: &Tensor, kind: Squash) -> Result<Tensor> {
     s.broadcast_mul(&factor)
 }
 
-/// See [`super::votes`].
-pub fn votes(u: &Tensor, weight: &Tensor) -> Result<Tensor> {
+/// See [`super::class_capsules()`].
+pub fn class_capsules(u: &Tensor, weight: &Tensor, bias: &Tensor, iterations: usize, kind: Squash) -> Result<Tensor> {
+    routing(&votes(u, weight)?, bias, iterations, kind)
+}
+
+/// Its votes.
+fn votes(u: &Tensor, weight: &Tensor) -> Result<Tensor> {
     let (batch, capsules, in_dim) = u.dims3()?;
     let (matrices, _, n) = weight.dims3()?;
     let sharing = capsules / matrices;
@@ -55,8 +60,8 @@ pub fn votes(u: &Tensor, weight: &Tensor) -> Result<Tensor> {
     votes.reshape((matrices, batch, sharing, n))?.transpose(0, 1)?.contiguous()?.reshape((batch, capsules, n))
 }
 
-/// See [`super::routing`].
-pub fn routing(votes: &Tensor, bias: &Tensor, iterations: usize, kind: Squash) -> Result<Tensor> {
+/// Their routing.
+fn routing(votes: &Tensor, bias: &Tensor, iterations: usize, kind: Squash) -> Result<Tensor> {
     let (batch, capsules, _) = votes.dims3()?;
     let (classes, dim) = bias.dims2()?;
     let votes = votes.reshape((batch, capsules, classes, dim))?;

@@ -3,11 +3,12 @@
 use candle_core::{CpuStorage, DType, Layout, Result, Storage, Tensor, WithDType, bail};
 use rayon::prelude::*;
 
-use super::scratch::Pool;
+use super::{lanes::exp_f32, scratch::Pool};
 
 /// The floats the fast ops compute in: f32 to train, f64 to check.
 pub(super) trait Real: WithDType + std::iter::Sum {
     fn sqrt(self) -> Self;
+    /// `e^x`, of x up to 0.
     fn exp(self) -> Self;
     fn is_nan(self) -> bool;
     fn pool() -> &'static Pool<Self>;
@@ -16,7 +17,7 @@ pub(super) trait Real: WithDType + std::iter::Sum {
 }
 
 macro_rules! real {
-    ($t:ident, $variant:ident) => {
+    ($t:ident, $variant:ident, $exp:path) => {
         impl Real for $t {
             #[inline(always)]
             fn sqrt(self) -> Self {
@@ -24,7 +25,7 @@ macro_rules! real {
             }
             #[inline(always)]
             fn exp(self) -> Self {
-                self.exp()
+                $exp(self)
             }
             #[inline(always)]
             fn is_nan(self) -> bool {
@@ -43,8 +44,8 @@ macro_rules! real {
         }
     };
 }
-real!(f32, F32);
-real!(f64, F64);
+real!(f32, F32, exp_f32);
+real!(f64, F64, f64::exp);
 
 /// Whether a fast op can run here; elsewhere its reference does.
 pub(super) fn is_fast(tensor: &Tensor) -> bool {

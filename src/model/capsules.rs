@@ -86,8 +86,7 @@ impl ClassCapsules {
     }
 
     pub fn forward(&self, primary: &Tensor) -> Result<Tensor> {
-        let votes = kernels::votes(primary, &self.weight)?;
-        kernels::routing(&votes, &self.bias, self.iterations, self.squash)
+        kernels::class_capsules(primary, &self.weight, &self.bias, self.iterations, self.squash)
     }
 }
 

@@ -82,23 +82,15 @@ proptest! {
     }
 
     #[test]
-    fn votes_agree_with_their_reference(
-        batch in 1usize..20, matrices in 1usize..7, sharing in 1usize..6, in_dim in 1usize..10, n in 1usize..40,
+    fn class_capsules_agree_with_their_reference(
+        batch in 1usize..20, matrices in 1usize..7, sharing in 1usize..6, in_dim in 1usize..10,
+        classes in 1usize..11, dim in 1usize..17, iterations in 1usize..5, kind in prop::sample::select(SQUASHES.to_vec()),
     ) {
-        let (u, weight) = (var("u", &[batch, matrices * sharing, in_dim]), var("w", &[matrices, in_dim, n]));
-        assert_agree(&[u, weight], |t| kernels::votes(&t[0], &t[1]), |t| reference::votes(&t[0], &t[1]));
-    }
-
-    #[test]
-    fn routing_agrees_with_its_reference(
-        batch in 1usize..20, capsules in 1usize..20, classes in 1usize..11, dim in 1usize..17,
-        iterations in 1usize..5, kind in prop::sample::select(SQUASHES.to_vec()),
-    ) {
-        let (votes, bias) = (var("votes", &[batch, capsules, classes * dim]), var("bias", &[classes, dim]));
+        let (u, weight) = (var("u", &[batch, matrices * sharing, in_dim]), var("w", &[matrices, in_dim, classes * dim]));
         assert_agree(
-            &[votes, bias],
-            |t| kernels::routing(&t[0], &t[1], iterations, kind),
-            |t| reference::routing(&t[0], &t[1], iterations, kind),
+            &[u, weight, var("bias", &[classes, dim])],
+            |t| kernels::class_capsules(&t[0], &t[1], &t[2], iterations, kind),
+            |t| reference::class_capsules(&t[0], &t[1], &t[2], iterations, kind),
         );
     }
 
@@ -255,7 +247,6 @@ fn a_nan_that_enters_an_op_leaves_it() {
         ("relu", kernels::relu(&poisoned("x", &[5]))),
         ("max_pool", kernels::max_pool_2x2(&poisoned("x", &[1, 1, 4, 4]))),
         ("linear", kernels::linear(&poisoned("x", &[2, 3]), &clean("w", &[4, 3]), &clean("b", &[4]))),
-        ("votes", kernels::votes(&poisoned("u", &[2, 6, 4]), &clean("w", &[3, 4, 10]))),
     ];
     for algorithm in [Algorithm::Unfold, Algorithm::Fourier] {
         let (x, w, b) = (poisoned("x", &[1, 2, 5, 5]), clean("w", &[3, 2, 3, 3]), clean("b", &[3]));
@@ -265,7 +256,8 @@ fn a_nan_that_enters_an_op_leaves_it() {
     }
     for kind in SQUASHES {
         outputs.push(("squash", kernels::squash(&poisoned("s", &[3, 4]), kind)));
-        outputs.push(("routing", kernels::routing(&poisoned("û", &[2, 6, 12]), &clean("b", &[3, 4]), 3, kind)));
+        let (u, w, b) = (poisoned("u", &[2, 6, 4]), clean("w", &[3, 4, 12]), clean("b", &[3, 4]));
+        outputs.push(("class_capsules", kernels::class_capsules(&u, &w, &b, 3, kind)));
     }
     for (name, output) in outputs {
         assert!(values(&output.unwrap()).iter().any(|v| v.is_nan()), "{name} hides a NaN");
@@ -285,6 +277,9 @@ fn squash_and_its_gradient_are_finite_at_zero() {
 #[test]
 fn shapes_that_do_not_fit_are_errors_that_name_them() {
     let t = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &Device::Cpu).unwrap();
+    let class_capsules = |u: &[usize], weight: &[usize], iterations| {
+        kernels::class_capsules(&t(u), &t(weight), &t(&[2, 5]), iterations, Squash::Exact)
+    };
     for (result, part) in [
         (kernels::conv2d(&t(&[1, 2, 5, 5]), &t(&[4, 3, 3, 3]), &t(&[4]), 1), "has 2 channels"),
         (kernels::conv2d(&t(&[1, 2, 5, 5]), &t(&[4, 2, 6, 6]), &t(&[4]), 1), "does not fit"),
@@ -292,9 +287,10 @@ fn shapes_that_do_not_fit_are_errors_that_name_them() {
         (kernels::conv2d(&t(&[1, 2, 5, 5]), &t(&[4, 2, 3, 3]), &t(&[6]), 1), "no multiple of 4 filters"),
         (kernels::linear(&t(&[2, 3]), &t(&[4, 5]), &t(&[4])), "do not fit"),
         (kernels::conv2d(&t(&[0, 2, 5, 5]), &t(&[4, 2, 3, 3]), &t(&[4]), 1), "is empty"),
-        (kernels::votes(&t(&[2, 6, 0]), &t(&[3, 0, 10])), "do not fit"),
-        (kernels::votes(&t(&[2, 7, 4]), &t(&[3, 4, 10])), "do not fit"),
-        (kernels::routing(&t(&[2, 6, 12]), &t(&[3, 4]), 0, Squash::Exact), "0 iterations"),
+        (class_capsules(&[2, 6, 0], &[3, 0, 10], 1), "do not fit"),
+        (class_capsules(&[2, 7, 4], &[3, 4, 10], 1), "do not fit"),
+        (class_capsules(&[2, 6, 4], &[3, 4, 12], 1), "do not fit"),
+        (class_capsules(&[2, 6, 4], &[3, 4, 10], 0), "0 iterations"),
         (kernels::max_pool_2x2(&t(&[1, 1, 1, 4])), "smaller than 2×2"),
     ] {
         let error = result.unwrap_err().to_string();
