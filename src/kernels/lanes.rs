@@ -73,7 +73,7 @@ pub(super) fn exp_f32(x: f32) -> f32 {
     p * f32::from_bits(exponent)
 }
 
-/// `Σ a·b`, in interleaved sums.
+/// `Σ a·b`, in eight interleaved sums.
 #[inline(always)]
 pub(super) fn dot<T: Real>(a: &[T], b: &[T]) -> T {
     let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
@@ -89,6 +89,19 @@ pub(super) fn dot<T: Real>(a: &[T], b: &[T]) -> T {
         sum += a * b;
     }
     sum
+}
+
+/// `Σ x`, in eight interleaved sums.
+#[inline(always)]
+pub(super) fn sum<T: Real>(x: &[T]) -> T {
+    let (x, rest) = x.as_chunks::<LANES>();
+    let mut sums = [T::zero(); LANES];
+    for x in x {
+        for lane in 0..LANES {
+            sums[lane] += x[lane];
+        }
+    }
+    sums.iter().chain(rest).copied().sum()
 }
 
 /// `out += factor · x`

@@ -1,10 +1,10 @@
 //! The rectifier.
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 
 use super::{
     reference,
-    storage::{Real, for_real, is_fast, values},
+    storage::{Real, cpu_values, for_each_chunk, for_real, is_fast, values},
 };
 
 /// `max(x, 0)`, with gradient 0 at 0. Unlike candle's, it lets a NaN through instead of hiding it as 0.
@@ -12,10 +12,23 @@ pub fn relu(x: &Tensor) -> Result<Tensor> {
     if is_fast(x) { x.contiguous()?.apply_op1(Relu) } else { reference::relu(x) }
 }
 
-struct Relu;
+const CHUNK: usize = 1 << 13;
 
-/// `dy` where the output is above 0, else 0.
-struct ReluGradient;
+/// In place.
+pub(super) fn forward<T: Real>(x: &mut [T]) {
+    let work = x.len();
+    for_each_chunk(x, CHUNK, work, |_, x| x.iter_mut().for_each(|x| *x = if *x < T::zero() { T::zero() } else { *x }));
+}
+
+/// `dy` where the output y is above 0, else 0. A NaN output passes its gradient on (`y > 0` would stop it).
+pub(super) fn backward<T: Real>(y: &[T], dy: &[T], dx: &mut [T]) {
+    for_each_chunk(dx, CHUNK, y.len(), |chunk, dx| {
+        let from = y[chunk * CHUNK..].iter().zip(&dy[chunk * CHUNK..]);
+        dx.iter_mut().zip(from).for_each(|(dx, (&y, &dy))| *dx = if y <= T::zero() { T::zero() } else { dy });
+    });
+}
+
+struct Relu;
 
 impl CustomOp1 for Relu {
     fn name(&self) -> &'static str {
@@ -23,32 +36,20 @@ impl CustomOp1 for Relu {
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        fn forward<T: Real>(x: &[T]) -> CpuStorage {
-            T::to_cpu_storage_owned(x.iter().map(|&v| if v < T::zero() { T::zero() } else { v }).collect())
-        }
         for_real!(candle_core::backend::BackendStorage::dtype(x), T => {
-            Ok((forward::<T>(values(x, layout)?), layout.shape().clone()))
+            let mut y = values::<T>(x, layout)?.to_vec();
+            forward(&mut y);
+            Ok((candle_core::WithDType::to_cpu_storage_owned(y), layout.shape().clone()))
         })
     }
 
     fn bwd(&self, _x: &Tensor, y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
-        Ok(Some(y.apply_op2_no_bwd(&dy.contiguous()?, &ReluGradient)?))
-    }
-}
-
-impl CustomOp2 for ReluGradient {
-    fn name(&self) -> &'static str {
-        "relu-gradient"
-    }
-
-    fn cpu_fwd(&self, y: &CpuStorage, ly: &Layout, dy: &CpuStorage, ld: &Layout) -> Result<(CpuStorage, Shape)> {
-        fn backward<T: Real>(y: &[T], dy: &[T]) -> CpuStorage {
-            // A NaN output passes its gradient on (`y > 0` would stop it).
-            let dx = y.iter().zip(dy).map(|(&y, &d)| if y <= T::zero() { T::zero() } else { d });
-            T::to_cpu_storage_owned(dx.collect())
-        }
-        for_real!(candle_core::backend::BackendStorage::dtype(y), T => {
-            Ok((backward::<T>(values(y, ly)?, values(dy, ld)?), ly.shape().clone()))
+        let dy = dy.contiguous()?;
+        let ((sy, ly), (sd, ld)) = (y.storage_and_layout(), dy.storage_and_layout());
+        for_real!(y.dtype(), T => {
+            let mut dx = vec![0 as T; y.elem_count()];
+            backward(cpu_values::<T>(&sy, ly)?, cpu_values(&sd, ld)?, &mut dx);
+            Ok(Some(Tensor::from_vec(dx, y.shape(), y.device())?))
         })
     }
 }

@@ -50,7 +50,7 @@ impl PrimaryCapsules {
     }
 
     pub fn forward(&self, images: &Tensor) -> Result<Tensor> {
-        let channels = self.primary.forward(&kernels::relu(&self.conv1.forward(images)?)?)?;
+        let channels = self.primary.forward(&self.conv1.forward_relu(images)?)?;
         let (batch, _, h, w) = channels.dims4()?;
         let capsules = channels.reshape((batch, self.types, self.dim, h * w))?.transpose(2, 3)?.contiguous()?;
         kernels::squash(&capsules.reshape((batch, self.types * h * w, self.dim))?, self.squash)

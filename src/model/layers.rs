@@ -41,6 +41,11 @@ impl Conv2d {
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         kernels::conv2d(x, &self.weight, &self.bias, self.stride)
     }
+
+    /// The layer with a ReLU behind it.
+    pub fn forward_relu(&self, x: &Tensor) -> Result<Tensor> {
+        kernels::conv2d_relu(x, &self.weight, &self.bias, self.stride)
+    }
 }
 
 /// `weight [outputs, inputs]`, `bias [outputs]`; see [`kernels::linear`].

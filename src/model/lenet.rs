@@ -44,7 +44,7 @@ impl LeNet {
     pub fn forward(&self, images: &Tensor) -> Result<Tensor> {
         let mut x = images.clone();
         for convolution in &self.convolutions {
-            x = kernels::max_pool_2x2(&kernels::relu(&convolution.forward(&x)?)?)?;
+            x = kernels::max_pool_2x2(&convolution.forward_relu(&x)?)?;
         }
         let [first, second, last] = &self.fully_connected;
         let x = kernels::relu(&first.forward(&x.flatten_from(1)?)?)?;

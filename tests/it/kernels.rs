@@ -147,6 +147,35 @@ fn fourier_agrees_with_the_reference_on_the_shapes_of_the_networks() {
 }
 
 #[test]
+fn a_convolution_with_relu_is_a_convolution_and_a_relu() {
+    let operands = [var("x", &[3, 2, 9, 9]), var("weight", &[4, 2, 3, 3]), var("bias", &[8])];
+    assert_agree(
+        &operands,
+        |t| kernels::conv2d_relu(&t[0], &t[1], &t[2], 2),
+        |t| reference::relu(&reference::conv2d(&t[0], &t[1], &t[2], 2)?),
+    );
+}
+
+#[test]
+fn class_capsules_give_the_same_bits_on_any_number_of_threads() {
+    let f32_var =
+        |name, shape: &[usize]| Var::from_tensor(&var(name, shape).to_dtype(DType::F32).unwrap().detach()).unwrap();
+    // Shares of more than one chunk, and a last one that is not full.
+    let (u, w, b) = (f32_var("u", &[70, 24, 8]), f32_var("w", &[24, 8, 160]), f32_var("b", &[10, 16]));
+    let all_bits = |threads: usize| {
+        rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(|| {
+            let v = kernels::class_capsules(&u, &w, &b, 3, Squash::Exact).unwrap();
+            let grads = v.sqr().unwrap().sum_all().unwrap().backward().unwrap();
+            [bits(&v), bits(grads.get(&u).unwrap()), bits(grads.get(&w).unwrap()), bits(grads.get(&b).unwrap())]
+        })
+    };
+    let expected = all_bits(1);
+    for threads in [2, 3, 5] {
+        assert!(all_bits(threads) == expected, "{threads} threads");
+    }
+}
+
+#[test]
 fn the_algorithm_follows_from_the_shapes() {
     let primary = |batch| Algorithm::choose(&[batch, 256, 20, 20], &[256, 256, 9, 9], &[256], 2).unwrap();
     assert_eq!(primary(128), Algorithm::Fourier);

@@ -10,8 +10,10 @@ use std::sync::{Mutex, PoisonError};
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 
 use super::{
-    reference,
-    storage::{Real, cpu_values, for_real, is_fast, values},
+    lanes::{sum, vectorised},
+    reference, relu,
+    scratch::Buffer,
+    storage::{Real, cpu_values, for_each_chunk, for_real, is_fast, values},
 };
 use fourier::{Fourier, Spectra};
 
@@ -36,16 +38,37 @@ pub fn conv2d(x: &Tensor, weight: &Tensor, bias: &Tensor, stride: usize) -> Resu
     conv2d_by(algorithm, x, weight, bias, stride)
 }
 
+/// `max(conv2d(x), 0)`; see [`super::relu()`].
+pub fn conv2d_relu(x: &Tensor, weight: &Tensor, bias: &Tensor, stride: usize) -> Result<Tensor> {
+    let algorithm = Algorithm::choose(x.dims(), weight.dims(), bias.dims(), stride)?;
+    apply(algorithm, Activation::Relu, x, weight, bias, stride)
+}
+
 /// [`conv2d`] by an algorithm of one's own choice.
 pub fn conv2d_by(algorithm: Algorithm, x: &Tensor, weight: &Tensor, bias: &Tensor, stride: usize) -> Result<Tensor> {
     Geometry::new(x.dims(), weight.dims(), bias.dims(), stride)?;
+    apply(algorithm, Activation::None, x, weight, bias, stride)
+}
+
+fn apply(
+    algorithm: Algorithm,
+    activation: Activation,
+    x: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    stride: usize,
+) -> Result<Tensor> {
     if !is_fast(x) {
-        return reference::conv2d(x, weight, bias, stride);
+        let y = reference::conv2d(x, weight, bias, stride)?;
+        return match activation {
+            Activation::None => Ok(y),
+            Activation::Relu => reference::relu(&y),
+        };
     }
     let tracked = [x, weight, bias].iter().any(|t| t.track_op());
     let (x, weight, bias) = (x.contiguous()?, weight.contiguous()?, bias.contiguous()?);
     for_real!(x.dtype(), T => {
-        x.apply_op3(&weight, &bias, Conv2d::<T> { stride, algorithm, tracked, spectra: Mutex::new(None) })
+        x.apply_op3(&weight, &bias, Conv2d::<T> { stride, algorithm, activation, tracked, spectra: Mutex::new(None) })
     })
 }
 
@@ -123,12 +146,13 @@ impl Geometry {
 
     /// The gradient of the bias: each channel's sum over samples and positions.
     fn bias_gradient<T: Real>(&self, dy: &[T]) -> Vec<T> {
+        let positions = self.positions();
         let mut dbias = vec![T::zero(); self.channels];
-        for dy in dy.chunks(self.channels * self.positions()) {
-            for (dbias, dy) in dbias.iter_mut().zip(dy.chunks(self.positions())) {
-                *dbias += dy.iter().copied().sum::<T>();
+        for_each_chunk(&mut dbias, 1, dy.len(), |channel, dbias| {
+            for sample in dy.chunks(self.channels * positions) {
+                dbias[0] += vectorised!(|| sum(&sample[channel * positions..][..positions]));
             }
-        }
+        });
         dbias
     }
 }
@@ -139,9 +163,17 @@ enum ImageGradient {
     Unused,
 }
 
+/// What becomes of the sums before they leave the op.
+#[derive(Clone, Copy, PartialEq)]
+enum Activation {
+    None,
+    Relu,
+}
+
 struct Conv2d<T: Real> {
     stride: usize,
     algorithm: Algorithm,
+    activation: Activation,
     /// Whether a backward pass may follow.
     tracked: bool,
     /// What the forward pass leaves to the (first) backward pass.
@@ -164,7 +196,7 @@ impl<T: Real> CustomOp3 for Conv2d<T> {
     ) -> Result<(CpuStorage, Shape)> {
         let g = Geometry::new(lx.dims(), lw.dims(), lb.dims(), self.stride)?;
         let (x, weight, bias) = (values(x, lx)?, values(weight, lw)?, values(bias, lb)?);
-        let y = match self.algorithm {
+        let mut y = match self.algorithm {
             Algorithm::Unfold => g.forward_unfolded::<T>(x, weight, bias),
             Algorithm::Fourier => {
                 let (y, spectra) = Fourier::new(&g).forward(x, weight, bias);
@@ -174,6 +206,9 @@ impl<T: Real> CustomOp3 for Conv2d<T> {
                 y
             }
         };
+        if self.activation == Activation::Relu {
+            relu::forward(&mut y);
+        }
         Ok((T::to_cpu_storage_owned(y), Shape::from((g.batch, g.channels, g.out[0], g.out[1]))))
     }
 
@@ -182,16 +217,22 @@ impl<T: Real> CustomOp3 for Conv2d<T> {
         x: &Tensor,
         weight: &Tensor,
         bias: &Tensor,
-        _y: &Tensor,
+        y: &Tensor,
         dy: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let g = Geometry::new(x.dims(), weight.dims(), bias.dims(), self.stride)?;
         let wanted = if x.track_op() { ImageGradient::Wanted } else { ImageGradient::Unused };
         let dy = dy.contiguous()?;
-        let ((sx, lx), (sw, lw), (sd, ld)) =
-            (x.storage_and_layout(), weight.storage_and_layout(), dy.storage_and_layout());
+        let ((sx, lx), (sw, lw), (sy, ly), (sd, ld)) =
+            (x.storage_and_layout(), weight.storage_and_layout(), y.storage_and_layout(), dy.storage_and_layout());
         let (x_values, weight_values) = (cpu_values::<T>(&sx, lx)?, cpu_values::<T>(&sw, lw)?);
-        let dy = cpu_values::<T>(&sd, ld)?;
+        let (y, mut dy) = (cpu_values::<T>(&sy, ly)?, cpu_values::<T>(&sd, ld)?);
+        let mut passed;
+        if self.activation == Activation::Relu {
+            passed = Buffer::new(dy.len());
+            relu::backward(y, dy, &mut passed);
+            dy = &passed;
+        }
         let [dx, dweight, dbias] = match self.algorithm {
             Algorithm::Unfold => g.backward_unfolded(x_values, weight_values, dy, wanted),
             Algorithm::Fourier => {

@@ -3,6 +3,7 @@
 use super::{Geometry, ImageGradient};
 use crate::kernels::{
     product::{Into, Matrix, product},
+    scratch::Buffer,
     storage::{Real, for_each_chunk},
 };
 
@@ -60,19 +61,20 @@ impl Geometry {
     pub(super) fn forward_unfolded<T: Real>(&self, x: &[T], weight: &[T], bias: &[T]) -> Vec<T> {
         let (positions, patch, chunk) = (self.positions(), self.patch(), self.chunk());
         let mut y = vec![T::zero(); self.batch * self.channels * positions];
-        let mut columns = vec![T::zero(); patch * chunk * positions];
-        let mut filtered = vec![T::zero(); self.filters * chunk * positions];
+        let mut columns = Buffer::new(patch * chunk * positions);
+        let mut filtered = Buffer::new(self.filters * chunk * positions);
         for (x, y) in x.chunks(chunk * self.image()).zip(y.chunks_mut(chunk * self.channels * positions)) {
             let n = x.len() / self.image() * positions;
             let (columns, filtered) = (&mut columns[..patch * n], &mut filtered[..self.filters * n]);
             self.unfold(x, columns);
             let (left, right) = (Matrix::new(weight, self.filters, patch), Matrix::new(columns, patch, n));
             product(filtered, left, right, Into::Overwrite);
-            for (row, y) in y.chunks_mut(positions).enumerate() {
+            let work = y.len();
+            for_each_chunk(y, positions, work, |row, y| {
                 let (sample, channel) = (row / self.channels, row % self.channels);
                 let from = &filtered[channel % self.filters * n + sample * positions..][..positions];
                 y.iter_mut().zip(from).for_each(|(y, &f)| *y = f + bias[channel]);
-            }
+            });
         }
         y
     }
@@ -91,20 +93,20 @@ impl Geometry {
             ImageGradient::Unused => vec![],
         };
         let mut dweight = vec![T::zero(); weight.len()];
-        let mut dbias = vec![T::zero(); self.channels];
-        let mut columns = vec![T::zero(); patch * chunk * positions];
-        let mut dfiltered = vec![T::zero(); self.filters * chunk * positions];
+        let mut columns = Buffer::new(patch * chunk * positions);
+        let mut dfiltered = Buffer::new(self.filters * chunk * positions);
         for (c, (x, dy)) in x.chunks(chunk * self.image()).zip(dy.chunks(chunk * self.channels * positions)).enumerate()
         {
             let n = x.len() / self.image() * positions;
             let (columns, dfiltered) = (&mut columns[..patch * n], &mut dfiltered[..self.filters * n]);
-            dfiltered.fill(T::zero());
-            for (row, dy) in dy.chunks(positions).enumerate() {
-                let (sample, channel) = (row / self.channels, row % self.channels);
-                let to = &mut dfiltered[channel % self.filters * n + sample * positions..][..positions];
-                to.iter_mut().zip(dy).for_each(|(t, &d)| *t += d);
-                dbias[channel] += dy.iter().copied().sum::<T>();
-            }
+            for_each_chunk(dfiltered, n, dy.len(), |filter, row| {
+                for (dy, row) in dy.chunks(self.channels * positions).zip(row.chunks_mut(positions)) {
+                    row.copy_from_slice(&dy[filter * positions..][..positions]);
+                    for channel in (filter + self.filters..self.channels).step_by(self.filters) {
+                        row.iter_mut().zip(&dy[channel * positions..]).for_each(|(t, &d)| *t += d);
+                    }
+                }
+            });
             self.unfold(x, columns);
             let (left, right) = (Matrix::new(dfiltered, self.filters, n), Matrix::new(columns, patch, n));
             product(&mut dweight, left, right.transposed(), Into::Add);
@@ -115,6 +117,6 @@ impl Geometry {
                 self.fold(columns, &mut dx[start..start + x.len()]);
             }
         }
-        [dx, dweight, dbias]
+        [dx, dweight, self.bias_gradient(dy)]
     }
 }
