@@ -122,6 +122,8 @@ impl Dispatcher<'_> {
         record.status = Status::Running;
         record.started = Some(now());
         record.threads = Some(slot.threads);
+        record.host = Some(machine::host());
+        record.git_revision = machine::git_revision();
         let folder = self.study.trial(&record.key);
         folder.prepare(&of.config, &record)?;
         self.journal.put(&record, &[])?;

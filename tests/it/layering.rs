@@ -21,7 +21,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("schedule", &["config"]),
     ("model", &["config", "data", "files", "kernels", "rng"]),
     ("kernels", &["model"]),
-    ("train", &["config", "data", "files", "folder", "kernels", "machine", "model", "range_test", "record", "schedule"]),
+    (
+        "train",
+        &["config", "data", "files", "folder", "kernels", "machine", "model", "range_test", "record", "schedule"],
+    ),
     // The search half: never a tensor.
     ("space", &["config", "source"]),
     ("strategy", &["pareto", "record", "rng", "space"]),
