@@ -44,12 +44,12 @@ impl Default for TrainConfig {
 
 /// A value that cannot be used: what it is, where it stands and what would be accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{path} = {value} is not allowed: it must be {allowed}")]
+#[error("{path} = {value} is not allowed; expected {allowed}")]
 pub struct Invalid {
     /// Dotted path into [`TrialConfig`].
     pub path: String,
     pub value: String,
-    /// What is allowed, as a phrase that follows "must be".
+    /// What is allowed, as a phrase that follows "expected".
     pub allowed: String,
 }
 

@@ -155,7 +155,7 @@ fn values_that_cannot_be_used_are_refused_by_name_with_what_is_allowed() {
     };
     for (config, path, part) in [
         (with(|c| c.primary_sharing = 3), "model.primary_sharing", "(64): 1, 2, 4, 8, 16, 32, 64"),
-        (with(|c| c.conv1_sharing = 0), "model.conv1_sharing", "must divide conv1_channels"),
+        (with(|c| c.conv1_sharing = 0), "model.conv1_sharing", "a divisor of conv1_channels"),
         (with(|c| c.conv1_kernel = 29), "model.conv1_kernel", "1 to 28"),
         (with(|c| c.primary_kernel = 20), "model.primary_kernel", "the feature map after Conv1"),
         (with(|c| c.primary_types = 0), "model.primary_types", "1 to"),
