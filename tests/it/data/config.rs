@@ -41,9 +41,12 @@ fn a_bad_value_is_named_with_what_is_allowed() {
         );
     }
     let error = rejected(DataConfig { train_samples: Some(50), ..base() });
-    assert!(error.starts_with("data.validation_fraction = 0.1 is not allowed; expected at least 0.2 of 50 training images"), "{error}");
+    assert!(
+        error.starts_with("data.validation_fraction = 0.1 is not allowed; expected at least 0.2 of 50 training images"),
+        "{error}"
+    );
     let error = rejected(DataConfig { shift: 14, ..base() });
-    assert_eq!(error, "data.shift = 14: 0 to 13 pixels: less than half of the image");
+    assert_eq!(error, "data.shift = 14 is not allowed; expected 0 to 13 pixels: less than half of the image");
 }
 
 #[test]
