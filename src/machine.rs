@@ -97,6 +97,13 @@ pub fn pin_to(cores: &[usize]) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Lets everything else go first: this thread gets the time that no one wants. Does nothing where the system cannot.
+pub fn stand_back() {
+    // On Linux a thread has a priority of its own; elsewhere the whole process would stand back.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::nice(19);
+}
+
 fn proc_value(file: &str, key: &str) -> Option<String> {
     let text = std::fs::read_to_string(file).ok()?;
     let line = text.lines().find(|line| line.split(':').next().is_some_and(|name| name.trim() == key))?;

@@ -17,7 +17,7 @@ use fastrcaps::{
     journal::Journal,
     machine::{self, Machine},
     record::Status,
-    report::{self, view::StudyView},
+    report::{keeper::Keeper, view::StudyView},
     space::{Space, Trial},
     strategy::{Order, Sweep},
     study::{self, Study, StudyFile},
@@ -118,7 +118,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let _lock = study.lock()?;
     let mut journal = Journal::open(&study.journal())?;
     study.write_machine(&Machine::this(slots.to_string()))?;
-    let mut view = StudyView::read(&study)?;
+    let view = StudyView::read(&study)?;
 
     let history: Vec<Status> = (view.records.iter())
         .map(|record| match record.as_ref().map(|record| record.status) {
@@ -159,18 +159,15 @@ pub fn run(args: Args) -> Result<ExitCode> {
         journal: &mut journal,
         executor: &mut executor,
     };
-    dispatcher.run(&sweep, history, &mut |event, journal| {
+    let keeper = Keeper::start(study.clone())?;
+    let swept = dispatcher.run(&sweep, history, &mut |event| {
         display.show(event);
-        if matches!(event, Event::Ended { .. }) {
-            view.update(journal)?;
-            report::write_all(&study, &view, journal)?;
-        }
-        Ok(())
-    })?;
+        if matches!(event, Event::Ended { .. }) { keeper.changed() } else { Ok(()) }
+    });
     display.finish();
-    // Nothing may have been left to train: the files are made all the same.
-    view.update(&journal)?;
-    report::write_all(&study, &view, &journal)?;
+    // Why the files could not be written says more than that the sweep had to end for it.
+    let view = keeper.finish()?;
+    swept?;
     close(&study, &view, mode, began.elapsed().as_secs_f64())
 }
 

@@ -34,7 +34,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("dispatch", &["executor", "folder", "journal", "machine", "record", "space", "strategy", "study"]),
     // What users look at.
     ("charts", &["pareto", "range_test", "schedule"]),
-    ("report", &["charts", "files", "journal", "pareto", "record", "space", "stats", "study"]),
+    ("report", &["charts", "files", "journal", "machine", "pareto", "record", "space", "stats", "study"]),
 ];
 
 /// Rooms that must not touch what stands here, whoever else may.
