@@ -1,4 +1,4 @@
-//! The display list every chart draws into: a [`Scene`] of few shapes in pixels, painted by [`super::png`] and [`super::svg`].
+//! The display list every chart draws into: a [`Scene`] of few shapes in pixels, painted as PNG and as SVG.
 
 use super::style::Colour;
 
