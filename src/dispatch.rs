@@ -125,13 +125,12 @@ impl Dispatcher<'_> {
         record.host = Some(machine::host());
         record.git_revision = machine::git_revision();
         let folder = self.study.trial(&record.key);
-        folder.prepare(&of.config, &record)?;
         self.journal.put(&record, &[])?;
-        match self.executor.start(&folder.path, slot) {
+        let started = folder.prepare(&of.config, &record).and_then(|()| self.executor.start(&folder.path, slot));
+        match started {
             Ok(process) => Ok(Ok(Running { trial, folder, process, epochs_seen: 0 })),
             Err(error) => {
                 let record = failed(record, format!("could not be started: {error:#}"));
-                folder.write_record(&record)?;
                 self.journal.put(&record, &[])?;
                 Ok(Err(record))
             }

@@ -28,7 +28,7 @@ impl TrialFolder {
     /// Makes the folder ready for a trial's process: its config, its record so far, nothing of an earlier attempt.
     pub fn prepare(&self, config: &TrialConfig, record: &TrialRecord) -> Result<()> {
         fs::create_dir_all(&self.path).with_context(|| format!("cannot make the folder {}", self.path.display()))?;
-        for stale in [self.epochs(), self.weights()] {
+        for stale in [self.epochs(), self.weights(), self.predictions(), self.reconstructions()] {
             if stale.exists() {
                 fs::remove_file(&stale).with_context(|| format!("cannot remove {}", stale.display()))?;
             }
@@ -115,7 +115,7 @@ impl TrialFolder {
     }
 }
 
-/// Folder names of trials under a study.
+/// Where the folders of a study's trials stand.
 pub fn trials_folder(study: &Path) -> PathBuf {
     study.join("trials")
 }

@@ -1,6 +1,9 @@
 //! The machine a figure was measured on, and the build that measured it.
 
-use std::time::SystemTime;
+use std::{
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -56,6 +59,12 @@ pub fn host() -> String {
 /// The commit this program was built from, with `-dirty` where the working tree differed; absent outside a repository.
 pub fn git_revision() -> Option<String> {
     option_env!("FASTRCAPS_GIT_REVISION").filter(|revision| !revision.is_empty()).map(str::to_string)
+}
+
+/// A path that starts this very program again, also after its file was replaced or moved away.
+pub fn this_program() -> std::io::Result<PathBuf> {
+    let own = Path::new("/proc/self/exe");
+    if cfg!(target_os = "linux") && own.exists() { Ok(own.to_path_buf()) } else { std::env::current_exe() }
 }
 
 /// The largest resident size of this process so far.

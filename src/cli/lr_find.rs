@@ -15,7 +15,11 @@ use fastrcaps::{
 };
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{data::DataDirArg, run_trial::read_config, threads::ThreadsArg};
+use super::{
+    data::DataDirArg,
+    input::{outln, read_config},
+    threads::ThreadsArg,
+};
 
 /// Find a learning rate: train while the rate grows from 1e-6, tenfold every 100 steps, and read the loss (Smith 2017).
 #[derive(clap::Args)]
@@ -66,13 +70,13 @@ pub fn run(args: Args) -> Result<ExitCode> {
     };
     write_atomically(&out, &lr_find::draw(&chart).png())?;
     match suggestion {
-        Some(of) => println!(
+        Some(of) => outln!(
             "suggested learning rate {} (the smoothed loss is lowest at {}, which is too high)",
             style::rate(of.rate),
             style::rate(of.lowest)
         ),
-        None => println!("the loss never fell clearly: no rate is suggested; try more --steps or another batch size"),
+        None => outln!("the loss never fell clearly: no rate is suggested; try more --steps or another batch size"),
     }
-    println!("drawn to {}", out.display());
+    outln!("drawn to {}", out.display());
     Ok(ExitCode::SUCCESS)
 }

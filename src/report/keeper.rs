@@ -30,9 +30,10 @@ impl Keeper {
         Ok(Keeper { changes, thread })
     }
 
-    /// Says that the journal has changed. An error means that the files could not be written: [`Keeper::finish`] says why.
-    pub fn changed(&self) -> Result<()> {
-        self.changes.send(()).map_err(|_| anyhow!("the study's tables and charts can no longer be written"))
+    /// Says that the journal has changed.
+    pub fn changed(&self) {
+        // A thread that is gone is found out about by `finish`.
+        let _ = self.changes.send(());
     }
 
     /// Waits until everything is written; gives the study as it stands then.
@@ -42,13 +43,13 @@ impl Keeper {
     }
 }
 
+/// Writes after every change, also after a writing that failed: the disk may have room again. The last one counts.
 fn keep(study: &Study, view: &mut StudyView, told: &Receiver<()>) -> Result<()> {
     let journal = Journal::read(&study.journal())?;
     loop {
-        view.update(&journal)?;
-        write_all(study, view, &journal)?;
+        let written = view.update(&journal).and_then(|()| write_all(study, view, &journal));
         if told.recv().is_err() {
-            return Ok(());
+            return written;
         }
         while told.try_recv().is_ok() {}
     }

@@ -50,8 +50,6 @@ impl Process for Pretended {
         self.at_once.borrow_mut().0 -= 1;
         Ok(Some(self.exit))
     }
-
-    fn kill(&mut self) {}
 }
 
 impl Executor for Pretender {
