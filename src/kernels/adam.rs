@@ -173,8 +173,8 @@ fn update<T: Real>(theta: &mut [T], m: &mut [T], v: &mut [T], grad: &[T], factor
     let Factors { beta1, beta2, epsilon, step_size, correction } = factors;
     let [beta1, keep1, beta2, keep2, epsilon, step_size, correction] =
         [beta1, 1. - beta1, beta2, 1. - beta2, epsilon, step_size, 1. / correction].map(T::from_f64);
-    vectorised(|| {
-        for (((theta, m), v), &g) in theta.iter_mut().zip(m).zip(v).zip(grad) {
+    vectorised!(|| {
+        for (((theta, m), v), &g) in theta.iter_mut().zip(&mut *m).zip(&mut *v).zip(grad) {
             *m = beta1 * *m + keep1 * g;
             *v = beta2 * *v + keep2 * g * g;
             *theta -= step_size * *m / (v.sqrt() * correction + epsilon);

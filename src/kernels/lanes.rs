@@ -4,9 +4,31 @@
 
 use super::storage::Real;
 
-/// Runs `task` compiled for this CPU. What `task` calls profits if it is `#[inline(always)]`.
-pub(super) fn vectorised<R>(task: impl FnOnce() -> R) -> R {
-    pulp::Arch::new().dispatch(task)
+/// Runs a closure compiled for this CPU, `vectorised!(|| …)`. What it calls has to be `#[inline(always)]`, as the closure itself
+/// then is: a function of its own would be compiled for the oldest CPU.
+macro_rules! vectorised {
+    (|| $task:expr) => {
+        $crate::kernels::lanes::run(
+            #[inline(always)]
+            || $task,
+        )
+    };
+}
+pub(super) use vectorised;
+
+/// The function behind [`vectorised`].
+#[inline(always)]
+pub(super) fn run<R>(task: impl FnMut() -> R) -> R {
+    // `FnMut`, although it is called once: the call of a closure as `FnOnce` is a function that is not always inlined.
+    struct Task<F>(F);
+    impl<R, F: FnMut() -> R> pulp::WithSimd for Task<F> {
+        type Output = R;
+        #[inline(always)]
+        fn with_simd<S: pulp::Simd>(mut self, _: S) -> R {
+            (self.0)()
+        }
+    }
+    pulp::Arch::new().dispatch(Task(task))
 }
 
 const LANES: usize = 8;

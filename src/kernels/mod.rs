@@ -13,12 +13,13 @@ mod product;
 pub mod reference;
 mod relu;
 mod routing;
+mod scratch;
 mod squash;
 mod storage;
 mod votes;
 
 pub use adam::Adam;
-pub use conv2d::conv2d;
+pub use conv2d::{Algorithm, conv2d, conv2d_by};
 pub use linear::linear;
 pub use max_pool::max_pool_2x2;
 pub use relu::relu;

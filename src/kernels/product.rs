@@ -1,5 +1,7 @@
 //! The matrix product, as a safe door to the `gemm` crate.
 
+use gemm::Parallelism;
+
 use super::storage::{Real, threads};
 
 /// A matrix in a slice: element (r, c) stands at `r × row_stride + c × column_stride`.
@@ -17,6 +19,16 @@ impl<'a, T> Matrix<'a, T> {
     pub(super) fn new(values: &'a [T], rows: usize, columns: usize) -> Self {
         assert_eq!(values.len(), rows * columns, "values of a {rows}×{columns} matrix");
         Matrix { values, rows, columns, row_stride: columns, column_stride: 1 }
+    }
+
+    /// A matrix of the same shape, of other values.
+    pub(super) fn with<'b>(self, values: &'b [T]) -> Matrix<'b, T> {
+        assert_eq!(values.len(), self.values.len(), "values of a matrix of the same shape");
+        Matrix { values, ..self }
+    }
+
+    pub(super) fn values(&self) -> &'a [T] {
+        self.values
     }
 
     pub(super) fn transposed(self) -> Self {
@@ -43,13 +55,22 @@ pub(super) enum Into {
 ///
 /// Panics if the shapes do not fit.
 pub(super) fn product<T: Real>(destination: &mut [T], left: Matrix<T>, right: Matrix<T>, into: Into) {
+    let parallelism = match threads() {
+        1 => Parallelism::None,
+        threads => Parallelism::Rayon(threads),
+    };
+    product_on(parallelism, destination, left, right, into);
+}
+
+/// [`product`] on the calling thread alone, for tasks that run beside others.
+pub(super) fn product_alone<T: Real>(destination: &mut [T], left: Matrix<T>, right: Matrix<T>, into: Into) {
+    product_on(Parallelism::None, destination, left, right, into);
+}
+
+fn product_on<T: Real>(parallelism: Parallelism, destination: &mut [T], left: Matrix<T>, right: Matrix<T>, into: Into) {
     let (m, k, n) = (left.rows, left.columns, right.columns);
     assert_eq!(k, right.rows, "inner sizes of a product");
     assert_eq!(destination.len(), m * n, "size of a product");
-    let parallelism = match threads() {
-        1 => gemm::Parallelism::None,
-        threads => gemm::Parallelism::Rayon(threads),
-    };
     // SAFETY: `Matrix` and the assertions above keep every element of the three matrices inside its slice, and no two
     // elements of the destination coincide; the slices are initialised, and the exclusive borrow of the destination keeps
     // it apart from the others.

@@ -169,7 +169,7 @@ impl Routing {
             let mut iterations = sizes.workspace(self.iterations);
             let votes = votes[chunk * CHUNK * sizes.votes()..].chunks(sizes.votes());
             for (v, votes) in v.chunks_mut(sizes.out()).zip(votes) {
-                vectorised(|| self.route(sizes, votes, bias, &mut iterations));
+                vectorised!(|| self.route(sizes, votes, bias, &mut iterations));
                 v.copy_from_slice(&iterations[self.iterations - 1].v);
             }
         });
@@ -188,7 +188,7 @@ impl Routing {
             let votes = votes[chunk * CHUNK * sizes.votes()..].chunks(sizes.votes());
             let dv = dv[chunk * CHUNK * sizes.out()..].chunks(sizes.out());
             for ((dvotes, votes), dv) in dvotes.chunks_mut(sizes.votes()).zip(votes).zip(dv) {
-                vectorised(|| {
+                vectorised!(|| {
                     self.route(sizes, votes, bias, &mut iterations);
                     self.route_backward(sizes, votes, &iterations, dv, dvotes, &mut dbias);
                 });

@@ -66,7 +66,7 @@ impl CustomOp1 for SquashOp {
             let mut v = vec![0 as T; s.len()];
             for_each_chunk(&mut v, CHUNK * dim, s.len(), |chunk, v| {
                 let s = s[chunk * CHUNK * dim..].chunks(dim);
-                vectorised(|| v.chunks_mut(dim).zip(s).for_each(|(v, s)| squash_capsule(self.0, s, v)));
+                vectorised!(|| v.chunks_mut(dim).zip(s.clone()).for_each(|(v, s)| squash_capsule(self.0, s, v)));
             });
             Ok((T::to_cpu_storage_owned(v), layout.shape().clone()))
         })
@@ -82,8 +82,8 @@ impl CustomOp1 for SquashOp {
             for_each_chunk(&mut ds, CHUNK * dim, dv.len(), |chunk, ds| {
                 let start = chunk * CHUNK * dim;
                 let (s, dv) = (s_values[start..].chunks(dim), dv[start..].chunks(dim));
-                let capsules = ds.chunks_mut(dim).zip(s.zip(dv));
-                vectorised(|| capsules.for_each(|(ds, (s, dv))| squash_capsule_backward(self.0, s, dv, ds)));
+                let mut capsules = ds.chunks_mut(dim).zip(s.zip(dv));
+                vectorised!(|| capsules.by_ref().for_each(|(ds, (s, dv))| squash_capsule_backward(self.0, s, dv, ds)));
             });
             Ok(Some(Tensor::from_vec(ds, s.shape(), s.device())?))
         })

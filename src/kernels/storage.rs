@@ -3,11 +3,14 @@
 use candle_core::{CpuStorage, DType, Layout, Result, Storage, Tensor, WithDType, bail};
 use rayon::prelude::*;
 
+use super::scratch::Pool;
+
 /// The floats the fast ops compute in: f32 to train, f64 to check.
 pub(super) trait Real: WithDType + std::iter::Sum {
     fn sqrt(self) -> Self;
     fn exp(self) -> Self;
     fn is_nan(self) -> bool;
+    fn pool() -> &'static Pool<Self>;
     /// The values of a contiguous operand, to write.
     fn values_mut<'a>(storage: &'a mut CpuStorage, layout: &Layout) -> Result<&'a mut [Self]>;
 }
@@ -26,6 +29,10 @@ macro_rules! real {
             #[inline(always)]
             fn is_nan(self) -> bool {
                 self.is_nan()
+            }
+            fn pool() -> &'static Pool<Self> {
+                static POOL: Pool<$t> = Pool::new();
+                &POOL
             }
             fn values_mut<'a>(storage: &'a mut CpuStorage, layout: &Layout) -> Result<&'a mut [Self]> {
                 match (storage, layout.contiguous_offsets()) {
@@ -91,11 +98,25 @@ pub(super) fn for_each_chunk<T: Send>(
     work: usize,
     task: impl Fn(usize, &mut [T]) + Send + Sync,
 ) {
-    const WORTH_WAKING: usize = 1 << 16;
     if values.is_empty() {
-    } else if threads() == 1 || work < WORTH_WAKING {
-        values.chunks_mut(chunk_len).enumerate().for_each(|(i, chunk)| task(i, chunk));
-    } else {
+    } else if is_worth_waking(work) {
         values.par_chunks_mut(chunk_len).enumerate().for_each(|(i, chunk)| task(i, chunk));
+    } else {
+        values.chunks_mut(chunk_len).enumerate().for_each(|(i, chunk)| task(i, chunk));
     }
+}
+
+/// Calls `task(i, owned)` for every i-th element, on several threads where `work` is worth waking them.
+pub(super) fn for_each_task<O: Send>(owned: Vec<O>, work: usize, task: impl Fn(usize, O) + Send + Sync) {
+    if is_worth_waking(work) {
+        owned.into_par_iter().enumerate().for_each(|(i, owned)| task(i, owned));
+    } else {
+        owned.into_iter().enumerate().for_each(|(i, owned)| task(i, owned));
+    }
+}
+
+/// Whether `work` (multiply-adds or copies) should be divided among threads.
+fn is_worth_waking(work: usize) -> bool {
+    const WORTH_WAKING: usize = 1 << 16;
+    threads() > 1 && work >= WORTH_WAKING
 }

@@ -59,7 +59,7 @@ impl Sizes {
         let mut votes = vec![T::zero(); u.len() / in_dim * n];
         for_each_chunk(&mut votes, CHUNK * capsules * n, u.len() * n, |chunk, votes| {
             let u = &u[chunk * CHUNK * capsules * in_dim..];
-            vectorised(|| {
+            vectorised!(|| {
                 for block in blocks(capsules) {
                     for (votes, u) in votes.chunks_mut(capsules * n).zip(u.chunks(capsules * in_dim)) {
                         for i in block.clone() {
@@ -82,7 +82,7 @@ impl Sizes {
         let mut du = vec![T::zero(); u.len()];
         for_each_chunk(&mut du, CHUNK * capsules * in_dim, u.len() * n, |chunk, du| {
             let dvotes = &dvotes[chunk * CHUNK * capsules * n..];
-            vectorised(|| {
+            vectorised!(|| {
                 for block in blocks(capsules) {
                     for (du, dvotes) in du.chunks_mut(capsules * in_dim).zip(dvotes.chunks(capsules * n)) {
                         for i in block.clone() {
@@ -102,7 +102,7 @@ impl Sizes {
         for_each_chunk(&mut dweight, matrices * in_dim * n, u.len() * n, |chunk, dweight| {
             let first = chunk * matrices;
             let owned = first * sharing..(first * sharing + dweight.len() / (in_dim * n) * sharing);
-            vectorised(|| {
+            vectorised!(|| {
                 for (u, dvotes) in u.chunks(capsules * in_dim).zip(dvotes.chunks(capsules * n)) {
                     for i in owned.clone() {
                         let dweight = &mut dweight[(i / sharing - first) * in_dim * n..][..in_dim * n];

@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use fastrcaps::{
-    kernels::{self, Adam, adam::Constants, reference},
+    kernels::{self, Adam, Algorithm, adam::Constants, reference},
     model::config::Squash,
 };
 use proptest::prelude::*;
@@ -17,7 +17,16 @@ fn assert_agree(
     fast: impl Fn(&[Tensor]) -> Result<Tensor>,
     plain: impl Fn(&[Tensor]) -> Result<Tensor>,
 ) {
-    for (dtype, tolerance) in [(DType::F64, 1e-11), (DType::F32, 1e-4)] {
+    assert_agree_within([(DType::F64, 1e-11), (DType::F32, 1e-4)], operands, fast, plain)
+}
+
+fn assert_agree_within(
+    tolerances: [(DType, f64); 2],
+    operands: &[Var],
+    fast: impl Fn(&[Tensor]) -> Result<Tensor>,
+    plain: impl Fn(&[Tensor]) -> Result<Tensor>,
+) {
+    for (dtype, tolerance) in tolerances {
         let vars: Vec<Var> = operands
             .iter()
             .map(|v| Var::from_tensor(&v.to_dtype(dtype).unwrap().copy().unwrap().detach()).unwrap())
@@ -31,6 +40,17 @@ fn assert_agree(
             assert_close(&format!("gradient of operand {i}"), g, &e, tolerance);
         }
     }
+}
+
+/// In f32 to 2e-5 of the largest value, of everything.
+fn assert_fourier_agrees(x: Var, weight: Var, sharing: usize, stride: usize) {
+    let bias = var("bias", &[weight.dims()[0] * sharing]);
+    assert_agree_within(
+        [(DType::F64, 1e-11), (DType::F32, 2e-5)],
+        &[x, weight, bias],
+        |t| kernels::conv2d_by(Algorithm::Fourier, &t[0], &t[1], &t[2], stride),
+        |t| reference::conv2d(&t[0], &t[1], &t[2], stride),
+    );
 }
 
 proptest! {
@@ -49,6 +69,16 @@ proptest! {
             |t| kernels::conv2d(&t[0], &t[1], &t[2], stride),
             |t| reference::conv2d(&t[0], &t[1], &t[2], stride),
         );
+    }
+
+    #[test]
+    fn fourier_agrees_with_the_reference_on_odd_shapes(
+        batch in 1usize..20, in_channels in 1usize..20, filters in 1usize..20, sharing in 1usize..3,
+        kernel in (1usize..7, 1usize..7), stride in 1usize..4, extra in (0usize..8, 0usize..8),
+    ) {
+        let x = var("x", &[batch, in_channels, kernel.0 + extra.0, kernel.1 + extra.1]);
+        let weight = var("weight", &[filters, in_channels, kernel.0, kernel.1]);
+        assert_fourier_agrees(x, weight, sharing, stride);
     }
 
     #[test]
@@ -109,6 +139,28 @@ fn conv2d_agrees_with_its_reference_on_the_shapes_of_the_networks() {
             |t| reference::conv2d(&t[0], &t[1], &t[2], stride),
         );
     }
+}
+
+#[test]
+fn fourier_agrees_with_the_reference_on_the_shapes_of_the_networks() {
+    for (x, weight, stride) in [
+        ([5, 24, 20, 20], [40, 24, 9, 9], 2),
+        ([17, 3, 32, 32], [7, 3, 9, 9], 1),
+        ([3, 33, 24, 24], [16, 33, 9, 9], 2),
+        // A stride beyond the kernel: some values are never read.
+        ([2, 4, 11, 8], [5, 4, 2, 3], 4),
+    ] {
+        assert_fourier_agrees(var("x", &x), var("weight", &weight), 1, stride);
+    }
+}
+
+#[test]
+fn the_algorithm_follows_from_the_shapes() {
+    let primary = |batch| Algorithm::choose(&[batch, 256, 20, 20], &[256, 256, 9, 9], &[256], 2).unwrap();
+    assert_eq!(primary(128), Algorithm::Fourier);
+    assert_eq!(primary(1), Algorithm::Unfold);
+    let first = |batch| Algorithm::choose(&[batch, 1, 28, 28], &[256, 1, 9, 9], &[256], 1).unwrap();
+    assert_eq!(first(128), Algorithm::Unfold);
 }
 
 #[test]
@@ -203,9 +255,14 @@ fn a_nan_that_enters_an_op_leaves_it() {
         ("relu", kernels::relu(&poisoned("x", &[5]))),
         ("max_pool", kernels::max_pool_2x2(&poisoned("x", &[1, 1, 4, 4]))),
         ("linear", kernels::linear(&poisoned("x", &[2, 3]), &clean("w", &[4, 3]), &clean("b", &[4]))),
-        ("conv2d", kernels::conv2d(&poisoned("x", &[1, 2, 5, 5]), &clean("w", &[3, 2, 3, 3]), &clean("b", &[3]), 1)),
         ("votes", kernels::votes(&poisoned("u", &[2, 6, 4]), &clean("w", &[3, 4, 10]))),
     ];
+    for algorithm in [Algorithm::Unfold, Algorithm::Fourier] {
+        let (x, w, b) = (poisoned("x", &[1, 2, 5, 5]), clean("w", &[3, 2, 3, 3]), clean("b", &[3]));
+        outputs.push(("conv2d", kernels::conv2d_by(algorithm, &x, &w, &b, 1)));
+        let (x, w) = (clean("x", &[1, 2, 5, 5]), poisoned("w", &[3, 2, 3, 3]));
+        outputs.push(("conv2d", kernels::conv2d_by(algorithm, &x, &w, &b, 1)));
+    }
     for kind in SQUASHES {
         outputs.push(("squash", kernels::squash(&poisoned("s", &[3, 4]), kind)));
         outputs.push(("routing", kernels::routing(&poisoned("û", &[2, 6, 12]), &clean("b", &[3, 4]), 3, kind)));
@@ -246,20 +303,29 @@ fn shapes_that_do_not_fit_are_errors_that_name_them() {
 }
 
 #[test]
-fn the_full_size_convolution_gives_the_same_bits_on_any_number_of_threads() {
+fn a_convolution_gives_the_same_bits_on_any_number_of_threads() {
     // More samples than a chunk takes, and a last chunk that is not full.
     let f32_var =
         |name, shape: &[usize]| Var::from_tensor(&var(name, shape).to_dtype(DType::F32).unwrap().detach()).unwrap();
     let (x, w, b) = (f32_var("x", &[13, 64, 20, 20]), f32_var("w", &[72, 64, 9, 9]), f32_var("b", &[72]));
-    let all_bits = |threads: usize| {
-        rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(|| {
-            let y = kernels::conv2d(&x, &w, &b, 2).unwrap();
-            let grads = y.sqr().unwrap().sum_all().unwrap().backward().unwrap();
-            [&x, &w, &b].map(|v| bits(grads.get(v).unwrap()))
-        })
-    };
-    let expected = all_bits(1);
-    for threads in [2, 3, 7] {
-        assert!(all_bits(threads) == expected, "{threads} threads");
+    for algorithm in [Algorithm::Unfold, Algorithm::Fourier] {
+        let all_bits = |threads: usize| {
+            rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(|| {
+                let y = kernels::conv2d_by(algorithm, &x, &w, &b, 2).unwrap();
+                let grads = y.sqr().unwrap().sum_all().unwrap().backward().unwrap();
+                [bits(&y), bits(grads.get(&x).unwrap()), bits(grads.get(&w).unwrap()), bits(grads.get(&b).unwrap())]
+            })
+        };
+        let expected = all_bits(1);
+        for threads in [2, 3, 5, 7] {
+            assert!(all_bits(threads) == expected, "{algorithm:?}, {threads} threads");
+        }
     }
+}
+
+#[test]
+fn a_second_backward_pass_gives_the_same_bits() {
+    let (x, w, b) = (var("x", &[2, 3, 9, 9]), var("w", &[4, 3, 5, 5]), var("b", &[4]));
+    let y = kernels::conv2d_by(Algorithm::Fourier, &x, &w, &b, 2).unwrap();
+    assert_eq!(gradients(&y, &[&x, &w, &b]), gradients(&y, &[&x, &w, &b]));
 }
