@@ -42,7 +42,7 @@ const MUST_NOT_NAME: &[(&str, &[&str])] = &[
     ("strategy", &["std::fs", "std::time", "std::thread", "candle_core"]),
     ("pareto", &["std::fs", "std::time", "std::thread", "candle_core"]),
     ("schedule", &["std::fs", "std::time", "std::thread", "candle_core"]),
-    ("space", &["std::time", "std::thread", "candle_core"]),
+    ("space", &["std::fs", "std::time", "std::thread", "candle_core"]),
     ("charts", &["std::fs", "std::time", "candle_core"]),
     ("report", &["candle_core"]),
     ("dispatch", &["candle_core"]),
