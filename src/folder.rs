@@ -72,6 +72,13 @@ impl TrialFolder {
         serde_json::from_str(&text).with_context(|| format!("{} is no trial record", path.display()))
     }
 
+    /// The record of a trial that has ended, and its epochs; none where either cannot be read.
+    pub fn read_end(&self) -> Option<(TrialRecord, Vec<EpochRow>)> {
+        let record = self.read_record().ok().filter(|record| record.status.is_final())?;
+        let epochs = self.read_epochs().ok().filter(|epochs| epochs.len() == record.epochs)?;
+        Some((record, epochs))
+    }
+
     pub fn write_record(&self, record: &TrialRecord) -> Result<()> {
         write_atomically(&self.record(), &serde_json::to_vec_pretty(record)?)
     }

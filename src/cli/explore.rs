@@ -175,15 +175,28 @@ pub fn run(args: Args) -> Result<ExitCode> {
 }
 
 /// Status of every trial from earlier runs. What an earlier explorer left running is pending again: nobody runs it now.
+/// What the journal does not know, though its folder holds the end of it, the journal takes up again.
 fn history(study: &Study, journal: &mut Journal, retry_failed: bool) -> Result<Vec<Status>> {
+    let view = StudyView::read(study)?;
     let mut history = Vec::new();
-    for record in StudyView::read(study)?.records {
-        let status = record.as_ref().map_or(Status::Pending, |record| record.status);
-        let is_kept = status.is_final() && !(retry_failed && status == Status::Failed);
-        if let Some(record) = record.filter(|_| !is_kept) {
-            journal.put(&TrialRecord { status: Status::Pending, ..record }, &[])?;
-        }
-        history.push(if is_kept { status } else { Status::Pending });
+    for (key, record) in view.keys.iter().zip(view.records) {
+        let is_kept =
+            |record: &TrialRecord| record.status.is_final() && !(retry_failed && record.status == Status::Failed);
+        let status = match record {
+            Some(record) if is_kept(&record) => record.status,
+            Some(record) => {
+                journal.put(&TrialRecord { status: Status::Pending, ..record }, &[])?;
+                Status::Pending
+            }
+            None => match study.trial(key).read_end() {
+                Some((record, epochs)) if record.key == *key && is_kept(&record) => {
+                    journal.put(&record, &epochs)?;
+                    record.status
+                }
+                _ => Status::Pending,
+            },
+        };
+        history.push(status);
     }
     Ok(history)
 }

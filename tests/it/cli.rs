@@ -146,6 +146,19 @@ fn the_same_command_again_trains_only_what_is_missing() {
 }
 
 #[test]
+fn a_lost_journal_is_made_again_from_the_trials_folders() {
+    let folder = folder_with(SPACE);
+    succeed(folder.path(), &["explore", "space.toml", "--quiet", "--limit", "3"]);
+    let study = folder.path().join("results/space");
+    let (trials, epochs) = (table(study.join("trials.csv")), table(study.join("epochs.csv")));
+    fs::remove_file(study.join("journal.sqlite")).unwrap();
+    let again = run(folder.path(), &["explore", "space.toml", "--limit", "3"]);
+    assert!(String::from_utf8_lossy(&again.stderr).contains("0 trials to train"), "{again:?}");
+    assert_eq!(table(study.join("trials.csv")), trials);
+    assert_eq!(table(study.join("epochs.csv")), epochs);
+}
+
+#[test]
 fn a_killed_trial_is_a_row_and_the_rest_goes_on() {
     let slow = SPACE.replace("train_samples = 120", "train_samples = 4000").replace("epochs = 2", "epochs = 200");
     let folder = folder_with(&format!("{slow}\n[[exclude]]\n\"model.routing_iterations\" = 1\n"));

@@ -34,10 +34,6 @@ impl<T: Real> Spectrum<T> {
         Spectrum { values, rows, columns, stride, complex_bins: (dft.len() - dft.real_bins()) / 2 }
     }
 
-    pub(super) fn columns(&self) -> usize {
-        self.columns
-    }
-
     /// `count` values of each matrix from (row, column) on, as lanes; the others are 0.
     #[inline(always)]
     pub(super) fn lanes(&self, row: usize, column: usize, count: usize) -> impl Fn(usize) -> Lanes<T> {
