@@ -2,6 +2,9 @@
 
 use std::process::Command;
 
+/// What the program is made of.
+const SOURCES: [&str; 4] = ["src", "build.rs", "Cargo.toml", "Cargo.lock"];
+
 fn git(arguments: &[&str]) -> Option<String> {
     let output = Command::new("git").args(arguments).output().ok().filter(|output| output.status.success())?;
     Some(String::from_utf8(output.stdout).ok()?.trim().to_string())
@@ -14,9 +17,12 @@ fn main() {
             println!("cargo::rerun-if-changed={path}");
         }
     }
-    println!("cargo::rerun-if-changed=src");
+    for source in SOURCES {
+        println!("cargo::rerun-if-changed={source}");
+    }
     let revision = git(&["rev-parse", "--short=12", "HEAD"]).map(|commit| {
-        let is_clean = git(&["status", "--porcelain", "--untracked-files=no"]).is_none_or(|changes| changes.is_empty());
+        let is_clean = git(&[&["status", "--porcelain", "--"][..], &SOURCES[..]].concat());
+        let is_clean = is_clean.is_none_or(|changes| changes.is_empty());
         if is_clean { commit } else { format!("{commit}-dirty") }
     });
     println!("cargo::rustc-env=FASTRCAPS_GIT_REVISION={}", revision.unwrap_or_default());

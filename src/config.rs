@@ -1,12 +1,14 @@
 //! One trial's configuration: `{seed, data, model, schedule, train}`, how it is read, checked and identified.
 
+mod blame;
+
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use toml::{Table, Value};
 
 use crate::{
     data::DataConfig,
-    model::config::{CapsNetConfig, ModelConfig, PRESETS, preset},
+    model::config::{ModelConfig, PRESETS, preset},
     schedule::ScheduleConfig,
 };
 
@@ -44,12 +46,12 @@ impl Default for TrainConfig {
 
 /// A value that cannot be used: what it is, where it stands and what would be accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{path} = {value} is not allowed: it must be {allowed}")]
+#[error("{path} = {value} is not allowed; expected {allowed}")]
 pub struct Invalid {
     /// Dotted path into [`TrialConfig`].
     pub path: String,
     pub value: String,
-    /// What is allowed, as a phrase that follows "must be".
+    /// What is allowed, as a phrase that follows "expected".
     pub allowed: String,
 }
 
@@ -64,9 +66,9 @@ impl Invalid {
 pub enum ConfigError {
     #[error(transparent)]
     Invalid(#[from] Invalid),
-    /// A key or type that does not fit; `path` is where, as far as it is known.
-    #[error("{path}: {message}")]
-    Shape { path: String, message: String },
+    /// A key that is not there, a value of the wrong type.
+    #[error("{path}{}: {message}", value.as_ref().map(|value| format!(" = {value}")).unwrap_or_default())]
+    Shape { path: String, value: Option<String>, message: String },
 }
 
 impl ConfigError {
@@ -83,8 +85,12 @@ impl TrialConfig {
     /// Reads a config from a table as a user writes it: presets filled in, values checked, synonyms collapsed.
     pub fn resolve(mut table: Table) -> Result<TrialConfig, ConfigError> {
         expand_model(&mut table)?;
-        let config: TrialConfig =
-            serde_path_to_error::deserialize(Value::Table(table)).map_err(|error| shape_error(&error))?;
+        let config: TrialConfig = blame::read(&table)?;
+        if config.model == ModelConfig::Lenet5 {
+            // What a LeNet-5 has no use for may stand there all the same, if it could be used elsewhere.
+            table["model"]["kind"] = Value::from("capsnet");
+            blame::read(&table)?;
+        }
         config.validate()?;
         Ok(config.canonical())
     }
@@ -150,57 +156,24 @@ impl TrainConfig {
     }
 }
 
-/// Turns `model = { preset = "tiny", … }` into every field of the network, and drops what LeNet-5 has no use for,
-/// so that an axis over capsule options collapses there.
+/// Turns `model = { preset = "tiny", … }` into every field of the network.
 fn expand_model(table: &mut Table) -> Result<(), ConfigError> {
-    let shape = |path: &str, message: String| ConfigError::Shape { path: path.into(), message };
     let model = table.entry("model").or_insert_with(|| Value::Table(Table::new()));
     let Value::Table(model) = model else {
-        return Err(shape("model", format!("invalid type: {}, expected a table", model.type_str())));
+        let message = format!("expected a table, as in model = {{ preset = \"small\" }}, not {model}");
+        return Err(ConfigError::Shape { path: "model".into(), value: None, message });
     };
-    let kind = model.get("kind").and_then(Value::as_str).unwrap_or("capsnet");
-    let is_lenet = kind == "lenet5";
-    let name = model.get("preset").map_or(Ok("small"), |value| {
-        value.as_str().ok_or_else(|| Invalid::new("model.preset", value, format!("one of {}", PRESETS.join(", "))))
-    })?;
+    let allowed = || format!("one of {}", PRESETS.join(", "));
+    let name = model
+        .get("preset")
+        .map_or(Ok("small"), |value| value.as_str().ok_or_else(|| Invalid::new("model.preset", value, allowed())))?;
     let Some(sizes) = preset(name) else {
-        return Err(Invalid::new("model.preset", format!("{name:?}"), format!("one of {}", PRESETS.join(", "))).into());
+        return Err(Invalid::new("model.preset", format!("{name:?}"), allowed()).into());
     };
-    let mut fields = capsnet_fields(&sizes);
-    if is_lenet {
-        if let Some(key) = model.keys().find(|key| *key != "kind" && *key != "preset" && !fields.contains_key(*key)) {
-            let allowed: Vec<_> = fields.keys().map(String::as_str).collect();
-            let message = format!("unknown field `{key}`, expected one of kind, preset, {}", allowed.join(", "));
-            return Err(shape("model", message));
-        }
-        *model = Table::from_iter([("kind".to_string(), Value::from("lenet5"))]);
-        return Ok(());
-    }
-    for (key, value) in std::mem::take(model) {
-        if key != "preset" {
-            fields.insert(key, value);
-        }
-    }
-    fields.entry("kind").or_insert_with(|| Value::from("capsnet"));
+    // Numbers, strings and an array: what TOML can hold.
+    let mut fields = Table::try_from(sizes).expect("sizes are TOML");
+    fields.insert("kind".into(), Value::from("capsnet"));
+    fields.extend(std::mem::take(model).into_iter().filter(|(key, _)| key != "preset"));
     *model = fields;
     Ok(())
-}
-
-fn capsnet_fields(sizes: &CapsNetConfig) -> Table {
-    // Numbers, strings and an array: what TOML can hold.
-    Table::try_from(sizes).expect("sizes are TOML")
-}
-
-fn shape_error(error: &serde_path_to_error::Error<toml::de::Error>) -> ConfigError {
-    let message = error.inner().message().trim_end().to_string();
-    let mut path = error.path().to_string();
-    // serde names an unknown key in the message only: add it to the path, so that it can be found in the file.
-    if let Some(key) = message.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next()) {
-        if path == "." {
-            path = key.to_string();
-        } else if !path.ends_with(&format!(".{key}")) && path != key {
-            path = format!("{path}.{key}");
-        }
-    }
-    ConfigError::Shape { path, message }
 }

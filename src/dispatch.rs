@@ -68,7 +68,7 @@ impl Dispatcher<'_> {
         &mut self,
         strategy: &dyn Strategy,
         mut history: Vec<Status>,
-        observe: &mut dyn FnMut(&Event, &Journal) -> Result<()>,
+        observe: &mut dyn FnMut(&Event) -> Result<()>,
     ) -> Result<Vec<Status>> {
         let mut running: Vec<Option<Running>> = self.slots.iter().map(|_| None).collect();
         let mut looked = Instant::now();
@@ -78,12 +78,12 @@ impl Dispatcher<'_> {
                 history[trial] = Status::Running;
                 match self.start(trial, slot)? {
                     Ok(started) => {
-                        observe(&Event::Started { trial, slot }, self.journal)?;
+                        observe(&Event::Started { trial, slot })?;
                         *place = Some(started);
                     }
                     Err(record) => {
                         history[trial] = record.status;
-                        observe(&Event::Ended { trial, record: &record }, self.journal)?;
+                        observe(&Event::Ended { trial, record: &record })?;
                     }
                 }
             }
@@ -97,13 +97,13 @@ impl Dispatcher<'_> {
                     let record = self.end(now, exit)?;
                     history[now.trial] = record.status;
                     let event = Event::Ended { trial: now.trial, record: &record };
-                    observe(&event, self.journal)?;
+                    observe(&event)?;
                     *place = None;
                 } else if look {
                     // A row that cannot be read now is read with the trial's end.
                     let rows = now.folder.read_epochs().unwrap_or_default();
                     for row in rows.iter().skip(now.epochs_seen) {
-                        observe(&Event::Epoch { trial: now.trial, row }, self.journal)?;
+                        observe(&Event::Epoch { trial: now.trial, row })?;
                     }
                     now.epochs_seen = now.epochs_seen.max(rows.len());
                 }
@@ -122,14 +122,15 @@ impl Dispatcher<'_> {
         record.status = Status::Running;
         record.started = Some(now());
         record.threads = Some(slot.threads);
+        record.host = Some(machine::host());
+        record.git_revision = machine::git_revision();
         let folder = self.study.trial(&record.key);
-        folder.prepare(&of.config, &record)?;
         self.journal.put(&record, &[])?;
-        match self.executor.start(&folder.path, slot) {
+        let started = folder.prepare(&of.config, &record).and_then(|()| self.executor.start(&folder.path, slot));
+        match started {
             Ok(process) => Ok(Ok(Running { trial, folder, process, epochs_seen: 0 })),
             Err(error) => {
                 let record = failed(record, format!("could not be started: {error:#}"));
-                folder.write_record(&record)?;
                 self.journal.put(&record, &[])?;
                 Ok(Err(record))
             }

@@ -20,14 +20,13 @@ fn replace(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".writing-");
-    // Readable to whom any new file would be, not to the owner alone.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644));
-    let temporary = builder.tempfile_in(folder)?.into_temp_path();
+    let temporary = tempfile::Builder::new().prefix(".writing-").tempfile_in(folder)?.into_temp_path();
     write(&temporary)?;
-    File::open(&temporary)?.sync_all()?;
+    let file = File::open(&temporary)?;
+    // Readable as any new file would be, not by the owner alone, whoever made it.
+    #[cfg(unix)]
+    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
+    file.sync_all()?;
     temporary.persist(path)?;
     #[cfg(unix)]
     File::open(folder)?.sync_all()?;

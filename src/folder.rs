@@ -28,7 +28,7 @@ impl TrialFolder {
     /// Makes the folder ready for a trial's process: its config, its record so far, nothing of an earlier attempt.
     pub fn prepare(&self, config: &TrialConfig, record: &TrialRecord) -> Result<()> {
         fs::create_dir_all(&self.path).with_context(|| format!("cannot make the folder {}", self.path.display()))?;
-        for stale in [self.epochs(), self.weights()] {
+        for stale in [self.epochs(), self.weights(), self.predictions(), self.reconstructions()] {
             if stale.exists() {
                 fs::remove_file(&stale).with_context(|| format!("cannot remove {}", stale.display()))?;
             }
@@ -70,6 +70,13 @@ impl TrialFolder {
         let path = self.record();
         let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         serde_json::from_str(&text).with_context(|| format!("{} is no trial record", path.display()))
+    }
+
+    /// The record of a trial that has ended, and its epochs; none where either cannot be read.
+    pub fn read_end(&self) -> Option<(TrialRecord, Vec<EpochRow>)> {
+        let record = self.read_record().ok().filter(|record| record.status.is_final())?;
+        let epochs = self.read_epochs().ok().filter(|epochs| epochs.len() == record.epochs)?;
+        Some((record, epochs))
     }
 
     pub fn write_record(&self, record: &TrialRecord) -> Result<()> {
@@ -115,7 +122,7 @@ impl TrialFolder {
     }
 }
 
-/// Folder names of trials under a study.
+/// Where the folders of a study's trials stand.
 pub fn trials_folder(study: &Path) -> PathBuf {
     study.join("trials")
 }

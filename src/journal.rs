@@ -64,12 +64,16 @@ impl Journal {
         if !path.exists() {
             bail!("there is no journal {}: is this a study folder, made by `fastrcaps explore`?", path.display());
         }
-        let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
-            .with_context(|| format!("cannot open the journal {}", path.display()))?;
-        connection.busy_timeout(Duration::from_secs(10))?;
-        let journal = Journal { connection };
-        journal.check_version(path)?;
-        Ok(journal)
+        let open = |flags| -> Result<Journal> {
+            let connection = Connection::open_with_flags(path, flags)
+                .with_context(|| format!("cannot open the journal {}", path.display()))?;
+            connection.busy_timeout(Duration::from_secs(10))?;
+            let journal = Journal { connection };
+            journal.check_version(path)?;
+            Ok(journal)
+        };
+        // A writer that died within a commit leaves a rollback that only who may write can finish.
+        open(OpenFlags::SQLITE_OPEN_READ_ONLY).or_else(|_| open(OpenFlags::SQLITE_OPEN_READ_WRITE))
     }
 
     fn version(&self, path: &Path) -> Result<i64> {

@@ -1,6 +1,9 @@
 //! The machine a figure was measured on, and the build that measured it.
 
-use std::time::SystemTime;
+use std::{
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -58,6 +61,12 @@ pub fn git_revision() -> Option<String> {
     option_env!("FASTRCAPS_GIT_REVISION").filter(|revision| !revision.is_empty()).map(str::to_string)
 }
 
+/// A path that starts this very program again, also after its file was replaced or moved away.
+pub fn this_program() -> std::io::Result<PathBuf> {
+    let own = Path::new("/proc/self/exe");
+    if cfg!(target_os = "linux") && own.exists() { Ok(own.to_path_buf()) } else { std::env::current_exe() }
+}
+
 /// The largest resident size of this process so far.
 pub fn peak_memory_bytes() -> Option<u64> {
     proc_kilobytes("/proc/self/status", "VmHWM")
@@ -95,6 +104,13 @@ pub fn pin_to(cores: &[usize]) -> anyhow::Result<()> {
     #[cfg(not(target_os = "linux"))]
     let _ = cores;
     Ok(())
+}
+
+/// Lets everything else go first: this thread gets the time that no one wants. Does nothing where the system cannot.
+pub fn stand_back() {
+    // On Linux a thread has a priority of its own; elsewhere the whole process would stand back.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::nice(19);
 }
 
 fn proc_value(file: &str, key: &str) -> Option<String> {

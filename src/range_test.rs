@@ -9,8 +9,11 @@ pub fn rate(step: usize) -> f64 {
 /// What a range test says.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Suggestion {
-    /// The rate at which the smoothed loss falls fastest per decade: a rate to train with.
-    pub steepest: f64,
+    /// A tenth of `lowest`: a rate to train with, well inside the range in which the loss falls.
+    ///
+    /// Not where the loss falls fastest: the margin loss of a fresh capsule network falls steeply at tiny rates already,
+    /// while all its capsules grow shorter and none learns to tell classes apart.
+    pub rate: f64,
     /// The rate of the lowest smoothed loss: too high to train with, as the loss is about to grow.
     pub lowest: f64,
 }
@@ -54,12 +57,7 @@ pub fn suggest(rates: &[f64], losses: &[f64]) -> Option<Suggestion> {
     if !(fall > 2.0 * noise && fall > 0.01 * curve[lowest].abs()) {
         return None;
     }
-    let slope = |at: usize| {
-        let (from, to) = (at.saturating_sub(reach), (at + reach).min(curve.len() - 1));
-        (curve[to] - curve[from]) / (rates[to] / rates[from]).log10()
-    };
-    let steepest = (reach..=lowest).min_by(|a, b| slope(*a).total_cmp(&slope(*b)))?;
-    Some(Suggestion { steepest: rates[steepest], lowest: rates[lowest] })
+    Some(Suggestion { rate: rates[lowest] / 10.0, lowest: rates[lowest] })
 }
 
 /// How many neighbours on either side a smoothed value is the mean of.

@@ -44,7 +44,7 @@ pub struct EpochRow {
     pub epoch: usize,
     /// Learning rate of the epoch's last step.
     pub learning_rate: f64,
-    /// Batch size of the epoch's last full step.
+    /// Batch size that the policy gave the epoch's last step.
     pub batch_size: usize,
     /// Mean loss over the epoch's training samples, as seen while training.
     pub train_loss: f64,

@@ -84,7 +84,9 @@ impl Study {
                 self.folder.display()
             )
         })?;
-        toml::from_str(&text).with_context(|| format!("{} is no study declaration", path.display()))
+        toml::from_str(&text).with_context(|| {
+            format!("{} is damaged: explore into another folder with --out, or bring the file back", path.display())
+        })
     }
 
     /// The space the study explores.
@@ -104,13 +106,22 @@ impl Study {
         read().map(|machine| machine.line()).unwrap_or_default()
     }
 
-    /// Makes the folder, or takes up again one that holds the same study; anything else is an error.
-    pub fn create_or_resume(&self, declared: &StudyFile) -> Result<()> {
+    /// Makes the folder and takes it for this process; an error says who has it.
+    pub fn open(&self) -> Result<Lock> {
         fs::create_dir_all(trials_folder(&self.folder)).with_context(|| {
             format!("cannot make the study folder {}; give another with --out", self.folder.display())
         })?;
+        self.lock()
+    }
+
+    /// Declares the study, or takes up again one of the same trials; anything else is an error.
+    ///
+    /// Gives the build that began the study.
+    pub fn declare(&self, _lock: &Lock, declared: &StudyFile) -> Result<String> {
+        let write = |file: &StudyFile| write_atomically(&self.file(), toml::to_string_pretty(file)?.as_bytes());
         if !self.file().exists() {
-            return write_atomically(&self.file(), toml::to_string_pretty(declared)?.as_bytes());
+            write(declared)?;
+            return Ok(declared.git_revision.clone());
         }
         let there = self.read()?;
         let folder = self.folder.display();
@@ -128,13 +139,14 @@ impl Study {
                 if old.declaration() == new.declaration() { "the same space on other data" } else { "another space" };
             bail!("{folder} holds a study of {what}{}. Give a new folder with --out", difference(&old, &new));
         }
-        Ok(())
+        // The same trials: the baseline, a label or a comment may have changed.
+        write(&StudyFile { created: there.created, git_revision: there.git_revision.clone(), ..declared.clone() })?;
+        Ok(there.git_revision)
     }
 
-    /// Takes the study for this process, or says who has it.
-    pub fn lock(&self) -> Result<Lock> {
+    fn lock(&self) -> Result<Lock> {
         let path = self.folder.join("study.lock");
-        let context = || format!("cannot lock {}", path.display());
+        let context = || format!("cannot write {}; give another folder with --out", path.display());
         let mut file =
             File::options().read(true).write(true).create(true).truncate(false).open(&path).with_context(context)?;
         match file.try_lock() {

@@ -1,4 +1,4 @@
-//! The display list every chart draws into: a [`Scene`] of few shapes in pixels, painted by [`super::png`] and [`super::svg`].
+//! The display list every chart draws into: a [`Scene`] of few shapes in pixels, painted as PNG and as SVG.
 
 use super::style::Colour;
 
@@ -55,7 +55,7 @@ pub enum Dash {
 
 impl Dash {
     /// Length of a dash and of the gap after it.
-    pub(super) const PATTERN: (f32, f32) = (9.0, 6.0);
+    pub(super) const PATTERN: (f64, f64) = (9.0, 6.0);
 }
 
 /// One line of text; `at` is on the baseline, at the text's start, middle or end as `anchor` says.

@@ -3,7 +3,7 @@
 use super::axis::{Axis, Plot, Scale, Unit};
 use super::canvas::{Area, Point, Scene, Stroke, Text, Weight};
 use super::labels::spread;
-use super::style::{Colour, FAINT, INK, PALETTE, SMALL};
+use super::style::{Colour, FAINT, INK, PALETTE, SMALL, baseline};
 use super::{font, layout};
 
 /// What to draw.
@@ -72,6 +72,7 @@ pub struct EndLabel {
 
 const LABEL_WIDTH: f64 = 360.0;
 const LABEL_LINE: f64 = 24.0;
+const LABEL_GAP: f64 = 6.0;
 /// More lines than this cannot be told apart: the others of the front are context.
 const MOST: usize = 12;
 
@@ -96,6 +97,9 @@ pub fn data(chart: &CurvesChart) -> CurvesData {
     };
     let plot = Plot { area, x, y: quantity_axis(chart.quantity, curves.iter().map(|(_, points)| points.as_slice())) };
 
+    let baselines = curves.iter().filter(|(curve, _)| curve.emphasis == Emphasis::Baseline).count();
+    let slot = area.height() / (told.min(MOST) + baselines).max(1) as f64;
+    let most_lines = ((slot - LABEL_GAP) / LABEL_LINE).clamp(1.0, 3.0) as usize;
     let (mut lines, mut labels, mut fronts) = (Vec::new(), Vec::new(), 0);
     for (curve, points) in &curves {
         let stroke = match curve.emphasis {
@@ -107,7 +111,7 @@ pub fn data(chart: &CurvesChart) -> CurvesData {
         let points: Vec<Point> = points.iter().map(|(x, y)| plot.at(*x, *y)).collect();
         let named = curve.emphasis == Emphasis::Baseline || curve.emphasis == Emphasis::Front && fronts < MOST;
         if let (true, Some(end)) = (named, points.last()) {
-            labels.push(end_label(curve, *end, stroke.colour, &area));
+            labels.push(end_label(curve, *end, stroke.colour, &area, most_lines));
         }
         fronts += usize::from(curve.emphasis == Emphasis::Front);
         lines.push(CurveLine { points, stroke });
@@ -133,13 +137,13 @@ fn quantity_axis<'a>(quantity: Quantity, curves: impl Iterator<Item = &'a [(f64,
     Axis::over(seen, Unit::Percent, 0.05)
 }
 
-fn end_label(curve: &Curve, end: Point, colour: Colour, area: &Area) -> EndLabel {
+fn end_label(curve: &Curve, end: Point, colour: Colour, area: &Area, most_lines: usize) -> EndLabel {
     let name = match curve.emphasis {
-        Emphasis::Baseline => format!("Baseline: {}", curve.label),
+        Emphasis::Baseline => baseline(&curve.label),
         _ => curve.label.clone(),
     };
-    let lines = font::two_lines(&name, Weight::Regular, SMALL, LABEL_WIDTH - 34.0);
-    let height = LABEL_LINE * lines.len() as f64 + 6.0;
+    let lines = font::balanced(&name, Weight::Regular, SMALL, LABEL_WIDTH - 34.0, most_lines);
+    let height = LABEL_LINE * lines.len() as f64 + LABEL_GAP;
     let area = Area::new(area.right + 40.0, end.1 - height / 2.0, LABEL_WIDTH - 34.0, height);
     EndLabel { lines, area, end, colour }
 }

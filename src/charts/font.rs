@@ -74,34 +74,51 @@ pub fn shortened(text: &str, weight: Weight, size: f64, limit: f64) -> String {
 
 /// `text` in at most `lines` lines of at most `limit` pixels, broken at blanks; what is too long for them is cut with "…".
 pub fn wrapped(text: &str, weight: Weight, size: f64, limit: f64, lines: usize) -> Vec<String> {
-    let mut broken: Vec<String> = Vec::new();
-    for word in text.split_whitespace() {
-        let joined = broken.last().map(|line| format!("{line} {word}"));
-        match joined {
-            Some(joined) if width(&joined, weight, size) <= limit || broken.len() == lines => {
-                broken.pop();
-                broken.push(joined);
-            }
-            _ => broken.push(word.to_string()),
-        }
-    }
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let mut broken = filled(&words, weight, size, limit);
+    let rest = broken.split_off(lines.saturating_sub(1).min(broken.len())).join(" ");
+    broken.extend((!rest.is_empty()).then_some(rest));
     broken.iter().map(|line| shortened(line, weight, size, limit)).collect()
 }
 
-/// `text` in one line or, if it is wider than `limit`, in two of about equal width, broken after a comma if it has one.
-pub fn two_lines(text: &str, weight: Weight, size: f64, limit: f64) -> Vec<String> {
-    let width = |text: &str| width(text, weight, size);
-    if width(text) <= limit {
-        return vec![text.to_string()];
+/// `text` in at most `lines` lines of about equal width, broken after commas or, if that is not enough, at any blank.
+pub fn balanced(text: &str, weight: Weight, size: f64, limit: f64, lines: usize) -> Vec<String> {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let phrases: Vec<String> =
+        words.split_inclusive(|word| word.ends_with(',')).map(|phrase| phrase.join(" ")).collect();
+    let phrases: Vec<&str> = phrases.iter().map(String::as_str).collect();
+    for pieces in [phrases, words] {
+        let fits = |broken: &[String], limit: f64| broken.iter().all(|line| width(line, weight, size) <= limit);
+        let mut best = filled(&pieces, weight, size, limit);
+        if best.len() > lines || !fits(&best, limit) {
+            continue;
+        }
+        let (mut narrow, mut wide) = (limit / 2.0 / lines as f64, limit);
+        while wide - narrow > 4.0 {
+            let middle = (narrow + wide) / 2.0;
+            let broken = filled(&pieces, weight, size, middle);
+            if broken.len() == best.len() && fits(&broken, middle) {
+                (best, wide) = (broken, middle);
+            } else {
+                narrow = middle;
+            }
+        }
+        return best;
     }
-    let widest = |(before, after): &(&str, &str)| {
-        let inside_a_phrase = if before.ends_with(',') { 0.0 } else { limit / 4.0 };
-        width(before).max(width(after)) + inside_a_phrase
-    };
-    let breaks = text.match_indices(' ').map(|(at, _)| (&text[..at], &text[at + 1..]));
-    let lines = match breaks.min_by(|a, b| widest(a).total_cmp(&widest(b))) {
-        Some((before, after)) => vec![before, after],
-        None => vec![text],
-    };
-    lines.into_iter().map(|line| shortened(line, weight, size, limit)).collect()
+    wrapped(text, weight, size, limit, lines)
+}
+
+/// Lines of as many pieces as fit into `limit` pixels, but at least one.
+fn filled(pieces: &[&str], weight: Weight, size: f64, limit: f64) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for piece in pieces {
+        match lines.last_mut() {
+            Some(line) if width(&format!("{line} {piece}"), weight, size) <= limit => {
+                line.push(' ');
+                line.push_str(piece);
+            }
+            _ => lines.push(piece.to_string()),
+        }
+    }
+    lines
 }

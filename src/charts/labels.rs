@@ -121,7 +121,7 @@ fn cost(
     let leader = (anchor, leader_end(area, anchor));
     let soft = around.soft.iter().filter(|soft| area.overlaps(soft)).count() as f64 * 60.0;
     let on = |lines: &[(Point, Point)]| lines.iter().filter(|(a, b)| room.clip(*a, *b).is_some()).count() as f64;
-    let lines = on(&around.lines) * 100.0 + on(&around.faint_lines) * 35.0;
+    let lines = on(&around.lines) * 250.0 + on(&around.faint_lines) * 35.0;
     let passed = around.solid.iter().filter(|solid| {
         // The leader starts in its own marker.
         !solid.grown(0.1).overlaps(&Area::around(anchor, 0.1)) && solid.clip(leader.0, leader.1).is_some()

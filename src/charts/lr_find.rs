@@ -46,7 +46,7 @@ pub fn data(chart: &LrFindChart) -> LrFindData {
     let (raw, smoothed) = (line(&chart.losses), line(&smoothed));
     let mark = |suggestion: Suggestion| {
         vec![
-            (plot.at(suggestion.steepest, 0.0).0, format!("suggested: {}", rate(suggestion.steepest))),
+            (plot.at(suggestion.rate, 0.0).0, format!("suggested: {}", rate(suggestion.rate))),
             (plot.at(suggestion.lowest, 0.0).0, format!("lowest loss: {}", rate(suggestion.lowest))),
         ]
     };
@@ -57,7 +57,7 @@ pub fn data(chart: &LrFindChart) -> LrFindData {
 pub fn draw(chart: &LrFindChart) -> Scene {
     let data = data(chart);
     let notes = match chart.suggestion {
-        Some(_) => "suggested: where the smoothed loss falls fastest (Smith 2017)",
+        Some(_) => "suggested: a tenth of the rate at which the smoothed loss is lowest",
         None => "no suggestion: the loss never falls by clearly more than its noise",
     };
     let mut scene = layout::sheet(&chart.title, &chart.subtitle, &[notes.to_string()]);

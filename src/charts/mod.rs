@@ -1,5 +1,5 @@
 //! Pictures of a search. One chart a file: `data()` says what is drawn, `draw()` makes a [`Scene`] of it, and a scene
-//! becomes bytes with [`Scene::png`] or [`Scene::svg`]. Nothing here reads or writes a file.
+//! becomes bytes with [`Scene::png`] or [`Scene::svg`], both painted by plotters. Nothing here reads or writes a file.
 //!
 //! - [`front`]: accuracy over training time, the Pareto front and the baseline.
 //! - [`curves`]: accuracy or loss of many configurations while they train.
@@ -14,6 +14,7 @@ mod font;
 pub mod front;
 pub mod labels;
 mod layout;
+mod lettering;
 pub mod lr_find;
 mod png;
 pub mod reconstructions;

@@ -1,155 +1,271 @@
-//! Paints a [`Scene`] as PNG.
+//! Paints a [`Scene`] as PNG with plotters' bitmap backend.
+//!
+//! Plotters draws on whole pixels, smooths edges on one side only and lets lines overlap themselves. Hence its canvas has
+//! several samples per pixel and direction, and the picture is their mean. A line is a polygon per segment and a disc per
+//! bend, which is a round join; a sample belongs to it wholly or not at all, and once.
 
-use ab_glyph::{Font, OutlineCurve, Point as FontPoint};
-use tiny_skia::{
-    Color, FillRule, LineCap, LineJoin, Paint, Path, PathBuilder, Pixmap, PremultipliedColorU8, Rect, StrokeDash,
-    Transform,
-};
+use plotters::backend::{BitMapBackend, DrawingBackend};
+use plotters_backend::{BackendColor, BackendCoord, DrawingErrorKind};
 
-use super::canvas::{Anchor, Dash, Pixels, Point, Scene, Shape, Stroke, Text, Turn};
-use super::font;
-use super::style::{Colour, WHITE};
+use super::canvas::{Area, Dash, Pixels, Point, Scene, Shape, Stroke};
+use super::lettering::{Lettering, unit};
+use super::style::Colour;
+
+/// Samples per pixel and direction.
+const SAMPLES: usize = 4;
+const SCALE: f64 = SAMPLES as f64;
+/// Nothing this far from the page, in pixels, is told apart from what is farther.
+const FAR: f64 = 1e6;
+
+type Drawn = Result<(), DrawingErrorKind<<BitMapBackend<'static> as DrawingBackend>::ErrorType>>;
 
 pub(super) fn encode(scene: &Scene) -> Vec<u8> {
-    // A picture has at least one pixel; the charts bound their sizes far below what a Pixmap holds.
-    let mut pixmap = Pixmap::new(scene.width.max(1), scene.height.max(1)).expect("the size is positive and bounded");
-    pixmap.fill(Color::WHITE);
+    let (width, height) = (scene.width.max(1), scene.height.max(1));
+    let (wide, high) = (width * SAMPLES as u32, height * SAMPLES as u32);
+    let mut samples = vec![u8::MAX; 3 * wide as usize * high as usize];
+    let mut canvas = Canvas {
+        bitmap: BitMapBackend::with_buffer(&mut samples, (wide, high)),
+        page: Area::new(0.0, 0.0, f64::from(width), f64::from(height)),
+        touched: vec![0; wide as usize * high as usize],
+        stroke: 0,
+        opacity: 1.0,
+    };
     for shape in &scene.shapes {
-        draw(&mut pixmap, shape);
+        canvas.draw(shape).expect("drawing into memory cannot fail");
     }
-    // The encoder writes into memory: nothing of it can fail for a pixmap that exists.
-    pixmap.encode_png().expect("a pixmap in memory encodes")
-}
-
-fn draw(pixmap: &mut Pixmap, shape: &Shape) {
-    match shape {
-        Shape::Line { points, stroke } => {
-            if let Some(path) = polyline(points, PathEnd::Open) {
-                stroke_path(pixmap, &path, stroke);
-            }
-        }
-        Shape::Polygon { points, fill, outline } => {
-            fill_path(pixmap, polyline(points, PathEnd::Closed), *fill, *outline)
-        }
-        Shape::Circle { centre, radius, fill, outline } => {
-            let path = PathBuilder::from_circle(centre.0 as f32, centre.1 as f32, *radius as f32);
-            fill_path(pixmap, path, *fill, *outline);
-        }
-        Shape::Text(text) => draw_text(pixmap, text),
-        Shape::Image { at, scale, pixels } => draw_image(pixmap, *at, *scale, pixels),
-    }
-}
-
-fn paint(colour: Colour) -> Paint<'static> {
-    let mut paint = Paint { anti_alias: true, ..Paint::default() };
-    paint.set_color_rgba8(colour.red, colour.green, colour.blue, (colour.opacity * 255.0).round() as u8);
-    paint
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum PathEnd {
-    Open,
-    Closed,
-}
-
-fn polyline(points: &[Point], end: PathEnd) -> Option<Path> {
-    let mut path = PathBuilder::new();
-    let (first, rest) = points.split_first()?;
-    path.move_to(first.0 as f32, first.1 as f32);
-    for (x, y) in rest {
-        path.line_to(*x as f32, *y as f32);
-    }
-    if end == PathEnd::Closed {
-        path.close();
-    }
-    path.finish()
-}
-
-fn stroke_path(pixmap: &mut Pixmap, path: &Path, stroke: &Stroke) {
-    let (on, off) = Dash::PATTERN;
-    let settings = tiny_skia::Stroke {
-        width: stroke.width as f32,
-        line_cap: LineCap::Butt,
-        line_join: LineJoin::Round,
-        dash: (stroke.dash == Dash::Dashed).then(|| StrokeDash::new(vec![on, off], 0.0)).flatten(),
-        ..tiny_skia::Stroke::default()
-    };
-    pixmap.stroke_path(path, &paint(stroke.colour), &settings, Transform::identity(), None);
-}
-
-fn fill_path(pixmap: &mut Pixmap, path: Option<Path>, fill: Colour, outline: Option<Stroke>) {
-    let Some(path) = path else { return };
-    pixmap.fill_path(&path, &paint(fill), FillRule::Winding, Transform::identity(), None);
-    if let Some(outline) = outline {
-        stroke_path(pixmap, &path, &outline);
-    }
-}
-
-fn draw_text(pixmap: &mut Pixmap, text: &Text) {
-    let (face, unit) = (font::face(text.weight), font::unit(text.weight, text.size));
-    let (glyphs, width) = font::layout(&text.text, text.weight, text.size);
-    let start = match text.anchor {
-        Anchor::Start => 0.0,
-        Anchor::Middle => -width / 2.0,
-        Anchor::End => -width,
-    };
-    let mut path = PathBuilder::new();
-    for placed in glyphs {
-        let Some(outline) = face.outline(placed.glyph) else { continue };
-        let put = |p: FontPoint| {
-            let (along, rise) = (start + placed.x + f64::from(p.x) * unit, f64::from(p.y) * unit);
-            match text.turn {
-                Turn::Across => ((text.at.0 + along) as f32, (text.at.1 - rise) as f32),
-                Turn::Up => ((text.at.0 - rise) as f32, (text.at.1 - along) as f32),
-            }
-        };
-        let mut pen = None;
-        for curve in &outline.curves {
-            let (from, to) = match curve {
-                OutlineCurve::Line(from, to)
-                | OutlineCurve::Quad(from, _, to)
-                | OutlineCurve::Cubic(from, _, _, to) => (*from, *to),
-            };
-            if pen != Some(from) {
-                let (x, y) = put(from);
-                path.move_to(x, y);
-            }
-            pen = Some(to);
-            let (x, y) = put(to);
-            match curve {
-                OutlineCurve::Line(..) => path.line_to(x, y),
-                OutlineCurve::Quad(_, c, _) => path.quad_to(put(*c).0, put(*c).1, x, y),
-                OutlineCurve::Cubic(_, c, d, _) => path.cubic_to(put(*c).0, put(*c).1, put(*d).0, put(*d).1, x, y),
-            }
-        }
-    }
-    let Some(path) = path.finish() else { return };
-    if text.halo > 0.0 {
-        stroke_path(pixmap, &path, &Stroke::solid(WHITE.opacity(0.85), 2.0 * text.halo));
-    }
-    fill_path(pixmap, Some(path), text.colour, None);
-}
-
-fn draw_image(pixmap: &mut Pixmap, at: Point, scale: f64, pixels: &Pixels) {
-    for (index, rgb) in pixels.rgb.chunks_exact(3).take(pixels.width * pixels.height).enumerate() {
-        let (column, row) = (index % pixels.width, index / pixels.width);
-        let (x, y) = (at.0 + column as f64 * scale, at.1 + row as f64 * scale);
-        let Some(square) = Rect::from_xywh(x as f32, y as f32, scale as f32, scale as f32) else { continue };
-        let mut paint = Paint { anti_alias: false, ..Paint::default() };
-        paint.set_color_rgba8(rgb[0], rgb[1], rgb[2], 255);
-        pixmap.fill_rect(square, &paint, Transform::identity(), None);
-    }
+    drop(canvas);
+    compress(width, height, &means(&samples, width as usize))
 }
 
 /// An image alone, as PNG at its own size.
 pub(super) fn encode_pixels(pixels: &Pixels) -> Vec<u8> {
-    let (width, height) = (pixels.width.max(1) as u32, pixels.height.max(1) as u32);
-    // Images in charts are small, as their charts have checked.
-    let mut pixmap = Pixmap::new(width, height).expect("the size is positive and bounded");
-    for (target, rgb) in pixmap.pixels_mut().iter_mut().zip(pixels.rgb.chunks_exact(3)) {
-        if let Some(colour) = PremultipliedColorU8::from_rgba(rgb[0], rgb[1], rgb[2], 255) {
-            *target = colour;
+    let mut rgb = pixels.rgb.clone();
+    let (width, height) = (pixels.width.max(1), pixels.height.max(1));
+    rgb.resize(3 * width * height, u8::MAX);
+    compress(width as u32, height as u32, &rgb)
+}
+
+fn compress(width: u32, height: u32, rgb: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, width, height);
+    encoder.set_color(png::ColorType::Rgb);
+    // Even areas and repeated letters compress best as they are.
+    encoder.set_filter(png::Filter::NoFilter);
+    let mut writer = encoder.write_header().expect("a header goes into memory");
+    writer.write_image_data(rgb).expect("there are three bytes per pixel");
+    drop(writer);
+    bytes
+}
+
+/// The mean of each pixel's samples.
+fn means(samples: &[u8], width: usize) -> Vec<u8> {
+    let row = 3 * SAMPLES * width;
+    let mut means = Vec::with_capacity(samples.len() / (SAMPLES * SAMPLES));
+    let mut sums = vec![0_u16; row];
+    for rows in samples.chunks_exact(row * SAMPLES) {
+        sums.fill(0);
+        for row in rows.chunks_exact(row) {
+            sums.iter_mut().zip(row).for_each(|(sum, sample)| *sum += u16::from(*sample));
+        }
+        for pixel in sums.as_chunks::<{ 3 * SAMPLES }>().0 {
+            let all = (SAMPLES * SAMPLES) as u16;
+            let sum = |at: usize| (0..SAMPLES).map(|sample| pixel[3 * sample + at]).sum::<u16>();
+            means.extend([0, 1, 2].map(|at| ((sum(at) + all / 2) / all) as u8));
         }
     }
-    pixmap.encode_png().expect("a pixmap in memory encodes")
+    means
+}
+
+/// Plotters' canvas of samples. Areas and texts go to its bitmap as they are, the parts of a stroke through
+/// [`Canvas::draw_pixel`], so that they touch a sample once, however they overlap.
+struct Canvas<'a> {
+    bitmap: BitMapBackend<'a>,
+    /// The page in pixels.
+    page: Area,
+    /// The last stroke that touched each sample.
+    touched: Vec<u8>,
+    stroke: u8,
+    /// Of the current stroke, whose parts are drawn in full colour.
+    opacity: f64,
+}
+
+impl Canvas<'_> {
+    fn draw(&mut self, shape: &Shape) -> Drawn {
+        match shape {
+            Shape::Line { points, stroke } => self.stroke(points, stroke),
+            Shape::Polygon { points, fill, outline } => {
+                self.fill(points, *fill)?;
+                // Over its start, so that the line has a join there.
+                let around: Vec<Point> = points.iter().chain(points.iter().take(2)).copied().collect();
+                outline.map_or(Ok(()), |outline| self.stroke(&around, &outline))
+            }
+            Shape::Circle { centre, radius, fill, outline } => {
+                disc(&mut self.bitmap, *centre, *radius, *fill)?;
+                let Some(outline) = outline else { return Ok(()) };
+                // What is touched without a trace stays as it is.
+                self.begin(outline.colour.opacity(0.0));
+                disc(self, *centre, radius - outline.width / 2.0, solid(outline.colour))?;
+                self.opacity = outline.colour.opacity;
+                disc(self, *centre, radius + outline.width / 2.0, solid(outline.colour))
+            }
+            Shape::Text(text) => {
+                let style = Lettering::new(text, SCALE);
+                self.bitmap.draw_text(&text.text, &style, style.place())
+            }
+            Shape::Image { at, scale, pixels } => self.image(*at, *scale, pixels),
+        }
+    }
+
+    fn begin(&mut self, colour: Colour) {
+        self.stroke = self.stroke.checked_add(1).unwrap_or_else(|| {
+            self.touched.fill(0);
+            1
+        });
+        self.opacity = colour.opacity;
+    }
+
+    fn stroke(&mut self, points: &[Point], stroke: &Stroke) -> Drawn {
+        self.begin(stroke.colour);
+        let within = |(x, y): &Point| (x.clamp(-FAR, FAR), y.clamp(-FAR, FAR));
+        let points: Vec<Point> = points.iter().filter(|(x, y)| !x.is_nan() && !y.is_nan()).map(within).collect();
+        for piece in self.page.grown(2.0 * stroke.width).clip_line(&points) {
+            let dashes = match stroke.dash {
+                Dash::Solid => vec![piece],
+                Dash::Dashed => dashes(&piece),
+            };
+            for dash in dashes {
+                for ends in dash.windows(2) {
+                    self.segment(ends[0], ends[1], stroke)?;
+                }
+                for bend in dash.iter().skip(1).take(dash.len().saturating_sub(2)) {
+                    disc(self, *bend, stroke.width / 2.0, solid(stroke.colour))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A line from one point to another as the polygon around it.
+    fn segment(&mut self, from: Point, to: Point, stroke: &Stroke) -> Drawn {
+        let (dx, dy) = (to.0 - from.0, to.1 - from.1);
+        let length = dx.hypot(dy);
+        if !(length > 0.0) {
+            return Ok(());
+        }
+        // Plotters' polygons hold the samples at their border too, but for the right one of a slanting steep line.
+        let border = if dy.abs() > dx.abs() && dx != 0.0 { 0.25 } else { 0.5 };
+        let slant = dx.abs().max(dy.abs()) / length;
+        let half = (stroke.width / 2.0 - border * slant / SCALE).max(0.0) / length;
+        let (across, down) = (-dy * half, dx * half);
+        let corner = |(x, y): Point, side: f64| sample((x + across * side, y + down * side));
+        self.fill_polygon(
+            [corner(from, 1.0), corner(to, 1.0), corner(to, -1.0), corner(from, -1.0)],
+            &solid(stroke.colour),
+        )
+    }
+
+    fn fill(&mut self, points: &[Point], colour: Colour) -> Drawn {
+        // Within a page's distance of the page, as plotters walks along all of a polygon.
+        let reach = self.page.grown(self.page.width().max(self.page.height()));
+        let within = |(x, y): &Point| (x.clamp(reach.left, reach.right), y.clamp(reach.top, reach.bottom));
+        let points = points.iter().filter(|(x, y)| !x.is_nan() && !y.is_nan());
+        self.bitmap.fill_polygon(points.map(within).map(sample), &BackendColor::from(colour))
+    }
+
+    fn image(&mut self, at: Point, scale: f64, pixels: &Pixels) -> Drawn {
+        for (index, rgb) in pixels.rgb.chunks_exact(3).take(pixels.width * pixels.height).enumerate() {
+            let (column, row) = ((index % pixels.width) as f64, (index / pixels.width) as f64);
+            let corner = |right: f64, down: f64| {
+                (unit(at.0 + (column + right) * scale, SCALE), unit(at.1 + (row + down) * scale, SCALE))
+            };
+            let colour = BackendColor { alpha: 1.0, rgb: (rgb[0], rgb[1], rgb[2]) };
+            self.bitmap.draw_rect(corner(0.0, 0.0), corner(1.0, 1.0), &colour, true)?;
+        }
+        Ok(())
+    }
+}
+
+/// A filled circle; none that is larger than the page, as plotters walks along all of it.
+fn disc<B: DrawingBackend>(
+    backend: &mut B,
+    centre: Point,
+    radius: f64,
+    colour: impl Into<BackendColor>,
+) -> Result<(), DrawingErrorKind<B::ErrorType>> {
+    let (width, height) = backend.get_size();
+    let largest = f64::from(width.max(height)) / SCALE;
+    if !(0.0..=largest).contains(&radius) || centre.0.is_nan() || centre.1.is_nan() {
+        return Ok(());
+    }
+    backend.draw_circle(sample(centre), (radius * SCALE - 0.5).max(0.0) as u32, &colour.into(), true)
+}
+
+/// The sample whose middle is nearest to a point.
+fn sample((x, y): Point) -> BackendCoord {
+    (unit(x - 0.5 / SCALE, SCALE), unit(y - 0.5 / SCALE, SCALE))
+}
+
+fn solid(colour: Colour) -> BackendColor {
+    colour.opacity(1.0).into()
+}
+
+/// The dashes along a line.
+fn dashes(points: &[Point]) -> Vec<Vec<Point>> {
+    let (on, off) = Dash::PATTERN;
+    let mut dashes = Vec::new();
+    let mut dash: Vec<Point> = points.first().copied().into_iter().collect();
+    let (mut drawn, mut left) = (true, on);
+    for ends in points.windows(2) {
+        let ((mut x, mut y), end) = (ends[0], ends[1]);
+        loop {
+            let length = (end.0 - x).hypot(end.1 - y);
+            if !(length > left) {
+                left -= length;
+                dash.push(end);
+                break;
+            }
+            (x, y) = (x + (end.0 - x) * left / length, y + (end.1 - y) * left / length);
+            dash.push((x, y));
+            if drawn {
+                dashes.push(std::mem::take(&mut dash));
+            }
+            dash = vec![(x, y)];
+            drawn = !drawn;
+            left = if drawn { on } else { off };
+        }
+    }
+    if drawn {
+        dashes.push(dash);
+    }
+    dashes
+}
+
+impl DrawingBackend for Canvas<'_> {
+    type ErrorType = <BitMapBackend<'static> as DrawingBackend>::ErrorType;
+
+    fn get_size(&self) -> (u32, u32) {
+        self.bitmap.get_size()
+    }
+
+    fn ensure_prepared(&mut self) -> Drawn {
+        self.bitmap.ensure_prepared()
+    }
+
+    fn present(&mut self) -> Drawn {
+        self.bitmap.present()
+    }
+
+    fn draw_pixel(&mut self, (x, y): BackendCoord, colour: BackendColor) -> Drawn {
+        let (width, height) = self.get_size();
+        let inside = x >= 0 && y >= 0 && (x as u32) < width && (y as u32) < height;
+        // The alpha is plotters' estimate of how much of the sample is covered.
+        if !inside || colour.alpha < 0.5 {
+            return Ok(());
+        }
+        let touched = &mut self.touched[y as usize * width as usize + x as usize];
+        if std::mem::replace(touched, self.stroke) == self.stroke {
+            return Ok(());
+        }
+        self.bitmap.draw_pixel((x, y), BackendColor { alpha: self.opacity, ..colour })
+    }
 }

@@ -72,6 +72,11 @@ pub fn plural(count: usize, noun: &str) -> String {
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
+/// What charts call the baseline: "Baseline: fixed, batch 16", or only that where its label says no more.
+pub fn baseline(label: &str) -> String {
+    if label.eq_ignore_ascii_case("baseline") { "Baseline".to_string() } else { format!("Baseline: {label}") }
+}
+
 /// `6_720_000` as "6.72 M".
 pub fn count(value: usize) -> String {
     let scaled = |unit: f64, name: &str| {

@@ -1,127 +1,136 @@
-//! Writes a [`Scene`] as SVG: text stays text, in Noto Sans or what the reader has instead, at the width laid out for it.
+//! Writes a [`Scene`] as SVG with plotters' backend: text stays text, in Noto Sans or what the reader has instead.
+//!
+//! Plotters writes whole numbers, so its canvas has ten units per pixel, inside a document of the picture's size. What
+//! it has no word for (dashes, halos, round joins) its shapes inherit from the group around them, and images are ours.
 
-use std::fmt::Write;
+use std::io;
 
-use super::canvas::{Anchor, Dash, Point, Scene, Shape, Stroke, Text, Turn, Weight};
-use super::{font, style::Colour};
+use plotters::backend::{DrawingBackend, SVGBackend};
+use plotters_backend::{BackendColor, BackendCoord, BackendStyle, DrawingErrorKind};
+
+use super::canvas::{Dash, Pixels, Point, Scene, Shape, Stroke, Text};
+use super::lettering::{HALO, Lettering, unit};
+use super::style::{Colour, WHITE};
+
+/// Units per pixel.
+const SCALE: f64 = 10.0;
+
+type Drawn = Result<(), DrawingErrorKind<io::Error>>;
 
 pub(super) fn encode(scene: &Scene) -> String {
-    let (width, height) = (scene.width, scene.height);
+    let (width, height) = (scene.width.max(1), scene.height.max(1));
+    let size = (width * SCALE as u32, height * SCALE as u32);
     let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\" \
-         font-family=\"Noto Sans, Helvetica, Arial, sans-serif\">\n<rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>\n"
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {} {}\" \
+         stroke-linejoin=\"round\">\n",
+        size.0, size.1
     );
-    for shape in &scene.shapes {
-        svg.push_str(&element(shape));
-        svg.push('\n');
+    let page = [(0.0, 0.0), (f64::from(width), 0.0), (f64::from(width), f64::from(height)), (0.0, f64::from(height))];
+    let page = Shape::Polygon { points: page.to_vec(), fill: WHITE, outline: None };
+    let shapes: Vec<&Shape> = std::iter::once(&page).chain(&scene.shapes).collect();
+    for alike in shapes.chunk_by(|a, b| inherited(a) == inherited(b)) {
+        let Some(attributes) = inherited(alike[0]) else {
+            alike.iter().for_each(|shape| svg.push_str(&image(shape)));
+            continue;
+        };
+        svg.push_str(&format!("<g{attributes}>\n"));
+        let mut backend = SVGBackend::with_string(&mut svg, size);
+        let drawn = alike.iter().try_for_each(|shape| draw(&mut backend, shape)).and_then(|()| backend.present());
+        drawn.expect("writing into memory cannot fail");
+        drop(backend);
+        svg.push_str("</g>\n");
     }
     svg.push_str("</svg>\n");
     svg
 }
 
-fn element(shape: &Shape) -> String {
-    match shape {
-        Shape::Line { points, stroke } => {
-            format!("<polyline points=\"{}\" fill=\"none\"{}/>", pairs(points), stroked(Some(stroke)))
+/// What a shape takes from its group; none for images, which plotters does not draw.
+fn inherited(shape: &Shape) -> Option<String> {
+    let stroke = match shape {
+        Shape::Line { stroke, .. } => Some(stroke),
+        Shape::Polygon { outline, .. } | Shape::Circle { outline, .. } => outline.as_ref(),
+        Shape::Text(text) if text.halo > 0.0 => {
+            let (width, opacity) = (unit(2.0 * text.halo, SCALE), HALO.opacity);
+            return Some(format!(
+                " paint-order=\"stroke\" stroke=\"#ffffff\" stroke-opacity=\"{opacity}\" stroke-width=\"{width}\""
+            ));
         }
-        Shape::Polygon { points, fill, outline } => {
-            format!("<polygon points=\"{}\"{}{}/>", pairs(points), filled(*fill), stroked(outline.as_ref()))
-        }
-        Shape::Circle { centre, radius, fill, outline } => format!(
-            "<circle cx=\"{}\" cy=\"{}\" r=\"{}\"{}{}/>",
-            number(centre.0),
-            number(centre.1),
-            number(*radius),
-            filled(*fill),
-            stroked(outline.as_ref())
-        ),
-        Shape::Text(text) => text_element(text),
-        Shape::Image { at, scale, pixels } => format!(
-            "<image x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\" style=\"image-rendering: pixelated\" \
-             href=\"data:image/png;base64,{}\"/>",
-            number(at.0),
-            number(at.1),
-            number(pixels.width as f64 * scale),
-            number(pixels.height as f64 * scale),
-            base64(&super::png::encode_pixels(pixels))
-        ),
-    }
-}
-
-fn text_element(text: &Text) -> String {
-    let (x, y) = (number(text.at.0), number(text.at.1));
-    let anchor = match text.anchor {
-        Anchor::Start => "start",
-        Anchor::Middle => "middle",
-        Anchor::End => "end",
+        Shape::Text(_) => None,
+        Shape::Image { .. } => return None,
     };
-    let weight = if text.weight == Weight::Bold { " font-weight=\"bold\"" } else { "" };
-    let turn = if text.turn == Turn::Up { format!(" transform=\"rotate(-90 {x} {y})\"") } else { String::new() };
-    let halo = if text.halo > 0.0 {
-        let width = number(2.0 * text.halo);
-        format!(
-            " paint-order=\"stroke\" stroke=\"#ffffff\" stroke-opacity=\"0.85\" stroke-width=\"{width}\" stroke-linejoin=\"round\""
-        )
-    } else {
-        String::new()
-    };
-    let length = number(font::width(&text.text, text.weight, text.size));
-    format!(
-        "<text x=\"{x}\" y=\"{y}\" font-size=\"{}\" text-anchor=\"{anchor}\" textLength=\"{length}\" \
-         lengthAdjust=\"spacingAndGlyphs\"{weight}{turn}{halo}{}>{}</text>",
-        number(text.size),
-        filled(text.colour),
-        escaped(&text.text)
-    )
-}
-
-fn pairs(points: &[Point]) -> String {
-    points.iter().map(|(x, y)| format!("{},{}", number(*x), number(*y))).collect::<Vec<_>>().join(" ")
-}
-
-fn number(value: f64) -> String {
-    super::style::trimmed(format!("{value:.2}"))
-}
-
-fn hex(colour: Colour) -> String {
-    format!("#{:02x}{:02x}{:02x}", colour.red, colour.green, colour.blue)
-}
-
-fn filled(colour: Colour) -> String {
-    let mut attributes = format!(" fill=\"{}\"", hex(colour));
-    if colour.opacity < 1.0 {
-        // Writing into a String cannot fail.
-        let _ = write!(attributes, " fill-opacity=\"{}\"", number(colour.opacity));
-    }
-    attributes
-}
-
-fn stroked(stroke: Option<&Stroke>) -> String {
-    let Some(stroke) = stroke else { return String::new() };
     let (on, off) = Dash::PATTERN;
-    let dash = if stroke.dash == Dash::Dashed { format!(" stroke-dasharray=\"{on} {off}\"") } else { String::new() };
-    let opacity = number(stroke.colour.opacity);
-    let (colour, width) = (hex(stroke.colour), number(stroke.width));
-    format!(
-        " stroke=\"{colour}\" stroke-opacity=\"{opacity}\" stroke-width=\"{width}\" stroke-linejoin=\"round\"{dash}"
-    )
+    Some(match stroke.map(|stroke| stroke.dash) {
+        Some(Dash::Dashed) => format!(" stroke-dasharray=\"{} {}\"", on * SCALE, off * SCALE),
+        Some(Dash::Solid) | None => String::new(),
+    })
 }
 
-/// Text for XML: its five special characters as entities, control characters left out.
-fn escaped(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for letter in text.chars().filter(|letter| !letter.is_control()) {
-        match letter {
-            '&' => safe.push_str("&amp;"),
-            '<' => safe.push_str("&lt;"),
-            '>' => safe.push_str("&gt;"),
-            '"' => safe.push_str("&quot;"),
-            '\'' => safe.push_str("&apos;"),
-            '\u{fffe}' | '\u{ffff}' => {}
-            other => safe.push(other),
+fn draw(backend: &mut SVGBackend, shape: &Shape) -> Drawn {
+    match shape {
+        Shape::Line { points, stroke } => backend.draw_path(points.iter().copied().map(place), &Pen::of(stroke)),
+        Shape::Polygon { points, fill, outline } => {
+            backend.fill_polygon(points.iter().copied().map(place), &BackendColor::from(*fill))?;
+            let Some(outline) = outline else { return Ok(()) };
+            // Over its start, so that the line has a join there.
+            let around = points.iter().chain(points.iter().take(2)).copied();
+            backend.draw_path(around.map(place), &Pen::of(outline))
         }
+        Shape::Circle { centre, radius, fill, outline } => {
+            let radius = unit(radius.max(0.0), SCALE) as u32;
+            backend.draw_circle(place(*centre), radius, &BackendColor::from(*fill), true)?;
+            let Some(outline) = outline else { return Ok(()) };
+            backend.draw_circle(place(*centre), radius, &Pen::of(outline), false)
+        }
+        Shape::Text(text) => {
+            let style = Lettering::new(text, SCALE);
+            backend.draw_text(&allowed(text), &style, style.place())
+        }
+        Shape::Image { .. } => Ok(()),
     }
-    safe
+}
+
+/// A stroke in units.
+struct Pen {
+    colour: Colour,
+    width: u32,
+}
+
+impl Pen {
+    fn of(stroke: &Stroke) -> Pen {
+        Pen { colour: stroke.colour, width: unit(stroke.width.max(0.0), SCALE) as u32 }
+    }
+}
+
+impl BackendStyle for Pen {
+    fn color(&self) -> BackendColor {
+        self.colour.into()
+    }
+
+    fn stroke_width(&self) -> u32 {
+        self.width
+    }
+}
+
+fn place((x, y): Point) -> BackendCoord {
+    (unit(x, SCALE), unit(y, SCALE))
+}
+
+/// A text without what XML does not allow; plotters escapes the rest.
+fn allowed(text: &Text) -> String {
+    text.text.chars().filter(|letter| !letter.is_control() && !matches!(letter, '\u{fffe}' | '\u{ffff}')).collect()
+}
+
+fn image(shape: &Shape) -> String {
+    let Shape::Image { at, scale, pixels } = shape else { return String::new() };
+    let Pixels { width, height, .. } = pixels;
+    let (x, y) = place(*at);
+    format!(
+        "<image x=\"{x}\" y=\"{y}\" width=\"{}\" height=\"{}\" style=\"image-rendering: pixelated\" \
+         href=\"data:image/png;base64,{}\"/>\n",
+        unit(*width as f64 * scale, SCALE),
+        unit(*height as f64 * scale, SCALE),
+        base64(&super::png::encode_pixels(pixels))
+    )
 }
 
 /// Base64 of RFC 4648, for images inside the document.

@@ -5,6 +5,8 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::CommandFactory;
 
+use super::input::outln;
+
 /// Print shell completions.
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -17,6 +19,8 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Result<ExitCode> {
-    clap_complete::generate(args.shell, &mut super::Cli::command(), "fastrcaps", &mut std::io::stdout());
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut super::Cli::command(), "fastrcaps", &mut script);
+    outln!("{}", String::from_utf8_lossy(&script).trim_end());
     Ok(ExitCode::SUCCESS)
 }

@@ -1,6 +1,6 @@
 //! `fastrcaps data`: list, fetch and verify data sets.
 
-use std::{fmt::Write as _, io::Write as _, path::PathBuf};
+use std::{fmt::Write as _, path::PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::{
@@ -15,6 +15,8 @@ use fastrcaps::data::{
     verify::{self, Identity},
 };
 use indicatif::{ProgressBar, ProgressStyle};
+
+use super::input::print_line;
 
 /// List, fetch and verify data sets.
 #[derive(clap::Args)]
@@ -79,7 +81,7 @@ fn dataset() -> impl TypedValueParser<Value = DatasetName> {
 
 pub fn run(args: Args) -> Result<()> {
     match args.command {
-        Command::List { dirs } => print(&list(&dirs.dirs())),
+        Command::List { dirs } => print_line(list(&dirs.dirs()).trim_end()),
         Command::Fetch { name, mirror, dirs } => fetch(name, mirror.as_deref(), &dirs.dirs()),
         Command::Verify { name, dirs } => verify(name, &dirs.dirs()),
     }
@@ -110,8 +112,8 @@ fn fetch(name: DatasetName, mirror: Option<&str>, dirs: &DataDirs) -> Result<()>
     let name_text = name.as_str();
     let Some(source) = source(name) else { bail!("{name_text} are built in: there is nothing to fetch") };
     if let Ok(found) = dirs.find(name) {
-        return print(&format!(
-            "{name_text} is already in {}; `fastrcaps data verify {name_text}` checks it\n",
+        return print_line(&format!(
+            "{name_text} is already in {}; `fastrcaps data verify {name_text}` checks it",
             found.dir.display()
         ));
     }
@@ -137,7 +139,7 @@ fn fetch(name: DatasetName, mirror: Option<&str>, dirs: &DataDirs) -> Result<()>
         };
         let _ = writeln!(text, "{}  {outcome}", path.display());
     }
-    print(&text)
+    print_line(text.trim_end())
 }
 
 fn verify(name: DatasetName, dirs: &DataDirs) -> Result<()> {
@@ -158,7 +160,7 @@ fn verify(name: DatasetName, dirs: &DataDirs) -> Result<()> {
     }
     let (train, test): (usize, usize) = (verification.train.iter().sum(), verification.test.iter().sum());
     let _ = writeln!(text, "  all {train:>8} {test:>8}");
-    print(&text)?;
+    print_line(text.trim_end())?;
     if verification.files.iter().any(|file| file.identity == Identity::Altered) {
         bail!(
             "{0} is not the published data set; delete the altered files and run `fastrcaps data fetch {0}`",
@@ -166,8 +168,4 @@ fn verify(name: DatasetName, dirs: &DataDirs) -> Result<()> {
         );
     }
     Ok(())
-}
-
-fn print(text: &str) -> Result<()> {
-    std::io::stdout().write_all(text.as_bytes()).context("cannot write to standard output")
 }

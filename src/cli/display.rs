@@ -36,6 +36,7 @@ pub struct Display {
     running: Vec<usize>,
     wanted: usize,
     ended: usize,
+    diverged: usize,
     failed: usize,
     began: Instant,
 }
@@ -52,11 +53,7 @@ impl Display {
     pub fn new(mode: Mode, view: &StudyView, wanted: &[usize], slots: usize) -> Display {
         let label = |trial: &fastrcaps::space::Trial| {
             let label = &view.expansion.candidates[trial.candidate].label;
-            if view.space.replicates > 1 {
-                format!("{label} · replicate {}", trial.replicate + 1)
-            } else {
-                label.clone()
-            }
+            if view.space.replicates > 1 { format!("{label} · replicate {}", trial.replicate) } else { label.clone() }
         };
         let trials: Vec<(String, usize)> =
             view.trials.iter().map(|trial| (label(trial), trial.config.train.epochs)).collect();
@@ -68,7 +65,7 @@ impl Display {
         };
         let epochs_wanted = wanted.iter().map(|trial| trials[*trial].1).sum();
         let running = vec![0; trials.len()];
-        let (epochs_seen, ended, failed) = (0, 0, 0);
+        let (epochs_seen, ended, diverged, failed) = (0, 0, 0, 0);
         Display {
             kind,
             trials,
@@ -77,6 +74,7 @@ impl Display {
             running,
             wanted: wanted.len(),
             ended,
+            diverged,
             failed,
             began: Instant::now(),
         }
@@ -123,7 +121,8 @@ impl Display {
         // Epochs that were never shown, or will never be trained, are behind us all the same.
         self.epochs_seen += self.trials[trial].1.saturating_sub(self.running[trial]);
         self.ended += 1;
-        self.failed += usize::from(record.status != Status::Done);
+        self.diverged += usize::from(record.status == Status::Diverged);
+        self.failed += usize::from(record.status == Status::Failed);
         let label = &self.trials[trial].0;
         let outcome = match record.status {
             Status::Done => format!(
@@ -163,8 +162,9 @@ impl Display {
             total.set_position(self.epochs_seen as u64);
             total.set_length(self.epochs_wanted.max(1) as u64);
             let eta = self.remaining().map_or("unknown".to_string(), duration);
-            let done = self.ended - self.failed;
-            total.set_message(format!("{done} of {} done · {} failed · ETA {eta}", self.wanted, self.failed));
+            let done = self.ended - self.diverged - self.failed;
+            let diverged = if self.diverged > 0 { format!(" · {} diverged", self.diverged) } else { String::new() };
+            total.set_message(format!("{done} of {} done{diverged} · {} failed · ETA {eta}", self.wanted, self.failed));
         }
     }
 

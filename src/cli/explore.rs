@@ -16,9 +16,9 @@ use fastrcaps::{
     executor::{Local, Slots},
     journal::Journal,
     machine::{self, Machine},
-    record::Status,
-    report::{self, view::StudyView},
-    space::{Space, Trial},
+    record::{Status, TrialRecord},
+    report::{keeper::Keeper, view::StudyView},
+    space::{Expansion, Space, Trial},
     strategy::{Order, Sweep},
     study::{self, Study, StudyFile},
 };
@@ -27,6 +27,7 @@ use super::{
     data::DataDirArg,
     display::{Display, Mode, duration},
     front::{self, ObjectivesArg},
+    input::outln,
 };
 
 /// Train every configuration of a space, in parallel, and find the Pareto front.
@@ -53,7 +54,7 @@ pub struct Args {
     #[arg(long, value_name = "COUNTxTHREADS")]
     slots: Option<Slots>,
     /// Set a value of the base, as in train.epochs=2; replaces an axis of that path. Can be given repeatedly
-    #[arg(long = "set", value_name = "PATH=VALUE", value_parser = parse_set)]
+    #[arg(long = "set", value_name = "PATH=VALUE", value_parser = super::input::parse_set)]
     sets: Vec<(String, String)>,
     /// Train the first N trials of the order and no others
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -92,47 +93,46 @@ pub fn run(args: Args) -> Result<ExitCode> {
         OrderArg::Random => Order::Random,
     };
     let sweep = Sweep::new(trials.len(), order).limited(args.limit.map(|limit| limit as usize));
+    let study = Study::new(args.out.unwrap_or_else(|| Path::new("results").join(&space.name)));
     if args.dry_run {
-        for index in sweep.order() {
-            let trial = &trials[*index];
-            println!("replicate {}  {}", trial.replicate + 1, expansion.candidates[trial.candidate].label);
-        }
-        println!("{} trials would be trained", sweep.order().len());
-        return Ok(ExitCode::SUCCESS);
+        return dry_run(&study, &space, &expansion, &trials, &sweep);
     }
 
     let fingerprints = fingerprints(&trials, &args.data_dir.dirs())?;
     let keys = study::trial_keys(&trials, &fingerprints)?;
     let slots = args.slots.unwrap_or_else(|| Slots::one_per_core(machine::cores().len()));
-    let study = Study::new(args.out.unwrap_or_else(|| Path::new("results").join(&space.name)));
-    study.create_or_resume(&StudyFile {
-        fastrcaps_version: machine::VERSION.into(),
-        git_revision: machine::git_revision().unwrap_or_default(),
-        created: machine::rfc3339(SystemTime::now()),
-        identity: study::identity(&keys),
-        data: fingerprints,
-        name: space.name.clone(),
-        set: args.sets.clone(),
-        space: space.text().to_string(),
-    })?;
-    let _lock = study.lock()?;
-    let mut journal = Journal::open(&study.journal())?;
-    study.write_machine(&Machine::this(slots.to_string()))?;
-    let mut view = StudyView::read(&study)?;
-
-    let history: Vec<Status> = (view.records.iter())
-        .map(|record| match record.as_ref().map(|record| record.status) {
-            Some(Status::Failed) if args.retry_failed => Status::Pending,
-            Some(status) if status.is_final() => status,
-            _ => Status::Pending,
-        })
-        .collect();
-    let wanted: Vec<usize> = sweep.order().iter().copied().filter(|index| history[*index] == Status::Pending).collect();
     let mode = match (args.quiet, args.json) {
         (true, _) => Mode::Quiet,
         (_, true) => Mode::Json,
         _ => Mode::Progress,
     };
+    let lock = study.open()?;
+    let build = machine::git_revision().unwrap_or_default();
+    let begun_by = study.declare(
+        &lock,
+        &StudyFile {
+            fastrcaps_version: machine::VERSION.into(),
+            git_revision: build.clone(),
+            created: machine::rfc3339(SystemTime::now()),
+            identity: study::identity(&keys),
+            data: fingerprints,
+            name: space.name.clone(),
+            set: args.sets.clone(),
+            space: space.text().to_string(),
+        },
+    )?;
+    if begun_by != build && mode != Mode::Quiet {
+        eprintln!(
+            "note: this study was begun by build {begun_by}, this is {build}: bits and times may differ between them"
+        );
+    }
+    let mut journal = Journal::open(&study.journal())?;
+    let history = history(&study, &mut journal, args.retry_failed)?;
+    let wanted: Vec<usize> = sweep.order().iter().copied().filter(|index| history[*index] == Status::Pending).collect();
+    if !wanted.is_empty() {
+        study.write_machine(&Machine::this(slots.to_string()))?;
+    }
+    let view = StudyView::read(&study)?;
     if mode == Mode::Progress {
         let kept = sweep.order().len() - wanted.len();
         let kept = if kept > 0 { format!(", {kept} kept from before") } else { String::new() };
@@ -147,7 +147,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
             slots.total_threads()
         );
     }
-    let program = std::env::current_exe().context("cannot find this program's own file")?;
+    let program = machine::this_program().context("cannot find this program's own file")?;
     let mut executor = Local::new(program, trial_arguments(&args.data_dir));
     let mut display = Display::new(mode, &view, &wanted, slots.count);
     let began = std::time::Instant::now();
@@ -159,29 +159,76 @@ pub fn run(args: Args) -> Result<ExitCode> {
         journal: &mut journal,
         executor: &mut executor,
     };
-    dispatcher.run(&sweep, history, &mut |event, journal| {
+    let keeper = Keeper::start(study.clone())?;
+    let swept = dispatcher.run(&sweep, history, &mut |event| {
         display.show(event);
         if matches!(event, Event::Ended { .. }) {
-            view.update(journal)?;
-            report::write_all(&study, &view, journal)?;
+            keeper.changed();
         }
         Ok(())
-    })?;
+    });
     display.finish();
-    // Nothing may have been left to train: the files are made all the same.
-    view.update(&journal)?;
-    report::write_all(&study, &view, &journal)?;
+    let written = keeper.finish();
+    swept?;
+    let view = written?;
     close(&study, &view, mode, began.elapsed().as_secs_f64())
+}
+
+/// Status of every trial from earlier runs. What an earlier explorer left running is pending again: nobody runs it now.
+/// What the journal does not know, though its folder holds the end of it, the journal takes up again.
+fn history(study: &Study, journal: &mut Journal, retry_failed: bool) -> Result<Vec<Status>> {
+    let view = StudyView::read(study)?;
+    let mut history = Vec::new();
+    for (key, record) in view.keys.iter().zip(view.records) {
+        let is_kept =
+            |record: &TrialRecord| record.status.is_final() && !(retry_failed && record.status == Status::Failed);
+        let status = match record {
+            Some(record) if is_kept(&record) => record.status,
+            Some(record) => {
+                journal.put(&TrialRecord { status: Status::Pending, ..record }, &[])?;
+                Status::Pending
+            }
+            None => match study.trial(key).read_end() {
+                Some((record, epochs)) if record.key == *key && is_kept(&record) => {
+                    journal.put(&record, &epochs)?;
+                    record.status
+                }
+                _ => Status::Pending,
+            },
+        };
+        history.push(status);
+    }
+    Ok(history)
+}
+
+/// Lists what would be trained, with regard to what the study holds already.
+fn dry_run(study: &Study, space: &Space, expansion: &Expansion, trials: &[Trial], sweep: &Sweep) -> Result<ExitCode> {
+    let known = StudyView::read(study).ok().filter(|view| view.space.declaration() == space.declaration());
+    let is_over = |index: usize| {
+        known.as_ref().and_then(|view| view.records[index].as_ref()).is_some_and(|record| record.status.is_final())
+    };
+    let wanted: Vec<usize> = sweep.order().iter().copied().filter(|index| !is_over(*index)).collect();
+    for index in &wanted {
+        let trial = &trials[*index];
+        outln!("replicate {}  {}", trial.replicate, expansion.candidates[trial.candidate].label);
+    }
+    let kept = sweep.order().len() - wanted.len();
+    let kept = if kept > 0 { format!(", {kept} are done already") } else { String::new() };
+    outln!("{} trials would be trained{kept}", wanted.len());
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Prints what came of the sweep.
 fn close(study: &Study, view: &StudyView, mode: Mode, seconds: f64) -> Result<ExitCode> {
     let (done, diverged, failed) = (view.count(Status::Done), view.count(Status::Diverged), view.count(Status::Failed));
     if mode == Mode::Progress {
-        println!("{}", front::table(view, ObjectivesArg::TimeAccuracy.into()));
-        println!("{done} trials done, {diverged} diverged, {failed} failed; this run took {}", duration(seconds));
-        println!("front: {}", study.folder.join("charts/front.png").display());
-        println!("tables: {}", study.folder.join("{trials,epochs,front}.csv").display());
+        outln!("{}", front::table(view, ObjectivesArg::TimeAccuracy.into()));
+        outln!("{done} trials done, {diverged} diverged, {failed} failed; this run took {}", duration(seconds));
+        if failed > 0 {
+            outln!("reasons stand in trials.csv; the same command with --retry-failed trains the failed ones again");
+        }
+        outln!("front: {}", study.folder.join("charts/front.png").display());
+        outln!("tables: {}", study.folder.join("{trials,epochs,front}.csv").display());
     }
     if done == 0 {
         bail!("no trial was trained to its end; the reasons stand in {}", study.folder.join("trials.csv").display());
@@ -190,7 +237,7 @@ fn close(study: &Study, view: &StudyView, mode: Mode, seconds: f64) -> Result<Ex
 }
 
 /// Fingerprint of every selection of data that the trials train on; reads all of it, so that damage shows before a start.
-pub fn fingerprints(trials: &[Trial], dirs: &DataDirs) -> Result<BTreeMap<String, String>> {
+fn fingerprints(trials: &[Trial], dirs: &DataDirs) -> Result<BTreeMap<String, String>> {
     let mut known = BTreeMap::new();
     for trial in trials {
         let id = study::data_id(&trial.config.data);
@@ -205,12 +252,5 @@ fn trial_arguments(data_dir: &DataDirArg) -> Vec<OsString> {
     match &data_dir.data_dir {
         Some(dir) => vec!["--data-dir".into(), dir.clone().into()],
         None => Vec::new(),
-    }
-}
-
-pub fn parse_set(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((path, value)) if !path.trim().is_empty() => Ok((path.trim().to_string(), value.trim().to_string())),
-        _ => Err("expected PATH=VALUE, as in train.epochs=2".into()),
     }
 }

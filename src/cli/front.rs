@@ -12,7 +12,10 @@ use fastrcaps::{
     study::Study,
 };
 
-use super::display::{duration, percent};
+use super::{
+    display::{duration, percent},
+    input::outln,
+};
 
 /// Print the Pareto front of a study, with each configuration beside the baseline.
 #[derive(clap::Args)]
@@ -54,9 +57,9 @@ impl From<ObjectivesArg> for Objectives {
 pub fn run(args: Args) -> Result<ExitCode> {
     let view = StudyView::read(&Study::new(args.study))?;
     if args.csv {
-        print!("{}", String::from_utf8_lossy(&report::tables::front(&view)?));
+        outln!("{}", String::from_utf8_lossy(&report::tables::front(&view)?).trim_end());
     } else {
-        println!("{}", table(&view, args.objectives.into()));
+        outln!("{}", table(&view, args.objectives.into()));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -68,7 +71,7 @@ pub fn table(view: &StudyView, objectives: Objectives) -> String {
     let known = summaries.iter().filter(|summary| summary.done > 0).count();
     let mut text = String::new();
     if front.is_empty() {
-        return "no configuration has been trained to its end yet: there is no front".into();
+        return "no configuration was trained to its end in all its replicates: there is no front yet".into();
     }
     let baseline = view.expansion.baseline.map(|index| &summaries[index]).filter(|baseline| baseline.done > 0);
     let mut rows: Vec<Vec<String>> =

@@ -15,7 +15,11 @@ use fastrcaps::{
 };
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{data::DataDirArg, run_trial::read_config, threads::ThreadsArg};
+use super::{
+    data::DataDirArg,
+    input::{outln, read_config},
+    threads::ThreadsArg,
+};
 
 /// Find a learning rate: train while the rate grows from 1e-6, tenfold every 100 steps, and read the loss (Smith 2017).
 #[derive(clap::Args)]
@@ -24,7 +28,7 @@ Examples:
   fastrcaps lr-find my.toml
   fastrcaps lr-find my.toml --steps 500 --out lr.png
 
-The suggested rate is where the smoothed loss falls fastest; the rate of its lowest value is too high to train with.")]
+The suggested rate is a tenth of the one at which the smoothed loss is lowest, which is too high to train with.")]
 pub struct Args {
     /// Configuration: its network, data, seed and first batch size are used, its policies are not
     config: PathBuf,
@@ -66,13 +70,13 @@ pub fn run(args: Args) -> Result<ExitCode> {
     };
     write_atomically(&out, &lr_find::draw(&chart).png())?;
     match suggestion {
-        Some(of) => println!(
-            "suggested learning rate {} (the loss falls fastest there; it is lowest at {}, which is too high)",
-            style::rate(of.steepest),
+        Some(of) => outln!(
+            "suggested learning rate {} (the smoothed loss is lowest at {}, which is too high)",
+            style::rate(of.rate),
             style::rate(of.lowest)
         ),
-        None => println!("the loss never fell clearly: no rate is suggested; try more --steps or another batch size"),
+        None => outln!("the loss never fell clearly: no rate is suggested; try more --steps or another batch size"),
     }
-    println!("drawn to {}", out.display());
+    outln!("drawn to {}", out.display());
     Ok(ExitCode::SUCCESS)
 }

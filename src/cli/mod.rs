@@ -5,6 +5,7 @@ mod data;
 mod display;
 mod explore;
 mod front;
+mod input;
 mod lr_find;
 mod plan;
 mod run_trial;

@@ -17,7 +17,7 @@ use fastrcaps::{
     train::timing::{stand_in, steps_by_size, time_step},
 };
 
-use super::{display::duration, threads};
+use super::{display::duration, input::outln, threads};
 
 /// Count the configurations of a space, and predict its time from a few timed steps.
 #[derive(clap::Args)]
@@ -32,7 +32,7 @@ pub struct Args {
     /// The space: search-spaces/README.md is its format
     space: PathBuf,
     /// Set a value of the base, as `explore` takes it
-    #[arg(long = "set", value_name = "PATH=VALUE", value_parser = super::explore::parse_set)]
+    #[arg(long = "set", value_name = "PATH=VALUE", value_parser = super::input::parse_set)]
     sets: Vec<(String, String)>,
     /// Trials at once × threads of each, as in 2x1 [default: one thread on every core]
     #[arg(long, value_name = "COUNTxTHREADS")]
@@ -55,14 +55,14 @@ pub fn run(args: Args) -> Result<ExitCode> {
         let configs = expansion.candidates.iter().map(|candidate| &candidate.config);
         configs.map(|config| clock.predict(config).map(Some)).collect::<Result<_>>()?
     };
-    println!("{:>12}  {:>12}  {:>10}  CONFIGURATION", "PARAMETERS", "SAMPLES", "TIME");
+    outln!("{:>12}  {:>12}  {:>10}  CONFIGURATION", "PARAMETERS", "SAMPLES", "TIME");
     for (candidate, time) in expansion.candidates.iter().zip(&times) {
         let samples = candidate.config.data.counts().train * candidate.config.train.epochs;
         let time = time.map_or("not timed".to_string(), duration);
-        println!("{:>12}  {samples:>12}  {time:>10}  {}", candidate.config.parameters(), candidate.label);
+        outln!("{:>12}  {samples:>12}  {time:>10}  {}", candidate.config.parameters(), candidate.label);
     }
     let configurations = expansion.candidates.len();
-    println!(
+    outln!(
         "\n{} combinations − {} excluded − {} duplicates = {configurations} configurations × {} replicates = {} trials",
         expansion.combinations,
         expansion.excluded,
@@ -72,7 +72,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     );
     if let Some(total) = times.iter().copied().sum::<Option<f64>>() {
         let total = total * space.replicates as f64;
-        println!(
+        outln!(
             "about {} of training steps: {} on slots {slots}",
             duration(total),
             duration(total / slots.count as f64)

@@ -1,23 +1,20 @@
 //! `fastrcaps run-trial`: one trial of a sweep, in a process and a folder of its own. Started by executors only.
 
-use std::{
-    io::Read,
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::{io::Read, path::PathBuf, process::ExitCode};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use fastrcaps::{
-    config::TrialConfig,
     data,
     folder::TrialFolder,
     machine,
     record::{Status, TrialRecord},
-    source::Document,
     train::run::run_in_folder,
 };
 
-use super::data::DataDirArg;
+use super::{
+    data::DataDirArg,
+    input::{print_line, read_config},
+};
 
 /// Train the trial that a folder asks for.
 #[derive(clap::Args)]
@@ -46,7 +43,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let record = folder.read_record()?;
     match train(&args, &folder, record.clone()) {
         Ok(record) => {
-            println!("{}", serde_json::to_string(&record)?);
+            print_line(&serde_json::to_string(&record)?)?;
             Ok(ExitCode::SUCCESS)
         }
         Err(error) => {
@@ -71,15 +68,4 @@ fn train(args: &Args, folder: &TrialFolder, record: TrialRecord) -> Result<Trial
     }
     let (record, _) = run_in_folder(folder, &config, record, &data, &mut ())?;
     Ok(record)
-}
-
-/// Reads a trial's config file; errors name file, line, key and value.
-pub fn read_config(path: &Path) -> Result<TrialConfig> {
-    let document = Document::read(path)?;
-    TrialConfig::resolve(document.table.clone())
-        .map_err(|error| {
-            let place = fastrcaps::source::segments(error.path());
-            anyhow::Error::new(document.error_at(&place, error.to_string()))
-        })
-        .context("not a usable config")
 }

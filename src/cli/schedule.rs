@@ -10,7 +10,7 @@ use fastrcaps::{
     train::timing::steps_by_size,
 };
 
-use super::run_trial::read_config;
+use super::input::{outln, read_config};
 
 /// Draw the learning rate and the batch size of a configuration, without training it.
 #[derive(clap::Args)]
@@ -38,22 +38,23 @@ pub fn run(args: Args) -> Result<ExitCode> {
         ..schedule::sample(&config.schedule, config.train.epochs)
     };
     write_atomically(&out, &schedule::draw(&chart).png())?;
-    print_epochs(&config);
-    println!("drawn to {}", out.display());
+    print_epochs(&config)?;
+    outln!("drawn to {}", out.display());
     Ok(ExitCode::SUCCESS)
 }
 
 /// A row wherever an epoch begins with other values than the one before.
-fn print_epochs(config: &TrialConfig) {
-    println!("{:>6}  {:>12}  {:>6}", "EPOCH", "RATE", "BATCH");
+fn print_epochs(config: &TrialConfig) -> Result<()> {
+    outln!("{:>6}  {:>12}  {:>6}", "EPOCH", "RATE", "BATCH");
     let mut last = String::new();
     for epoch in 0..config.train.epochs {
         let progress = fastrcaps::schedule::Progress { epoch: epoch as f64, epochs: config.train.epochs as f64 };
         let values =
             format!("{:>12.3e}  {:>6}", config.schedule.learning_rate(progress), config.schedule.batch_size(progress));
         if values != last {
-            println!("{:>6}  {values}", epoch + 1);
+            outln!("{:>6}  {values}", epoch + 1);
             last = values;
         }
     }
+    Ok(())
 }

@@ -20,7 +20,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::{
     data::DataDirArg,
     display::{duration, percent},
-    run_trial::read_config,
+    input::{outln, read_config},
     threads::ThreadsArg,
 };
 
@@ -63,12 +63,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let config = read_config(&args.config)?;
     let stem = args.config.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let folder = TrialFolder::new(args.out.unwrap_or_else(|| PathBuf::from(format!("results/train-{stem}"))));
-    if folder.read_record().is_ok() && !args.force {
-        bail!(
-            "{} holds a training already; give another folder with --out, or --force to write over it",
-            folder.path.display()
-        );
-    }
+    check_folder(&folder, args.force)?;
     args.threads.install()?;
     let data = data::load(&config.data, &args.data_dir.dirs())?;
     let record = TrialRecord::pending(config.key(&data.fingerprint), 0, &config);
@@ -88,22 +83,33 @@ pub fn run(args: Args) -> Result<ExitCode> {
     progress.bar.finish_and_clear();
     if record.status == Status::Diverged {
         bail!(
-            "{}; {}",
-            record.error.unwrap_or_default(),
-            "a lower learning rate or a warm-up may help, see `fastrcaps lr-find`"
+            "the training diverged {}; a lower learning rate or a warm-up may help, see `fastrcaps lr-find`",
+            record.error.unwrap_or_default()
         );
     }
     let said = save_predictions(&folder, &trained, &data, PREDICTED)?;
     draw_reconstructions(&folder, &config, &said)?;
-    println!(
+    outln!(
         "test accuracy {} (weights of epoch {}, validation {}), {} of training",
         percent(record.test_accuracy),
         record.best_epoch.unwrap_or_default(),
         percent(record.validation_accuracy),
         duration(record.train_seconds.unwrap_or_default()),
     );
-    println!("written to {}", folder.path.display());
+    outln!("written to {}", folder.path.display());
     Ok(ExitCode::SUCCESS)
+}
+
+/// Refuses a folder that holds anything but an earlier training, and that one without `--force`.
+fn check_folder(folder: &TrialFolder, force: bool) -> Result<()> {
+    let path = folder.path.display();
+    let is_empty = std::fs::read_dir(&folder.path).map_or(true, |mut entries| entries.next().is_none());
+    match folder.read_record() {
+        _ if is_empty => Ok(()),
+        Ok(_) if force => Ok(()),
+        Ok(_) => bail!("{path} holds a training already; give another folder with --out, or --force to write over it"),
+        Err(_) => bail!("{path} holds other files than a training's; give a folder of its own with --out"),
+    }
 }
 
 struct Progress {

@@ -35,7 +35,7 @@ impl Executor for Local {
             command.args(["--cores", &cores.join(",")]);
         }
         command.arg("--end-with-stdin").args(&self.arguments);
-        // The matrix products ask the environment, not the thread pool, how many threads they may use.
+        // What the network's own thread pool does not rule (candle's operations) asks the environment.
         command.env("RAYON_NUM_THREADS", slot.threads.to_string());
         // The child holds the read end of a pipe that this process never writes to: its end tells the child that
         // this process is gone, however it went, and that nobody waits for the result.
@@ -57,16 +57,12 @@ impl Process for ChildProcess {
             Exit::Code(status.code().unwrap_or(-1))
         }))
     }
-
-    fn kill(&mut self) {
-        // Both fail only where it has ended already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 impl Drop for ChildProcess {
     fn drop(&mut self) {
-        self.kill();
+        // Both fail only where it has ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }

@@ -16,12 +16,10 @@ pub trait Executor {
     fn start(&mut self, folder: &Path, slot: &Slot) -> Result<Box<dyn Process>>;
 }
 
-/// A started trial.
+/// A started trial; dropping it ends it.
 pub trait Process {
     /// How it ended, once it has.
     fn poll(&mut self) -> Result<Option<Exit>>;
-    /// Ends it now.
-    fn kill(&mut self);
 }
 
 /// How a process ended.

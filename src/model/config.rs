@@ -130,7 +130,7 @@ fn side(image: usize, kernel: usize, stride: usize) -> usize {
 fn within(path: &str, value: usize, range: std::ops::RangeInclusive<usize>) -> Result<(), Invalid> {
     match range.contains(&value) {
         true => Ok(()),
-        false => Err(Invalid::new(path, value, format!("must be {} to {}", range.start(), range.end()))),
+        false => Err(Invalid::new(path, value, format!("{} to {}", range.start(), range.end()))),
     }
 }
 
@@ -140,7 +140,7 @@ fn divides(path: &str, factor: usize, channels: usize, what: &str) -> Result<(),
         return Ok(());
     }
     let divisors: Vec<_> = (1..=channels).filter(|d| channels.is_multiple_of(*d)).map(|d| d.to_string()).collect();
-    Err(Invalid::new(path, factor, format!("must divide {what} ({channels}): {}", divisors.join(", "))))
+    Err(Invalid::new(path, factor, format!("a divisor of {what} ({channels}): {}", divisors.join(", "))))
 }
 
 /// Largest number of parameters a network may have.
@@ -159,7 +159,7 @@ impl ModelConfig {
                 let side = shape.height.min(shape.width);
                 if side < lenet::SMALLEST_SIDE {
                     let allowed = format!(
-                        "lenet5 needs images of at least {0}×{0} pixels, these are {1}×{2}",
+                        "another network: lenet5 needs images of at least {0}×{0} pixels, these are {1}×{2}",
                         lenet::SMALLEST_SIDE,
                         shape.height,
                         shape.width
@@ -170,9 +170,7 @@ impl ModelConfig {
         }
         match self.parameters(shape, RECKONED_CLASSES) {
             n if n <= MOST_PARAMETERS => Ok(()),
-            n => {
-                Err(Invalid::new("model", format!("{n} parameters"), format!("at most {MOST_PARAMETERS} are allowed")))
-            }
+            n => Err(Invalid::new("model", format!("{n} parameters"), format!("at most {MOST_PARAMETERS}"))),
         }
     }
 
@@ -240,7 +238,7 @@ impl CapsNetConfig {
             within("model.decoder_hidden", self.decoder_hidden[0], 1..=16384)?;
             within("model.decoder_hidden", self.decoder_hidden[1], 1..=16384)?;
             if !(self.reconstruction_weight >= 0. && self.reconstruction_weight.is_finite()) {
-                let allowed = "must be a finite number of at least 0";
+                let allowed = "a finite number of at least 0";
                 return Err(Invalid::new("model.reconstruction_weight", self.reconstruction_weight, allowed));
             }
         }
@@ -253,9 +251,7 @@ impl CapsNetConfig {
             votes => Err(Invalid::new(
                 "model.primary_types",
                 self.primary_types,
-                format!(
-                    "gives {votes} vote values an image, at most {MOST_VOTES} are allowed: fewer types, larger strides"
-                ),
+                format!("at most {MOST_VOTES} vote values an image, these are {votes}: fewer types, or larger strides"),
             )),
         }
     }
@@ -293,8 +289,6 @@ impl CapsNetConfig {
 fn fits(path: &str, kernel: usize, side: usize, what: &str) -> Result<(), Invalid> {
     match (1..=side).contains(&kernel) {
         true => Ok(()),
-        false => {
-            Err(Invalid::new(path, kernel, format!("must be 1 to {side}, to fit {what} ({side} pixels high or wide)")))
-        }
+        false => Err(Invalid::new(path, kernel, format!("1 to {side}, to fit {what} ({side} pixels high or wide)"))),
     }
 }

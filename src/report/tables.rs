@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::view::{Mean, Objectives, StudyView, front as front_of};
 use crate::record::{EpochRow, TrialRecord};
 
-/// `trials.csv`: one row per trial that was started, in grid order.
+/// `trials.csv`: one row per trial of the space, in grid order.
 pub fn trials(view: &StudyView) -> Result<Vec<u8>> {
     let mut table = csv::Writer::from_writer(Vec::new());
     let axes = view.space.axes.iter().map(|axis| axis.path.as_str());
@@ -31,12 +31,13 @@ pub fn trials(view: &StudyView) -> Result<Vec<u8>> {
         "error",
     ];
     table.write_record(["key", "status", "configuration"].into_iter().chain(axes).chain(fixed))?;
-    for (trial, record) in view.trials.iter().zip(&view.records) {
-        let Some(record) = record else { continue };
+    for ((trial, key), record) in view.trials.iter().zip(&view.keys).zip(&view.records) {
+        let pending = || TrialRecord::pending(key.clone(), trial.replicate, &trial.config);
+        let record = record.clone().unwrap_or_else(pending);
         let candidate = &view.expansion.candidates[trial.candidate];
         let mut row = vec![record.key.clone(), record.status.as_str().into(), candidate.label.clone()];
         row.extend(candidate.values.iter().map(|value| value.clone().unwrap_or_default()));
-        row.extend(record_cells(record));
+        row.extend(record_cells(&record));
         table.write_record(row)?;
     }
     Ok(table.into_inner().map_err(|error| error.into_error())?)

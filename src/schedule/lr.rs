@@ -169,7 +169,7 @@ impl LearningRatePolicy {
             |key, value: f64| check(key, value, value > 0.0 && value <= 10.0, "a learning rate above 0, up to 10");
         let share = |key, value: f64| check(key, value, (0.0..=1.0).contains(&value), "a share from 0 to 1");
         let epochs =
-            |key, value: f64| check(key, value, value > 0.0 && value.is_finite(), "a number of epochs above 0");
+            |key, value: f64| check(key, value, (1e-3..=1e9).contains(&value), "a number of epochs of at least 0.001");
         let factor = |key, value: f64| check(key, value, value > 0.0 && value <= 1.0, "a factor above 0, up to 1");
         match self {
             LearningRatePolicy::Fixed { rate: value } => rate("rate", *value),
@@ -206,7 +206,8 @@ impl LearningRatePolicy {
                 if let Period::Epochs(value) = period {
                     epochs("period", *value)?;
                 }
-                check("multiplier", *multiplier, *multiplier >= 1.0 && *multiplier <= 100.0, "a factor from 1 to 100")
+                let good = *multiplier == 1.0 || (1.001..=100.0).contains(multiplier);
+                check("multiplier", *multiplier, good, "1, or a factor from 1.001 to 100")
             }
         }
     }

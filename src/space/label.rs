@@ -1,5 +1,7 @@
 //! How values and configurations are called in tables and charts.
 
+use std::collections::HashSet;
+
 use toml::{Table, Value};
 
 use super::{Axis, Candidate};
@@ -77,7 +79,7 @@ pub fn name_candidates(axes: &[Axis], candidates: &mut [Candidate], baseline: Op
             let Some(value) = &candidate.values[index] else { continue };
             let same = reference.as_ref().is_some_and(|of| of[index].as_ref() == Some(value));
             if varies[index] && !same {
-                parts.push(name_on_axis(axis, value));
+                parts.push(name_on_axis(axis, value, axes));
             }
         }
         candidate.label = if !parts.is_empty() {
@@ -90,9 +92,21 @@ pub fn name_candidates(axes: &[Axis], candidates: &mut [Candidate], baseline: Op
     }
 }
 
-/// A value of a table-valued axis speaks for itself; a bare number or word needs the axis's name before it.
-fn name_on_axis(axis: &Axis, label: &str) -> String {
+/// A label that two candidates have.
+pub fn first_shared(candidates: &[Candidate]) -> Option<&str> {
+    let mut seen = HashSet::new();
+    candidates.iter().map(|candidate| candidate.label.as_str()).find(|label| !seen.insert(*label))
+}
+
+/// A value of a table-valued axis speaks for itself, unless another axis has one of that name; a bare number or word needs
+/// the axis's name before it.
+fn name_on_axis(axis: &Axis, label: &str, axes: &[Axis]) -> String {
+    let has = |axis: &Axis| axis.values.iter().any(|value| value.label == label);
     let speaks = axis.values.iter().any(|value| value.label == label && value.value.is_table());
+    if speaks && axes.iter().filter(|axis| has(axis)).count() == 1 {
+        return label.to_string();
+    }
     let name = axis.path.rsplit('.').next().unwrap_or(&axis.path);
-    if speaks { label.to_string() } else { format!("{} {label}", words(name)) }
+    let is_shared = axes.iter().filter(|other| other.path.rsplit('.').next() == Some(name)).count() > 1;
+    format!("{} {label}", words(if is_shared { &axis.path } else { name }))
 }

@@ -28,6 +28,8 @@ pub struct Space {
     exclude: Vec<Pattern>,
     baseline: Option<Pattern>,
     document: Document,
+    /// `path=value` pairs that went over the base.
+    sets: Vec<(String, String)>,
 }
 
 /// One dimension of the space.
@@ -50,7 +52,8 @@ pub struct AxisValue {
 #[derive(Clone, Debug)]
 pub struct Candidate {
     pub config: TrialConfig,
-    /// Label of the value on each axis; absent where the axis cannot matter to this configuration.
+    /// The value on each axis as it stands in the configuration, a table by its label; absent where the axis cannot matter
+    /// to this configuration.
     pub values: Vec<Option<String>>,
     /// What sets it apart from the baseline (or, without one, its value on every axis that varies).
     pub label: String,
@@ -143,6 +146,10 @@ impl Space {
         self.check_patterns(&candidates, &exclude_used, &baselines)?;
         let baseline = if self.baseline.is_some() { baselines.first().copied() } else { first };
         label::name_candidates(&self.axes, &mut candidates, baseline);
+        if let Some(twice) = label::first_shared(&candidates) {
+            let message = format!("two configurations would be called {twice:?}: give their values other labels");
+            return Err(self.document.error_at(&["axes".into()], message));
+        }
         Ok(Expansion { candidates, baseline, combinations, excluded, duplicates })
     }
 
@@ -152,7 +159,9 @@ impl Space {
         exclude_used: &[bool],
         baselines: &[usize],
     ) -> Result<(), SourceError> {
-        if let Some(index) = exclude_used.iter().position(|used| !used) {
+        // A pattern may be about an axis that was set to one value: what it matches then is nobody's mistake.
+        let is_as_written = self.sets.is_empty();
+        if let Some(index) = exclude_used.iter().position(|used| !used).filter(|_| is_as_written) {
             let message = format!(
                 "[[exclude]] number {} matches no configuration; check its paths and values, or remove it",
                 index + 1
@@ -163,7 +172,7 @@ impl Space {
             let message = "[[exclude]] takes out every configuration; nothing is left to explore";
             return Err(self.document.error_at(&["exclude".into()], message));
         }
-        if self.baseline.is_some() && baselines.len() != 1 {
+        if self.baseline.is_some() && (baselines.len() > 1 || (baselines.is_empty() && is_as_written)) {
             let message = format!(
                 "[baseline] must match exactly one configuration, it matches {}; give the value of every axis that varies",
                 baselines.len()
@@ -209,6 +218,13 @@ impl Space {
                 return self.document.error_at(&place, format!("axis {}: {error}", axis.path));
             }
         }
+        for (path, value) in &self.sets {
+            let set = segments(path);
+            let shorter = set.len().min(at.len());
+            if set[..shorter] == at[..shorter] {
+                return SourceError { origin: format!("--set {path}={value}"), line: None, message: error.to_string() };
+            }
+        }
         let mut place = vec!["base".to_string()];
         place.extend(at);
         self.document.error_at(&place, error.to_string())
@@ -225,9 +241,20 @@ impl Space {
     }
 
     fn values(&self, choice: &[usize], resolved: &Table) -> Vec<Option<String>> {
-        let matters = |path: &str| pattern::get(resolved, path).is_some() || path.ends_with(".preset");
+        let is_capsnet = pattern::get(resolved, "model.kind").and_then(Value::as_str) == Some("capsnet");
         let pairs = self.axes.iter().zip(choice);
-        pairs.map(|(axis, index)| matters(&axis.path).then(|| axis.values[*index].label.clone())).collect()
+        pairs
+            .map(|(axis, index)| {
+                let AxisValue { value, label } = &axis.values[*index];
+                match pattern::get(resolved, &axis.path) {
+                    // Presets are resolved to what they stand for.
+                    None => (axis.path == "model.preset" && is_capsnet).then(|| label.clone()),
+                    Some(Value::Table(_)) => Some(label.clone()),
+                    // A value that was replaced by the one for "does not matter" did not matter.
+                    Some(found) => pattern::same(value, found).then(|| label.clone()),
+                }
+            })
+            .collect()
     }
 }
 

@@ -37,9 +37,20 @@ fn matches(pattern: &Value, path: &str, value: Option<&Value>, labels: &HashMap<
         (Value::Table(pattern), Some(Value::Table(value))) => {
             pattern.iter().all(|(key, inner)| matches(inner, &format!("{path}.{key}"), value.get(key), labels))
         }
-        (Value::Integer(pattern), Some(Value::Float(value))) => *pattern as f64 == *value,
-        (Value::Float(pattern), Some(Value::Integer(value))) => *pattern == *value as f64,
-        (pattern, value) => value == Some(pattern),
+        (pattern, value) => value.is_some_and(|value| same(pattern, value)),
+    }
+}
+
+/// Whether two values are the same; 1 and 1.0 are.
+pub fn same(one: &Value, other: &Value) -> bool {
+    match (one, other) {
+        (Value::Integer(whole), Value::Float(real)) | (Value::Float(real), Value::Integer(whole)) => {
+            *whole as f64 == *real
+        }
+        (Value::Array(one), Value::Array(other)) => {
+            one.len() == other.len() && one.iter().zip(other).all(|(one, other)| same(one, other))
+        }
+        (one, other) => one == other,
     }
 }
 

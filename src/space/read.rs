@@ -25,10 +25,10 @@ impl Space {
         for (key, value) in sets {
             apply_set(&mut document.table, key, value)?;
         }
-        Ok(Space::from_set_document(document, default_name)?)
+        Ok(Space { sets: sets.to_vec(), ..Space::declared(document, default_name)? })
     }
 
-    fn from_set_document(document: Document, default_name: &str) -> Result<Space, SourceError> {
+    fn declared(document: Document, default_name: &str) -> Result<Space, SourceError> {
         let table = &document.table;
         let fail = |path: &[&str], message: String| {
             document.error_at(&path.iter().map(|segment| segment.to_string()).collect::<Vec<_>>(), message)
@@ -80,7 +80,7 @@ impl Space {
             Some(_) => return Err(fail(&["exclude"], "exclude must be a list of tables: write [[exclude]]".into())),
         }
         let baseline = table.get("baseline").map(|value| read_pattern(&["baseline"], value)).transpose()?;
-        Ok(Space { name, replicates, axes, base, exclude, baseline, document })
+        Ok(Space { name, replicates, axes, base, exclude, baseline, document, sets: Vec::new() })
     }
 }
 
@@ -95,9 +95,8 @@ fn read_axes(document: &Document, table: &Table, prefix: &str, axes: &mut Vec<Ax
                 return Err(fail(format!("axis {path} is empty: give at least one value, or remove it")));
             }
             Value::Array(values) => {
-                if path == "seed" {
-                    let mend = "the seed is no axis: replicates = n trains every configuration under n seeds";
-                    return Err(fail(mend.into()));
+                if let Some(mend) = why_no_axis(&path) {
+                    return Err(fail(format!("{path} is no axis: {mend}")));
                 }
                 if let Some(other) = axes.iter().find(|axis: &&Axis| overlaps(&axis.path, &path)) {
                     return Err(fail(format!("axes {} and {path} set the same values: keep one of them", other.path)));
@@ -114,6 +113,19 @@ fn read_axes(document: &Document, table: &Table, prefix: &str, axes: &mut Vec<Ax
     Ok(())
 }
 
+/// Why configurations of one space must not differ in `path`, if they must not.
+fn why_no_axis(path: &str) -> Option<&'static str> {
+    match path {
+        "seed" => Some("replicates = n trains every configuration under n seeds"),
+        // The shift is an optimisation of training; all else says which images there are.
+        "data.shift" => None,
+        _ if path == "data" || path.starts_with("data.") => {
+            Some("accuracies on different images cannot be compared; declare a space for each, or use --set")
+        }
+        _ => None,
+    }
+}
+
 fn read_axis(path: String, given: &[Value]) -> Result<Axis, String> {
     let mut values = Vec::new();
     for value in given {
@@ -121,8 +133,10 @@ fn read_axis(path: String, given: &[Value]) -> Result<Axis, String> {
         // `label` in a table is how the user wants it called, not part of the configuration.
         let label = match value.as_table_mut().and_then(|table| table.remove("label")) {
             None => None,
-            Some(Value::String(label)) => Some(label),
-            Some(other) => return Err(format!("axis {path}: label = {other}: it must be a string")),
+            Some(Value::String(label)) if !label.trim().is_empty() => Some(label),
+            Some(other) => {
+                return Err(format!("axis {path}: label = {other}: it must be a string with something in it"));
+            }
         };
         values.push((value, label));
     }
@@ -161,10 +175,30 @@ fn apply_set(table: &mut Table, path: &str, text: &str) -> Result<()> {
         return Ok(());
     }
     if let Some(Value::Table(axes)) = table.get_mut("axes") {
+        if let Some(above) = prefixes(path).find(|above| find_axis(axes, above)) {
+            anyhow::bail!(
+                "--set {path}={text} would change nothing: the axis {above} sets the whole table. \
+                 Set {above} itself, or edit the axis in the file"
+            );
+        }
         remove_axis(axes, path);
     }
     let full = format!("base.{path}");
     pattern::set(table, &full, value).map_err(|message| anyhow::anyhow!("--set {path}={text}: {message}"))
+}
+
+/// The paths above a path: `a` and `a.b` of `a.b.c`.
+fn prefixes(path: &str) -> impl Iterator<Item = &str> {
+    path.match_indices('.').map(|(end, _)| &path[..end])
+}
+
+/// Whether there is an axis of exactly this path, under its quoted path or as nested keys.
+fn find_axis(axes: &Table, path: &str) -> bool {
+    let nested = || {
+        let (key, rest) = path.split_once('.')?;
+        Some(find_axis(axes.get(key)?.as_table()?, rest))
+    };
+    axes.get(path).is_some_and(Value::is_array) || nested().unwrap_or(false)
 }
 
 fn remove_axis(axes: &mut Table, path: &str) {

@@ -48,9 +48,23 @@ pub fn evaluate(network: &Network, data: &Dataset, images: &Images) -> Result<Ev
 
 /// What `network` says of the first `count` of `images`.
 pub fn predict(network: &Network, data: &Dataset, images: &Images, count: usize) -> Result<Predictions> {
-    let (pixels, labels) = plain_batch(data, images, 0, count.min(images.len()))?;
-    let output = network.forward(&pixels, Mask::Longest)?;
-    Ok(Predictions { images: pixels, labels, scores: output.scores, reconstruction: output.reconstruction })
+    let count = count.min(images.len());
+    let (mut pixels, mut labels, mut scores, mut reconstructions) = (vec![], vec![], vec![], vec![]);
+    for start in (0..count).step_by(BATCH) {
+        let (of_pixels, of_labels) = plain_batch(data, images, start, BATCH.min(count - start))?;
+        let output = network.forward(&of_pixels, Mask::Longest)?;
+        pixels.push(of_pixels);
+        labels.push(of_labels);
+        scores.push(output.scores);
+        reconstructions.extend(output.reconstruction);
+    }
+    let reconstruction = (!reconstructions.is_empty()).then(|| Tensor::cat(&reconstructions, 0)).transpose()?;
+    Ok(Predictions {
+        images: Tensor::cat(&pixels, 0)?,
+        labels: Tensor::cat(&labels, 0)?,
+        scores: Tensor::cat(&scores, 0)?,
+        reconstruction,
+    })
 }
 
 fn plain_batch(data: &Dataset, images: &Images, start: usize, count: usize) -> Result<(Tensor, Tensor)> {

@@ -72,7 +72,7 @@ pub struct Trained {
     pub last_test_accuracy: Option<f64>,
     pub train_seconds: f64,
     pub samples: u64,
-    /// The network with the weights of `best_epoch`.
+    /// The network with the weights of `best_epoch`, or its initial ones if there is none.
     pub trainer: Trainer,
 }
 
@@ -139,7 +139,11 @@ pub fn train(config: &TrialConfig, data: &Dataset, observer: &mut dyn Observer) 
         let (loss, start) = (row.train_loss, first_loss.unwrap_or(f64::NAN));
         epochs.push(row);
         if !(loss <= DIVERGENCE * start) || !validation.loss.is_finite() {
-            let reason = format!("the mean loss rose to {loss:.3e}, from {start:.3e} at the first step");
+            let reason = if validation.loss.is_finite() {
+                format!("the mean loss rose to {loss:.3e}, from {start:.3e} at the first step")
+            } else {
+                format!("the validation loss became {}", validation.loss)
+            };
             ending = Ending::Diverged { epoch: epoch + 1, reason };
             break;
         }
@@ -149,14 +153,12 @@ pub fn train(config: &TrialConfig, data: &Dataset, observer: &mut dyn Observer) 
         }
     }
 
-    let (mut last_test_accuracy, mut test_accuracy) = (None, None);
-    if ending == Ending::Finished {
-        let last = evaluate(&trainer.network, data, &data.test)?.accuracy;
-        last_test_accuracy = Some(last);
-        trainer.parameters.restore(&best_weights)?;
-        let is_last = best.is_some_and(|(epoch, _)| epoch == epochs.len());
-        test_accuracy = Some(if is_last { last } else { evaluate(&trainer.network, data, &data.test)?.accuracy });
-    }
+    let is_finished = ending == Ending::Finished;
+    let test = |trainer: &Trainer| Ok::<_, anyhow::Error>(evaluate(&trainer.network, data, &data.test)?.accuracy);
+    let last_test_accuracy = if is_finished { Some(test(&trainer)?) } else { None };
+    trainer.parameters.restore(&best_weights)?;
+    let is_last = best.is_some_and(|(epoch, _)| epoch == epochs.len());
+    let test_accuracy = if is_finished && !is_last { Some(test(&trainer)?) } else { last_test_accuracy };
     Ok(Trained {
         ending,
         epochs,

@@ -33,9 +33,11 @@ pub fn run_in_folder(
     let trained = train(config, data, &mut recorder)?;
     let (status, error) = match &trained.ending {
         Ending::Finished => (Status::Done, None),
-        Ending::Diverged { epoch, reason } => (Status::Diverged, Some(format!("diverged in epoch {epoch}: {reason}"))),
+        Ending::Diverged { epoch, reason } => (Status::Diverged, Some(format!("in epoch {epoch}, {reason}"))),
     };
-    trained.parameters().save(&folder.weights())?;
+    if trained.best_epoch.is_some() {
+        trained.parameters().save(&folder.weights())?;
+    }
     let ended = SystemTime::now();
     let record = TrialRecord {
         status,

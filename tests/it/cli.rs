@@ -132,7 +132,10 @@ fn the_same_command_again_trains_only_what_is_missing() {
     let folder = folder_with(SPACE);
     succeed(folder.path(), &["explore", "space.toml", "--quiet", "--limit", "1"]);
     let first = table(folder.path().join("results/space/trials.csv"));
-    assert_eq!(first.len(), 1);
+    assert_eq!(
+        first.iter().map(|row| row["status"].as_str()).collect::<Vec<_>>(),
+        ["done", "pending", "pending", "pending"]
+    );
     succeed(folder.path(), &["explore", "space.toml", "--quiet", "--order", "random"]);
     let all = table(folder.path().join("results/space/trials.csv"));
     assert_eq!(all.len(), 4);
@@ -140,6 +143,19 @@ fn the_same_command_again_trains_only_what_is_missing() {
     let again = run(folder.path(), &["explore", "space.toml"]);
     assert!(String::from_utf8_lossy(&again.stderr).contains("0 trials to train"));
     assert_eq!(table(folder.path().join("results/space/trials.csv")), all);
+}
+
+#[test]
+fn a_lost_journal_is_made_again_from_the_trials_folders() {
+    let folder = folder_with(SPACE);
+    succeed(folder.path(), &["explore", "space.toml", "--quiet", "--limit", "3"]);
+    let study = folder.path().join("results/space");
+    let (trials, epochs) = (table(study.join("trials.csv")), table(study.join("epochs.csv")));
+    fs::remove_file(study.join("journal.sqlite")).unwrap();
+    let again = run(folder.path(), &["explore", "space.toml", "--limit", "3"]);
+    assert!(String::from_utf8_lossy(&again.stderr).contains("0 trials to train"), "{again:?}");
+    assert_eq!(table(study.join("trials.csv")), trials);
+    assert_eq!(table(study.join("epochs.csv")), epochs);
 }
 
 #[test]
@@ -185,7 +201,7 @@ fn kill_child_of(parent: u32) {
 #[test]
 fn trials_do_not_outlive_a_killed_explorer_and_the_sweep_continues() {
     let folder = folder_with(SPACE);
-    let long = ["--set", "train.epochs=400", "--set", "model.routing_iterations=2", "--slots", "2x1"];
+    let long = ["--set", "train.epochs=40", "--set", "model.routing_iterations=2", "--slots", "2x1"];
     let mut explorer = (program().current_dir(folder.path()))
         .args(["explore", "space.toml", "--quiet", "--out", "long"])
         .args(long)
@@ -209,9 +225,14 @@ fn trials_do_not_outlive_a_killed_explorer_and_the_sweep_continues() {
         }
         assert!(!is_alive(), "a trial outlived its explorer");
     }
-    // What was running is trained anew.
-    let again = run(folder.path(), &["explore", "space.toml", "--out", "long", "--limit", "1", "--dry-run"]);
-    assert!(again.status.success());
+    // What was running is pending, not lost: the same command trains it anew.
+    let dry =
+        succeed(folder.path(), &[&["explore", "space.toml", "--out", "long", "--dry-run"][..], &long[..4]].concat());
+    assert!(dry.contains("2 trials would be trained"), "{dry}");
+    succeed(folder.path(), &[&["explore", "space.toml", "--quiet", "--out", "long"][..], &long[..]].concat());
+    let rows = table(folder.path().join("long/trials.csv"));
+    assert_eq!(rows.iter().map(|row| row["status"].as_str()).collect::<Vec<_>>(), ["done", "done"]);
+    assert_eq!(table(folder.path().join("long/epochs.csv")).len(), 2 * 40);
 }
 
 #[test]
@@ -252,17 +273,25 @@ fn bad_arguments_and_files_are_refused_in_words_and_leave_nothing_behind() {
         (vec!["explore", "space.toml", "--slots", "0x1"], "at least 1"),
         (vec!["explore", "space.toml", "--slots", "2x0"], "at least 1"),
         (vec!["explore", "space.toml", "--slots", "two"], "as in 2x1"),
-        (vec!["explore", "space.toml", "--limit", "0"], "0"),
+        (vec!["explore", "space.toml", "--limit", "0"], "0 is not in 1.."),
         (vec!["explore", "space.toml", "--set", "epochs"], "PATH=VALUE"),
         (vec!["explore", "space.toml", "--set", "train.epocs=2"], "unknown field `epocs`"),
         (vec!["explore", "space.toml", "--set", "train.epochs=two"], "train.epochs"),
         (vec!["explore", "space.toml", "--set", "data.name=mnist"], "fastrcaps data fetch mnist"),
         (vec!["explore", "space.toml", "--set", "data.name=letters"], "unknown variant `letters`"),
-        (vec!["explore", "space.toml", "--out", "file"], "file"),
+        (vec!["explore", "space.toml", "--out", "file"], "cannot make the study folder file"),
         (vec!["explore", "space.toml", "--out", "/proc/study"], "--out"),
+        (
+            vec!["explore", "space.toml", "--set", "train.epochs=0"],
+            "--set train.epochs=0: train.epochs = 0 is not allowed",
+        ),
+        (
+            vec!["explore", "space.toml", "--set", "schedule.batch.size=3"],
+            "the axis schedule.batch sets the whole table",
+        ),
         (vec!["train", "absent.toml"], "cannot read absent.toml"),
         (vec!["train", "space.toml"], "unknown field"),
-        (vec!["train", "space.toml", "--threads", "0"], "0"),
+        (vec!["train", "space.toml", "--threads", "0"], "0 is not in 1.."),
         (vec!["schedule", "space.toml"], "unknown field"),
         (vec!["front", "nowhere"], "is nowhere a study folder"),
         (vec!["plan", "file"], "not valid TOML"),
@@ -272,6 +301,43 @@ fn bad_arguments_and_files_are_refused_in_words_and_leave_nothing_behind() {
         assert!(said.contains(wanted), "{arguments:?} says {said} without {wanted}");
     }
     assert!(!folder.path().join("results").exists(), "a refused command left a folder behind");
+}
+
+#[test]
+fn a_trial_whose_folder_cannot_be_made_is_a_row_and_the_rest_goes_on() {
+    let folder = folder_with(SPACE);
+    succeed(folder.path(), &["explore", "space.toml", "--quiet", "--limit", "1"]);
+    let rows = table(folder.path().join("results/space/trials.csv"));
+    fs::write(folder.path().join("results/space/trials").join(&rows[1]["key"]), "in the way").unwrap();
+    succeed(folder.path(), &["explore", "space.toml", "--quiet"]);
+    let rows = table(folder.path().join("results/space/trials.csv"));
+    assert_eq!(rows.iter().map(|row| row["status"].as_str()).collect::<Vec<_>>(), ["done", "failed", "done", "done"]);
+    assert!(rows[1]["error"].contains("could not be started"), "{}", rows[1]["error"]);
+    fs::remove_file(folder.path().join("results/space/trials").join(&rows[1]["key"])).unwrap();
+    succeed(folder.path(), &["explore", "space.toml", "--quiet", "--retry-failed"]);
+    assert_eq!(table(folder.path().join("results/space/trials.csv"))[1]["status"], "done");
+}
+
+#[test]
+fn a_training_writes_into_a_folder_of_its_own_only() {
+    let folder = folder_with(SPACE);
+    fs::write(folder.path().join("my.toml"), "[model]\npreset = 'tiny'\n").unwrap();
+    for force in [&[][..], &["--force"][..]] {
+        let said = refuse(folder.path(), &[&["train", "my.toml", "--out", "."][..], force].concat());
+        assert!(said.contains("holds other files"), "{said}");
+    }
+}
+
+#[test]
+fn a_changed_baseline_is_taken_up_and_changes_no_trial() {
+    let folder = folder_with(SPACE);
+    succeed(folder.path(), &["explore", "space.toml", "--quiet"]);
+    let baseline = "[baseline]\n\"model.routing_iterations\" = 1\n\"schedule.batch\" = 'adabatch'\n";
+    fs::write(folder.path().join("space.toml"), format!("{SPACE}{baseline}")).unwrap();
+    let again = run(folder.path(), &["explore", "space.toml"]);
+    assert!(String::from_utf8_lossy(&again.stderr).contains("0 trials to train"));
+    let rows = table(folder.path().join("results/space/trials.csv"));
+    assert_eq!(rows[3]["configuration"], "baseline");
 }
 
 #[test]
@@ -334,7 +400,7 @@ fn a_training_that_diverges_says_so_and_fails() {
                   [schedule]\nlr = { policy = 'fixed', rate = 10 }\n";
     fs::write(folder.path().join("wild.toml"), config).unwrap();
     let said = refuse(folder.path(), &["train", "wild.toml", "--quiet"]);
-    assert!(said.contains("diverged in epoch"), "{said}");
+    assert!(said.contains("the training diverged in epoch"), "{said}");
     let record = fs::read_to_string(folder.path().join("results/train-wild/trial.json")).unwrap();
     assert!(record.contains("\"status\": \"diverged\""), "{record}");
 }

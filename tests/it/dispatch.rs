@@ -50,8 +50,6 @@ impl Process for Pretended {
         self.at_once.borrow_mut().0 -= 1;
         Ok(Some(self.exit))
     }
-
-    fn kill(&mut self) {}
 }
 
 impl Executor for Pretender {
@@ -160,9 +158,10 @@ fn sweep(acts: &[(usize, Act)], slots: &str, limit: Option<usize>, history: Opti
     .run(
         &Sweep::new(trials.len(), Order::Grid).limited(limit),
         history.unwrap_or(vec![Status::Pending; trials.len()]),
-        &mut |event, journal| {
+        &mut |event| {
             if let Event::Ended { record, .. } = event {
                 ended_events += 1;
+                let journal = Journal::read(&study.journal())?;
                 assert!(journal.records()?.contains(record), "an end is told before it is in the journal");
             }
             Ok(())

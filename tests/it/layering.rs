@@ -34,7 +34,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("dispatch", &["executor", "folder", "journal", "machine", "record", "space", "strategy", "study"]),
     // What users look at.
     ("charts", &["pareto", "range_test", "schedule"]),
-    ("report", &["charts", "files", "journal", "pareto", "record", "space", "stats", "study"]),
+    ("report", &["charts", "files", "journal", "machine", "pareto", "record", "space", "stats", "study"]),
 ];
 
 /// Rooms that must not touch what stands here, whoever else may.
@@ -42,7 +42,7 @@ const MUST_NOT_NAME: &[(&str, &[&str])] = &[
     ("strategy", &["std::fs", "std::time", "std::thread", "candle_core"]),
     ("pareto", &["std::fs", "std::time", "std::thread", "candle_core"]),
     ("schedule", &["std::fs", "std::time", "std::thread", "candle_core"]),
-    ("space", &["std::time", "std::thread", "candle_core"]),
+    ("space", &["std::fs", "std::time", "std::thread", "candle_core"]),
     ("charts", &["std::fs", "std::time", "candle_core"]),
     ("report", &["candle_core"]),
     ("dispatch", &["candle_core"]),
@@ -83,12 +83,17 @@ fn code(source: &str) -> String {
     code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
 }
 
-/// The rooms that a source names after `crate::`, also in nested `use crate::{a, b::{c}}`.
+/// The rooms that a source names after `crate::`.
 fn rooms_used(code: &str) -> Vec<String> {
+    names_after("crate::", code)
+}
+
+/// What a source names after `root`, also in nested `use root::{a, b::{c}}`.
+fn names_after(root: &str, code: &str) -> Vec<String> {
     let name = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
     let mut used = Vec::new();
-    for (at, _) in code.match_indices("crate::") {
-        let rest = &code[at + "crate::".len()..];
+    for (at, _) in code.match_indices(root) {
+        let rest = &code[at + root.len()..];
         let Some(list) = rest.strip_prefix('{') else {
             used.push(name(rest));
             continue;
@@ -132,8 +137,14 @@ fn every_room_uses_only_the_rooms_it_may() {
 fn no_room_touches_what_is_kept_from_it() {
     for (room, source) in sources() {
         for (_, kept) in MUST_NOT_NAME.iter().filter(|(name, _)| *name == room) {
+            let code = code(&source);
+            let of_std = names_after("std::", &code);
             for name in *kept {
-                assert!(!code(&source).contains(name), "src/{room} names {name}");
+                let is_named = match name.strip_prefix("std::") {
+                    Some(name) => of_std.iter().any(|used| used == name),
+                    None => code.contains(name),
+                };
+                assert!(!is_named, "src/{room} names {name}");
             }
         }
     }

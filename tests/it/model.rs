@@ -155,7 +155,7 @@ fn values_that_cannot_be_used_are_refused_by_name_with_what_is_allowed() {
     };
     for (config, path, part) in [
         (with(|c| c.primary_sharing = 3), "model.primary_sharing", "(64): 1, 2, 4, 8, 16, 32, 64"),
-        (with(|c| c.conv1_sharing = 0), "model.conv1_sharing", "must divide conv1_channels"),
+        (with(|c| c.conv1_sharing = 0), "model.conv1_sharing", "a divisor of conv1_channels"),
         (with(|c| c.conv1_kernel = 29), "model.conv1_kernel", "1 to 28"),
         (with(|c| c.primary_kernel = 20), "model.primary_kernel", "the feature map after Conv1"),
         (with(|c| c.primary_types = 0), "model.primary_types", "1 to"),
@@ -163,7 +163,7 @@ fn values_that_cannot_be_used_are_refused_by_name_with_what_is_allowed() {
         (with(|c| c.routing_iterations = 0), "model.routing_iterations", "1 to 10"),
         (with(|c| c.reconstruction_weight = f64::NAN), "model.reconstruction_weight", "finite"),
         (with(|c| c.decoder_hidden[1] = 0), "model.decoder_hidden", "1 to"),
-        (with(|c| c.conv1_channels = 4096), "model", "parameters: at most"),
+        (with(|c| c.conv1_channels = 4096), "model", "parameters is not allowed; expected at most"),
         (with(|c| (c.primary_types, c.class_dim) = (1024, 256)), "model.primary_types", "vote values"),
     ] {
         let config = match path {

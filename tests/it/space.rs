@@ -67,6 +67,7 @@ fn routing_iterations_of_a_lenet_collapse() {
     assert_eq!((expansion.combinations, expansion.duplicates, expansion.candidates.len()), (6, 2, 4));
     let lenet = &expansion.candidates[3];
     assert_eq!(lenet.values, [Some("lenet5".to_string()), None]);
+    assert!(expansion.candidates[..3].iter().all(|capsnet| capsnet.values.iter().all(Option::is_some)));
     assert_eq!(lenet.label, "kind lenet5");
 }
 
@@ -78,6 +79,7 @@ fn values_of_a_decoder_that_is_not_there_collapse() {
          \"model.reconstruction_weight\" = [0.0005, 0.1]",
     );
     assert_eq!(expansion.candidates.len(), 1);
+    assert_eq!(expansion.candidates[0].values, [Some("none".to_string()), None]);
 }
 
 #[test]
@@ -98,6 +100,16 @@ fn values_of_one_policy_are_told_apart_by_their_parameters() {
          \"schedule.batch\" = [{ policy = 'fixed', size = 32 }, { policy = 'fixed', size = 64 }]",
     );
     assert_eq!(labels(&expansion), ["baseline", "fixed (size 64)"]);
+}
+
+#[test]
+fn equal_names_on_two_axes_are_told_apart_by_the_axis() {
+    let expansion = expand(
+        "[axes]
+         \"schedule.lr\" = [{ policy = 'cosine' }, { policy = 'fixed' }]
+         \"schedule.batch\" = [{ policy = 'adabatch' }, { policy = 'fixed' }]",
+    );
+    assert_eq!(labels(&expansion), ["baseline", "batch fixed", "lr fixed", "lr fixed, batch fixed"]);
 }
 
 #[test]
@@ -194,6 +206,7 @@ fn every_mistake_is_named_with_its_line_its_value_and_what_is_allowed() {
         ("[axes]\n\"train.epochs\" = []\n", vec!["space.toml:2", "train.epochs is empty"]),
         ("[axes]\n\"train.epochs\" = 3\n", vec!["space.toml:2", "must be a list"]),
         ("[axes]\nseed = [1, 2]\n", vec!["space.toml:2", "replicates"]),
+        ("[axes]\ndata.name = ['glyphs', 'mnist']\n", vec!["space.toml:2", "different images"]),
         (
             "[axes]\n\"schedule\" = [{}]\n\"schedule.lr\" = [{ policy = 'fixed' }]\n",
             vec!["space.toml:2", "set the same values"],
@@ -212,6 +225,33 @@ fn every_mistake_is_named_with_its_line_its_value_and_what_is_allowed() {
         let message = refusal(text);
         for part in wanted {
             assert!(message.contains(part), "{text}\nsays: {message}\nwithout: {part}");
+        }
+    }
+}
+
+#[test]
+fn the_key_at_fault_is_named_however_deep_it_stands() {
+    for (text, wanted) in [
+        ("[base.model]\nkind = 'capsnet'\nrouting_iterations = 'two'\n", "model.routing_iterations = \"two\": "),
+        ("[base.model]\nclass_sharing = 3\n", "model.class_sharing = 3: "),
+        ("[base]\nschedule.lr = 'fixed'\n", "schedule.lr = \"fixed\": "),
+        ("[base]\nschedule.lr = { policy = 'step' }\n", "missing field `milestones`"),
+        (
+            "[base]\nschedule.batch = { policy = 'adabatch', phases = [{ size = 1 }, { sise = 2 }] }\n",
+            "schedule.batch.phases[1].sise = 2: unknown field `sise`",
+        ),
+        (
+            "[base]\nschedule.lr = { policy = 'warm-restarts', period = 'batch-phse' }\n",
+            "schedule.lr.period = \"batch-phse\": ",
+        ),
+        ("[base]\nmodel.decoder_hidden = [3]\n", "model.decoder_hidden: invalid length 1"),
+        ("[base]\nmodel = { kind = 'lenet5', conv1_channels = 'abc' }\n", "model.conv1_channels = \"abc\": "),
+        ("[base]\nseed = -1\n", "seed = -1: "),
+    ] {
+        let message = refusal(text);
+        assert!(message.contains(wanted), "{text}\nsays: {message}\nwithout: {wanted}");
+        for rust in ["usize", "u64", "f64", "enum", "variant identifier"] {
+            assert!(!message.contains(rust), "{message} speaks of {rust}");
         }
     }
 }

@@ -110,8 +110,14 @@ fn remarks(data: &FrontData) -> Vec<(String, Area)> {
     let wide = |text: &str| font::width(text, Weight::Regular, NOTE);
     if let Some((x, y)) = data.baseline {
         let text = "faster and more accurate".to_string();
-        let room = Area::new(x - wide(&text) - 10.0, area.top + 4.0, wide(&text), HEIGHT);
-        if area.contains(&room) && room.bottom < y && !covers_mark(data, &room) {
+        let line = data.staircase();
+        let is_free = |room: &Area| {
+            let crossed = line.windows(2).any(|ends| room.grown(3.0).clip(ends[0], ends[1]).is_some());
+            area.contains(room) && room.bottom < y && !crossed && !covers_mark(data, room)
+        };
+        let at = |top| Area::new(x - wide(&text) - 10.0, top, wide(&text), HEIGHT);
+        let places = [at(area.top + 4.0), at(y - HEIGHT - 6.0)];
+        if let Some(room) = places.into_iter().find(is_free) {
             remarks.push((text, room));
         }
     }

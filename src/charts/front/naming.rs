@@ -75,12 +75,12 @@ fn surroundings(data: &FrontData, points: &[FrontPoint]) -> Surroundings {
 
 /// Text and size of a label; its place is still to be found.
 fn label(index: usize, point: &FrontPoint, detailed: bool) -> Label {
-    const WIDEST: f64 = 340.0;
+    const WIDEST: f64 = 360.0;
     let name = match point.role {
-        Role::Baseline => format!("Baseline: {}", point.label),
+        Role::Baseline => style::baseline(&point.label),
         Role::Other => point.label.clone(),
     };
-    let lines = font::two_lines(&name, Weight::Regular, LABEL, WIDEST);
+    let lines = font::balanced(&name, Weight::Regular, LABEL, WIDEST, 3);
     let values = detailed.then(|| values(point));
     let widths = lines.iter().map(|line| font::width(line, Weight::Regular, LABEL));
     let width = widths.chain(values.iter().map(|line| font::width(line, Weight::Regular, SMALL))).fold(0.0, f64::max);

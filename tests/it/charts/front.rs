@@ -92,6 +92,24 @@ fn the_baseline_has_a_cross_hair_and_its_label() {
 }
 
 #[test]
+fn a_baseline_that_is_named_so_is_not_named_twice() {
+    let named = chart(vec![FrontPoint { role: Role::Baseline, ..point("baseline", 10.0, 0.97) }]);
+    assert_eq!(data(&named).labels[0].lines, ["Baseline"]);
+}
+
+#[test]
+fn long_names_are_broken_after_commas_before_they_are_cut() {
+    let lines = |name: &str| data(&chart(vec![point(name, 10.0, 0.97)])).labels[0].lines.clone();
+    assert_eq!(lines("routing iterations 1, adabatch"), ["routing iterations 1, adabatch"]);
+    assert_eq!(
+        lines("routing iterations 1, warm-restarts with 5 cycles, sharing by-type, adabatch"),
+        ["routing iterations 1,", "warm-restarts with 5 cycles,", "sharing by-type, adabatch"]
+    );
+    let endless = lines(&"phrase ".repeat(60));
+    assert!(endless.len() == 3 && endless[2].ends_with('…'), "{endless:?}");
+}
+
+#[test]
 fn bars_need_replicates() {
     let single = data(&chart(vec![point("x", 10.0, 0.97)]));
     assert!(single.marks[0].bars.is_empty());

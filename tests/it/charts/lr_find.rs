@@ -13,7 +13,7 @@ fn chart() -> LrFindChart {
 fn the_suggested_rate_is_marked_where_it_lies() {
     let chart = chart();
     let data = data(&chart);
-    let x = data.plot.at(chart.suggestion.unwrap().steepest, 0.0).0;
+    let x = data.plot.at(chart.suggestion.unwrap().rate, 0.0).0;
     assert_eq!(data.marks[0].0, x);
     assert!(data.marks[0].1.starts_with("suggested: "));
     assert!(texts(&draw(&chart).svg()).contains(&data.marks[0].1.as_str()));

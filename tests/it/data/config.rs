@@ -19,20 +19,34 @@ fn a_bad_value_is_named_with_what_is_allowed() {
     let base = DataConfig::default;
     for fraction in [0.0, -0.1, 0.51, f64::NAN, f64::INFINITY] {
         let error = rejected(DataConfig { validation_fraction: fraction, ..base() });
-        assert_eq!(error, format!("data.validation_fraction = {fraction}: a share above 0 and at most 0.5"));
+        assert_eq!(
+            error,
+            format!("data.validation_fraction = {fraction} is not allowed; expected a share above 0 and at most 0.5")
+        );
     }
     for samples in [0, 19, 1_000_001, usize::MAX] {
         let error = rejected(DataConfig { train_samples: Some(samples), ..base() });
-        assert!(error.starts_with(&format!("data.train_samples = {samples}: 20 to 1000000 images")), "{error}");
+        assert!(
+            error.starts_with(&format!("data.train_samples = {samples} is not allowed; expected 20 to 1000000 images")),
+            "{error}"
+        );
     }
     for samples in [0, 9, 10_001] {
         let error = rejected(DataConfig { name: DatasetName::Mnist, test_samples: Some(samples), ..base() });
-        assert!(error.starts_with(&format!("data.test_samples = {samples}: 10 to 10000 images of mnist")), "{error}");
+        assert!(
+            error.starts_with(&format!(
+                "data.test_samples = {samples} is not allowed; expected 10 to 10000 images of mnist"
+            )),
+            "{error}"
+        );
     }
     let error = rejected(DataConfig { train_samples: Some(50), ..base() });
-    assert!(error.starts_with("data.validation_fraction = 0.1: at least 0.2 of 50 training images"), "{error}");
+    assert!(
+        error.starts_with("data.validation_fraction = 0.1 is not allowed; expected at least 0.2 of 50 training images"),
+        "{error}"
+    );
     let error = rejected(DataConfig { shift: 14, ..base() });
-    assert_eq!(error, "data.shift = 14: 0 to 13 pixels: less than half of the image");
+    assert_eq!(error, "data.shift = 14 is not allowed; expected 0 to 13 pixels: less than half of the image");
 }
 
 #[test]

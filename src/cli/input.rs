@@ -1,0 +1,39 @@
+//! What several subcommands read and write: config files, `--set`, standard output.
+
+use std::{io::Write, path::Path};
+
+use anyhow::{Context, Result};
+use fastrcaps::{
+    config::TrialConfig,
+    source::{Document, segments},
+};
+
+/// Reads a trial's config file; errors name file, line, key and value.
+pub fn read_config(path: &Path) -> Result<TrialConfig> {
+    let document = Document::read(path)?;
+    TrialConfig::resolve(document.table.clone())
+        .map_err(|error| anyhow::Error::new(document.error_at(&segments(error.path()), error.to_string())))
+}
+
+/// Takes `--set PATH=VALUE` apart.
+pub fn parse_set(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((path, value)) if !path.trim().is_empty() => Ok((path.trim().to_string(), value.trim().to_string())),
+        _ => Err("expected PATH=VALUE, as in train.epochs=2".into()),
+    }
+}
+
+/// Prints a line to standard output; an error of the function it stands in where that cannot be written.
+macro_rules! outln {
+    ($($line:tt)*) => { $crate::cli::input::print_line(&format!($($line)*))? };
+}
+pub(super) use outln;
+
+/// Prints a line. A reader that went away (`| head`) is no error.
+pub fn print_line(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("cannot write to standard output"),
+    }
+}
