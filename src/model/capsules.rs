@@ -9,9 +9,14 @@ use super::{
 };
 use crate::{data::ImageShape, kernels};
 
-/// Standard deviation of the initial transformation matrices: at full size, class capsules then start with a length of about
-/// 0.1, the lower margin (with 0.05, at 0.006, where the gradient is small); shared matrices start them at 0.6.
-const VOTES_STDEV: f64 = 0.2;
+/// Standard deviation of the initial matrices of class capsules: 0.05 for full size's 1152 primary capsules, more where fewer
+/// vote, less where `sharing` positions vote by one matrix and so in one direction. Class capsules then begin at a useful
+/// length whatever the network. Too long, and all of them saturate within a few steps at a learning rate of 1e-3, from
+/// where no gradient leads back.
+fn votes_stdev(capsules: usize, sharing: usize) -> f64 {
+    const FULL_SIZE: f64 = 1152.;
+    0.05 * (FULL_SIZE / capsules as f64).sqrt() / (sharing as f64).sqrt()
+}
 
 /// The first two convolutions: image `[batch, channels, h, w]` to squashed primary capsules `[batch, types × positions, dim]`.
 ///
@@ -75,7 +80,8 @@ impl ClassCapsules {
             ClassSharing::None => config.primary_capsules(shape),
             ClassSharing::ByType => config.primary_types,
         };
-        let normal = Init::Randn { mean: 0., stdev: VOTES_STDEV };
+        let capsules = config.primary_capsules(shape);
+        let normal = Init::Randn { mean: 0., stdev: votes_stdev(capsules, capsules / matrices) };
         let weight_shape = (matrices, config.primary_dim, classes * config.class_dim);
         Ok(ClassCapsules {
             weight: builder.get_with_hints(weight_shape, "weight", normal)?,

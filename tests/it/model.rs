@@ -358,3 +358,22 @@ fn training_gives_the_same_bits_on_any_number_of_threads() {
         }
     }
 }
+
+#[test]
+fn networks_of_every_size_learn_at_the_papers_learning_rate() {
+    for preset_name in ["paper", "small", "tiny"] {
+        for class_sharing in [ClassSharing::None, ClassSharing::ByType] {
+            let config = ModelConfig::Capsnet(CapsNetConfig { class_sharing, ..preset(preset_name).unwrap() });
+            let setup = Setup::new(&config, MNIST, 8, DType::F32);
+            let constants = Constants { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
+            let mut adam = Adam::new(setup.parameters.vars(), constants).unwrap();
+            let loss = || setup.loss().to_scalar::<f32>().unwrap();
+            let first = loss();
+            for _ in 0..25 {
+                adam.step(&setup.loss().backward().unwrap(), 1e-3).unwrap();
+            }
+            let last = loss();
+            assert!(last < 0.8 * first, "{preset_name} {class_sharing:?}: from {first} to {last}");
+        }
+    }
+}
