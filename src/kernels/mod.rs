@@ -19,6 +19,8 @@ mod squash;
 mod storage;
 mod votes;
 
+use std::ops::Range;
+
 pub use adam::Adam;
 pub use class_capsules::class_capsules;
 pub use conv2d::{Algorithm, conv2d, conv2d_by, conv2d_relu};
@@ -26,3 +28,12 @@ pub use linear::linear;
 pub use max_pool::max_pool_2x2;
 pub use relu::relu;
 pub use squash::{EPSILON, squash};
+pub use storage::Real;
+
+/// The weight of a layer while its gradient arrives, block by block: whoever takes a block may at once move the values under it.
+pub trait Weight<T> {
+    /// The values, not to be read after the first block.
+    fn values(&self) -> &[T];
+    /// The gradient of `rows × columns` of the weight seen as the matrix `[outputs, the rest]`, row by row. Each value comes once.
+    fn gradient(&mut self, rows: Range<usize>, columns: Range<usize>, block: &[T]);
+}

@@ -11,7 +11,7 @@ use super::storage::Real;
 const KEPT: usize = 16;
 
 /// The buffers nobody uses at the moment, of one float type.
-pub(super) struct Pool<T>(Mutex<Vec<Vec<T>>>);
+pub struct Pool<T>(Mutex<Vec<Vec<T>>>);
 
 impl<T> Pool<T> {
     pub(super) const fn new() -> Self {

@@ -5,12 +5,13 @@ use rayon::prelude::*;
 
 use super::{lanes::exp_f32, scratch::Pool};
 
-/// The floats the fast ops compute in: f32 to train, f64 to check.
-pub(super) trait Real: WithDType + std::iter::Sum {
+/// The floats the ops compute in: f32 to train, f64 to check.
+pub trait Real: WithDType + std::iter::Sum {
     fn sqrt(self) -> Self;
     /// `e^x`, of x up to 0.
     fn exp(self) -> Self;
     fn is_nan(self) -> bool;
+    #[doc(hidden)]
     fn pool() -> &'static Pool<Self>;
     /// The values of a contiguous operand, to write.
     fn values_mut<'a>(storage: &'a mut CpuStorage, layout: &Layout) -> Result<&'a mut [Self]>;
