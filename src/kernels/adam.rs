@@ -1,14 +1,15 @@
 //! The Adam optimizer (Kingma and Ba 2015), one fused pass per variable.
 
-use std::{cell::RefCell, collections::BTreeMap};
+use std::{collections::BTreeMap, ops::Range};
 
-use candle_core::{CpuStorage, InplaceOp1, InplaceOp2, Layout, Result, Tensor, Var, backprop::GradStore, bail};
+use candle_core::{Result, Tensor, Var, backprop::GradStore, bail};
 use rayon::prelude::*;
 
 use super::{
+    Weight,
     lanes::vectorised,
     reference,
-    storage::{Real, for_real, is_fast, threads, values},
+    storage::{Real, for_real, is_fast, is_worth_waking, threads, with_values, with_values_mut},
 };
 
 /// Adam as PyTorch has it, without weight decay. At step t, with gradient g:
@@ -16,6 +17,8 @@ use super::{
 pub struct Adam {
     constants: Constants,
     steps: u64,
+    /// Of the present step.
+    factors: Factors,
     trained: Vec<Trained>,
 }
 
@@ -68,7 +71,12 @@ impl Adam {
             let moments = Tensor::stack(&[var.zeros_like()?, var.zeros_like()?], 0)?.contiguous()?.detach();
             Ok(Trained { name, var, moments })
         };
-        Ok(Adam { constants, steps: 0, trained: vars.into_iter().map(train).collect::<Result<_>>()? })
+        Ok(Adam {
+            constants,
+            steps: 0,
+            factors: constants.factors(1, 0.),
+            trained: vars.into_iter().map(train).collect::<Result<_>>()?,
+        })
     }
 
     /// Steps taken.
@@ -76,16 +84,31 @@ impl Adam {
         self.steps
     }
 
+    /// Begins a step in which [`Adam::lend`] moves the variables one by one.
+    pub fn begin(&mut self, learning_rate: f64) {
+        self.steps += 1;
+        self.factors = self.constants.factors(self.steps, learning_rate);
+    }
+
+    /// Lends the variable at `index` of those this optimizer was made for, on the CPU and of type T, to `task`, which hands in its
+    /// gradient: the variable moves block by block.
+    pub fn lend<T: Real>(&mut self, index: usize, task: &mut dyn FnMut(&mut dyn Weight<T>)) -> Result<()> {
+        let Trained { var, moments, .. } = &self.trained[index];
+        lend(var, moments, self.factors, task)
+    }
+
     /// Moves every variable that has a gradient in `grads`. One without (its value does not reach the loss) keeps its value
     /// and its moments.
     pub fn step(&mut self, grads: &GradStore, learning_rate: f64) -> Result<()> {
-        self.steps += 1;
-        let factors = self.constants.factors(self.steps, learning_rate);
+        self.begin(learning_rate);
+        let factors = self.factors;
         for Trained { var, moments, .. } in &mut self.trained {
             let Some(grad) = grads.get(var) else { continue };
             let grad = grad.contiguous()?;
             if is_fast(var) {
-                var.inplace_op2(&grad, &Step { moments, factors })?;
+                for_real!(var.dtype(), T => with_values(&grad, |grad: &[T]| {
+                    lend(var, moments, factors, &mut |weight| weight.whole(grad))
+                })??);
             } else {
                 let (m, v) = (moments.get(0)?, moments.get(1)?);
                 let (theta, m, v) = reference::adam_step(&var.as_detached_tensor(), &grad, &m, &v, factors)?;
@@ -123,50 +146,72 @@ impl Adam {
     }
 }
 
-/// One step of one variable: in place on θ, with the gradient as operand, and on the moments within.
-struct Step<'a> {
-    moments: &'a Tensor,
+fn lend<T: Real>(
+    var: &Tensor,
+    moments: &Tensor,
     factors: Factors,
-}
-
-impl InplaceOp2 for Step<'_> {
-    fn name(&self) -> &'static str {
-        "adam"
-    }
-
-    fn cpu_fwd(&self, theta: &mut CpuStorage, lt: &Layout, grad: &CpuStorage, lg: &Layout) -> Result<()> {
-        for_real!(candle_core::backend::BackendStorage::dtype(theta), T => {
-            let grad = values::<T>(grad, lg)?;
-            let theta = T::values_mut(theta, lt)?;
-            self.moments.inplace_op1(&Update { theta: RefCell::new(theta), grad, factors: self.factors })
+    task: &mut dyn FnMut(&mut dyn Weight<T>),
+) -> Result<()> {
+    let columns = var.elem_count() / var.dims().first().copied().unwrap_or(1).max(1);
+    with_values_mut(var, |theta: &mut [T]| {
+        with_values_mut(moments, |moments: &mut [T]| {
+            let (m, v) = moments.split_at_mut(theta.len());
+            task(&mut Moving { theta, m, v, columns, factors });
         })
-    }
+    })?
 }
 
-struct Update<'a, T> {
-    theta: RefCell<&'a mut [T]>,
-    grad: &'a [T],
+/// A variable on loan for one step: it moves as its gradient arrives.
+struct Moving<'a, T> {
+    theta: &'a mut [T],
+    m: &'a mut [T],
+    v: &'a mut [T],
+    /// Of the variable seen as a matrix.
+    columns: usize,
     factors: Factors,
 }
 
-impl<T: Real> InplaceOp1 for Update<'_, T> {
-    fn name(&self) -> &'static str {
-        "adam-update"
+impl<T: Real> Weight<T> for Moving<'_, T> {
+    fn values(&self) -> &[T] {
+        self.theta
     }
 
-    fn cpu_fwd(&self, moments: &mut CpuStorage, layout: &Layout) -> Result<()> {
-        const CHUNK: usize = 1 << 15;
-        let (mut theta, grad, factors) = (self.theta.borrow_mut(), self.grad, self.factors);
-        let (m, v) = T::values_mut(moments, layout)?.split_at_mut(theta.len());
-        if threads() == 1 || theta.len() <= CHUNK {
-            update(&mut theta, m, v, grad, factors);
-        } else {
-            (theta.par_chunks_mut(CHUNK), m.par_chunks_mut(CHUNK), v.par_chunks_mut(CHUNK), grad.par_chunks(CHUNK))
-                .into_par_iter()
-                .for_each(|(theta, m, v, grad)| update(theta, m, v, grad, factors));
-        }
-        Ok(())
+    fn whole(&mut self, gradient: &[T]) {
+        update_together(self.theta, self.m, self.v, gradient, self.factors);
     }
+
+    fn gradient(&mut self, rows: Range<usize>, columns: Range<usize>, block: &[T]) {
+        let (width, factors) = (columns.len(), self.factors);
+        let within = rows.start * self.columns..rows.end * self.columns;
+        let (theta, m, v) = (&mut self.theta[within.clone()], &mut self.m[within.clone()], &mut self.v[within]);
+        if width == self.columns {
+            return update_together(theta, m, v, block, factors);
+        }
+        let row = |theta: &mut [T], m: &mut [T], v: &mut [T], gradient: &[T]| {
+            let columns = columns.clone();
+            update(&mut theta[columns.clone()], &mut m[columns.clone()], &mut v[columns], gradient, factors);
+        };
+        let n = self.columns;
+        if is_worth_waking(block.len()) {
+            (theta.par_chunks_mut(n), m.par_chunks_mut(n), v.par_chunks_mut(n), block.par_chunks(width))
+                .into_par_iter()
+                .for_each(|(theta, m, v, gradient)| row(theta, m, v, gradient));
+        } else {
+            let each = theta.chunks_mut(n).zip(m.chunks_mut(n)).zip(v.chunks_mut(n)).zip(block.chunks(width));
+            each.for_each(|(((theta, m), v), gradient)| row(theta, m, v, gradient));
+        }
+    }
+}
+
+/// [`update`] of values that follow one another, on all threads.
+fn update_together<T: Real>(theta: &mut [T], m: &mut [T], v: &mut [T], grad: &[T], factors: Factors) {
+    const CHUNK: usize = 1 << 14;
+    if theta.len() <= CHUNK || threads() == 1 {
+        return update(theta, m, v, grad, factors);
+    }
+    (theta.par_chunks_mut(CHUNK), m.par_chunks_mut(CHUNK), v.par_chunks_mut(CHUNK), grad.par_chunks(CHUNK))
+        .into_par_iter()
+        .for_each(|(theta, m, v, grad)| update(theta, m, v, grad, factors));
 }
 
 fn update<T: Real>(theta: &mut [T], m: &mut [T], v: &mut [T], grad: &[T], factors: Factors) {

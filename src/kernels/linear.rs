@@ -3,9 +3,9 @@
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 
 use super::{
-    product::{Into, Matrix, product},
+    product::{Into, Matrix, product_alone},
     reference,
-    storage::{Real, cpu_values, for_real, is_fast, values},
+    storage::{Real, cpu_values, for_each_chunk, for_real, is_fast, values},
 };
 
 /// `y = x · weightᵀ + bias`: x `[batch, inputs]`, weight `[outputs, inputs]`, bias `[outputs]`; gives `[batch, outputs]`.
@@ -24,28 +24,64 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
     }
 }
 
-struct Linear;
-
-fn forward<T: Real>(x: &[T], weight: &[T], bias: &[T], [batch, inputs, outputs]: [usize; 3]) -> Vec<T> {
-    let mut y: Vec<T> = bias.iter().copied().cycle().take(batch * outputs).collect();
-    let (x, weight) = (Matrix::new(x, batch, inputs), Matrix::new(weight, outputs, inputs));
-    product(&mut y, x, weight.transposed(), Into::Add);
-    y
+/// A fully connected layer over slices, any number of samples at a time.
+#[derive(Clone, Copy)]
+pub struct Dense {
+    pub inputs: usize,
+    pub outputs: usize,
 }
 
-fn backward<T: Real>(x: &[T], weight: &[T], dy: &[T], [batch, inputs, outputs]: [usize; 3]) -> [Vec<T>; 3] {
-    let mut dx = vec![T::zero(); x.len()];
-    let mut dweight = vec![T::zero(); weight.len()];
-    let mut dbias = vec![T::zero(); outputs];
-    for row in dy.chunks(outputs) {
+/// Rows of a product that one task computes.
+const ROWS: usize = 32;
+
+impl Dense {
+    /// `y = x · weightᵀ + bias`
+    pub fn forward<T: Real>(self, x: &[T], weight: &[T], bias: &[T], y: &mut [T]) {
+        let Dense { inputs, outputs } = self;
+        let weight = Matrix::new(weight, outputs, inputs).transposed();
+        let work = x.len() * outputs;
+        for_each_chunk(y, ROWS * outputs, work, |chunk, y| {
+            let rows = y.len() / outputs;
+            let x = Matrix::new(&x[chunk * ROWS * inputs..][..rows * inputs], rows, inputs);
+            y.chunks_mut(outputs).for_each(|y| y.copy_from_slice(bias));
+            product_alone(y, x, weight, Into::Add);
+        });
+    }
+
+    /// `dx = dy · weight`
+    pub fn input_gradient<T: Real>(self, weight: &[T], dy: &[T], dx: &mut [T]) {
+        let Dense { inputs, outputs } = self;
+        let weight = Matrix::new(weight, outputs, inputs);
+        for_each_chunk(dx, ROWS * inputs, dy.len() * inputs, |chunk, dx| {
+            let rows = dx.len() / inputs;
+            let dy = Matrix::new(&dy[chunk * ROWS * outputs..][..rows * outputs], rows, outputs);
+            product_alone(dx, dy, weight, Into::Overwrite);
+        });
+    }
+
+    /// `dweight = dyᵀ · x`, and dbias, the sum of dy's rows.
+    pub fn weight_gradient<T: Real>(self, x: &[T], dy: &[T], dweight: &mut [T], dbias: &mut [T]) {
+        let Dense { inputs, outputs } = self;
+        let batch = x.len() / inputs;
+        let x = Matrix::new(x, batch, inputs);
+        let dy_columns = Matrix::new(dy, batch, outputs).transposed();
+        for_each_chunk(dweight, ROWS * inputs, dy.len() * inputs, |chunk, dweight| {
+            let rows = chunk * ROWS..chunk * ROWS + dweight.len() / inputs;
+            product_alone(dweight, dy_columns.some_rows(rows), x, Into::Overwrite);
+        });
+        sum_samples(dy, dbias);
+    }
+}
+
+/// Each output's sum over the samples.
+pub(super) fn sum_samples<T: Real>(dy: &[T], dbias: &mut [T]) {
+    dbias.fill(T::zero());
+    for row in dy.chunks(dbias.len()) {
         dbias.iter_mut().zip(row).for_each(|(b, &d)| *b += d);
     }
-    let (x, weight) = (Matrix::new(x, batch, inputs), Matrix::new(weight, outputs, inputs));
-    let dy = Matrix::new(dy, batch, outputs);
-    product(&mut dx, dy, weight, Into::Overwrite);
-    product(&mut dweight, dy.transposed(), x, Into::Overwrite);
-    [dx, dweight, dbias]
 }
+
+struct Linear;
 
 impl CustomOp3 for Linear {
     fn name(&self) -> &'static str {
@@ -63,7 +99,8 @@ impl CustomOp3 for Linear {
     ) -> Result<(CpuStorage, Shape)> {
         let ((batch, inputs), (outputs, _)) = (lx.shape().dims2()?, lw.shape().dims2()?);
         for_real!(candle_core::backend::BackendStorage::dtype(x), T => {
-            let y = forward::<T>(values(x, lx)?, values(weight, lw)?, values(bias, lb)?, [batch, inputs, outputs]);
+            let mut y = vec![0 as T; batch * outputs];
+            Dense { inputs, outputs }.forward(values(x, lx)?, values(weight, lw)?, values(bias, lb)?, &mut y);
             Ok((candle_core::WithDType::to_cpu_storage_owned(y), Shape::from((batch, outputs))))
         })
     }
@@ -76,14 +113,19 @@ impl CustomOp3 for Linear {
         _y: &Tensor,
         dy: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let ((batch, inputs), (outputs, _)) = (x.dims2()?, weight.dims2()?);
+        let ((_, inputs), (outputs, _)) = (x.dims2()?, weight.dims2()?);
         let dy = dy.contiguous()?;
         let ((sx, lx), (sw, lw), (sd, ld)) =
             (x.storage_and_layout(), weight.storage_and_layout(), dy.storage_and_layout());
         for_real!(x.dtype(), T => {
-            let (x_values, weight_values) = (cpu_values(&sx, lx)?, cpu_values(&sw, lw)?);
-            let [dx, dweight, dbias] =
-                backward::<T>(x_values, weight_values, cpu_values(&sd, ld)?, [batch, inputs, outputs]);
+            let (x_values, weight_values) = (cpu_values::<T>(&sx, lx)?, cpu_values::<T>(&sw, lw)?);
+            let dy = cpu_values(&sd, ld)?;
+            let mut dx = vec![0 as T; x_values.len()];
+            let mut dweight = vec![0 as T; weight_values.len()];
+            let mut dbias = vec![0 as T; outputs];
+            let layer = Dense { inputs, outputs };
+            layer.input_gradient(weight_values, dy, &mut dx);
+            layer.weight_gradient(x_values, dy, &mut dweight, &mut dbias);
             Ok((
                 Some(Tensor::from_vec(dx, x.shape(), x.device())?),
                 Some(Tensor::from_vec(dweight, weight.shape(), x.device())?),

@@ -5,10 +5,12 @@
 //! leaves it.
 
 pub mod adam;
+mod chosen;
 mod class_capsules;
 mod conv2d;
 mod lanes;
 mod linear;
+pub mod loss;
 mod max_pool;
 mod product;
 pub mod reference;
@@ -22,13 +24,14 @@ mod votes;
 use std::ops::Range;
 
 pub use adam::Adam;
+pub use chosen::DenseOfChosen;
 pub use class_capsules::class_capsules;
 pub use conv2d::{Algorithm, conv2d, conv2d_by, conv2d_relu};
-pub use linear::linear;
+pub use linear::{Dense, linear};
 pub use max_pool::max_pool_2x2;
-pub use relu::relu;
-pub use squash::{EPSILON, squash};
-pub use storage::Real;
+pub use relu::{relu, relu_backward, relu_forward};
+pub use squash::{EPSILON, InChannels, squash};
+pub use storage::{Real, with_values};
 
 /// The weight of a layer while its gradient arrives, block by block: whoever takes a block may at once move the values under it.
 pub trait Weight<T> {
@@ -36,4 +39,6 @@ pub trait Weight<T> {
     fn values(&self) -> &[T];
     /// The gradient of `rows × columns` of the weight seen as the matrix `[outputs, the rest]`, row by row. Each value comes once.
     fn gradient(&mut self, rows: Range<usize>, columns: Range<usize>, block: &[T]);
+    /// The whole gradient at once.
+    fn whole(&mut self, gradient: &[T]);
 }

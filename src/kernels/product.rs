@@ -1,5 +1,7 @@
 //! The matrix product, as a safe door to the `gemm` crate.
 
+use std::ops::Range;
+
 use gemm::Parallelism;
 
 use super::storage::{Real, threads};
@@ -29,6 +31,12 @@ impl<'a, T> Matrix<'a, T> {
 
     pub(super) fn values(&self) -> &'a [T] {
         self.values
+    }
+
+    /// Some of the rows.
+    pub(super) fn some_rows(self, rows: Range<usize>) -> Self {
+        assert!(rows.start < rows.end && rows.end <= self.rows, "rows {rows:?} of {}", self.rows);
+        Matrix { values: &self.values[rows.start * self.row_stride..], rows: rows.len(), ..self }
     }
 
     pub(super) fn transposed(self) -> Self {

@@ -14,17 +14,17 @@ pub fn relu(x: &Tensor) -> Result<Tensor> {
 
 const CHUNK: usize = 1 << 13;
 
-/// In place.
-pub(super) fn forward<T: Real>(x: &mut [T]) {
+/// [`relu`] of a slice, in place.
+pub fn relu_forward<T: Real>(x: &mut [T]) {
     let work = x.len();
     for_each_chunk(x, CHUNK, work, |_, x| x.iter_mut().for_each(|x| *x = if *x < T::zero() { T::zero() } else { *x }));
 }
 
-/// `dy` where the output y is above 0, else 0. A NaN output passes its gradient on (`y > 0` would stop it).
-pub(super) fn backward<T: Real>(y: &[T], dy: &[T], dx: &mut [T]) {
-    for_each_chunk(dx, CHUNK, y.len(), |chunk, dx| {
-        let from = y[chunk * CHUNK..].iter().zip(&dy[chunk * CHUNK..]);
-        dx.iter_mut().zip(from).for_each(|(dx, (&y, &dy))| *dx = if y <= T::zero() { T::zero() } else { dy });
+/// The gradient by x in place of that by y: 0 where the output y is not above 0. A NaN output passes its gradient on (`y > 0`
+/// would stop it).
+pub fn relu_backward<T: Real>(y: &[T], d: &mut [T]) {
+    for_each_chunk(d, CHUNK, y.len(), |chunk, d| {
+        d.iter_mut().zip(&y[chunk * CHUNK..]).for_each(|(d, &y)| *d = if y <= T::zero() { T::zero() } else { *d });
     });
 }
 
@@ -38,7 +38,7 @@ impl CustomOp1 for Relu {
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         for_real!(candle_core::backend::BackendStorage::dtype(x), T => {
             let mut y = values::<T>(x, layout)?.to_vec();
-            forward(&mut y);
+            relu_forward(&mut y);
             Ok((candle_core::WithDType::to_cpu_storage_owned(y), layout.shape().clone()))
         })
     }
@@ -47,8 +47,8 @@ impl CustomOp1 for Relu {
         let dy = dy.contiguous()?;
         let ((sy, ly), (sd, ld)) = (y.storage_and_layout(), dy.storage_and_layout());
         for_real!(y.dtype(), T => {
-            let mut dx = vec![0 as T; y.elem_count()];
-            backward(cpu_values::<T>(&sy, ly)?, cpu_values(&sd, ld)?, &mut dx);
+            let mut dx = cpu_values::<T>(&sd, ld)?.to_vec();
+            relu_backward(cpu_values(&sy, ly)?, &mut dx);
             Ok(Some(Tensor::from_vec(dx, y.shape(), y.device())?))
         })
     }

@@ -51,6 +51,70 @@ pub(super) fn squash_capsule_backward<T: Real>(kind: Squash, s: &[T], dv: &[T], 
     ds.iter_mut().zip(s.iter().zip(dv)).for_each(|(ds, (&s, &dv))| *ds = f * dv + along * s);
 }
 
+/// Capsules that stand in the channels of a convolution: capsule `type × positions + position` is made of the channels
+/// `type × dim ..` at one position.
+#[derive(Clone, Copy)]
+pub struct InChannels {
+    pub types: usize,
+    pub dim: usize,
+    pub positions: usize,
+    pub kind: Squash,
+}
+
+impl InChannels {
+    /// Squashes channels `[batch, types × dim, positions]` to capsules `[batch, types × positions, dim]`.
+    pub fn squash<T: Real>(self, channels: &[T], capsules: &mut [T]) {
+        let InChannels { dim, positions, kind, .. } = self;
+        let sample = self.sample();
+        let work = channels.len();
+        for_each_chunk(capsules, sample, work, |b, capsules| {
+            vectorised!(|| {
+                let types = channels[b * sample..][..sample].chunks_exact(dim * positions);
+                for (s, v) in types.zip(capsules.chunks_exact_mut(dim * positions)) {
+                    for (position, v) in v.chunks_exact_mut(dim).enumerate() {
+                        let n2 = (0..dim)
+                            .fold(T::zero(), |n2, d| n2 + s[d * positions + position] * s[d * positions + position]);
+                        let (f, _) = factor(kind, n2);
+                        v.iter_mut().enumerate().for_each(|(d, v)| *v = f * s[d * positions + position]);
+                    }
+                }
+            });
+        });
+    }
+
+    /// The gradient by the channels, from that by the capsules.
+    pub fn backward<T: Real>(self, channels: &[T], dcapsules: &[T], dchannels: &mut [T]) {
+        let InChannels { dim, positions, kind, .. } = self;
+        let sample = self.sample();
+        for_each_chunk(dchannels, sample, channels.len(), |b, dchannels| {
+            vectorised!(|| {
+                let types = channels[b * sample..][..sample].chunks_exact(dim * positions);
+                let dtypes = dcapsules[b * sample..][..sample].chunks_exact(dim * positions);
+                for ((s, dv), ds) in types.zip(dtypes).zip(dchannels.chunks_exact_mut(dim * positions)) {
+                    for (position, dv) in dv.chunks_exact(dim).enumerate() {
+                        let (mut n2, mut along) = (T::zero(), T::zero());
+                        for (d, &dv) in dv.iter().enumerate() {
+                            let s = s[d * positions + position];
+                            n2 += s * s;
+                            along += s * dv;
+                        }
+                        let (f, slope) = factor(kind, n2);
+                        let along = T::from_f64(2.) * slope * along;
+                        for (d, &dv) in dv.iter().enumerate() {
+                            let at = d * positions + position;
+                            ds[at] = f * dv + along * s[at];
+                        }
+                    }
+                }
+            });
+        });
+    }
+
+    fn sample(self) -> usize {
+        self.types * self.dim * self.positions
+    }
+}
+
 /// Capsules a task squashes.
 const CHUNK: usize = 1024;
 

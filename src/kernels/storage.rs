@@ -1,6 +1,8 @@
 //! From tensors to slices of floats, and the one way this folder uses threads.
 
-use candle_core::{CpuStorage, DType, Layout, Result, Storage, Tensor, WithDType, bail};
+use std::{cell::RefCell, marker::PhantomData};
+
+use candle_core::{CpuStorage, DType, InplaceOp1, Layout, Result, Storage, Tensor, WithDType, bail};
 use rayon::prelude::*;
 
 use super::{lanes::exp_f32, scratch::Pool};
@@ -69,6 +71,35 @@ pub(super) fn cpu_values<'a, T: Real>(storage: &'a Storage, layout: &Layout) -> 
     }
 }
 
+/// Calls `task` with the values of a contiguous tensor on the CPU.
+pub fn with_values<T: Real, R>(tensor: &Tensor, task: impl FnOnce(&[T]) -> R) -> Result<R> {
+    let (storage, layout) = tensor.storage_and_layout();
+    Ok(task(cpu_values(&storage, layout)?))
+}
+
+/// Calls `task` with the values of a contiguous tensor on the CPU, to change them in place.
+pub(super) fn with_values_mut<T: Real, R>(tensor: &Tensor, task: impl FnOnce(&mut [T]) -> R) -> Result<R> {
+    // An op in place is candle's door to the values of a variable.
+    struct Lend<T, F, R> {
+        task: RefCell<Option<F>>,
+        result: RefCell<Option<R>>,
+        float: PhantomData<T>,
+    }
+    impl<T: Real, R, F: FnOnce(&mut [T]) -> R> InplaceOp1 for Lend<T, F, R> {
+        fn name(&self) -> &'static str {
+            "lend"
+        }
+        fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
+            let values = T::values_mut(storage, layout)?;
+            *self.result.borrow_mut() = self.task.take().map(|task| task(values));
+            Ok(())
+        }
+    }
+    let lend = Lend { task: RefCell::new(Some(task)), result: RefCell::new(None), float: PhantomData };
+    tensor.inplace_op1(&lend)?;
+    Ok(lend.result.into_inner().expect("an op in place on the CPU calls cpu_fwd once, or fails"))
+}
+
 /// Runs `$body` with `$t` bound to the float type of `$dtype`.
 macro_rules! for_real {
     ($dtype:expr, $t:ident => $body:expr) => {
@@ -118,7 +149,7 @@ pub(super) fn for_each_task<O: Send>(owned: Vec<O>, work: usize, task: impl Fn(u
 }
 
 /// Whether `work` (multiply-adds or copies) should be divided among threads.
-fn is_worth_waking(work: usize) -> bool {
+pub(super) fn is_worth_waking(work: usize) -> bool {
     const WORTH_WAKING: usize = 1 << 16;
     threads() > 1 && work >= WORTH_WAKING
 }

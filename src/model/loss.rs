@@ -3,11 +3,10 @@
 use candle_core::{Result, Tensor};
 
 use super::decoder::one_hot;
-use crate::kernels;
-
-const PRESENT: f64 = 0.9;
-const ABSENT: f64 = 0.1;
-const ABSENT_WEIGHT: f64 = 0.5;
+use crate::kernels::{
+    self,
+    loss::{ABSENT, ABSENT_WEIGHT, PRESENT},
+};
 
 /// `Σ_k T_k max(0, 0.9−|v_k|)² + 0.5 (1−T_k) max(0, |v_k|−0.1)²`, mean over the batch.
 ///

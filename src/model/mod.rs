@@ -23,6 +23,7 @@ pub mod layers;
 pub mod lenet;
 pub mod loss;
 pub mod parameters;
+pub mod pass;
 
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
@@ -104,6 +105,18 @@ impl Network {
             }
         }
     }
+}
+
+/// Index of the first largest value; NaN is never the largest.
+pub fn argmax<T: PartialOrd>(values: &[T]) -> usize {
+    let is_nan = |value: &T| value.partial_cmp(value).is_none();
+    let mut best = 0;
+    for (index, value) in values.iter().enumerate() {
+        if *value > values[best] || is_nan(&values[best]) {
+            best = index;
+        }
+    }
+    best
 }
 
 impl CapsNet {

@@ -1,15 +1,15 @@
-//! Accuracy and loss on images that are not trained on.
+//! What a network is worth, and what it says, on images that are not trained on.
 
 use anyhow::Result;
 use candle_core::{Device, Tensor};
 
 use crate::{
-    data::{Dataset, Images, batch},
-    model::{Mask, Network},
+    data::{Dataset, ImageShape, Images, batch},
+    model::{Mask, Network, argmax},
 };
 
-/// Images a forward pass takes at once.
-const BATCH: usize = 256;
+/// Images a forward pass takes at once: enough for its best rate, few enough to need no more memory than training does.
+pub(super) const BATCH: usize = 128;
 
 /// What a network is worth on a set of images.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -32,26 +32,12 @@ pub struct Predictions {
     pub reconstruction: Option<Tensor>,
 }
 
-/// Loss and accuracy of `network` on `images`, which belong to `data`.
-pub fn evaluate(network: &Network, data: &Dataset, images: &Images) -> Result<Evaluation> {
-    let (mut loss, mut correct) = (0.0, 0);
-    for start in (0..images.len()).step_by(BATCH) {
-        let count = BATCH.min(images.len() - start);
-        let (pixels, labels) = plain_batch(data, images, start, count)?;
-        let output = network.forward(&pixels, Mask::Longest)?;
-        loss += f64::from(network.loss(&output, &pixels, &labels)?.to_scalar::<f32>()?) * count as f64;
-        correct += count_correct(&output.scores.to_vec2()?, &labels.to_vec1()?);
-    }
-    let count = images.len() as f64;
-    Ok(Evaluation { loss: loss / count, accuracy: correct as f64 / count })
-}
-
 /// What `network` says of the first `count` of `images`.
 pub fn predict(network: &Network, data: &Dataset, images: &Images, count: usize) -> Result<Predictions> {
     let count = count.min(images.len());
     let (mut pixels, mut labels, mut scores, mut reconstructions) = (vec![], vec![], vec![], vec![]);
-    for start in (0..count).step_by(BATCH) {
-        let (of_pixels, of_labels) = plain_batch(data, images, start, BATCH.min(count - start))?;
+    for (start, count) in batches(count) {
+        let (of_pixels, of_labels) = plain_batch(data, images, start, count)?;
         let output = network.forward(&of_pixels, Mask::Longest)?;
         pixels.push(of_pixels);
         labels.push(of_labels);
@@ -72,23 +58,22 @@ fn plain_batch(data: &Dataset, images: &Images, start: usize, count: usize) -> R
     let mut pixels = vec![0.0; count * data.shape.pixels()];
     let mut labels = vec![0; count];
     batch::gather(images, data.shape, &indices, None, &mut pixels, &mut labels);
-    let size = (count, data.shape.channels, data.shape.height, data.shape.width);
-    Ok((Tensor::from_vec(pixels, size, &Device::Cpu)?, Tensor::from_vec(labels, count, &Device::Cpu)?))
+    tensors(data.shape, &pixels, &labels)
 }
 
-/// Rows of `scores` whose first largest entry is the label.
-pub fn count_correct(scores: &[Vec<f32>], labels: &[u32]) -> usize {
-    let right = |(row, label): &(&Vec<f32>, &u32)| argmax(row) == **label as usize;
-    scores.iter().zip(labels).filter(right).count()
+/// The first image and the number of images of each batch of `count`.
+pub(super) fn batches(count: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..count).step_by(BATCH).map(move |start| (start, BATCH.min(count - start)))
 }
 
-/// Index of the first largest value; NaN is never the largest.
-pub fn argmax(values: &[f32]) -> usize {
-    let mut best = 0;
-    for (index, value) in values.iter().enumerate() {
-        if *value > values[best] || values[best].is_nan() {
-            best = index;
-        }
-    }
-    best
+/// Images `[batch, channels, height, width]` and labels `[batch]`.
+pub(super) fn tensors(shape: ImageShape, pixels: &[f32], labels: &[u32]) -> Result<(Tensor, Tensor)> {
+    let size = (labels.len(), shape.channels, shape.height, shape.width);
+    Ok((Tensor::from_slice(pixels, size, &Device::Cpu)?, Tensor::from_slice(labels, labels.len(), &Device::Cpu)?))
+}
+
+/// Rows of `scores [batch, classes]` whose first largest entry is the label.
+pub(super) fn count_correct(scores: &[f32], labels: &[u32]) -> usize {
+    let rows = scores.chunks_exact(scores.len() / labels.len());
+    rows.zip(labels).filter(|(row, label)| argmax(row) == **label as usize).count()
 }

@@ -1,12 +1,13 @@
 //! Training one configuration: the loop, readable top to bottom.
 
 mod evaluate;
+pub mod laps;
 pub mod range_test;
 pub mod run;
 pub mod timing;
 mod trainer;
 
-pub use evaluate::{Evaluation, Predictions, argmax, evaluate, predict};
+pub use evaluate::{Evaluation, Predictions, predict};
 pub use trainer::{StepOutcome, Trainer};
 
 use std::time::Duration;
@@ -122,7 +123,7 @@ pub fn train(config: &TrialConfig, data: &Dataset, observer: &mut dyn Observer) 
             last_step = Some(step);
         }
 
-        let validation = evaluate(&trainer.network, data, &data.validation)?;
+        let validation = trainer.evaluate(data, &data.validation)?;
         let row = EpochRow {
             epoch: epoch + 1,
             learning_rate: last_step.as_ref().map_or(0.0, |step| step.learning_rate),
@@ -154,11 +155,11 @@ pub fn train(config: &TrialConfig, data: &Dataset, observer: &mut dyn Observer) 
     }
 
     let is_finished = ending == Ending::Finished;
-    let test = |trainer: &Trainer| Ok::<_, anyhow::Error>(evaluate(&trainer.network, data, &data.test)?.accuracy);
-    let last_test_accuracy = if is_finished { Some(test(&trainer)?) } else { None };
+    let test = |trainer: &mut Trainer| Ok::<_, anyhow::Error>(trainer.evaluate(data, &data.test)?.accuracy);
+    let last_test_accuracy = if is_finished { Some(test(&mut trainer)?) } else { None };
     trainer.parameters.restore(&best_weights)?;
     let is_last = best.is_some_and(|(epoch, _)| epoch == epochs.len());
-    let test_accuracy = if is_finished && !is_last { Some(test(&trainer)?) } else { last_test_accuracy };
+    let test_accuracy = if is_finished && !is_last { Some(test(&mut trainer)?) } else { last_test_accuracy };
     Ok(Trained {
         ending,
         epochs,

@@ -207,7 +207,7 @@ impl<T: Real> CustomOp3 for Conv2d<T> {
             }
         };
         if self.activation == Activation::Relu {
-            relu::forward(&mut y);
+            relu::relu_forward(&mut y);
         }
         Ok((T::to_cpu_storage_owned(y), Shape::from((g.batch, g.channels, g.out[0], g.out[1]))))
     }
@@ -229,8 +229,8 @@ impl<T: Real> CustomOp3 for Conv2d<T> {
         let (y, mut dy) = (cpu_values::<T>(&sy, ly)?, cpu_values::<T>(&sd, ld)?);
         let mut passed;
         if self.activation == Activation::Relu {
-            passed = Buffer::new(dy.len());
-            relu::backward(y, dy, &mut passed);
+            passed = dy.to_vec();
+            relu::relu_backward(y, &mut passed);
             dy = &passed;
         }
         let [dx, dweight, dbias] = match self.algorithm {
