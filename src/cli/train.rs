@@ -9,9 +9,10 @@ use fastrcaps::{
     data,
     files::write_atomically,
     folder::TrialFolder,
+    model::argmax,
     record::{EpochRow, Status, TrialRecord},
     train::{
-        Observer, Predictions, StepReport, argmax,
+        Observer, Predictions, StepReport,
         run::{run_in_folder, save_predictions},
     },
 };
@@ -179,8 +180,10 @@ fn draw_reconstructions(folder: &TrialFolder, config: &TrialConfig, said: &Predi
         |values: Vec<f32>| Picture { channels: shape.channels, height: shape.height, width: shape.width, values };
     let labels = said.labels.to_vec1::<u32>()?;
     let originals = said.images.flatten_from(1)?.to_vec2::<f32>()?;
-    let rows =
-        originals.into_iter().zip(reconstruction.to_vec2::<f32>()?).zip(labels.iter().zip(said.scores.to_vec2()?));
+    let rows = originals
+        .into_iter()
+        .zip(reconstruction.to_vec2::<f32>()?)
+        .zip(labels.iter().zip(said.scores.to_vec2::<f32>()?));
     let samples = rows
         .take(SHOWN)
         .map(|((original, reconstruction), (label, scores))| Sample {

@@ -25,7 +25,7 @@ use std::ops::Range;
 
 pub use adam::Adam;
 pub use chosen::DenseOfChosen;
-pub use class_capsules::class_capsules;
+pub use class_capsules::{ClassCapsulesPlan, class_capsules};
 pub use conv2d::{Algorithm, conv2d, conv2d_by, conv2d_relu};
 pub use linear::{Dense, linear};
 pub use max_pool::max_pool_2x2;

@@ -187,13 +187,8 @@ impl<T: Real> Pass<T> {
         let [h, w] = conv1_plan.out();
         let primary_channels = config.primary_types * config.primary_dim;
         let map = [1, config.conv1_channels, h, w];
-        let primary_plan = Conv2dPlan::new(
-            map,
-            dims4(&primary.weight.1)?,
-            primary_channels,
-            config.primary_stride,
-            Activation::None,
-        )?;
+        let primary_plan =
+            Conv2dPlan::new(map, dims4(&primary.weight.1)?, primary_channels, config.primary_stride, Activation::None)?;
         let positions = primary_plan.out().iter().product();
         let in_channels =
             InChannels { types: config.primary_types, dim: config.primary_dim, positions, kind: config.squash };

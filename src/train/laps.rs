@@ -56,7 +56,8 @@ impl Laps {
     }
 
     fn interrupt(&mut self) {
-        self.pending += self.lap();
+        let time = self.lap();
+        self.pending += time;
     }
 
     pub(super) fn end(&mut self, part: Part) {

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device};
 
 use super::{
     evaluate::{self, Evaluation, count_correct},
@@ -50,9 +50,7 @@ impl Trainer {
         let builder = parameters.builder(DType::F32, &Device::Cpu);
         let network = Network::new(&config.model, data.shape, data.classes, builder)?;
         let pass = match &config.model {
-            ModelConfig::Capsnet(model) => {
-                Some(Box::new(Pass::new(model, data.shape, data.classes, &parameters)?))
-            }
+            ModelConfig::Capsnet(model) => Some(Box::new(Pass::new(model, data.shape, data.classes, &parameters)?)),
             ModelConfig::Lenet5 => None,
         };
         let TrainConfig { beta1, beta2, epsilon, .. } = config.train;

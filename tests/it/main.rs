@@ -1,5 +1,6 @@
 //! The integration tests, one binary.
 
+mod allocations;
 mod charts;
 mod cli;
 mod data;
@@ -10,6 +11,7 @@ mod kernels;
 mod layering;
 mod model;
 mod pareto;
+mod pass;
 mod range_test;
 mod schedule;
 mod space;

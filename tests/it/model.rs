@@ -14,8 +14,8 @@ use proptest::prelude::*;
 
 use crate::tensors::{bits, values, var};
 
-const MNIST: ImageShape = ImageShape { channels: 1, height: 28, width: 28 };
-const CIFAR: ImageShape = ImageShape { channels: 3, height: 32, width: 32 };
+pub const MNIST: ImageShape = ImageShape { channels: 1, height: 28, width: 28 };
+pub const CIFAR: ImageShape = ImageShape { channels: 3, height: 32, width: 32 };
 
 /// A network small enough for finite differences.
 fn miniature() -> CapsNetConfig {
@@ -43,15 +43,15 @@ fn labels(batch: usize) -> Tensor {
 }
 
 /// A network with its parameters, images and labels.
-struct Setup {
-    network: Network,
-    parameters: Parameters,
-    images: Tensor,
-    labels: Tensor,
+pub struct Setup {
+    pub network: Network,
+    pub parameters: Parameters,
+    pub images: Tensor,
+    pub labels: Tensor,
 }
 
 impl Setup {
-    fn new(config: &ModelConfig, shape: ImageShape, batch: usize, dtype: DType) -> Self {
+    pub fn new(config: &ModelConfig, shape: ImageShape, batch: usize, dtype: DType) -> Self {
         config.validate(shape).unwrap();
         let parameters = Parameters::new(3);
         let network = Network::new(config, shape, 10, parameters.builder(dtype, &Device::Cpu)).unwrap();
@@ -99,7 +99,7 @@ fn every_preset_is_valid_on_every_data_set_and_can_share_by_two_and_four() {
 }
 
 /// Any valid configuration of a small network.
-fn any_config() -> impl Strategy<Value = ModelConfig> {
+pub fn any_config() -> impl Strategy<Value = ModelConfig> {
     let conv1 = (1usize..4, 1usize..8, 1usize..4, 1usize..4);
     let primary = (1usize..5, 1usize..6, 1usize..6, 1usize..4, 1usize..4);
     let sharing = prop::sample::select(vec![ClassSharing::None, ClassSharing::ByType]);

@@ -12,7 +12,6 @@ use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use super::{
     lanes::{sum, vectorised},
     reference, relu,
-    scratch::Buffer,
     storage::{Real, cpu_values, for_each_chunk, for_real, is_fast, values},
 };
 use fourier::{Fourier, Spectra};
@@ -165,7 +164,7 @@ enum ImageGradient {
 
 /// What becomes of the sums before they leave the op.
 #[derive(Clone, Copy, PartialEq)]
-enum Activation {
+pub enum Activation {
     None,
     Relu,
 }

@@ -1,0 +1,216 @@
+//! The written-out pass: what candle's graph computes, with the same bits on any number of threads, and nothing allocated.
+
+use std::ops::Range;
+
+use candle_core::{DType, Result, Tensor};
+use fastrcaps::{
+    data::ImageShape,
+    kernels::{Adam, Real, Weight, adam::Constants},
+    model::{
+        Mask,
+        config::{CapsNetConfig, ClassSharing, Decoder, ModelConfig, preset},
+        pass::{Gradients, Pass},
+    },
+};
+use proptest::prelude::*;
+
+use crate::{
+    allocations,
+    model::{CIFAR, MNIST, Setup, any_config},
+    tensors::{assert_close, bits, values},
+};
+
+/// Gradients kept as they come, by variable; a value that comes twice or not at all stays NaN.
+struct Kept<T>(Vec<KeptWeight<T>>);
+
+struct KeptWeight<T> {
+    values: Vec<T>,
+    columns: usize,
+    gradient: Vec<T>,
+}
+
+impl<T: Real> Kept<T> {
+    fn new(setup: &Setup) -> Self {
+        let keep = |(_, var): (String, candle_core::Var)| {
+            let values = var.flatten_all().unwrap().to_vec1::<T>().unwrap();
+            let columns = values.len() / var.dim(0).unwrap();
+            KeptWeight { gradient: vec![T::from_f64(f64::NAN); values.len()], values, columns }
+        };
+        Kept(setup.parameters.vars().into_iter().map(keep).collect())
+    }
+}
+
+impl<T: Real> Gradients<T> for Kept<T> {
+    fn lend(&mut self, index: usize, task: &mut dyn FnMut(&mut dyn Weight<T>)) -> Result<()> {
+        task(&mut self.0[index]);
+        Ok(())
+    }
+}
+
+impl<T: Real> Weight<T> for KeptWeight<T> {
+    fn values(&self) -> &[T] {
+        &self.values
+    }
+
+    fn gradient(&mut self, rows: Range<usize>, columns: Range<usize>, block: &[T]) {
+        for (row, block) in rows.zip(block.chunks_exact(columns.len())) {
+            for (value, &new) in self.gradient[row * self.columns..][columns.clone()].iter_mut().zip(block) {
+                assert!(value.to_f64().is_nan(), "a gradient that comes twice");
+                *value = new;
+            }
+        }
+    }
+
+    fn whole(&mut self, gradient: &[T]) {
+        self.gradient(0..self.values.len() / self.columns, 0..self.columns, gradient);
+    }
+}
+
+/// A pass over the network of a setup.
+fn pass<T: Real>(config: &CapsNetConfig, shape: ImageShape, setup: &Setup) -> Pass<T> {
+    Pass::new(config, shape, 10, &setup.parameters).unwrap()
+}
+
+fn slices<T: Real>(setup: &Setup, from: usize) -> (Vec<T>, Vec<u32>) {
+    let rest = |tensor: &Tensor| tensor.narrow(0, from, tensor.dim(0).unwrap() - from).unwrap().flatten_all().unwrap();
+    (rest(&setup.images).to_vec1().unwrap(), rest(&setup.labels).to_vec1().unwrap())
+}
+
+/// Loss, scores and gradients of a batch are those of the graph, whatever was computed before.
+fn assert_agrees_with_the_graph<T: Real>(config: &CapsNetConfig, shape: ImageShape, batch: usize, tolerance: f64) {
+    let setup = Setup::new(&ModelConfig::Capsnet(config.clone()), shape, batch, T::DTYPE);
+    let mut pass = pass::<T>(config, shape, &setup);
+    // Another batch size before, which must leave no trace.
+    let (images, labels) = slices::<T>(&setup, batch / 2);
+    pass.train(&images, &labels, &mut Kept::new(&setup)).unwrap();
+
+    let (images, labels) = slices::<T>(&setup, 0);
+    let output = setup.network.forward(&setup.images, Mask::TrueLabels(&setup.labels)).unwrap();
+    let loss = setup.network.loss(&output, &setup.images, &setup.labels).unwrap();
+    let mut kept = Kept::new(&setup);
+    let got = pass.train(&images, &labels, &mut kept).unwrap();
+    assert_close("loss", &[got], &values(&loss.unsqueeze(0).unwrap()), tolerance);
+    let scores: Vec<f64> = pass.scores().iter().map(|v| v.to_f64()).collect();
+    assert_close("scores", &scores, &values(&output.scores), tolerance);
+    let gradients = loss.backward().unwrap();
+    for ((name, var), kept) in setup.parameters.vars().iter().zip(&kept.0) {
+        let got: Vec<f64> = kept.gradient.iter().map(|v| v.to_f64()).collect();
+        let expected = values(gradients.get(var).unwrap());
+        // A bias whose gradients cancel to almost nothing is compared with what cancelled.
+        assert_close(name, &got, &expected, tolerance);
+    }
+
+    let output = setup.network.forward(&setup.images, Mask::Longest).unwrap();
+    let loss = setup.network.loss(&output, &setup.images, &setup.labels).unwrap();
+    let got = pass.evaluate(&images, &labels).unwrap();
+    assert_close("loss of the longest", &[got], &values(&loss.unsqueeze(0).unwrap()), tolerance);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn a_pass_computes_what_the_graph_computes(config in any_config(), channels in 1usize..4, batch in 1usize..12) {
+        let ModelConfig::Capsnet(config) = config else { unreachable!() };
+        assert_agrees_with_the_graph::<f64>(&config, ImageShape { channels, height: 23, width: 21 }, batch, 1e-9);
+    }
+}
+
+#[test]
+fn a_pass_computes_what_the_graph_computes_at_full_size() {
+    let paper = preset("paper").unwrap();
+    assert_agrees_with_the_graph::<f32>(&paper, MNIST, 9, 1e-4);
+    let light = CapsNetConfig {
+        conv1_sharing: 4,
+        primary_sharing: 8,
+        class_sharing: ClassSharing::ByType,
+        decoder: Decoder::Small,
+        ..paper
+    };
+    assert_agrees_with_the_graph::<f32>(&light, MNIST, 16, 1e-4);
+    assert_agrees_with_the_graph::<f32>(&preset("small").unwrap(), CIFAR, 20, 1e-4);
+}
+
+/// The weights after a few steps, one of them on a batch of its own size.
+fn trained(config: &CapsNetConfig, threads: usize) -> Vec<Vec<u32>> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+    pool.install(|| {
+        let setup = Setup::new(&ModelConfig::Capsnet(config.clone()), MNIST, 21, DType::F32);
+        let mut pass = pass::<f32>(config, MNIST, &setup);
+        let mut adam = Adam::new(setup.parameters.vars(), CONSTANTS).unwrap();
+        for from in [0, 0, 19, 0] {
+            let (images, labels) = slices(&setup, from);
+            adam.begin(1e-3);
+            pass.train(&images, &labels, &mut adam).unwrap();
+        }
+        setup.parameters.vars().iter().map(|(_, var)| bits(var)).collect()
+    })
+}
+
+const CONSTANTS: Constants = Constants { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
+
+#[test]
+fn training_gives_the_same_bits_on_any_number_of_threads() {
+    let small = preset("small").unwrap();
+    let shared = CapsNetConfig { class_sharing: ClassSharing::ByType, primary_sharing: 2, ..small.clone() };
+    for config in [small, shared] {
+        let expected = trained(&config, 1);
+        for threads in [2, 3, 5] {
+            assert!(trained(&config, threads) == expected, "{threads} threads");
+        }
+    }
+    let paper = preset("paper").unwrap();
+    assert!(trained(&paper, 1) == trained(&paper, 2), "full size");
+}
+
+#[test]
+fn a_step_allocates_nothing_once_it_has_seen_its_largest_batch() {
+    let config = preset("small").unwrap();
+    let light = CapsNetConfig {
+        class_sharing: ClassSharing::ByType,
+        decoder: Decoder::Small,
+        conv1_sharing: 2,
+        ..config.clone()
+    };
+    for (config, sizes) in [(config, [16, 5]), (light, [16, 1]), (preset("paper").unwrap(), [10, 2])] {
+        for threads in [1, 2] {
+            let setup = Setup::new(&ModelConfig::Capsnet(config.clone()), MNIST, sizes[0], DType::F32);
+            let mut pass = pass::<f32>(&config, MNIST, &setup);
+            let mut adam = Adam::new(setup.parameters.vars(), CONSTANTS).unwrap();
+            let batches = sizes.map(|size| slices::<f32>(&setup, sizes[0] - size));
+            let mut steps = || {
+                for (images, labels) in &batches {
+                    adam.begin(1e-3);
+                    pass.train(images, labels, &mut adam).unwrap();
+                    pass.evaluate(images, labels).unwrap();
+                }
+            };
+            let counted = allocations::of_pool(threads, || {
+                steps();
+                steps();
+                allocations::begin();
+                (0..3).for_each(|_| steps());
+                allocations::end()
+            });
+            assert_eq!(counted, 0, "{config:?} on {threads} threads");
+        }
+    }
+}
+
+#[test]
+fn a_nan_in_an_image_reaches_the_loss() {
+    let config = preset("tiny").unwrap();
+    let setup = Setup::new(&ModelConfig::Capsnet(config.clone()), MNIST, 20, DType::F32);
+    let mut pass = pass::<f32>(&config, MNIST, &setup);
+    let (mut images, labels) = slices::<f32>(&setup, 0);
+    images[28 * 14 + 14] = f32::NAN;
+    assert!(pass.train(&images, &labels, &mut Kept::new(&setup)).unwrap().is_nan());
+    assert!(pass.evaluate(&images, &labels).unwrap().is_nan());
+}
+
+#[test]
+fn a_pass_needs_the_variables_of_its_network() {
+    let setup = Setup::new(&ModelConfig::Lenet5, MNIST, 2, DType::F32);
+    let error = Pass::<f32>::new(&preset("tiny").unwrap(), MNIST, 10, &setup.parameters).err().unwrap().to_string();
+    assert!(error.contains("no variable `primary."), "{error}");
+}
