@@ -23,7 +23,7 @@ use std::ops::Range;
 
 pub use adam::Adam;
 pub use class_capsules::class_capsules;
-pub use conv2d::{Algorithm, conv2d, conv2d_by, conv2d_relu};
+pub use conv2d::{Activation, Algorithm, Conv2dPlan, conv2d, conv2d_by, conv2d_relu};
 pub use linear::linear;
 pub use max_pool::max_pool_2x2;
 pub use relu::relu;
