@@ -26,7 +26,7 @@ use std::ops::Range;
 pub use adam::Adam;
 pub use chosen::DenseOfChosen;
 pub use class_capsules::{ClassCapsulesPlan, class_capsules};
-pub use conv2d::{Algorithm, conv2d, conv2d_by, conv2d_relu};
+pub use conv2d::{Activation, Algorithm, Conv2dPlan, conv2d, conv2d_by, conv2d_relu};
 pub use linear::{Dense, linear};
 pub use max_pool::max_pool_2x2;
 pub use relu::{relu, relu_backward, relu_forward};

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use gemm::Parallelism;
 
+use super::lanes::vectorised;
 use super::storage::{Real, threads};
 
 /// A matrix in a slice: element (r, c) stands at `r × row_stride + c × column_stride`.
@@ -23,14 +24,35 @@ impl<'a, T> Matrix<'a, T> {
         Matrix { values, rows, columns, row_stride: columns, column_stride: 1 }
     }
 
-    /// A matrix of the same shape, of other values.
-    pub(super) fn with<'b>(self, values: &'b [T]) -> Matrix<'b, T> {
-        assert_eq!(values.len(), self.values.len(), "values of a matrix of the same shape");
-        Matrix { values, ..self }
+    /// Its number of elements.
+    pub(super) fn len(&self) -> usize {
+        self.rows * self.columns
     }
 
-    pub(super) fn values(&self) -> &'a [T] {
-        self.values
+    /// The matrix of `combine` of the elements of both, whose rows have to be contiguous, in `values`.
+    pub(super) fn combined<'b>(self, other: Self, values: &'b mut [T], combine: impl Fn(T, T) -> T) -> Matrix<'b, T>
+    where
+        T: Real,
+    {
+        let rows = |m: Self| m.values.chunks(m.row_stride).map(move |row| &row[..m.columns]);
+        vectorised!(|| {
+            for (values, (a, b)) in values.chunks_exact_mut(self.columns).zip(rows(self).zip(rows(other))) {
+                values.iter_mut().zip(a.iter().zip(b)).for_each(|(v, (&a, &b))| *v = combine(a, b));
+            }
+        });
+        Matrix::new(values, self.rows, self.columns)
+    }
+
+    /// Some of the rows.
+    pub(super) fn rows(self, rows: Range<usize>) -> Self {
+        assert!(rows.start <= rows.end && rows.end <= self.rows, "rows of a matrix");
+        let values = &self.values[(rows.start * self.row_stride).min(self.values.len())..];
+        Matrix { values, rows: rows.len(), ..self }
+    }
+
+    /// Some of the columns.
+    pub(super) fn columns(self, columns: Range<usize>) -> Self {
+        self.transposed().rows(columns).transposed()
     }
 
     /// Some of the rows.

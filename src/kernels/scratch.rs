@@ -2,10 +2,10 @@
 
 use std::{
     ops::{Deref, DerefMut},
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, PoisonError, TryLockError},
 };
 
-use super::storage::Real;
+use super::storage::{Real, threads};
 
 /// Buffers kept at most; of more, the smallest are freed.
 const KEPT: usize = 16;
@@ -40,10 +40,26 @@ impl<T: Real> Buffer<T> {
         drop(idle);
         Buffer { values: values.unwrap_or_else(|| vec![T::zero(); len]), len }
     }
+
+    pub(super) const fn empty() -> Self {
+        Buffer { values: Vec::new(), len: 0 }
+    }
+
+    /// Another length, with whatever values: memory is only taken where no earlier length was as large.
+    pub(super) fn resize(&mut self, len: usize) {
+        if len > self.values.len() {
+            self.values = Vec::new();
+            *self = Buffer::new(len);
+        }
+        self.len = len;
+    }
 }
 
 impl<T: Real> Drop for Buffer<T> {
     fn drop(&mut self) {
+        if self.values.is_empty() {
+            return;
+        }
         let mut idle = T::pool().idle();
         idle.push(std::mem::take(&mut self.values));
         if idle.len() > KEPT {
@@ -63,5 +79,35 @@ impl<T: Real> Deref for Buffer<T> {
 impl<T: Real> DerefMut for Buffer<T> {
     fn deref_mut(&mut self) -> &mut [T] {
         &mut self.values[..self.len]
+    }
+}
+
+/// One workspace for each thread.
+pub(super) struct Slots<W>(Vec<Mutex<W>>);
+
+impl<W> Slots<W> {
+    pub(super) const fn new() -> Self {
+        Slots(Vec::new())
+    }
+
+    /// Before the threads of the current rayon pool ask for workspaces.
+    pub(super) fn prepare(&mut self, new: impl Fn() -> W) {
+        let missing = threads().saturating_sub(self.0.len());
+        self.0.extend((0..missing).map(|_| Mutex::new(new())));
+    }
+
+    /// Calls `task` with a workspace that no other task has at the time.
+    pub(super) fn with<R>(&self, task: impl FnOnce(&mut W) -> R) -> R {
+        loop {
+            for slot in &self.0 {
+                match slot.try_lock() {
+                    Ok(mut workspace) => return task(&mut workspace),
+                    // A panic elsewhere leaves a workspace that is as good as any: it is written before it is read.
+                    Err(TryLockError::Poisoned(workspace)) => return task(&mut workspace.into_inner()),
+                    Err(TryLockError::WouldBlock) => {}
+                }
+            }
+            std::thread::yield_now();
+        }
     }
 }

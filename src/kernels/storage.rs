@@ -139,6 +139,15 @@ pub(super) fn for_each_chunk<T: Send>(
     }
 }
 
+/// Calls `task(i)` for every i below `count`, on several threads where `work` is worth waking them.
+pub(super) fn for_each_index(count: usize, work: usize, task: impl Fn(usize) + Send + Sync) {
+    if is_worth_waking(work) {
+        (0..count).into_par_iter().with_max_len(1).for_each(task);
+    } else {
+        (0..count).for_each(task);
+    }
+}
+
 /// Calls `task(i, owned)` for every i-th element, on several threads where `work` is worth waking them.
 pub(super) fn for_each_task<O: Send>(owned: Vec<O>, work: usize, task: impl Fn(usize, O) + Send + Sync) {
     if is_worth_waking(work) {

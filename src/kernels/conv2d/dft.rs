@@ -156,20 +156,19 @@ impl Dft {
         self.bins.iter().filter(|bin| matches!(bin, Bin::Real(_))).count()
     }
 
-    pub(super) fn analysis<T: Real>(&self, taps: [usize; 2], sign: Sign) -> Analysis<'_, T> {
+    pub(super) fn analysis<T: Real>(&self, taps: [usize; 2], sign: Sign) -> Analysis<T> {
         let [rows, columns] = [0, 1].map(|axis| analysis(self.size[axis], taps[axis], sign));
-        Analysis { dft: self, rows, columns }
+        Analysis { rows, columns }
     }
 
-    pub(super) fn synthesis<T: Real>(&self, taps: [usize; 2], sign: Sign) -> Synthesis<'_, T> {
+    pub(super) fn synthesis<T: Real>(&self, taps: [usize; 2], sign: Sign) -> Synthesis<T> {
         let [rows, columns] = [0, 1].map(|axis| synthesis(self.size[axis], taps[axis], sign));
-        Synthesis { dft: self, rows, columns }
+        Synthesis { rows, columns }
     }
 }
 
 /// From planes of some `taps` (the rest being 0) to their spectra.
-pub(super) struct Analysis<'a, T> {
-    dft: &'a Dft,
+pub(super) struct Analysis<T> {
     rows: Dense<T>,
     columns: Dense<T>,
 }
@@ -184,16 +183,17 @@ impl<T: Real> Workspace<T> {
     }
 }
 
-impl<T: Real> Analysis<'_, T> {
+impl<T: Real> Analysis<T> {
     /// Reads value (i, j) of the planes as `x(i, j)`, hands value i of their spectra to `spectrum`.
     #[inline(always)]
     pub(super) fn run<'a>(
         &self,
+        dft: &Dft,
         x: impl Fn(usize, usize) -> &'a Lanes<T>,
         Workspace([half, whole]): &mut Workspace<T>,
         mut spectrum: impl FnMut(usize, &Lanes<T>),
     ) {
-        let width = self.dft.size[1];
+        let width = dft.size[1];
         for i in 0..self.rows.columns {
             self.columns.apply(|j| x(i, j), |k, value| half[i * width + k] = value);
         }
@@ -205,7 +205,7 @@ impl<T: Real> Analysis<'_, T> {
             spectrum(at, value);
             at += 1;
         };
-        for bin in &self.dft.bins {
+        for bin in &dft.bins {
             match *bin {
                 Bin::Real(at) => put(&whole[at]),
                 Bin::Complex { re, im } => [re, im].into_iter().for_each(|at| put(&whole[at])),
@@ -222,22 +222,22 @@ impl<T: Real> Analysis<'_, T> {
 }
 
 /// From spectra to the first `taps` of their planes.
-pub(super) struct Synthesis<'a, T> {
-    dft: &'a Dft,
+pub(super) struct Synthesis<T> {
     rows: Dense<T>,
     columns: Dense<T>,
 }
 
-impl<T: Real> Synthesis<'_, T> {
+impl<T: Real> Synthesis<T> {
     /// Reads value i of the spectra as `spectrum(i)`, hands value (i, j) of the planes to `y`.
     #[inline(always)]
     pub(super) fn run(
         &self,
+        dft: &Dft,
         spectrum: impl Fn(usize) -> Lanes<T>,
         Workspace([half, whole]): &mut Workspace<T>,
         mut y: impl FnMut(usize, usize, Lanes<T>),
     ) {
-        let width = self.dft.size[1];
+        let width = dft.size[1];
         let mut next = 0;
         let mut take = || {
             next += 1;
@@ -246,7 +246,7 @@ impl<T: Real> Synthesis<'_, T> {
         let one_half = T::from_f64(0.5);
         let mean = |a: &Lanes<T>, b: &Lanes<T>| std::array::from_fn(|l| (a[l] + b[l]) * one_half);
         let half_difference = |a: &Lanes<T>, b: &Lanes<T>| std::array::from_fn(|l| (a[l] - b[l]) * one_half);
-        for bin in &self.dft.bins {
+        for bin in &dft.bins {
             match *bin {
                 Bin::Real(at) => whole[at] = take(),
                 Bin::Complex { re, im } => [re, im].into_iter().for_each(|at| whole[at] = take()),

@@ -3,38 +3,58 @@
 //!
 //! The phases of an image are no longer than a cyclic transform of the size that the output needs, so that nothing is tiled or
 //! thrown away. Image, kernel and output then meet in one matrix product per bin: `Y = W̃·X`, `dX = dY·W̃*`, `dW̃ = X*·dY`.
+//! Gradients come by blocks of input channels, so that theirs are spectra that a cache holds.
 //! A NaN in an image spreads over the outputs of its sample.
 
 use super::{
-    Geometry, ImageGradient,
-    dft::{Dft, LANES, Lanes, Sign, Workspace},
+    Activation, Geometry,
+    dft::{Analysis, Dft, LANES, Lanes, Sign, Synthesis, Workspace},
     spectrum::{Conjugate, Spectrum},
 };
 use crate::kernels::{
+    Weight,
     lanes::vectorised,
-    storage::{Real, for_each_chunk, for_each_task},
+    scratch::{Buffer, Slots},
+    storage::{Real, for_each_chunk},
 };
 
-/// What the forward pass leaves to the backward pass.
-pub(super) struct Spectra<T: Real> {
-    x: Spectrum<T>,
-    weight: Spectrum<T>,
-}
-
 /// Every `stride`-th row and column from `start` on.
-struct Phase {
+struct Phase<T> {
     start: [usize; 2],
-    /// Of the kernel.
-    taps: [usize; 2],
-    /// Of the image, as far as the kernel reaches.
-    image_taps: [usize; 2],
+    image: Analysis<T>,
+    kernel: Analysis<T>,
+    image_gradient: Synthesis<T>,
+    kernel_gradient: Synthesis<T>,
 }
 
 /// A convolution in the frequency domain.
-pub(super) struct Fourier<'a> {
-    g: &'a Geometry,
+pub(super) struct Fourier<T: Real> {
     dft: Dft,
-    phases: Vec<Phase>,
+    phases: Vec<Phase<T>>,
+    output: Synthesis<T>,
+    output_gradient: Analysis<T>,
+    /// `[inputs, batch]`, where an input is a phase of a channel: of the last forward pass.
+    x: Spectrum<T>,
+    /// `[filters, inputs]`, conjugate: of the last forward pass.
+    weight: Spectrum<T>,
+    /// `[filters, batch]`
+    y: Spectrum<T>,
+    /// `[batch, filters]`
+    dy: Spectrum<T>,
+    /// `[batch, inputs]`, of a block of channels.
+    dx: Spectrum<T>,
+    /// `[inputs, filters]`, conjugate, of a block of channels.
+    dweight: Spectrum<T>,
+    /// `[filters, channels × kernel]` of a block of channels.
+    block: Buffer<T>,
+    tiles: Slots<Tiles<T>>,
+    sums: Slots<Vec<T>>,
+}
+
+/// What a task needs to transform.
+struct Tiles<T> {
+    tile: Vec<Lanes<T>>,
+    work: Workspace<T>,
 }
 
 /// The sizes of the cyclic transform: the longest phase of an image.
@@ -59,6 +79,15 @@ fn load<T: Real>(planes: &[T], stride: usize, lanes: usize, tile: &mut [Lanes<T>
     }
 }
 
+/// 0 where `y`, planes as those of [`load`], is not above 0.
+#[inline(always)]
+fn mask<T: Real>(y: &[T], stride: usize, lanes: usize, tile: &mut [Lanes<T>]) {
+    for lane in 0..lanes {
+        let y = &y[lane * stride..][..tile.len()];
+        tile.iter_mut().zip(y).for_each(|(tile, &y)| tile[lane] = Activation::Relu.gradient(y, tile[lane]));
+    }
+}
+
 /// The opposite of [`load`].
 #[inline(always)]
 fn store<T: Real>(tile: &[Lanes<T>], planes: &mut [T], stride: usize, lanes: usize) {
@@ -77,221 +106,276 @@ fn put<T: Real>(to: &mut [T], value: &Lanes<T>, lanes: usize) {
     }
 }
 
-impl<'a> Fourier<'a> {
-    pub(super) fn new(g: &'a Geometry) -> Self {
+/// Channels of a block of gradients.
+const BLOCK: usize = 2 * LANES;
+
+impl<T: Real> Fourier<T> {
+    pub(super) fn new(g: &Geometry) -> Self {
+        let dft = Dft::new(size(g));
         let starts = |axis: usize| 0..g.stride.min(g.kernel[axis]);
         let phase = |start: [usize; 2]| {
             let taps = [0, 1].map(|axis| (g.kernel[axis] - start[axis]).div_ceil(g.stride));
-            Phase { start, taps, image_taps: [0, 1].map(|axis| g.out[axis] + taps[axis] - 1) }
+            // As far as the kernel reaches.
+            let image_taps = [0, 1].map(|axis| g.out[axis] + taps[axis] - 1);
+            Phase {
+                start,
+                image: dft.analysis(image_taps, Sign::Plain),
+                kernel: dft.analysis(taps, Sign::Conjugate),
+                image_gradient: dft.synthesis(image_taps, Sign::Plain),
+                kernel_gradient: dft.synthesis(taps, Sign::Conjugate),
+            }
         };
-        let phases = starts(0).flat_map(|row| starts(1).map(move |column| phase([row, column]))).collect();
-        Fourier { g, dft: Dft::new(size(g)), phases }
+        let phases = starts(0).flat_map(|row| starts(1).map(move |column| [row, column])).map(phase).collect();
+        let spectrum = || Spectrum::new(&dft);
+        Fourier {
+            phases,
+            output: dft.synthesis(g.out, Sign::Plain),
+            output_gradient: dft.analysis(g.out, Sign::Plain),
+            x: spectrum(),
+            weight: spectrum(),
+            y: spectrum(),
+            dy: spectrum(),
+            dx: spectrum(),
+            dweight: spectrum(),
+            block: Buffer::empty(),
+            tiles: Slots::new(),
+            sums: Slots::new(),
+            dft,
+        }
+    }
+
+    /// Before anything that transforms.
+    fn prepare(&mut self, g: &Geometry) {
+        let plane = (g.height * g.width).max(g.positions());
+        let dft = &self.dft;
+        self.tiles.prepare(|| Tiles { tile: vec![[T::zero(); LANES]; 2 * plane], work: Workspace::new(dft) });
     }
 
     /// Rows (or columns) of a matrix that stand for an input channel's phases. They come in blocks of channels, [`blocks`];
     /// within a block, phase by phase.
-    fn inputs(&self) -> usize {
-        self.phases.len() * self.g.in_channels
+    fn inputs(&self, channels: usize) -> usize {
+        self.phases.len() * channels
     }
 
-    pub(super) fn forward<T: Real>(&self, x: &[T], weight: &[T], bias: &[T]) -> (Vec<T>, Spectra<T>) {
-        let spectra = self.spectra(x, weight);
-        let mut y = Spectrum::new(&self.dft, self.g.filters, self.g.batch);
-        y.product(&spectra.weight, &spectra.x, Conjugate::Neither);
-        (self.output(&y, bias), spectra)
+    pub(super) fn forward(
+        &mut self,
+        g: &Geometry,
+        x: &[T],
+        weight: &[T],
+        bias: &[T],
+        activation: Activation,
+        y: &mut [T],
+    ) {
+        self.prepare(g);
+        self.image_spectrum(g, x);
+        self.weight_spectrum(g, weight);
+        self.y.product(self.weight.whole(), self.x.whole(), Conjugate::Neither, &mut self.sums);
+        self.output(g, bias, activation, y);
     }
 
-    pub(super) fn spectra<T: Real>(&self, x: &[T], weight: &[T]) -> Spectra<T> {
-        Spectra { x: self.image_spectrum(x), weight: self.weight_spectrum(weight) }
-    }
-
-    /// The gradients of image (if `wanted`), weight and bias.
-    pub(super) fn backward<T: Real>(&self, spectra: Spectra<T>, dy: &[T], wanted: ImageGradient) -> [Vec<T>; 3] {
-        let Spectra { x, weight } = spectra;
-        let dy_spectrum = self.output_spectrum(dy);
-        let mut dweight = Spectrum::new(&self.dft, self.inputs(), self.g.filters);
-        dweight.product(&x, &dy_spectrum, Conjugate::Left);
-        drop(x);
-        let dweight = self.weight_gradient(dweight);
-        let dx = match wanted {
-            ImageGradient::Wanted => {
-                let mut dx = Spectrum::new(&self.dft, self.g.batch, self.inputs());
-                dx.product(&dy_spectrum, &weight, Conjugate::Right);
-                self.image_gradient(dx)
+    /// `dy` is masked where there is a `mask`, the output of a rectifier.
+    pub(super) fn backward(
+        &mut self,
+        g: &Geometry,
+        weight: &mut dyn Weight<T>,
+        mask: Option<&[T]>,
+        dy: &[T],
+        mut dx: Option<&mut [T]>,
+    ) {
+        self.prepare(g);
+        self.output_spectrum(g, mask, dy);
+        for first in (0..g.in_channels).step_by(BLOCK) {
+            let channels = BLOCK.min(g.in_channels - first);
+            let inputs = self.inputs(first)..self.inputs(first + channels);
+            if let Some(dx) = dx.as_deref_mut() {
+                let weight = self.weight.part(0..g.filters, inputs.clone());
+                self.dx.product(self.dy.whole(), weight, Conjugate::Right, &mut self.sums);
+                self.image_gradient(g, first, channels, dx);
             }
-            ImageGradient::Unused => vec![],
-        };
-        [dx, dweight, self.g.bias_gradient(dy)]
+            let x = self.x.part(inputs, 0..g.batch);
+            self.dweight.product(x, self.dy.whole(), Conjugate::Left, &mut self.sums);
+            self.weight_gradient(g, first, channels, weight);
+        }
     }
 
-    /// `[inputs, batch]`
-    fn image_spectrum<T: Real>(&self, x: &[T]) -> Spectrum<T> {
-        let &Geometry { batch, in_channels, width, stride, .. } = self.g;
-        let plane = self.g.height * width;
-        let analyses: Vec<_> = self.phases.iter().map(|p| self.dft.analysis(p.image_taps, Sign::Plain)).collect();
-        let mut spectrum = Spectrum::new(&self.dft, self.inputs(), batch);
-        for_each_task(spectrum.pieces(LANES * self.phases.len()), x.len(), |block, mut piece| {
+    fn image_spectrum(&mut self, g: &Geometry, x: &[T]) {
+        let &Geometry { batch, in_channels, width, stride, .. } = g;
+        let plane = g.height * width;
+        self.x.resize(self.phases.len() * in_channels, batch);
+        let Fourier { dft, phases, tiles, x: spectrum, .. } = self;
+        let tiles = &*tiles;
+        spectrum.for_each_rows(LANES * phases.len(), x.len(), |block, mut rows| {
             let first = block * LANES;
             let channels = LANES.min(in_channels - first);
-            let (mut tile, mut work) = (vec![[T::zero(); LANES]; plane], Workspace::new(&self.dft));
-            vectorised!(|| {
-                for channel in 0..channels {
-                    for (sample, lanes) in blocks(batch) {
-                        load(
-                            &x[(sample * in_channels + first + channel) * plane..],
-                            in_channels * plane,
-                            lanes,
-                            &mut tile,
-                        );
-                        for (p, (phase, analysis)) in self.phases.iter().zip(&analyses).enumerate() {
+            tiles.with(|Tiles { tile, work }| {
+                let tile = &mut tile[..plane];
+                vectorised!(|| {
+                    for channel in 0..channels {
+                        for (sample, lanes) in blocks(batch) {
+                            let planes = &x[(sample * in_channels + first + channel) * plane..];
+                            load(planes, in_channels * plane, lanes, tile);
+                            for (p, phase) in phases.iter().enumerate() {
+                                let [row, column] = phase.start;
+                                let start = (p * channels + channel) * batch + sample;
+                                phase.image.run(
+                                    dft,
+                                    |i, j| &tile[(i * stride + row) * width + j * stride + column],
+                                    work,
+                                    |index, value| put(&mut rows.of(index)[start..], value, lanes),
+                                );
+                            }
+                        }
+                    }
+                });
+            });
+        });
+    }
+
+    fn weight_spectrum(&mut self, g: &Geometry, weight: &[T]) {
+        let &Geometry { in_channels, filters, kernel: [kh, kw], stride, .. } = g;
+        self.weight.resize(filters, self.phases.len() * in_channels);
+        let Fourier { dft, phases, tiles, weight: spectrum, .. } = self;
+        let tiles = &*tiles;
+        spectrum.for_each_rows(1, weight.len(), |filter, mut rows| {
+            tiles.with(|Tiles { tile, work }| {
+                let tile = &mut tile[..kh * kw];
+                vectorised!(|| {
+                    for (channel, lanes) in blocks(in_channels) {
+                        load(&weight[(filter * in_channels + channel) * kh * kw..], kh * kw, lanes, tile);
+                        for (p, phase) in phases.iter().enumerate() {
                             let [row, column] = phase.start;
-                            let start = (p * channels + channel) * batch + sample;
-                            analysis.run(
-                                |i, j| &tile[(i * stride + row) * width + j * stride + column],
-                                &mut work,
-                                |index, value| put(&mut piece[index][start..], value, lanes),
+                            let start = channel * phases.len() + p * lanes;
+                            phase.kernel.run(
+                                dft,
+                                |i, j| &tile[(i * stride + row) * kw + j * stride + column],
+                                work,
+                                |index, value| put(&mut rows.of(index)[start..], value, lanes),
                             );
                         }
                     }
-                }
+                });
             });
         });
-        spectrum
     }
 
-    /// `[filters, inputs]`, conjugate.
-    fn weight_spectrum<T: Real>(&self, weight: &[T]) -> Spectrum<T> {
-        let &Geometry { in_channels, filters, kernel: [kh, kw], stride, .. } = self.g;
-        let analyses: Vec<_> = self.phases.iter().map(|p| self.dft.analysis(p.taps, Sign::Conjugate)).collect();
-        let mut spectrum = Spectrum::new(&self.dft, filters, self.inputs());
-        for_each_task(spectrum.pieces(1), weight.len(), |filter, mut piece| {
-            let (mut tile, mut work) = (vec![[T::zero(); LANES]; kh * kw], Workspace::new(&self.dft));
-            vectorised!(|| {
-                for (channel, lanes) in blocks(in_channels) {
-                    load(&weight[(filter * in_channels + channel) * kh * kw..], kh * kw, lanes, &mut tile);
-                    for (p, (phase, analysis)) in self.phases.iter().zip(&analyses).enumerate() {
-                        let [row, column] = phase.start;
-                        let start = channel * self.phases.len() + p * lanes;
-                        analysis.run(
-                            |i, j| &tile[(i * stride + row) * kw + j * stride + column],
-                            &mut work,
-                            |index, value| put(&mut piece[index][start..], value, lanes),
+    /// Channels that share a filter are summed.
+    fn output_spectrum(&mut self, g: &Geometry, mask: Option<&[T]>, dy: &[T]) {
+        let &Geometry { batch, filters, channels, out, .. } = g;
+        let plane = g.positions();
+        self.dy.resize(batch, filters);
+        let Fourier { dft, output_gradient, tiles, dy: spectrum, .. } = self;
+        let tiles = &*tiles;
+        spectrum.for_each_rows(1, dy.len(), |sample, mut rows| {
+            tiles.with(|Tiles { tile, work }| {
+                let (sum, rest) = tile.split_at_mut(plane);
+                let tile = &mut rest[..plane];
+                vectorised!(|| {
+                    for (filter, lanes) in blocks(filters) {
+                        for channel in (filter..channels).step_by(filters) {
+                            let planes = (sample * channels + channel) * plane..;
+                            let to = if channel == filter { &mut *sum } else { &mut *tile };
+                            load(&dy[planes.clone()], plane, lanes, to);
+                            if let Some(y) = mask {
+                                self::mask(&y[planes], plane, lanes, to);
+                            }
+                            if channel > filter {
+                                let values = sum.as_flattened_mut().iter_mut().zip(tile.as_flattened());
+                                values.for_each(|(sum, &v)| *sum += v);
+                            }
+                        }
+                        output_gradient.run(
+                            dft,
+                            |i, j| &sum[i * out[1] + j],
+                            work,
+                            |index, value| put(&mut rows.of(index)[filter..], value, lanes),
                         );
                     }
-                }
+                });
             });
         });
-        spectrum
     }
 
-    /// `[batch, filters]`; channels that share a filter are summed.
-    fn output_spectrum<T: Real>(&self, dy: &[T]) -> Spectrum<T> {
-        let &Geometry { batch, filters, channels, out, .. } = self.g;
-        let plane = out[0] * out[1];
-        let analysis = self.dft.analysis(out, Sign::Plain);
-        let mut spectrum = Spectrum::new(&self.dft, batch, filters);
-        for_each_task(spectrum.pieces(1), dy.len(), |sample, mut piece| {
-            let tile = || vec![[T::zero(); LANES]; plane];
-            let (mut sum, mut tile, mut work) = (tile(), tile(), Workspace::new(&self.dft));
-            vectorised!(|| {
-                for (filter, lanes) in blocks(filters) {
-                    let dy = &dy[(sample * channels + filter) * plane..];
-                    load(dy, plane, lanes, &mut sum);
-                    for channel in (filters..channels).step_by(filters) {
-                        load(&dy[channel * plane..], plane, lanes, &mut tile);
-                        let values = sum.as_flattened_mut().iter_mut().zip(tile.as_flattened());
-                        values.for_each(|(sum, &v)| *sum += v);
-                    }
-                    analysis.run(
-                        |i, j| &sum[i * out[1] + j],
-                        &mut work,
-                        |index, value| put(&mut piece[index][filter..], value, lanes),
-                    );
-                }
-            });
-        });
-        spectrum
-    }
-
-    /// The output with its bias, from its spectrum `[filters, batch]`.
-    fn output<T: Real>(&self, spectrum: &Spectrum<T>, bias: &[T]) -> Vec<T> {
-        let &Geometry { batch, filters, channels, out, .. } = self.g;
-        let plane = out[0] * out[1];
-        let synthesis = self.dft.synthesis(out, Sign::Plain);
-        let mut y = vec![T::zero(); batch * channels * plane];
+    fn output(&self, g: &Geometry, bias: &[T], activation: Activation, y: &mut [T]) {
+        let &Geometry { filters, channels, out, .. } = g;
+        let plane = g.positions();
         let work = y.len();
-        for_each_chunk(&mut y, LANES * channels * plane, work, |block, y| {
+        for_each_chunk(y, LANES * channels * plane, work, |block, y| {
             let (sample, lanes) = (block * LANES, y.len() / (channels * plane));
-            let (mut tile, mut work) = (vec![[T::zero(); LANES]; plane], Workspace::new(&self.dft));
-            vectorised!(|| {
-                for filter in 0..filters {
-                    let from = spectrum.lanes(filter, sample, lanes);
-                    synthesis.run(from, &mut work, |i, j, value| tile[i * out[1] + j] = value);
-                    for channel in (filter..channels).step_by(filters) {
-                        store(&tile, &mut y[channel * plane..], channels * plane, lanes);
-                        for lane in 0..lanes {
-                            let y = &mut y[(lane * channels + channel) * plane..][..plane];
-                            y.iter_mut().for_each(|y| *y += bias[channel]);
+            self.tiles.with(|Tiles { tile, work }| {
+                let tile = &mut tile[..plane];
+                vectorised!(|| {
+                    for filter in 0..filters {
+                        let from = self.y.lanes(filter, sample, lanes);
+                        self.output.run(&self.dft, from, work, |i, j, value| tile[i * out[1] + j] = value);
+                        for channel in (filter..channels).step_by(filters) {
+                            store(tile, &mut y[channel * plane..], channels * plane, lanes);
+                            for lane in 0..lanes {
+                                let y = &mut y[(lane * channels + channel) * plane..][..plane];
+                                y.iter_mut().for_each(|y| *y = activation.of(*y + bias[channel]));
+                            }
                         }
                     }
-                }
+                });
             });
         });
-        y
     }
 
-    /// From the spectrum `[batch, inputs]` of the image's gradient.
-    fn image_gradient<T: Real>(&self, spectrum: Spectrum<T>) -> Vec<T> {
-        let &Geometry { batch, in_channels, height, width, stride, .. } = self.g;
+    /// Writes `channels` channels from `first` on.
+    fn image_gradient(&self, g: &Geometry, first: usize, channels: usize, dx: &mut [T]) {
+        let &Geometry { batch, in_channels, height, width, stride, .. } = g;
         let plane = height * width;
-        let syntheses: Vec<_> = self.phases.iter().map(|p| self.dft.synthesis(p.image_taps, Sign::Plain)).collect();
-        let mut dx = vec![T::zero(); batch * in_channels * plane];
-        let work = dx.len();
-        for_each_chunk(&mut dx, in_channels * plane, work, |sample, dx| {
-            // Values that no kernel position reaches stay 0.
-            let (mut tile, mut work) = (vec![[T::zero(); LANES]; plane], Workspace::new(&self.dft));
-            vectorised!(|| {
-                for (channel, lanes) in blocks(in_channels) {
-                    for (p, (phase, synthesis)) in self.phases.iter().zip(&syntheses).enumerate() {
-                        let [row, column] = phase.start;
-                        let from = spectrum.lanes(sample, channel * self.phases.len() + p * lanes, lanes);
-                        synthesis.run(from, &mut work, |i, j, value| {
-                            tile[(i * stride + row) * width + j * stride + column] = value;
-                        });
-                    }
-                    store(&tile, &mut dx[channel * plane..], plane, lanes);
-                }
-            });
-        });
-        dx
-    }
-
-    /// From the conjugate spectrum `[inputs, filters]` of the weight's gradient.
-    fn weight_gradient<T: Real>(&self, spectrum: Spectrum<T>) -> Vec<T> {
-        let &Geometry { in_channels, filters, kernel: [kh, kw], stride, .. } = self.g;
-        let syntheses: Vec<_> = self.phases.iter().map(|p| self.dft.synthesis(p.taps, Sign::Conjugate)).collect();
-        let filter_len = in_channels * kh * kw;
-        let mut dweight = vec![T::zero(); filters * filter_len];
-        let work = dweight.len();
-        for_each_chunk(&mut dweight, LANES * filter_len, work, |block, dweight| {
-            let (filter, lanes) = (block * LANES, dweight.len() / filter_len);
-            let (mut tile, mut work) = (vec![[T::zero(); LANES]; kh * kw], Workspace::new(&self.dft));
-            vectorised!(|| {
-                for (first, channels) in blocks(in_channels) {
-                    for channel in 0..channels {
-                        for (p, (phase, synthesis)) in self.phases.iter().zip(&syntheses).enumerate() {
+        let work = batch * channels * plane;
+        for_each_chunk(dx, in_channels * plane, work, |sample, dx| {
+            let dx = &mut dx[first * plane..][..channels * plane];
+            self.tiles.with(|Tiles { tile, work }| {
+                let tile = &mut tile[..plane];
+                // Values that no kernel position reaches stay 0.
+                tile.fill([T::zero(); LANES]);
+                vectorised!(|| {
+                    for (channel, lanes) in blocks(channels) {
+                        for (p, phase) in self.phases.iter().enumerate() {
                             let [row, column] = phase.start;
-                            let input = first * self.phases.len() + p * channels + channel;
-                            let from = spectrum.lanes(input, filter, lanes);
-                            synthesis.run(from, &mut work, |i, j, value| {
-                                tile[(i * stride + row) * kw + j * stride + column] = value;
+                            let from = self.dx.lanes(sample, channel * self.phases.len() + p * lanes, lanes);
+                            phase.image_gradient.run(&self.dft, from, work, |i, j, value| {
+                                tile[(i * stride + row) * width + j * stride + column] = value;
                             });
                         }
-                        store(&tile, &mut dweight[(first + channel) * kh * kw..], filter_len, lanes);
+                        store(tile, &mut dx[channel * plane..], plane, lanes);
                     }
-                }
+                });
             });
         });
-        dweight
+    }
+
+    /// Hands over the gradient of `channels` channels from `first` on.
+    fn weight_gradient(&mut self, g: &Geometry, first: usize, channels: usize, weight: &mut dyn Weight<T>) {
+        let &Geometry { filters, kernel: [kh, kw], stride, .. } = g;
+        let kernel = kh * kw;
+        let filter_len = channels * kernel;
+        self.block.resize(filters * filter_len);
+        let Fourier { dft, phases, tiles, dweight, block, .. } = self;
+        let (tiles, dweight) = (&*tiles, &*dweight);
+        for_each_chunk(block, LANES * filter_len, filters * filter_len, |share, block| {
+            let (filter, lanes) = (share * LANES, block.len() / filter_len);
+            tiles.with(|Tiles { tile, work }| {
+                let tile = &mut tile[..kernel];
+                vectorised!(|| {
+                    for (first, within) in blocks(channels) {
+                        for channel in 0..within {
+                            for (p, phase) in phases.iter().enumerate() {
+                                let [row, column] = phase.start;
+                                let input = first * phases.len() + p * within + channel;
+                                let from = dweight.lanes(input, filter, lanes);
+                                phase.kernel_gradient.run(dft, from, work, |i, j, value| {
+                                    tile[(i * stride + row) * kw + j * stride + column] = value;
+                                });
+                            }
+                            store(tile, &mut block[(first + channel) * kernel..], filter_len, lanes);
+                        }
+                    }
+                });
+            });
+        });
+        weight.gradient(0..filters, first * kernel..(first + channels) * kernel, &self.block);
     }
 }

@@ -2,19 +2,22 @@
 
 mod dft;
 mod fourier;
+mod plan;
 mod spectrum;
 mod unfold;
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    ops::Range,
+    sync::{Mutex, PoisonError},
+};
 
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 
 use super::{
-    lanes::{sum, vectorised},
-    reference, relu,
-    storage::{Real, cpu_values, for_each_chunk, for_real, is_fast, values},
+    Weight, reference,
+    storage::{Real, cpu_values, for_real, is_fast, values},
 };
-use fourier::{Fourier, Spectra};
+pub use plan::Conv2dPlan;
 
 /// How a convolution is computed.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -67,7 +70,7 @@ fn apply(
     let tracked = [x, weight, bias].iter().any(|t| t.track_op());
     let (x, weight, bias) = (x.contiguous()?, weight.contiguous()?, bias.contiguous()?);
     for_real!(x.dtype(), T => {
-        x.apply_op3(&weight, &bias, Conv2d::<T> { stride, algorithm, activation, tracked, spectra: Mutex::new(None) })
+        x.apply_op3(&weight, &bias, Conv2d::<T> { stride, algorithm, activation, tracked, plan: Mutex::new(None) })
     })
 }
 
@@ -79,6 +82,7 @@ impl Algorithm {
 }
 
 /// The sizes of one convolution.
+#[derive(Clone, Debug)]
 struct Geometry {
     batch: usize,
     in_channels: usize,
@@ -142,31 +146,27 @@ impl Geometry {
         let transforms = planes * rows * columns * (10 + 2 * (rows + columns));
         if products + transforms < unfolded { Algorithm::Fourier } else { Algorithm::Unfold }
     }
-
-    /// The gradient of the bias: each channel's sum over samples and positions.
-    fn bias_gradient<T: Real>(&self, dy: &[T]) -> Vec<T> {
-        let positions = self.positions();
-        let mut dbias = vec![T::zero(); self.channels];
-        for_each_chunk(&mut dbias, 1, dy.len(), |channel, dbias| {
-            for sample in dy.chunks(self.channels * positions) {
-                dbias[0] += vectorised!(|| sum(&sample[channel * positions..][..positions]));
-            }
-        });
-        dbias
-    }
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum ImageGradient {
-    Wanted,
-    Unused,
 }
 
 /// What becomes of the sums before they leave the op.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Activation {
     None,
+    /// `max(·, 0)`, which lets a NaN through.
     Relu,
+}
+
+impl Activation {
+    #[inline(always)]
+    fn of<T: Real>(self, x: T) -> T {
+        if self == Activation::Relu && x < T::zero() { T::zero() } else { x }
+    }
+
+    /// The gradient of what it was given, from that of what it gave, `y`. A NaN output passes its gradient on.
+    #[inline(always)]
+    fn gradient<T: Real>(self, y: T, dy: T) -> T {
+        if self == Activation::Relu && y <= T::zero() { T::zero() } else { dy }
+    }
 }
 
 struct Conv2d<T: Real> {
@@ -176,7 +176,7 @@ struct Conv2d<T: Real> {
     /// Whether a backward pass may follow.
     tracked: bool,
     /// What the forward pass leaves to the (first) backward pass.
-    spectra: Mutex<Option<Spectra<T>>>,
+    plan: Mutex<Option<Conv2dPlan<T>>>,
 }
 
 impl<T: Real> CustomOp3 for Conv2d<T> {
@@ -193,22 +193,15 @@ impl<T: Real> CustomOp3 for Conv2d<T> {
         bias: &CpuStorage,
         lb: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let g = Geometry::new(lx.dims(), lw.dims(), lb.dims(), self.stride)?;
+        let mut plan = self.plan(lx, lw, lb)?;
         let (x, weight, bias) = (values(x, lx)?, values(weight, lw)?, values(bias, lb)?);
-        let mut y = match self.algorithm {
-            Algorithm::Unfold => g.forward_unfolded::<T>(x, weight, bias),
-            Algorithm::Fourier => {
-                let (y, spectra) = Fourier::new(&g).forward(x, weight, bias);
-                if self.tracked {
-                    *self.spectra.lock().unwrap_or_else(PoisonError::into_inner) = Some(spectra);
-                }
-                y
-            }
-        };
-        if self.activation == Activation::Relu {
-            relu::relu_forward(&mut y);
+        let shape = Shape::from((lx.dims()[0], lb.dims()[0], plan.out()[0], plan.out()[1]));
+        let mut y = vec![T::zero(); shape.elem_count()];
+        plan.forward(x, weight, bias, &mut y);
+        if self.tracked {
+            *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = Some(plan);
         }
-        Ok((T::to_cpu_storage_owned(y), Shape::from((g.batch, g.channels, g.out[0], g.out[1]))))
+        Ok((T::to_cpu_storage_owned(y), shape))
     }
 
     fn bwd(
@@ -219,33 +212,60 @@ impl<T: Real> CustomOp3 for Conv2d<T> {
         y: &Tensor,
         dy: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let g = Geometry::new(x.dims(), weight.dims(), bias.dims(), self.stride)?;
-        let wanted = if x.track_op() { ImageGradient::Wanted } else { ImageGradient::Unused };
         let dy = dy.contiguous()?;
         let ((sx, lx), (sw, lw), (sy, ly), (sd, ld)) =
             (x.storage_and_layout(), weight.storage_and_layout(), y.storage_and_layout(), dy.storage_and_layout());
         let (x_values, weight_values) = (cpu_values::<T>(&sx, lx)?, cpu_values::<T>(&sw, lw)?);
-        let (y, mut dy) = (cpu_values::<T>(&sy, ly)?, cpu_values::<T>(&sd, ld)?);
-        let mut passed;
-        if self.activation == Activation::Relu {
-            passed = dy.to_vec();
-            relu::relu_backward(y, &mut passed);
-            dy = &passed;
-        }
-        let [dx, dweight, dbias] = match self.algorithm {
-            Algorithm::Unfold => g.backward_unfolded(x_values, weight_values, dy, wanted),
-            Algorithm::Fourier => {
-                let kept = self.spectra.lock().unwrap_or_else(PoisonError::into_inner).take();
-                let fourier = Fourier::new(&g);
-                fourier.backward(kept.unwrap_or_else(|| fourier.spectra(x_values, weight_values)), dy, wanted)
+        let (y, dy) = (cpu_values::<T>(&sy, ly)?, cpu_values::<T>(&sd, ld)?);
+        let kept = self.plan.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let mut plan = match kept {
+            Some(plan) => plan,
+            // A second backward pass.
+            None => {
+                let mut plan = self.plan(lx, lw, bias.layout())?;
+                let (sb, lb) = bias.storage_and_layout();
+                plan.forward(x_values, weight_values, cpu_values(&sb, lb)?, &mut vec![T::zero(); y.len()]);
+                plan
             }
         };
-        let dx = match wanted {
-            ImageGradient::Wanted => Some(Tensor::from_vec(dx, x.shape(), x.device())?),
-            ImageGradient::Unused => None,
-        };
-        let dweight = Tensor::from_vec(dweight, weight.shape(), x.device())?;
+        let mut dx = x.track_op().then(|| vec![T::zero(); x_values.len()]);
+        let mut dbias = vec![T::zero(); bias.elem_count()];
+        let mut weight_gradient =
+            Whole { values: weight_values, outputs: weight.dims()[0], gradient: vec![T::zero(); weight_values.len()] };
+        plan.backward(x_values, &mut weight_gradient, y, dy, dx.as_deref_mut(), &mut dbias);
+        let dx = dx.map(|dx| Tensor::from_vec(dx, x.shape(), x.device())).transpose()?;
+        let dweight = Tensor::from_vec(weight_gradient.gradient, weight.shape(), x.device())?;
         let dbias = Tensor::from_vec(dbias, bias.shape(), x.device())?;
         Ok((dx, Some(dweight), Some(dbias)))
+    }
+}
+
+impl<T: Real> Conv2d<T> {
+    fn plan(&self, x: &Layout, weight: &Layout, bias: &Layout) -> Result<Conv2dPlan<T>> {
+        let (x, weight) = (x.shape().dims4()?, weight.shape().dims4()?);
+        Conv2dPlan::by(self.algorithm, x.into(), weight.into(), bias.shape().dims1()?, self.stride, self.activation)
+    }
+}
+
+/// A weight whose gradient is put together.
+struct Whole<'a, T> {
+    values: &'a [T],
+    outputs: usize,
+    gradient: Vec<T>,
+}
+
+impl<T: Real> Weight<T> for Whole<'_, T> {
+    fn values(&self) -> &[T] {
+        self.values
+    }
+
+    fn whole(&mut self, gradient: &[T]) {
+        self.gradient.copy_from_slice(gradient);
+    }
+
+    fn gradient(&mut self, rows: Range<usize>, columns: Range<usize>, block: &[T]) {
+        let row_len = self.gradient.len() / self.outputs;
+        let to = self.gradient.chunks_mut(row_len).skip(rows.start).zip(block.chunks(columns.len()));
+        to.for_each(|(to, block)| to[columns.clone()].copy_from_slice(block));
     }
 }

@@ -1,20 +1,23 @@
 //! The spectra of many planes, and their product bin by bin.
 
+use std::{marker::PhantomData, ops::Range, slice};
+
 use super::dft::{Dft, LANES, Lanes};
 use crate::kernels::{
     product::{Into, Matrix, product_alone},
-    scratch::Buffer,
-    storage::{Real, for_each_task},
+    scratch::{Buffer, Slots},
+    storage::{Real, for_each_index},
 };
 
 /// One matrix `[rows, columns]` for each real of a spectrum: first the pairs (re, im) of the complex bins, then the real bins.
 pub(super) struct Spectrum<T: Real> {
     values: Buffer<T>,
+    matrices: usize,
+    complex_bins: usize,
     rows: usize,
     columns: usize,
     /// From one matrix to the next: more than its length, so that the same element of all of them does not fall in one cache set.
     stride: usize,
-    complex_bins: usize,
 }
 
 /// Which matrix of a product is taken as its complex conjugate.
@@ -25,13 +28,58 @@ pub(super) enum Conjugate {
     Right,
 }
 
+/// What a product of spectra takes part in: some rows of the left, some columns of the right.
+pub(super) struct Operand<'a, T: Real> {
+    pub(super) spectrum: &'a Spectrum<T>,
+    pub(super) rows: Range<usize>,
+    pub(super) columns: Range<usize>,
+}
+
+/// Some rows of every matrix of a spectrum, to write.
+pub(super) struct Rows<'a, T> {
+    /// Of the first matrix.
+    first: *mut T,
+    len: usize,
+    stride: usize,
+    matrices: usize,
+    spectrum: PhantomData<&'a mut [T]>,
+}
+
+impl<T> Rows<'_, T> {
+    /// The rows of one matrix.
+    #[inline(always)]
+    pub(super) fn of(&mut self, matrix: usize) -> &mut [T] {
+        debug_assert!(matrix < self.matrices);
+        assert!(matrix < self.matrices, "a spectrum has {} matrices", self.matrices);
+        // SAFETY: `Spectrum::for_each_rows` makes `first` so that these values of every matrix lie in its buffer and are no other
+        // task's; the exclusive borrow of `self` keeps them to one slice at a time.
+        unsafe { slice::from_raw_parts_mut(self.first.add(matrix * self.stride), self.len) }
+    }
+}
+
+/// A pointer that tasks share, each to write elsewhere.
+struct Shared<T>(*mut T);
+// SAFETY: who uses the pointer says why the tasks' writes are disjoint; values of type T may be written from any thread.
+unsafe impl<T: Send> Sync for Shared<T> {}
+
+impl<T> Shared<T> {
+    fn get(&self) -> *mut T {
+        self.0
+    }
+}
+
 impl<T: Real> Spectrum<T> {
-    /// A spectrum of whatever values: write before you read.
-    pub(super) fn new(dft: &Dft, rows: usize, columns: usize) -> Self {
+    pub(super) fn new(dft: &Dft) -> Self {
+        let complex_bins = (dft.len() - dft.real_bins()) / 2;
+        Spectrum { values: Buffer::empty(), matrices: dft.len(), complex_bins, rows: 0, columns: 0, stride: 0 }
+    }
+
+    /// Makes room for matrices of that shape, of whatever values: write before you read.
+    pub(super) fn resize(&mut self, rows: usize, columns: usize) {
         const LINES: usize = 5;
-        let stride = (rows * columns).next_multiple_of(LANES) + LINES * LANES;
-        let values = Buffer::new(dft.len() * stride);
-        Spectrum { values, rows, columns, stride, complex_bins: (dft.len() - dft.real_bins()) / 2 }
+        (self.rows, self.columns) = (rows, columns);
+        self.stride = (rows * columns).next_multiple_of(LANES) + LINES * LANES;
+        self.values.resize(self.matrices * self.stride);
     }
 
     /// `count` values of each matrix from (row, column) on, as lanes; the others are 0.
@@ -48,40 +96,66 @@ impl<T: Real> Spectrum<T> {
         }
     }
 
-    /// All matrices cut into pieces of `rows` rows, piece by piece: what a task can own.
-    pub(super) fn pieces(&mut self, rows: usize) -> Vec<Vec<&mut [T]>> {
-        let len = self.rows * self.columns;
-        let mut pieces: Vec<Vec<&mut [T]>> = (0..self.rows.div_ceil(rows)).map(|_| Vec::new()).collect();
-        for matrix in self.values.chunks_mut(self.stride) {
-            for (piece, part) in pieces.iter_mut().zip(matrix[..len].chunks_mut(rows * self.columns)) {
-                piece.push(part);
-            }
-        }
-        pieces
+    /// Calls `task(i, …)` for every i-th piece of `rows` rows of all matrices.
+    pub(super) fn for_each_rows(&mut self, rows: usize, work: usize, task: impl Fn(usize, Rows<T>) + Send + Sync) {
+        let (stride, matrices, len) = (self.stride, self.matrices, self.rows * self.columns);
+        assert!(matrices * stride <= self.values.len() && len <= stride);
+        let piece = rows * self.columns;
+        let first = Shared(self.values.as_mut_ptr());
+        for_each_index(self.rows.div_ceil(rows), work, |i| {
+            let start = i * piece;
+            let len = piece.min(len - start);
+            // SAFETY: start < len ≤ stride lies in the first matrix; pieces of other i do not overlap, and each i comes once.
+            let first = unsafe { first.get().add(start) };
+            task(i, Rows { first, len, stride, matrices, spectrum: PhantomData });
+        });
     }
 
-    fn matrix(&self, index: usize) -> Matrix<'_, T> {
-        Matrix::new(&self.values[index * self.stride..][..self.rows * self.columns], self.rows, self.columns)
+    /// All of it.
+    pub(super) fn whole(&self) -> Operand<'_, T> {
+        self.part(0..self.rows, 0..self.columns)
+    }
+
+    pub(super) fn part(&self, rows: Range<usize>, columns: Range<usize>) -> Operand<'_, T> {
+        Operand { spectrum: self, rows, columns }
     }
 
     /// Each bin's product of the matrices of `left` and `right`. A bin is one task, alone on its thread.
-    pub(super) fn product(&mut self, left: &Spectrum<T>, right: &Spectrum<T>, conjugate: Conjugate) {
+    pub(super) fn product(
+        &mut self,
+        left: Operand<T>,
+        right: Operand<T>,
+        conjugate: Conjugate,
+        slots: &mut Slots<Vec<T>>,
+    ) {
+        self.resize(left.rows.len(), right.columns.len());
         let (complex_bins, stride, len) = (self.complex_bins, self.stride, self.rows * self.columns);
-        let (complex, real) = self.values.split_at_mut(2 * complex_bins * stride);
-        let mut tasks: Vec<&mut [T]> = complex.chunks_mut(2 * stride).collect();
-        tasks.extend(real.chunks_mut(stride));
-        let work = len * left.columns * complex_bins;
-        for_each_task(tasks, work, |bin, destination| match bin.checked_sub(complex_bins) {
+        assert!(self.matrices * stride <= self.values.len() && len <= stride);
+        let work = len * left.columns.len() * complex_bins;
+        let values = Shared(self.values.as_mut_ptr());
+        slots.prepare(Vec::new);
+        let slots = &*slots;
+        // SAFETY: the bounds are asserted above; every index goes to one task alone, once.
+        let matrix = |index: usize| unsafe { slice::from_raw_parts_mut(values.get().add(index * stride), len) };
+        for_each_index(self.matrices - complex_bins, work, |bin| match bin.checked_sub(complex_bins) {
             None => {
-                let (re, im) = destination.split_at_mut(stride);
-                let [left, right] = [left, right].map(|side| [side.matrix(2 * bin), side.matrix(2 * bin + 1)]);
-                complex_product([&mut re[..len], &mut im[..len]], left, right, conjugate);
+                let destination = [matrix(2 * bin), matrix(2 * bin + 1)];
+                let [left, right] = [&left, &right].map(|side| [side.matrix(2 * bin), side.matrix(2 * bin + 1)]);
+                slots.with(|scratch| complex_product(destination, left, right, conjugate, scratch));
             }
             Some(real) => {
-                let [left, right] = [left, right].map(|side| side.matrix(2 * complex_bins + real));
-                product_alone(&mut destination[..len], left, right, Into::Overwrite);
+                let index = 2 * complex_bins + real;
+                product_alone(matrix(index), left.matrix(index), right.matrix(index), Into::Overwrite);
             }
         });
+    }
+}
+
+impl<T: Real> Operand<'_, T> {
+    fn matrix(&self, index: usize) -> Matrix<'_, T> {
+        let &Spectrum { rows, columns, stride, .. } = self.spectrum;
+        let values = &self.spectrum.values[index * stride..][..rows * columns];
+        Matrix::new(values, rows, columns).rows(self.rows.clone()).columns(self.columns.clone())
     }
 }
 
@@ -93,33 +167,41 @@ fn complex_product<T: Real>(
     left: [Matrix<T>; 2],
     right: [Matrix<T>; 2],
     conjugate: Conjugate,
+    scratch: &mut Vec<T>,
 ) {
     // The conjugated matrix is a + ib; if there is none, the larger, of which one sum is needed instead of two.
     let left_first = match conjugate {
         Conjugate::Left => true,
         Conjugate::Right => false,
-        Conjugate::Neither => left[0].values().len() >= right[0].values().len(),
+        Conjugate::Neither => left[0].len() >= right[0].len(),
     };
     let ([a, b], [c, d]) = if left_first { (left, right) } else { (right, left) };
     let conjugated = conjugate != Conjugate::Neither;
-    let combined = |x: Matrix<T>, y: Matrix<T>, combine: fn(T, T) -> T| {
-        let mut values = Buffer::new(x.values().len());
-        values.iter_mut().zip(x.values()).zip(y.values()).for_each(|((v, &x), &y)| *v = combine(x, y));
-        values
-    };
     let multiply = |destination: &mut [T], ab: Matrix<T>, cd: Matrix<T>, into| {
         let (left, right) = if left_first { (ab, cd) } else { (cd, ab) };
         product_alone(destination, left, right, into);
     };
-    let a_plus_b = combined(a, b, |a, b| a + b);
-    let minus_c_plus_d = combined(c, d, if conjugated { |c, d| d - c } else { |c, d| T::zero() - c - d });
-    let d_minus_c = combined(c, d, if conjugated { |c, d| c + d } else { |c, d| d - c });
-    multiply(re, a.with(&a_plus_b), c, Into::Overwrite);
+    let (ab, cd) = (a.len(), c.len());
+    if scratch.len() < ab + 2 * cd {
+        scratch.resize(ab + 2 * cd, T::zero());
+    }
+    let (a_plus_b, rest) = scratch.split_at_mut(ab);
+    let (minus_c_plus_d, rest) = rest.split_at_mut(cd);
+    let d_minus_c = &mut rest[..cd];
+    let a_plus_b = a.combined(b, a_plus_b, |a, b| a + b);
+    let minus_c_plus_d = if conjugated {
+        c.combined(d, minus_c_plus_d, |c, d| d - c)
+    } else {
+        c.combined(d, minus_c_plus_d, |c, d| T::zero() - c - d)
+    };
+    let d_minus_c =
+        if conjugated { c.combined(d, d_minus_c, |c, d| c + d) } else { c.combined(d, d_minus_c, |c, d| d - c) };
+    multiply(re, a_plus_b, c, Into::Overwrite);
     if conjugated {
         im.iter_mut().zip(&*re).for_each(|(im, &k)| *im = T::zero() - k);
     } else {
         im.copy_from_slice(re);
     }
-    multiply(re, b, c.with(&minus_c_plus_d), Into::Add);
-    multiply(im, a, c.with(&d_minus_c), Into::Add);
+    multiply(re, b, minus_c_plus_d, Into::Add);
+    multiply(im, a, d_minus_c, Into::Add);
 }

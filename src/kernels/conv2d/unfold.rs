@@ -1,7 +1,8 @@
 //! Convolution as im2col and one matrix product per chunk of samples.
 
-use super::{Geometry, ImageGradient};
+use super::{Activation, Geometry};
 use crate::kernels::{
+    Weight,
     product::{Into, Matrix, product},
     scratch::Buffer,
     storage::{Real, for_each_chunk},
@@ -57,66 +58,103 @@ impl Geometry {
             }
         });
     }
+}
 
-    pub(super) fn forward_unfolded<T: Real>(&self, x: &[T], weight: &[T], bias: &[T]) -> Vec<T> {
-        let (positions, patch, chunk) = (self.positions(), self.patch(), self.chunk());
-        let mut y = vec![T::zero(); self.batch * self.channels * positions];
-        let mut columns = Buffer::new(patch * chunk * positions);
-        let mut filtered = Buffer::new(self.filters * chunk * positions);
-        for (x, y) in x.chunks(chunk * self.image()).zip(y.chunks_mut(chunk * self.channels * positions)) {
-            let n = x.len() / self.image() * positions;
-            let (columns, filtered) = (&mut columns[..patch * n], &mut filtered[..self.filters * n]);
-            self.unfold(x, columns);
-            let (left, right) = (Matrix::new(weight, self.filters, patch), Matrix::new(columns, patch, n));
+/// A convolution as matrix products.
+pub(super) struct Unfold<T: Real> {
+    /// `[patch, samples × positions]`
+    columns: Buffer<T>,
+    /// `[filters, samples × positions]`
+    filtered: Buffer<T>,
+    dweight: Buffer<T>,
+}
+
+impl<T: Real> Unfold<T> {
+    pub(super) fn new() -> Self {
+        Unfold { columns: Buffer::empty(), filtered: Buffer::empty(), dweight: Buffer::empty() }
+    }
+
+    fn prepare(&mut self, g: &Geometry) {
+        let n = g.chunk() * g.positions();
+        self.columns.resize(g.patch() * n);
+        self.filtered.resize(g.filters * n);
+    }
+
+    pub(super) fn forward(
+        &mut self,
+        g: &Geometry,
+        x: &[T],
+        weight: &[T],
+        bias: &[T],
+        activation: Activation,
+        y: &mut [T],
+    ) {
+        let &Geometry { filters, channels, .. } = g;
+        let (positions, patch, chunk) = (g.positions(), g.patch(), g.chunk());
+        self.prepare(g);
+        for (x, y) in x.chunks(chunk * g.image()).zip(y.chunks_mut(chunk * channels * positions)) {
+            let n = x.len() / g.image() * positions;
+            let (columns, filtered) = (&mut self.columns[..patch * n], &mut self.filtered[..filters * n]);
+            g.unfold(x, columns);
+            let (left, right) = (Matrix::new(weight, filters, patch), Matrix::new(columns, patch, n));
             product(filtered, left, right, Into::Overwrite);
             let work = y.len();
             for_each_chunk(y, positions, work, |row, y| {
-                let (sample, channel) = (row / self.channels, row % self.channels);
-                let from = &filtered[channel % self.filters * n + sample * positions..][..positions];
-                y.iter_mut().zip(from).for_each(|(y, &f)| *y = f + bias[channel]);
+                let (sample, channel) = (row / channels, row % channels);
+                let from = &filtered[channel % filters * n + sample * positions..][..positions];
+                y.iter_mut().zip(from).for_each(|(y, &f)| *y = activation.of(f + bias[channel]));
             });
         }
-        y
     }
 
-    /// The gradients of image (if `wanted`), weight and bias.
-    pub(super) fn backward_unfolded<T: Real>(
-        &self,
+    /// `dy` is masked where there is a `mask`, the output of a rectifier.
+    pub(super) fn backward(
+        &mut self,
+        g: &Geometry,
         x: &[T],
-        weight: &[T],
+        weight: &mut dyn Weight<T>,
+        mask: Option<&[T]>,
         dy: &[T],
-        wanted: ImageGradient,
-    ) -> [Vec<T>; 3] {
-        let (positions, patch, chunk) = (self.positions(), self.patch(), self.chunk());
-        let mut dx = match wanted {
-            ImageGradient::Wanted => vec![T::zero(); x.len()],
-            ImageGradient::Unused => vec![],
-        };
-        let mut dweight = vec![T::zero(); weight.len()];
-        let mut columns = Buffer::new(patch * chunk * positions);
-        let mut dfiltered = Buffer::new(self.filters * chunk * positions);
-        for (c, (x, dy)) in x.chunks(chunk * self.image()).zip(dy.chunks(chunk * self.channels * positions)).enumerate()
-        {
-            let n = x.len() / self.image() * positions;
-            let (columns, dfiltered) = (&mut columns[..patch * n], &mut dfiltered[..self.filters * n]);
+        mut dx: Option<&mut [T]>,
+    ) {
+        let &Geometry { filters, channels, .. } = g;
+        let (positions, patch, chunk) = (g.positions(), g.patch(), g.chunk());
+        self.prepare(g);
+        self.dweight.resize(filters * patch);
+        if let Some(dx) = &mut dx {
+            dx.fill(T::zero());
+        }
+        let samples = chunk * channels * positions;
+        for (c, (x, dy)) in x.chunks(chunk * g.image()).zip(dy.chunks(samples)).enumerate() {
+            let n = x.len() / g.image() * positions;
+            let (columns, dfiltered) = (&mut self.columns[..patch * n], &mut self.filtered[..filters * n]);
+            let mask = mask.map(|y| &y[c * samples..][..dy.len()]);
             for_each_chunk(dfiltered, n, dy.len(), |filter, row| {
-                for (dy, row) in dy.chunks(self.channels * positions).zip(row.chunks_mut(positions)) {
-                    row.copy_from_slice(&dy[filter * positions..][..positions]);
-                    for channel in (filter + self.filters..self.channels).step_by(self.filters) {
-                        row.iter_mut().zip(&dy[channel * positions..]).for_each(|(t, &d)| *t += d);
+                row.fill(T::zero());
+                for (sample, row) in row.chunks_mut(positions).enumerate() {
+                    for channel in (filter..channels).step_by(filters) {
+                        let at = (sample * channels + channel) * positions;
+                        let dy = &dy[at..][..positions];
+                        match mask {
+                            None => row.iter_mut().zip(dy).for_each(|(t, &d)| *t += d),
+                            Some(y) => {
+                                let dy = dy.iter().zip(&y[at..]).map(|(&dy, &y)| Activation::Relu.gradient(y, dy));
+                                row.iter_mut().zip(dy).for_each(|(t, d)| *t += d);
+                            }
+                        }
                     }
                 }
             });
-            self.unfold(x, columns);
-            let (left, right) = (Matrix::new(dfiltered, self.filters, n), Matrix::new(columns, patch, n));
-            product(&mut dweight, left, right.transposed(), Into::Add);
-            if wanted == ImageGradient::Wanted {
-                let (left, right) = (Matrix::new(weight, self.filters, patch), Matrix::new(dfiltered, self.filters, n));
+            g.unfold(x, columns);
+            let (left, right) = (Matrix::new(dfiltered, filters, n), Matrix::new(columns, patch, n));
+            product(&mut self.dweight, left, right.transposed(), if c == 0 { Into::Overwrite } else { Into::Add });
+            if let Some(dx) = &mut dx {
+                let (left, right) = (Matrix::new(weight.values(), filters, patch), Matrix::new(dfiltered, filters, n));
                 product(columns, left.transposed(), right, Into::Overwrite);
-                let start = c * chunk * self.image();
-                self.fold(columns, &mut dx[start..start + x.len()]);
+                let start = c * chunk * g.image();
+                g.fold(columns, &mut dx[start..start + x.len()]);
             }
         }
-        [dx, dweight, self.bias_gradient(dy)]
+        weight.gradient(0..filters, 0..patch, &self.dweight);
     }
 }
