@@ -72,6 +72,16 @@ pub fn peak_memory_bytes() -> Option<u64> {
     proc_kilobytes("/proc/self/status", "VmHWM")
 }
 
+/// The size of the largest cache, as the first core sees it.
+pub fn largest_cache_bytes() -> Option<usize> {
+    let caches = std::fs::read_dir("/sys/devices/system/cpu/cpu0/cache").ok()?;
+    let size = |cache: std::fs::DirEntry| {
+        let size = std::fs::read_to_string(cache.path().join("size")).ok()?;
+        Some(1024 * size.trim().strip_suffix('K')?.parse::<usize>().ok()?)
+    };
+    caches.filter_map(|cache| size(cache.ok()?)).max()
+}
+
 /// A moment in UTC.
 pub fn rfc3339(time: SystemTime) -> String {
     humantime::format_rfc3339_seconds(time).to_string()

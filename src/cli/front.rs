@@ -13,7 +13,7 @@ use fastrcaps::{
 };
 
 use super::{
-    display::{duration, percent},
+    display::{aligned, duration, percent},
     input::outln,
 };
 
@@ -82,16 +82,7 @@ pub fn table(view: &StudyView, objectives: Objectives) -> String {
         cells[0].push_str(" (not on the front)");
         rows.push(cells);
     }
-    let widths: Vec<usize> = (0..rows[0].len())
-        .map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0))
-        .collect();
-    for row in &rows {
-        for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
-            let pad = " ".repeat(width - cell.chars().count());
-            let _ = if column == 0 { write!(text, "{cell}{pad}") } else { write!(text, "  {pad}{cell}") };
-        }
-        text.push('\n');
-    }
+    text += &aligned(&rows);
     let _ = writeln!(text, "\n{} of {known} configurations are on the front.", front.len());
     let classes = view.expansion.candidates[0].config.data.name.classes();
     if let Some(of) = view::hypervolume(&summaries, objectives, 1.0 / classes as f64) {

@@ -1,5 +1,6 @@
 //! The command line: one file per subcommand, each with its arguments, its `run` and its helpers, in this order.
 
+mod bench;
 mod completions;
 mod data;
 mod display;
@@ -47,6 +48,7 @@ enum Command {
     Schedule(schedule::Args),
     LrFind(lr_find::Args),
     Data(data::Args),
+    Bench(bench::Args),
     Completions(completions::Args),
     #[command(hide = true)]
     RunTrial(run_trial::Args),
@@ -62,6 +64,7 @@ pub fn run() -> Result<ExitCode> {
         Command::Schedule(args) => schedule::run(args),
         Command::LrFind(args) => lr_find::run(args),
         Command::Data(args) => data::run(args).map(|()| ExitCode::SUCCESS),
+        Command::Bench(args) => bench::run(args),
         Command::Completions(args) => completions::run(args),
         Command::RunTrial(args) => run_trial::run(args),
     }

@@ -5,6 +5,7 @@
 //! leaves it.
 
 pub mod adam;
+pub mod ceiling;
 mod chosen;
 mod class_capsules;
 mod conv2d;

@@ -4,9 +4,12 @@
 //! kernels, but allocates nothing once it has seen its largest batch, adds no gradients that have one part only, and hands the
 //! gradient of a weight on while it is in the caches.
 
+mod work;
+
 use std::ops::{Deref, DerefMut};
 
 use candle_core::{Result, Tensor, bail};
+pub use work::Work;
 
 use super::{
     argmax,
@@ -142,6 +145,8 @@ pub struct Pass<T: Real> {
     dweight: Vec<T>,
     lengths: Samples<T>,
     chosen: Vec<u32>,
+    /// Of an image.
+    pixels: usize,
 }
 
 /// What enters and leaves the layers, or its gradient.
@@ -224,6 +229,7 @@ impl<T: Real> Pass<T> {
             dweight: vec![T::zero(); largest.unwrap_or(0)],
             lengths: Samples::of(classes),
             chosen: Vec::new(),
+            pixels: shape.pixels(),
         })
     }
 

@@ -18,8 +18,29 @@ pub enum Part {
     /// Decoding, shuffling and shifting the images of the batch.
     Batch,
     Pass(Stage),
+    /// Both passes of a network that is trained through candle's graph.
+    Graph,
     /// The optimizer, which takes each gradient while its stage goes on.
     Adam,
+}
+
+impl Part {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Part::Batch => "batch",
+            Part::Pass(Stage::Conv1) => "conv1",
+            Part::Pass(Stage::PrimaryCapsules) => "primary-capsules",
+            Part::Pass(Stage::ClassCapsules) => "class-capsules",
+            Part::Pass(Stage::Decoder) => "decoder",
+            Part::Pass(Stage::Loss) => "loss",
+            Part::Pass(Stage::DecoderBackward) => "decoder-backward",
+            Part::Pass(Stage::ClassCapsulesBackward) => "class-capsules-backward",
+            Part::Pass(Stage::PrimaryCapsulesBackward) => "primary-capsules-backward",
+            Part::Pass(Stage::Conv1Backward) => "conv1-backward",
+            Part::Graph => "graph",
+            Part::Adam => "adam",
+        }
+    }
 }
 
 /// A stopwatch for the parts of steps.

@@ -1,5 +1,6 @@
 //! Training one configuration: the loop, readable top to bottom.
 
+pub mod bench;
 mod evaluate;
 pub mod laps;
 pub mod range_test;

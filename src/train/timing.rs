@@ -8,12 +8,17 @@ use super::Trainer;
 use crate::{
     config::TrialConfig,
     data::{Dataset, DatasetName, Images},
+    stats::Spread,
 };
 
-/// Steps that are timed, unless they are slow.
-const STEPS: usize = 7;
-/// Time after which no further step is timed.
-const PATIENCE: Duration = Duration::from_millis(400);
+/// How many steps are timed.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    pub least: usize,
+    pub most: usize,
+    /// Time after which no step beyond the least is begun.
+    pub patience: Duration,
+}
 
 /// Optimizer steps of a whole training on `samples` training samples, by number of samples in the step.
 pub fn steps_by_size(config: &TrialConfig, samples: usize) -> BTreeMap<usize, u64> {
@@ -29,18 +34,30 @@ pub fn steps_by_size(config: &TrialConfig, samples: usize) -> BTreeMap<usize, u6
 /// Median seconds of a step of `config` on `size` samples of `data`, after a first one that is not counted.
 pub fn time_step(config: &TrialConfig, data: &Dataset, size: usize) -> Result<f64> {
     let mut trainer = Trainer::new(config, data)?;
-    let indices: Vec<u32> = (0..size).map(|index| (index % data.train.len()) as u32).collect();
-    // A rate of almost 0: the weights stay what they are, the work is the same.
-    let mut step = || Ok::<_, anyhow::Error>(trainer.step(data, &indices, 0, 1e-12)?.duration);
+    let indices = indices(data, size);
+    let mut step = || Ok(trainer.step(data, &indices, 0, STILL)?.duration);
     step()?;
+    let times = repeat(Limits { least: 1, most: 7, patience: Duration::from_millis(400) }, step)?;
+    Ok(Spread::of(&times).median)
+}
+
+/// A learning rate of almost 0: the weights stay what they are, the work is the same.
+pub(super) const STILL: f64 = 1e-12;
+
+/// Samples of a step of `size` samples, as often as it takes.
+pub(super) fn indices(data: &Dataset, size: usize) -> Vec<u32> {
+    (0..size).map(|index| (index % data.train.len()) as u32).collect()
+}
+
+/// Seconds of each of the steps that the limits allow.
+pub(super) fn repeat(limits: Limits, mut step: impl FnMut() -> Result<Duration>) -> Result<Vec<f64>> {
     let (mut times, mut spent) = (Vec::new(), Duration::ZERO);
-    while times.len() < STEPS && (times.is_empty() || spent < PATIENCE) {
+    while times.len() < limits.least || (times.len() < limits.most && spent < limits.patience) {
         let time = step()?;
         spent += time;
         times.push(time.as_secs_f64());
     }
-    times.sort_by(f64::total_cmp);
-    Ok(times[times.len() / 2])
+    Ok(times)
 }
 
 /// Images of a data set's shape without its meaning: enough to time steps on, without its files.

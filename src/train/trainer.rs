@@ -16,7 +16,12 @@ use crate::{
         batch::{Shift, gather},
     },
     kernels::adam::{Adam, Constants},
-    model::{Mask, Network, config::ModelConfig, parameters::Parameters, pass::Pass},
+    model::{
+        Mask, Network,
+        config::ModelConfig,
+        parameters::Parameters,
+        pass::{Pass, Work},
+    },
 };
 
 /// A network in training, with its optimizer and its buffers.
@@ -90,7 +95,7 @@ impl Trainer {
         self.gather(data, &data.train, indices, Some(shift));
         laps.iter_mut().for_each(|laps| laps.end(Part::Batch));
         let Some(pass) = &mut self.pass else {
-            let (loss, scores) = self.step_in_graph(data, learning_rate)?;
+            let (loss, scores) = self.step_in_graph(data, learning_rate, laps)?;
             let duration = start.elapsed();
             return Ok(StepOutcome { loss, correct: count_correct(&scores, &self.labels), duration });
         };
@@ -104,12 +109,33 @@ impl Trainer {
     }
 
     /// A step through candle's graph: the loss, and the scores of the batch.
-    fn step_in_graph(&mut self, data: &Dataset, learning_rate: f64) -> Result<(f64, Vec<f32>)> {
+    fn step_in_graph(
+        &mut self,
+        data: &Dataset,
+        learning_rate: f64,
+        mut laps: Option<&mut Laps>,
+    ) -> Result<(f64, Vec<f32>)> {
         let (images, labels) = evaluate::tensors(data.shape, &self.pixels, &self.labels)?;
         let output = self.network.forward(&images, Mask::TrueLabels(&labels))?;
         let loss = self.network.loss(&output, &images, &labels)?;
-        self.adam.step(&loss.backward()?, learning_rate)?;
+        let gradients = loss.backward()?;
+        laps.iter_mut().for_each(|laps| laps.end(Part::Graph));
+        self.adam.step(&gradients, learning_rate)?;
+        laps.iter_mut().for_each(|laps| laps.end(Part::Adam));
         Ok((f64::from(loss.to_scalar::<f32>()?), output.scores.flatten_all()?.to_vec1()?))
+    }
+
+    /// The work of the parts of the last step, as far as it is known.
+    pub fn work(&self) -> Vec<(Part, Work)> {
+        let pixels = self.pixels.len();
+        let parameters = self.parameters.count();
+        // Bytes of images become floats; values and both moments are read and written.
+        let own = [
+            (Part::Batch, Work::moving(pixels * (size_of::<u8>() + size_of::<f32>()))),
+            (Part::Adam, Work::moving(6 * parameters * size_of::<f32>())),
+        ];
+        let stages = self.pass.iter().flat_map(|pass| pass.work());
+        own.into_iter().chain(stages.map(|(stage, work)| (Part::Pass(stage), work))).collect()
     }
 
     /// Loss and accuracy of the network on `images`, which belong to `data`.

@@ -296,6 +296,15 @@ fn bad_arguments_and_files_are_refused_in_words_and_leave_nothing_behind() {
         (vec!["front", "nowhere"], "is nowhere a study folder"),
         (vec!["plan", "file"], "not valid TOML"),
         (vec!["data", "verify", "letters"], "letters"),
+        (vec!["bench", "step", "--preset", "huge"], "[possible values: paper, small, tiny]"),
+        (vec!["bench", "step", "--batch", "0"], "0 is not in 1.."),
+        (vec!["bench", "step", "--batch", "1,,2"], "empty string"),
+        (vec!["bench", "step", "--batch", ""], "empty string"),
+        (vec!["bench", "step", "--threads", "0"], "0 is not in 1.."),
+        (vec!["bench", "step", "--steps", "0"], "0 is not in 1.."),
+        (vec!["bench", "step", "--config", "absent.toml"], "cannot read absent.toml"),
+        (vec!["bench", "step", "--config", "space.toml"], "unknown field"),
+        (vec!["bench", "step", "--config", "space.toml", "--preset", "tiny"], "cannot be used with"),
     ] {
         let said = refuse(folder.path(), &arguments);
         assert!(said.contains(wanted), "{arguments:?} says {said} without {wanted}");
@@ -418,9 +427,63 @@ fn schedules_and_range_tests_are_drawn_beside_their_config() {
 }
 
 #[test]
+fn a_measured_step_is_a_table_of_its_parts() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = ["bench", "step", "--preset", "tiny", "--batch", "3,1", "--steps", "2", "--threads", "1"];
+    let out = succeed(folder.path(), &arguments);
+    let first = out.lines().next().unwrap();
+    assert!(first.contains("1 thread") && first.contains("build") && first.contains("training step"), "{first}");
+    for wanted in
+        ["batch 3: median", "batch 1: median", "2 steps", "samples/s", "OF CEILING", "class-capsules-backward"]
+    {
+        assert!(out.contains(wanted), "no {wanted} in {out}");
+    }
+    assert_eq!(out.lines().filter(|line| line.starts_with("adam ")).count(), 2);
+    fs::write(folder.path().join("lenet.toml"), "model = { kind = 'lenet5' }").unwrap();
+    let out = succeed(folder.path(), &["bench", "step", "--config", "lenet.toml", "--batch", "2", "--steps", "1"]);
+    assert!(out.contains("graph ") && out.contains("step "), "{out}");
+}
+
+#[test]
+fn a_measured_step_is_one_json_object() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = ["bench", "step", "--preset", "tiny", "--batch", "2,5", "--steps", "3", "--threads", "2", "--json"];
+    let all: serde_json::Value = serde_json::from_str(&succeed(folder.path(), &arguments)).unwrap();
+    assert_eq!(all["threads"], 2);
+    assert_eq!(all["network"]["name"], "tiny");
+    for path in ["/machine/cores", "/network/parameters", "/ceilings/gflops", "/ceilings/gigabytes_per_second"] {
+        assert!(all.pointer(path).is_some_and(|value| value.as_f64() > Some(0.0)), "{path} in {all}");
+    }
+    for path in ["/machine/processor", "/machine/git_revision"] {
+        assert!(all.pointer(path).is_some(), "{path} in {all}");
+    }
+    let batches = all["batches"].as_array().unwrap();
+    assert_eq!(batches.iter().map(|of| of["batch"].as_u64().unwrap()).collect::<Vec<_>>(), [2, 5]);
+    for of in batches {
+        assert_eq!(of["steps"], 3);
+        assert!(of["samples_per_second"].as_f64() > Some(0.0));
+        let parts = of["parts"].as_array().unwrap();
+        assert_eq!(parts.len(), 11);
+        for figures in parts.iter().chain([of]) {
+            let at = |name: &str| figures["ms"][name].as_f64().unwrap();
+            let sorted = ["min", "lower_quartile", "median", "upper_quartile", "max"].map(at);
+            assert!(sorted.is_sorted(), "{sorted:?}");
+            for name in ["gflops", "direct_gflops", "gigabytes_per_second", "of_ceiling", "bound_by"] {
+                assert!(figures.get(name).is_some(), "{name} in {figures}");
+            }
+            for name in ["multiply_adds", "direct_multiply_adds", "bytes"] {
+                assert!(figures[name].is_u64(), "{name} in {figures}");
+            }
+        }
+        let shares: f64 = parts.iter().map(|part| part["share"].as_f64().unwrap()).sum();
+        assert!(shares > 0.0 && shares <= 1.0 + 1e-9, "{shares}");
+    }
+}
+
+#[test]
 fn help_and_completions_are_there() {
     let folder = tempfile::tempdir().unwrap();
-    for command in ["explore", "front", "plan", "train", "schedule", "lr-find", "data", "completions"] {
+    for command in ["explore", "front", "plan", "train", "schedule", "lr-find", "data", "bench", "completions"] {
         assert!(succeed(folder.path(), &[command, "--help"]).contains("Usage"), "{command}");
     }
     for shell in ["bash", "zsh", "fish"] {

@@ -23,7 +23,19 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("kernels", &["model"]),
     (
         "train",
-        &["config", "data", "files", "folder", "kernels", "machine", "model", "range_test", "record", "schedule"],
+        &[
+            "config",
+            "data",
+            "files",
+            "folder",
+            "kernels",
+            "machine",
+            "model",
+            "range_test",
+            "record",
+            "schedule",
+            "stats",
+        ],
     ),
     // The search half: never a tensor.
     ("space", &["config", "source"]),

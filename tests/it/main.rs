@@ -1,6 +1,7 @@
 //! The integration tests, one binary.
 
 mod allocations;
+mod bench;
 mod charts;
 mod cli;
 mod data;

@@ -1,0 +1,251 @@
+//! `fastrcaps bench`: how fast this machine trains, and where the time goes.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::Result;
+use clap::{Subcommand, builder::PossibleValuesParser};
+use fastrcaps::{
+    charts::style::three_digits,
+    config::TrialConfig,
+    machine::Machine,
+    model::config::PRESETS,
+    stats::Spread,
+    train::{
+        bench::{Bound, Ceilings, LIMITS, Measured, Speed, measure},
+        timing::{Limits, stand_in},
+    },
+};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+use toml::{Table, Value};
+
+use super::{
+    display::{aligned, duration},
+    input::{outln, read_config},
+    threads::ThreadsArg,
+};
+
+/// Measure how fast this machine trains, and where the time goes.
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Step(StepArgs),
+}
+
+/// Measure a training step: its time, its parts, and how near each comes to what the machine can do.
+///
+/// A step is measured as training does it: assembling the batch, forward, loss, backward, optimizer; on images that stand in
+/// for a data set, after two steps that are not counted. A time is the median over the steps. SHARE is
+/// the mean over the steps of what a part took of each: shares add up to 100 %, which medians of parts need not.
+///
+/// GFLOP/s counts two for each multiply-add that is really done by convolutions, votes, routing and dense layers; of a
+/// convolution in the frequency domain those are its products of spectra. What is done value by value (ReLU, squash, softmax,
+/// sigmoid, losses, Adam) and the transforms count by their time alone. AS IF DIRECT is
+/// the GFLOP/s that a convolution by its definition would need to take no longer, where it is computed otherwise.
+///
+/// GB/s counts the bytes that have to move at least: the operands of a part read once, its results written once (batch: bytes
+/// of images become floats; adam: values and both moments read and written). Gradients of weights are not counted, as
+/// the optimizer takes them from the caches. A small part's operands lie in a cache too: it may be above the ceiling.
+///
+/// The ceilings are measured in the same run on the same threads, best of several: a large product of f32 by this program's
+/// own product, one a thread; and a ← a/2 + b over arrays of several times the largest cache, two values read and one
+/// written. OF CEILING is the time that the part's work takes at least over the time it took; BOUND BY says which of the two
+/// ceilings that is: compute or memory. Of a whole step, it is the sum over the parts.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  fastrcaps bench step
+  fastrcaps bench step --preset small --batch 32,64 --threads 1
+  fastrcaps bench step --config results/smoke/trials/KEY/config.toml --batch 16
+  fastrcaps bench step --batch 128 --json > step.json
+
+A machine that does something else meanwhile measures that too. To compare with PyTorch: benches/compare.py.")]
+struct StepArgs {
+    /// Network to train
+    #[arg(long, value_name = "PRESET", default_value = PRESETS[0], value_parser = PossibleValuesParser::new(PRESETS))]
+    preset: String,
+    /// Network and images of a configuration instead, capsule network or not; its schedule is not used
+    #[arg(long, value_name = "FILE", conflicts_with = "preset")]
+    config: Option<PathBuf>,
+    /// Samples of a step, one measurement each
+    #[arg(
+        long,
+        value_name = "N,…",
+        value_delimiter = ',',
+        default_value = "1,16,128,512",
+        value_parser = clap::value_parser!(u32).range(1..=65536)
+    )]
+    batch: Vec<u32>,
+    /// Steps to time of each size [default: 7, and more of short ones, for about 2 s]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    steps: Option<u32>,
+    /// Print one JSON object instead of tables
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    threads: ThreadsArg,
+}
+
+pub fn run(args: Args) -> Result<ExitCode> {
+    match args.command {
+        Command::Step(args) => step(args),
+    }
+}
+
+fn step(args: StepArgs) -> Result<ExitCode> {
+    let (config, network) = match &args.config {
+        Some(path) => (read_config(path)?, path.display().to_string()),
+        None => (of_preset(&args.preset)?, args.preset.clone()),
+    };
+    args.threads.install()?;
+    let limits = args.steps.map_or(LIMITS, |steps| Limits { least: steps as usize, most: steps as usize, ..LIMITS });
+    let data = stand_in(config.data.name);
+
+    let bar = ProgressBar::new(args.batch.len() as u64 + 1);
+    // A constant with known keys.
+    bar.set_style(ProgressStyle::with_template("{wide_bar} {pos}/{len} {msg}").expect("a valid template"));
+    bar.set_message("ceilings of the machine");
+    bar.tick();
+    let ceilings = Ceilings::measure();
+    bar.inc(1);
+    let mut all = Vec::new();
+    for &batch in &args.batch {
+        all.push(measure(&config, &data, batch as usize, limits, &mut |step| {
+            bar.set_message(format!("batch {batch} · step {step}"));
+        })?);
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+
+    let threads = rayon::current_num_threads();
+    let machine = Machine::this(format!("1x{threads}"));
+    if args.json {
+        outln!("{:#}", object(&config, &network, &machine, threads, ceilings, &all));
+    } else {
+        outln!("{}", heading(&config, &network, &machine, threads, ceilings));
+        for measured in &all {
+            outln!("\n{}", table(measured, ceilings));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A preset's network on the images of a config that says nothing else.
+fn of_preset(name: &str) -> Result<TrialConfig> {
+    let table = |key: &str, value: Value| Value::Table(Table::from_iter([(key.to_string(), value)]));
+    let Value::Table(config) = table("model", table("preset", name.into())) else { unreachable!("it is a table") };
+    Ok(TrialConfig::resolve(config)?)
+}
+
+/// The machine and the build, what a time counts, and what the times are held against.
+fn heading(config: &TrialConfig, network: &str, machine: &Machine, threads: usize, ceilings: Ceilings) -> String {
+    let shape = config.data.name.image_shape();
+    format!(
+        "{} cores of {}, {threads} {}, build {}; a time is one training step: batch, forward, backward, optimizer\n\
+         network {network}, {} parameters, images of {}×{}×{}; ceilings {:.1} GFLOP/s and {:.1} GB/s",
+        machine.cores,
+        machine.processor.as_deref().unwrap_or(&machine.architecture),
+        if threads == 1 { "thread" } else { "threads" },
+        machine.git_revision.as_deref().unwrap_or(&machine.fastrcaps_version),
+        config.parameters(),
+        shape.height,
+        shape.width,
+        shape.channels,
+        ceilings.flops / 1e9,
+        ceilings.bandwidth / 1e9,
+    )
+}
+
+/// A step and its parts.
+fn table(measured: &Measured, ceilings: Ceilings) -> String {
+    let step = measured.step();
+    let mut rows: Vec<Vec<String>> =
+        vec!["PART|MS|SHARE|GFLOP/s|GB/s|OF CEILING|BOUND BY|AS IF DIRECT".split('|').map(String::from).collect()];
+    let parts = measured.parts.iter();
+    rows.extend(parts.map(|part| row(part.part.as_str(), part.share(measured), &part.speed(ceilings))));
+    rows.push(row("step", 1.0, &measured.speed(ceilings)));
+    format!(
+        "batch {}: median {} (least {}, quartiles {} and {}, {} steps), {} samples/s\n{}",
+        measured.batch,
+        duration(step.median),
+        duration(step.min),
+        duration(step.lower_quartile),
+        duration(step.upper_quartile),
+        measured.steps.len(),
+        three_digits(measured.samples_per_second()),
+        aligned(&rows).trim_end(),
+    )
+}
+
+fn row(name: &str, share: f64, speed: &Speed) -> Vec<String> {
+    let giga = |value: Option<f64>| value.map_or(String::new(), |value| format!("{:.1}", value / 1e9));
+    vec![
+        name.to_string(),
+        format!("{:.3}", 1e3 * speed.seconds.median),
+        format!("{:.1} %", 100.0 * share),
+        giga(speed.flops),
+        giga(speed.bandwidth),
+        speed.of_ceiling.map_or(String::new(), |share| format!("{:.0} %", 100.0 * share)),
+        speed.bound.map_or(String::new(), |bound| bound.as_str().to_string()),
+        giga(speed.direct_flops.filter(|direct| Some(*direct) != speed.flops)),
+    ]
+}
+
+/// Everything that was measured, as JSON.
+fn object(
+    config: &TrialConfig,
+    network: &str,
+    machine: &Machine,
+    threads: usize,
+    ceilings: Ceilings,
+    all: &[Measured],
+) -> serde_json::Value {
+    let batches = all.iter().map(|measured| {
+        let parts = measured.parts.iter().map(|part| {
+            let mut object = figures(&part.speed(ceilings));
+            object["part"] = json!(part.part.as_str());
+            object["share"] = json!(part.share(measured));
+            object
+        });
+        let mut object = figures(&measured.speed(ceilings));
+        object["batch"] = json!(measured.batch);
+        object["steps"] = json!(measured.steps.len());
+        object["samples_per_second"] = json!(measured.samples_per_second());
+        object["parts"] = parts.collect();
+        object
+    });
+    json!({
+        "machine": machine,
+        "threads": threads,
+        "network": { "name": network, "parameters": config.parameters(), "model": config.model, "data": config.data.name },
+        "ceilings": { "gflops": ceilings.flops / 1e9, "gigabytes_per_second": ceilings.bandwidth / 1e9 },
+        "batches": batches.collect::<Vec<_>>(),
+    })
+}
+
+fn figures(speed: &Speed) -> serde_json::Value {
+    let Spread { min, lower_quartile, median, upper_quartile, max } = speed.seconds;
+    let giga = |value: Option<f64>| value.map(|value| value / 1e9);
+    json!({
+        "ms": {
+            "min": 1e3 * min,
+            "lower_quartile": 1e3 * lower_quartile,
+            "median": 1e3 * median,
+            "upper_quartile": 1e3 * upper_quartile,
+            "max": 1e3 * max,
+        },
+        "multiply_adds": speed.work.map(|work| work.multiply_adds),
+        "direct_multiply_adds": speed.work.map(|work| work.direct_multiply_adds),
+        "bytes": speed.work.map(|work| work.bytes),
+        "gflops": giga(speed.flops),
+        "direct_gflops": giga(speed.direct_flops),
+        "gigabytes_per_second": giga(speed.bandwidth),
+        "of_ceiling": speed.of_ceiling,
+        "bound_by": speed.bound.map(Bound::as_str),
+    })
+}

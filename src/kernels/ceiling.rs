@@ -1,0 +1,70 @@
+//! Work that a machine does as fast as it can do any: what the speed of the other operations is held against.
+
+use super::{
+    lanes::vectorised,
+    product::{Into, Matrix, product_alone},
+    storage::{for_each_task, threads},
+};
+
+/// Large products of f32, one on each thread of the pool, made as the tasks of the other ops make theirs.
+pub struct Products {
+    left: Vec<f32>,
+    right: Vec<f32>,
+    destinations: Vec<f32>,
+}
+
+/// Rows and columns of the matrices: a product long enough to hide how it begins and ends, and packed many times over.
+const SIDE: usize = 1024;
+
+impl Products {
+    /// As many products as the pool has threads.
+    pub fn on_all_threads() -> Self {
+        // Ordinary numbers, of either sign: sums neither overflow nor vanish.
+        let matrix = |step: usize| (0..SIDE * SIDE).map(|at| (at * step % 251) as f32 / 125. - 1.).collect();
+        Products { left: matrix(97), right: matrix(89), destinations: vec![0.; threads() * SIDE * SIDE] }
+    }
+
+    /// Multiply-adds of a run.
+    pub fn multiply_adds(&self) -> u64 {
+        (self.destinations.len() * SIDE) as u64
+    }
+
+    pub fn run(&mut self) {
+        let Products { left, right, destinations } = self;
+        let (left, right) = (Matrix::new(left, SIDE, SIDE), Matrix::new(right, SIDE, SIDE));
+        let tasks: Vec<&mut [f32]> = destinations.chunks_mut(SIDE * SIDE).collect();
+        for_each_task(tasks, usize::MAX, |_, destination| product_alone(destination, left, right, Into::Overwrite));
+    }
+}
+
+/// `a ← factor · a + b` over long arrays: two values read and one written for every sum.
+///
+/// What is written has been read: no line is fetched from memory only to be overwritten, which nothing would count.
+pub struct Stream {
+    a: Vec<f32>,
+    b: Vec<f32>,
+}
+
+/// Values that one task takes.
+const CHUNK: usize = 1 << 18;
+
+impl Stream {
+    /// Arrays of `bytes` bytes each.
+    pub fn new(bytes: usize) -> Self {
+        let array = |value: f32| vec![value; bytes / size_of::<f32>()];
+        Stream { a: array(1.), b: array(0.5) }
+    }
+
+    /// Bytes read and written by a run.
+    pub fn bytes(&self) -> u64 {
+        (3 * size_of_val(&self.a[..])) as u64
+    }
+
+    pub fn run(&mut self) {
+        let tasks: Vec<_> = self.a.chunks_mut(CHUNK).zip(self.b.chunks(CHUNK)).collect();
+        // a stays 1, however often this runs.
+        for_each_task(tasks, self.b.len(), |_, (a, b)| {
+            vectorised!(|| a.iter_mut().zip(b).for_each(|(a, &b)| *a = 0.5 * *a + b));
+        });
+    }
+}

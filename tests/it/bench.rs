@@ -1,0 +1,121 @@
+//! Measured steps. What is measured is never asserted, only that it fits together.
+
+use fastrcaps::{
+    config::TrialConfig,
+    train::{
+        bench::{Bound, Ceilings, Measured, measure},
+        laps::Part,
+        timing::{Limits, stand_in},
+    },
+};
+
+const CEILINGS: Ceilings = Ceilings { flops: 1e11, bandwidth: 4e10 };
+
+fn config(text: &str) -> TrialConfig {
+    TrialConfig::resolve(toml::from_str(text).unwrap()).unwrap()
+}
+
+fn measured(text: &str, batch: usize, steps: usize) -> Measured {
+    let config = config(text);
+    let limits = Limits { least: steps, most: steps, patience: std::time::Duration::ZERO };
+    measure(&config, &stand_in(config.data.name), batch, limits, &mut |_| {}).unwrap()
+}
+
+fn names(measured: &Measured) -> Vec<&'static str> {
+    measured.parts.iter().map(|part| part.part.as_str()).collect()
+}
+
+#[test]
+fn parts_of_a_step_take_no_longer_than_the_step() {
+    let measured = measured("model = { preset = 'tiny' }", 5, 4);
+    assert_eq!(measured.steps.len(), 4);
+    assert_eq!(
+        names(&measured),
+        [
+            "batch",
+            "conv1",
+            "primary-capsules",
+            "class-capsules",
+            "decoder",
+            "loss",
+            "decoder-backward",
+            "class-capsules-backward",
+            "primary-capsules-backward",
+            "conv1-backward",
+            "adam"
+        ]
+    );
+    for (index, step) in measured.steps.iter().enumerate() {
+        let parts: f64 = measured.parts.iter().map(|part| part.seconds[index]).sum();
+        assert!(parts <= step * (1.0 + 1e-9), "step {index}: {parts} s of {step} s");
+    }
+    let shares: f64 = measured.parts.iter().map(|part| part.share(&measured)).sum();
+    assert!(shares > 0.0 && shares <= 1.0 + 1e-9, "{shares}");
+}
+
+#[test]
+fn the_work_of_the_paper_is_counted() {
+    let measured = measured("model = { preset = 'paper' }", 2, 1);
+    let work = |name: &str| measured.parts.iter().find(|part| part.part.as_str() == name).unwrap().work.unwrap();
+    // Two samples: 20×20 positions of 9×9 taps into 256 channels, and so on; backward twice as much, but for Conv1.
+    assert_eq!(work("conv1").direct_multiply_adds, 2 * 400 * 81 * 256);
+    assert_eq!(work("conv1-backward").direct_multiply_adds, 2 * 400 * 81 * 256);
+    assert_eq!(work("primary-capsules").direct_multiply_adds, 2 * 36 * 81 * 256 * 256);
+    assert_eq!(work("primary-capsules-backward").direct_multiply_adds, 2 * 2 * 36 * 81 * 256 * 256);
+    assert_eq!(work("class-capsules").multiply_adds, 2 * 1152 * 160 * (8 + 5));
+    let decoder = 2 * (16 * 512 + 512 * 1024 + 1024 * 784);
+    assert_eq!(work("decoder").multiply_adds, decoder);
+    assert_eq!(work("decoder-backward").multiply_adds, 2 * decoder);
+    assert_eq!(work("adam").bytes, 6 * 4 * 8_215_728);
+    assert_eq!(work("batch").bytes, 2 * 784 * 5);
+    assert_eq!(work("conv1").bytes, 4 * (2 * 784 + 256 * 82 + 2 * 256 * 400));
+    // Of ten classes two are seen.
+    let weights = 2 * 16 * 512 + 512 * 1024 + 1024 * 784;
+    assert_eq!(work("decoder").bytes, 4 * (2 * (16 + 512 + 1024 + 784) + weights + 512 + 1024 + 784));
+}
+
+#[test]
+fn a_convolution_in_the_frequency_domain_multiplies_less() {
+    let measured = measured("model = { preset = 'paper' }", 64, 1);
+    for name in ["primary-capsules", "primary-capsules-backward"] {
+        let part = measured.parts.iter().find(|part| part.part.as_str() == name).unwrap();
+        let work = part.work.unwrap();
+        assert!(work.direct_multiply_adds > 2 * work.multiply_adds, "{name}: {work:?}");
+        assert!(part.speed(CEILINGS).direct_flops > part.speed(CEILINGS).flops);
+    }
+}
+
+#[test]
+fn a_part_is_held_against_the_ceiling_that_binds_it() {
+    let measured = measured("model = { preset = 'small' }", 3, 2);
+    let mut least = 0.0;
+    for part in &measured.parts {
+        let (speed, work) = (part.speed(CEILINGS), part.work.unwrap());
+        let (compute, memory) = (2.0 * work.multiply_adds as f64 / 1e11, work.bytes as f64 / 4e10);
+        assert_eq!(speed.bound, Some(if compute > memory { Bound::Compute } else { Bound::Memory }));
+        let expected = compute.max(memory) / speed.seconds.median;
+        assert!((speed.of_ceiling.unwrap() / expected - 1.0).abs() < 1e-9);
+        least += compute.max(memory);
+    }
+    let step = measured.speed(CEILINGS);
+    assert!((step.of_ceiling.unwrap() * step.seconds.median / least - 1.0).abs() < 1e-9);
+    assert_eq!(step.bound, None);
+}
+
+#[test]
+fn networks_without_a_decoder_or_capsules_have_fewer_parts() {
+    let bare = measured("model = { preset = 'tiny', decoder = 'none' }", 2, 1);
+    assert!(!names(&bare).iter().any(|name| name.starts_with("decoder")), "{:?}", names(&bare));
+    assert!(bare.parts.iter().all(|part| part.work.is_some()));
+    let lenet = measured("model = { kind = 'lenet5' }", 2, 1);
+    assert_eq!(names(&lenet), ["batch", "graph", "adam"]);
+    let graph = lenet.parts.iter().find(|part| part.part == Part::Graph).unwrap();
+    assert!(graph.work.is_none() && graph.speed(CEILINGS).of_ceiling.is_none());
+    assert!(lenet.speed(CEILINGS).flops.is_none());
+}
+
+#[test]
+fn ceilings_are_numbers_above_zero() {
+    let Ceilings { flops, bandwidth } = Ceilings::measure();
+    assert!(flops > 0.0 && flops.is_finite() && bandwidth > 0.0 && bandwidth.is_finite());
+}
