@@ -5,6 +5,7 @@
 //! leaves it.
 
 pub mod adam;
+mod capsule_plan;
 mod class_capsules;
 mod conv2d;
 mod lanes;
@@ -22,7 +23,8 @@ mod votes;
 use std::ops::Range;
 
 pub use adam::Adam;
-pub use class_capsules::{ClassCapsulesPlan, class_capsules};
+pub use capsule_plan::ClassCapsulesPlan;
+pub use class_capsules::class_capsules;
 pub use conv2d::{Algorithm, conv2d, conv2d_by, conv2d_relu};
 pub use linear::linear;
 pub use max_pool::max_pool_2x2;
