@@ -10,6 +10,7 @@ mod conv2d;
 mod lanes;
 mod linear;
 mod max_pool;
+mod memory;
 mod product;
 pub mod reference;
 mod relu;
@@ -17,6 +18,7 @@ mod routing;
 mod scratch;
 mod squash;
 mod storage;
+mod tiles;
 mod votes;
 
 use std::ops::Range;
