@@ -14,6 +14,7 @@ mod lanes;
 mod linear;
 pub mod loss;
 mod max_pool;
+mod memory;
 mod product;
 pub mod reference;
 mod relu;
@@ -21,6 +22,7 @@ mod routing;
 mod scratch;
 mod squash;
 mod storage;
+mod tiles;
 mod votes;
 
 use std::ops::Range;

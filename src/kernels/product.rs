@@ -4,7 +4,6 @@ use std::ops::Range;
 
 use gemm::Parallelism;
 
-use super::lanes::vectorised;
 use super::storage::{Real, threads};
 
 /// A matrix in a slice: element (r, c) stands at `r × row_stride + c × column_stride`.
@@ -24,23 +23,31 @@ impl<'a, T> Matrix<'a, T> {
         Matrix { values, rows, columns, row_stride: columns, column_stride: 1 }
     }
 
-    /// Its number of elements.
-    pub(super) fn len(&self) -> usize {
-        self.rows * self.columns
+    /// Rows and columns.
+    pub(super) fn size(self) -> [usize; 2] {
+        [self.rows, self.columns]
     }
 
-    /// The matrix of `combine` of the elements of both, whose rows have to be contiguous, in `values`.
-    pub(super) fn combined<'b>(self, other: Self, values: &'b mut [T], combine: impl Fn(T, T) -> T) -> Matrix<'b, T>
+    /// Some values of a row, which have to follow one another.
+    #[inline(always)]
+    pub(super) fn row(&self, row: usize, columns: Range<usize>) -> &'a [T] {
+        assert!(self.column_stride == 1 && columns.end <= self.columns);
+        &self.values[row * self.row_stride..][columns]
+    }
+
+    /// Copies some values of a row.
+    #[inline(always)]
+    pub(super) fn copy_row(&self, row: usize, columns: Range<usize>, to: &mut [T])
     where
-        T: Real,
+        T: Copy,
     {
-        let rows = |m: Self| m.values.chunks(m.row_stride).map(move |row| &row[..m.columns]);
-        vectorised!(|| {
-            for (values, (a, b)) in values.chunks_exact_mut(self.columns).zip(rows(self).zip(rows(other))) {
-                values.iter_mut().zip(a.iter().zip(b)).for_each(|(v, (&a, &b))| *v = combine(a, b));
-            }
-        });
-        Matrix::new(values, self.rows, self.columns)
+        if self.column_stride == 1 {
+            to[..columns.len()].copy_from_slice(self.row(row, columns));
+        } else {
+            let start = row * self.row_stride + columns.start * self.column_stride;
+            let values = self.values[start..].iter().step_by(self.column_stride);
+            to.iter_mut().take(columns.len()).zip(values).for_each(|(to, &v)| *to = v);
+        }
     }
 
     /// Some of the rows.
@@ -89,15 +96,6 @@ pub(super) fn product<T: Real>(destination: &mut [T], left: Matrix<T>, right: Ma
         1 => Parallelism::None,
         threads => Parallelism::Rayon(threads),
     };
-    product_on(parallelism, destination, left, right, into);
-}
-
-/// [`product`] on the calling thread alone, for tasks that run beside others.
-pub(super) fn product_alone<T: Real>(destination: &mut [T], left: Matrix<T>, right: Matrix<T>, into: Into) {
-    product_on(Parallelism::None, destination, left, right, into);
-}
-
-fn product_on<T: Real>(parallelism: Parallelism, destination: &mut [T], left: Matrix<T>, right: Matrix<T>, into: Into) {
     let (m, k, n) = (left.rows, left.columns, right.columns);
     assert_eq!(k, right.rows, "inner sizes of a product");
     assert_eq!(destination.len(), m * n, "size of a product");

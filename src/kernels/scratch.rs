@@ -5,7 +5,10 @@ use std::{
     sync::{Mutex, PoisonError, TryLockError},
 };
 
-use super::storage::{Real, threads};
+use super::{
+    memory::line,
+    storage::{Real, threads},
+};
 
 /// Buffers kept at most; of more, the smallest are freed.
 const KEPT: usize = 16;
@@ -24,36 +27,64 @@ impl<T> Pool<T> {
     }
 }
 
-/// A buffer of the pool, which gets it back.
+/// A buffer of the pool, which gets it back; it starts with a cache line.
 pub(super) struct Buffer<T: Real> {
     values: Vec<T>,
+    start: usize,
     len: usize,
 }
 
 impl<T: Real> Buffer<T> {
     /// `len` values, whatever they are: write before you read.
     pub(super) fn new(len: usize) -> Self {
+        let room = len + line::<T>();
         let mut idle = T::pool().idle();
-        let fits = |values: &Vec<T>| (len..=len.saturating_mul(2)).contains(&values.len());
+        let fits = |values: &Vec<T>| (room..=room.saturating_mul(2)).contains(&values.len());
         let smallest = (0..idle.len()).filter(|&i| fits(&idle[i])).min_by_key(|&i| idle[i].len());
         let values = smallest.map(|i| idle.swap_remove(i));
         drop(idle);
-        Buffer { values: values.unwrap_or_else(|| vec![T::zero(); len]), len }
+        let values = values.unwrap_or_else(|| zeroed(room));
+        Buffer { start: values.as_ptr().align_offset(64), values, len }
     }
 
     pub(super) const fn empty() -> Self {
-        Buffer { values: Vec::new(), len: 0 }
+        Buffer { values: Vec::new(), start: 0, len: 0 }
     }
 
     /// Another length, with whatever values: memory is only taken where no earlier length was as large.
     pub(super) fn resize(&mut self, len: usize) {
-        if len > self.values.len() {
+        if self.start + len > self.values.len() {
             self.values = Vec::new();
             *self = Buffer::new(len);
         }
         self.len = len;
     }
 }
+
+/// `len` zeros, in huge pages where they are many: passes that write a hundred matrices at a time would miss the page table's
+/// cache with every line.
+fn zeroed<T: Real>(len: usize) -> Vec<T> {
+    let values = vec![T::zero(); len];
+    advise_huge_pages(&values);
+    values
+}
+
+/// Asks for huge pages, best before the values are first written. Without them all works too, so that errors do not matter.
+#[cfg(target_os = "linux")]
+fn advise_huge_pages<T>(values: &[T]) {
+    use rustix::mm::{Advice, madvise};
+    const HUGE: usize = 2 << 20;
+    let (start, len) = (values.as_ptr() as usize, size_of_val(values));
+    // Only whole huge pages: the rest may hold what belongs to others.
+    let (first, end) = (start.next_multiple_of(HUGE), (start + len) / HUGE * HUGE);
+    if first + HUGE < end {
+        // SAFETY: the range lies within the values, and the advice changes no value.
+        let _ = unsafe { madvise(first as *mut std::ffi::c_void, end - first, Advice::LinuxHugepage) };
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn advise_huge_pages<T>(_: &[T]) {}
 
 impl<T: Real> Drop for Buffer<T> {
     fn drop(&mut self) {
@@ -72,13 +103,13 @@ impl<T: Real> Drop for Buffer<T> {
 impl<T: Real> Deref for Buffer<T> {
     type Target = [T];
     fn deref(&self) -> &[T] {
-        &self.values[..self.len]
+        &self.values[self.start..][..self.len]
     }
 }
 
 impl<T: Real> DerefMut for Buffer<T> {
     fn deref_mut(&mut self) -> &mut [T] {
-        &mut self.values[..self.len]
+        &mut self.values[self.start..][..self.len]
     }
 }
 

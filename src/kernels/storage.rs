@@ -6,10 +6,10 @@ use candle_core::{CpuStorage, DType, InplaceOp1, Layout, Result, Storage, Tensor
 use pulp::Simd;
 use rayon::prelude::*;
 
-use super::{lanes::exp_f32, scratch::Pool};
+use super::{lanes::exp_f32, scratch::Pool, tiles::Vectors};
 
 /// The floats the ops compute in: f32 to train, f64 to check.
-pub trait Real: WithDType + std::iter::Sum {
+pub trait Real: WithDType + Vectors + std::iter::Sum {
     fn sqrt(self) -> Self;
     /// `e^x`, of x up to 0.
     fn exp(self) -> Self;

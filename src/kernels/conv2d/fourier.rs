@@ -9,13 +9,15 @@
 use super::{
     Activation, Geometry,
     dft::{Analysis, Dft, LANES, Lanes, Sign, Synthesis, Workspace},
-    spectrum::{Conjugate, Spectrum},
+    spectrum::Spectrum,
 };
 use crate::kernels::{
     Weight,
     lanes::vectorised,
+    memory::Streaming,
     scratch::{Buffer, Slots},
     storage::{Real, for_each_chunk},
+    tiles::Conjugate,
 };
 
 /// Every `stride`-th row and column from `start` on.
@@ -99,9 +101,9 @@ fn store<T: Real>(tile: &[Lanes<T>], planes: &mut [T], stride: usize, lanes: usi
 
 /// Writes the first `lanes` values.
 #[inline(always)]
-fn put<T: Real>(to: &mut [T], value: &Lanes<T>, lanes: usize) {
+fn put<T: Real>(to: &mut [T], value: &Lanes<T>, lanes: usize, streaming: &Streaming) {
     match to.first_chunk_mut() {
-        Some(to) if lanes == LANES => *to = *value,
+        Some(to) if lanes == LANES => streaming.store(to, value),
         _ => to[..lanes].copy_from_slice(&value[..lanes]),
     }
 }
@@ -208,7 +210,7 @@ impl<T: Real> Fourier<T> {
             let first = block * LANES;
             let channels = LANES.min(in_channels - first);
             tiles.with(|Tiles { tile, work }| {
-                let tile = &mut tile[..plane];
+                let (tile, streaming) = (&mut tile[..plane], Streaming::new());
                 vectorised!(|| {
                     for channel in 0..channels {
                         for (sample, lanes) in blocks(batch) {
@@ -221,7 +223,7 @@ impl<T: Real> Fourier<T> {
                                     dft,
                                     |i, j| &tile[(i * stride + row) * width + j * stride + column],
                                     work,
-                                    |index, value| put(&mut rows.of(index)[start..], value, lanes),
+                                    |index, value| put(&mut rows.of(index)[start..], value, lanes, &streaming),
                                 );
                             }
                         }
@@ -238,7 +240,7 @@ impl<T: Real> Fourier<T> {
         let tiles = &*tiles;
         spectrum.for_each_rows(1, weight.len(), |filter, mut rows| {
             tiles.with(|Tiles { tile, work }| {
-                let tile = &mut tile[..kh * kw];
+                let (tile, streaming) = (&mut tile[..kh * kw], Streaming::new());
                 vectorised!(|| {
                     for (channel, lanes) in blocks(in_channels) {
                         load(&weight[(filter * in_channels + channel) * kh * kw..], kh * kw, lanes, tile);
@@ -249,7 +251,7 @@ impl<T: Real> Fourier<T> {
                                 dft,
                                 |i, j| &tile[(i * stride + row) * kw + j * stride + column],
                                 work,
-                                |index, value| put(&mut rows.of(index)[start..], value, lanes),
+                                |index, value| put(&mut rows.of(index)[start..], value, lanes, &streaming),
                             );
                         }
                     }
@@ -268,7 +270,7 @@ impl<T: Real> Fourier<T> {
         spectrum.for_each_rows(1, dy.len(), |sample, mut rows| {
             tiles.with(|Tiles { tile, work }| {
                 let (sum, rest) = tile.split_at_mut(plane);
-                let tile = &mut rest[..plane];
+                let (tile, streaming) = (&mut rest[..plane], Streaming::new());
                 vectorised!(|| {
                     for (filter, lanes) in blocks(filters) {
                         for channel in (filter..channels).step_by(filters) {
@@ -287,7 +289,7 @@ impl<T: Real> Fourier<T> {
                             dft,
                             |i, j| &sum[i * out[1] + j],
                             work,
-                            |index, value| put(&mut rows.of(index)[filter..], value, lanes),
+                            |index, value| put(&mut rows.of(index)[filter..], value, lanes, &streaming),
                         );
                     }
                 });
@@ -335,7 +337,9 @@ impl<T: Real> Fourier<T> {
                     for (channel, lanes) in blocks(channels) {
                         for (p, phase) in self.phases.iter().enumerate() {
                             let [row, column] = phase.start;
-                            let from = self.dx.lanes(sample, channel * self.phases.len() + p * lanes, lanes);
+                            let input = channel * self.phases.len() + p * lanes;
+                            self.dx.prefetch(sample, input + lanes);
+                            let from = self.dx.lanes(sample, input, lanes);
                             phase.image_gradient.run(&self.dft, from, work, |i, j, value| {
                                 tile[(i * stride + row) * width + j * stride + column] = value;
                             });
@@ -365,6 +369,7 @@ impl<T: Real> Fourier<T> {
                             for (p, phase) in phases.iter().enumerate() {
                                 let [row, column] = phase.start;
                                 let input = first * phases.len() + p * within + channel;
+                                dweight.prefetch(input + 1, filter);
                                 let from = dweight.lanes(input, filter, lanes);
                                 phase.kernel_gradient.run(dft, from, work, |i, j, value| {
                                     tile[(i * stride + row) * kw + j * stride + column] = value;

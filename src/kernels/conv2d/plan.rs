@@ -91,7 +91,7 @@ impl<T: Real> Conv2dPlan<T> {
         g.check(x.len(), weight.len(), y.len(), bias.len());
         match self.algorithm {
             Algorithm::Unfold => {
-                self.unfold.get_or_insert_with(Unfold::new).forward(g, x, weight, bias, activation, y);
+                self.unfold.get_or_insert_with(|| Unfold::new(g)).forward(g, x, weight, bias, activation, y);
             }
             Algorithm::Fourier => {
                 self.fourier.get_or_insert_with(|| Fourier::new(g)).forward(g, x, weight, bias, activation, y);
@@ -117,12 +117,12 @@ impl<T: Real> Conv2dPlan<T> {
         assert_eq!(dy.len(), y.len(), "values of y's gradient");
         assert!(dx.as_ref().is_none_or(|dx| dx.len() == x.len()), "values of the image's gradient");
         let mask = (self.activation == Activation::Relu).then_some(y);
-        bias_gradient(g, mask, dy, dbias);
         match self.algorithm {
             Algorithm::Unfold => {
-                self.unfold.get_or_insert_with(Unfold::new).backward(g, x, weight, mask, dy, dx);
+                self.unfold.get_or_insert_with(|| Unfold::new(g)).backward(g, x, weight, mask, dy, dx, dbias);
             }
             Algorithm::Fourier => {
+                bias_gradient(g, mask, dy, dbias);
                 self.fourier.as_mut().expect("a forward pass before").backward(g, weight, mask, dy, dx);
             }
         }
@@ -140,7 +140,7 @@ impl Geometry {
 }
 
 /// Each channel's sum over samples and positions.
-fn bias_gradient<T: Real>(g: &Geometry, mask: Option<&[T]>, dy: &[T], dbias: &mut [T]) {
+pub(super) fn bias_gradient<T: Real>(g: &Geometry, mask: Option<&[T]>, dy: &[T], dbias: &mut [T]) {
     let positions = g.positions();
     for_each_chunk(dbias, 1, dy.len(), |channel, dbias| {
         dbias[0] = T::zero();

@@ -4,9 +4,11 @@ use std::{marker::PhantomData, ops::Range, slice};
 
 use super::dft::{Dft, LANES, Lanes};
 use crate::kernels::{
-    product::{Into, Matrix, product_alone},
+    memory::prefetch_line,
+    product::Matrix,
     scratch::{Buffer, Slots},
     storage::{Real, for_each_index},
+    tiles::{Conjugate, Destination, Start, multiply, multiply_complex},
 };
 
 /// One matrix `[rows, columns]` for each real of a spectrum: first the pairs (re, im) of the complex bins, then the real bins.
@@ -18,14 +20,6 @@ pub(super) struct Spectrum<T: Real> {
     columns: usize,
     /// From one matrix to the next: more than its length, so that the same element of all of them does not fall in one cache set.
     stride: usize,
-}
-
-/// Which matrix of a product is taken as its complex conjugate.
-#[derive(Clone, Copy, PartialEq)]
-pub(super) enum Conjugate {
-    Neither,
-    Left,
-    Right,
 }
 
 /// What a product of spectra takes part in: some rows of the left, some columns of the right.
@@ -96,6 +90,16 @@ impl<T: Real> Spectrum<T> {
         }
     }
 
+    /// Asks for the values of each matrix at (row, column), where there are some.
+    #[inline(always)]
+    pub(super) fn prefetch(&self, row: usize, column: usize) {
+        for matrix in self.values.chunks(self.stride) {
+            if let Some(values) = matrix.get(row * self.columns + column..) {
+                prefetch_line(values);
+            }
+        }
+    }
+
     /// Calls `task(i, …)` for every i-th piece of `rows` rows of all matrices.
     pub(super) fn for_each_rows(&mut self, rows: usize, work: usize, task: impl Fn(usize, Rows<T>) + Send + Sync) {
         let (stride, matrices, len) = (self.stride, self.matrices, self.rows * self.columns);
@@ -129,7 +133,8 @@ impl<T: Real> Spectrum<T> {
         slots: &mut Slots<Vec<T>>,
     ) {
         self.resize(left.rows.len(), right.columns.len());
-        let (complex_bins, stride, len) = (self.complex_bins, self.stride, self.rows * self.columns);
+        let (complex_bins, stride, columns, len) =
+            (self.complex_bins, self.stride, self.columns, self.rows * self.columns);
         assert!(self.matrices * stride <= self.values.len() && len <= stride);
         let work = len * left.columns.len() * complex_bins;
         let values = Shared(self.values.as_mut_ptr());
@@ -139,13 +144,17 @@ impl<T: Real> Spectrum<T> {
         let matrix = |index: usize| unsafe { slice::from_raw_parts_mut(values.get().add(index * stride), len) };
         for_each_index(self.matrices - complex_bins, work, |bin| match bin.checked_sub(complex_bins) {
             None => {
-                let destination = [matrix(2 * bin), matrix(2 * bin + 1)];
+                let destination =
+                    [2 * bin, 2 * bin + 1].map(|index| Destination { values: matrix(index), stride: columns });
                 let [left, right] = [&left, &right].map(|side| [side.matrix(2 * bin), side.matrix(2 * bin + 1)]);
-                slots.with(|scratch| complex_product(destination, left, right, conjugate, scratch));
+                slots.with(|scratch| multiply_complex(left, right, destination, conjugate, scratch));
             }
             Some(real) => {
                 let index = 2 * complex_bins + real;
-                product_alone(matrix(index), left.matrix(index), right.matrix(index), Into::Overwrite);
+                let (left, right) = (left.matrix(index), right.matrix(index));
+                let size = [left.size()[0], left.size()[1], right.size()[1]];
+                let destination = Destination { values: matrix(index), stride: columns };
+                slots.with(|scratch| multiply(size, left, right, destination, Start::Zero, |v| v, scratch));
             }
         });
     }
@@ -157,51 +166,4 @@ impl<T: Real> Operand<'_, T> {
         let values = &self.spectrum.values[index * stride..][..rows * columns];
         Matrix::new(values, rows, columns).rows(self.rows.clone()).columns(self.columns.clone())
     }
-}
-
-/// A complex product as three real ones. With (a + ib)(c + id) and k = (a + b)c: re = k − b(c + d), im = k + a(d − c).
-///
-/// The conjugate of a matrix times another is the conjugate of the matrix times the other's: d and im change signs.
-fn complex_product<T: Real>(
-    [re, im]: [&mut [T]; 2],
-    left: [Matrix<T>; 2],
-    right: [Matrix<T>; 2],
-    conjugate: Conjugate,
-    scratch: &mut Vec<T>,
-) {
-    // The conjugated matrix is a + ib; if there is none, the larger, of which one sum is needed instead of two.
-    let left_first = match conjugate {
-        Conjugate::Left => true,
-        Conjugate::Right => false,
-        Conjugate::Neither => left[0].len() >= right[0].len(),
-    };
-    let ([a, b], [c, d]) = if left_first { (left, right) } else { (right, left) };
-    let conjugated = conjugate != Conjugate::Neither;
-    let multiply = |destination: &mut [T], ab: Matrix<T>, cd: Matrix<T>, into| {
-        let (left, right) = if left_first { (ab, cd) } else { (cd, ab) };
-        product_alone(destination, left, right, into);
-    };
-    let (ab, cd) = (a.len(), c.len());
-    if scratch.len() < ab + 2 * cd {
-        scratch.resize(ab + 2 * cd, T::zero());
-    }
-    let (a_plus_b, rest) = scratch.split_at_mut(ab);
-    let (minus_c_plus_d, rest) = rest.split_at_mut(cd);
-    let d_minus_c = &mut rest[..cd];
-    let a_plus_b = a.combined(b, a_plus_b, |a, b| a + b);
-    let minus_c_plus_d = if conjugated {
-        c.combined(d, minus_c_plus_d, |c, d| d - c)
-    } else {
-        c.combined(d, minus_c_plus_d, |c, d| T::zero() - c - d)
-    };
-    let d_minus_c =
-        if conjugated { c.combined(d, d_minus_c, |c, d| c + d) } else { c.combined(d, d_minus_c, |c, d| d - c) };
-    multiply(re, a_plus_b, c, Into::Overwrite);
-    if conjugated {
-        im.iter_mut().zip(&*re).for_each(|(im, &k)| *im = T::zero() - k);
-    } else {
-        im.copy_from_slice(re);
-    }
-    multiply(re, b, minus_c_plus_d, Into::Add);
-    multiply(im, a, d_minus_c, Into::Add);
 }
