@@ -2,8 +2,9 @@
 
 use super::{
     lanes::vectorised,
-    product::{Into, Matrix, product_alone},
-    storage::{for_each_task, threads},
+    matrix::Matrix,
+    storage::{for_each_chunk, for_each_task, threads},
+    tiles::{self, Start},
 };
 
 /// Large products of f32, one on each thread of the pool, made as the tasks of the other ops make theirs.
@@ -11,6 +12,7 @@ pub struct Products {
     left: Vec<f32>,
     right: Vec<f32>,
     destinations: Vec<f32>,
+    products: tiles::Products<f32>,
 }
 
 /// Rows and columns of the matrices: a product long enough to hide how it begins and ends, and packed many times over.
@@ -21,7 +23,12 @@ impl Products {
     pub fn on_all_threads() -> Self {
         // Ordinary numbers, of either sign: sums neither overflow nor vanish.
         let matrix = |step: usize| (0..SIDE * SIDE).map(|at| (at * step % 251) as f32 / 125. - 1.).collect();
-        Products { left: matrix(97), right: matrix(89), destinations: vec![0.; threads() * SIDE * SIDE] }
+        Products {
+            left: matrix(97),
+            right: matrix(89),
+            destinations: vec![0.; threads() * SIDE * SIDE],
+            products: tiles::Products::new(),
+        }
     }
 
     /// Multiply-adds of a run.
@@ -30,10 +37,12 @@ impl Products {
     }
 
     pub fn run(&mut self) {
-        let Products { left, right, destinations } = self;
+        let Products { left, right, destinations, products } = self;
         let (left, right) = (Matrix::new(left, SIDE, SIDE), Matrix::new(right, SIDE, SIDE));
-        let tasks: Vec<&mut [f32]> = destinations.chunks_mut(SIDE * SIDE).collect();
-        for_each_task(tasks, usize::MAX, |_, destination| product_alone(destination, left, right, Into::Overwrite));
+        products.prepare();
+        for_each_chunk(destinations, SIDE * SIDE, usize::MAX, |_, destination| {
+            products.multiply(destination, left, right, Start::Zero);
+        });
     }
 }
 

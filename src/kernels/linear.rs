@@ -3,9 +3,10 @@
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 
 use super::{
-    product::{Into, Matrix, product_alone},
+    matrix::Matrix,
     reference,
     storage::{Real, cpu_values, for_each_chunk, for_real, is_fast, values},
+    tiles::{Products, Start},
 };
 
 /// `y = x · weightᵀ + bias`: x `[batch, inputs]`, weight `[outputs, inputs]`, bias `[outputs]`; gives `[batch, outputs]`.
@@ -24,50 +25,62 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
     }
 }
 
-/// A fully connected layer over slices, any number of samples at a time.
-#[derive(Clone, Copy)]
-pub struct Dense {
+/// A fully connected layer over slices, any number of samples at a time; allocates nothing after its first pass.
+pub struct Dense<T: Real> {
     pub inputs: usize,
     pub outputs: usize,
+    products: Products<T>,
 }
 
 /// Rows of a product that one task computes.
 const ROWS: usize = 32;
 
-impl Dense {
+impl<T: Real> Dense<T> {
+    pub fn new(inputs: usize, outputs: usize) -> Self {
+        Dense { inputs, outputs, products: Products::new() }
+    }
+
+    /// Values of the weight.
+    pub fn weights(&self) -> usize {
+        self.inputs * self.outputs
+    }
+
     /// `y = x · weightᵀ + bias`
-    pub fn forward<T: Real>(self, x: &[T], weight: &[T], bias: &[T], y: &mut [T]) {
-        let Dense { inputs, outputs } = self;
+    pub fn forward(&mut self, x: &[T], weight: &[T], bias: &[T], y: &mut [T]) {
+        let &mut Dense { inputs, outputs, ref mut products } = self;
         let weight = Matrix::new(weight, outputs, inputs).transposed();
+        products.prepare();
         let work = x.len() * outputs;
         for_each_chunk(y, ROWS * outputs, work, |chunk, y| {
             let rows = y.len() / outputs;
             let x = Matrix::new(&x[chunk * ROWS * inputs..][..rows * inputs], rows, inputs);
             y.chunks_mut(outputs).for_each(|y| y.copy_from_slice(bias));
-            product_alone(y, x, weight, Into::Add);
+            products.multiply(y, x, weight, Start::Destination);
         });
     }
 
     /// `dx = dy · weight`
-    pub fn input_gradient<T: Real>(self, weight: &[T], dy: &[T], dx: &mut [T]) {
-        let Dense { inputs, outputs } = self;
+    pub fn input_gradient(&mut self, weight: &[T], dy: &[T], dx: &mut [T]) {
+        let &mut Dense { inputs, outputs, ref mut products } = self;
         let weight = Matrix::new(weight, outputs, inputs);
+        products.prepare();
         for_each_chunk(dx, ROWS * inputs, dy.len() * inputs, |chunk, dx| {
             let rows = dx.len() / inputs;
             let dy = Matrix::new(&dy[chunk * ROWS * outputs..][..rows * outputs], rows, outputs);
-            product_alone(dx, dy, weight, Into::Overwrite);
+            products.multiply(dx, dy, weight, Start::Zero);
         });
     }
 
     /// `dweight = dyᵀ · x`, and dbias, the sum of dy's rows.
-    pub fn weight_gradient<T: Real>(self, x: &[T], dy: &[T], dweight: &mut [T], dbias: &mut [T]) {
-        let Dense { inputs, outputs } = self;
+    pub fn weight_gradient(&mut self, x: &[T], dy: &[T], dweight: &mut [T], dbias: &mut [T]) {
+        let &mut Dense { inputs, outputs, ref mut products } = self;
         let batch = x.len() / inputs;
         let x = Matrix::new(x, batch, inputs);
         let dy_columns = Matrix::new(dy, batch, outputs).transposed();
+        products.prepare();
         for_each_chunk(dweight, ROWS * inputs, dy.len() * inputs, |chunk, dweight| {
             let rows = chunk * ROWS..chunk * ROWS + dweight.len() / inputs;
-            product_alone(dweight, dy_columns.some_rows(rows), x, Into::Overwrite);
+            products.multiply(dweight, dy_columns.rows(rows), x, Start::Zero);
         });
         sum_samples(dy, dbias);
     }
@@ -100,7 +113,7 @@ impl CustomOp3 for Linear {
         let ((batch, inputs), (outputs, _)) = (lx.shape().dims2()?, lw.shape().dims2()?);
         for_real!(candle_core::backend::BackendStorage::dtype(x), T => {
             let mut y = vec![0 as T; batch * outputs];
-            Dense { inputs, outputs }.forward(values(x, lx)?, values(weight, lw)?, values(bias, lb)?, &mut y);
+            Dense::new(inputs, outputs).forward(values(x, lx)?, values(weight, lw)?, values(bias, lb)?, &mut y);
             Ok((candle_core::WithDType::to_cpu_storage_owned(y), Shape::from((batch, outputs))))
         })
     }
@@ -123,7 +136,7 @@ impl CustomOp3 for Linear {
             let mut dx = vec![0 as T; x_values.len()];
             let mut dweight = vec![0 as T; weight_values.len()];
             let mut dbias = vec![0 as T; outputs];
-            let layer = Dense { inputs, outputs };
+            let mut layer = Dense::new(inputs, outputs);
             layer.input_gradient(weight_values, dy, &mut dx);
             layer.weight_gradient(x_values, dy, &mut dweight, &mut dbias);
             Ok((

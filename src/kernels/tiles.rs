@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use pulp::Simd;
 
-use super::{memory::prefetch, product::Matrix, storage::Real};
+use super::{matrix::Matrix, memory::prefetch, scratch::Slots, storage::Real};
 
 /// Vectors of one float type.
 pub trait Vectors: Copy + 'static {
@@ -399,6 +399,35 @@ impl<T: Real, L: Left<T>, R: Right<T>, F: Fn(T) -> T> RealProduct<'_, T, L, R, F
                 }
             }
         }
+    }
+}
+
+/// Products of whole matrices by any number of tasks at a time, each of which packs into panels of its own.
+pub(super) struct Products<T>(Slots<Vec<T>>);
+
+impl<T: Real> Products<T> {
+    pub(super) const fn new() -> Self {
+        Products(Slots::new())
+    }
+
+    /// Before the threads of the current rayon pool multiply.
+    pub(super) fn prepare(&mut self) {
+        self.0.prepare(|| {
+            let mut scratch = Vec::new();
+            aligned(&mut scratch, DEPTH * (columns_at_once() + ROWS));
+            scratch
+        });
+    }
+
+    /// `destination = start + left·right` on the calling thread; the destination's rows follow one another.
+    ///
+    /// Panics if the shapes do not fit.
+    pub(super) fn multiply(&self, destination: &mut [T], left: Matrix<T>, right: Matrix<T>, start: Start<T>) {
+        let ([m, k], [right_rows, n]) = (left.size(), right.size());
+        assert_eq!(k, right_rows, "inner sizes of a product");
+        assert_eq!(destination.len(), m * n, "size of a product");
+        let destination = Destination { values: destination, stride: n };
+        self.0.with(|scratch| multiply([m, k, n], left, right, destination, start, |sum| sum, scratch));
     }
 }
 

@@ -324,10 +324,10 @@ impl<T: Real> Pass<T> {
 }
 
 /// The decoder's part of a pass.
-struct Decoder<T> {
+struct Decoder<T: Real> {
     first: DenseOfChosen,
-    second: Dense,
-    last: Dense,
+    second: Dense<T>,
+    last: Dense<T>,
     layers: [Layer<T>; 3],
     values: Decoded<T>,
     gradients: Decoded<T>,
@@ -362,8 +362,8 @@ impl<T: Real> Decoder<T> {
                 outputs: first,
                 is_per_class: config.decoder == Kind::Full,
             },
-            second: Dense { inputs: first, outputs: second },
-            last: Dense { inputs: second, outputs: pixels },
+            second: Dense::new(first, second),
+            last: Dense::new(second, pixels),
             layers: [layer("decoder.0")?, layer("decoder.2")?, layer("decoder.4")?],
             values: values(),
             gradients: values(),
@@ -399,14 +399,14 @@ impl<T: Real> Decoder<T> {
         loss::reconstruction_backward(image, images, chosen.len(), self.reconstruction_weight, dimage);
         gradients.ended(Stage::Loss);
         layer2.gradients(gradients, |weight, _, dbias| {
-            let dweight = &mut dweight[..last.inputs * last.outputs];
+            let dweight = &mut dweight[..last.weights()];
             last.input_gradient(weight.values(), dimage, db);
             last.weight_gradient(b, dimage, dweight, dbias);
             weight.whole(dweight);
         })?;
         relu_backward(b, db);
         layer1.gradients(gradients, |weight, _, dbias| {
-            let dweight = &mut dweight[..second.inputs * second.outputs];
+            let dweight = &mut dweight[..second.weights()];
             second.input_gradient(weight.values(), db, da);
             second.weight_gradient(a, db, dweight, dbias);
             weight.whole(dweight);

@@ -4,8 +4,8 @@ use std::{marker::PhantomData, ops::Range, slice};
 
 use super::dft::{Dft, LANES, Lanes};
 use crate::kernels::{
+    matrix::Matrix,
     memory::prefetch_line,
-    product::Matrix,
     scratch::{Buffer, Slots},
     storage::{Real, for_each_index},
     tiles::{Conjugate, Destination, Start, multiply, multiply_complex},

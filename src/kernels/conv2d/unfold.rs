@@ -8,8 +8,8 @@ use super::{Activation, Geometry};
 use crate::kernels::{
     Weight,
     lanes::sum,
+    matrix::Matrix,
     memory::prefetch,
-    product::Matrix,
     scratch::{Buffer, Slots},
     storage::{Real, for_each_chunk},
     tiles::{DEPTH, Destination, Left, Right, Start, WIDTH, multiply},

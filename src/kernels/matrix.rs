@@ -1,10 +1,6 @@
-//! The matrix product, as a safe door to the `gemm` crate.
+//! Matrices in slices.
 
 use std::ops::Range;
-
-use gemm::Parallelism;
-
-use super::storage::{Real, threads};
 
 /// A matrix in a slice: element (r, c) stands at `r × row_stride + c × column_stride`.
 #[derive(Clone, Copy)]
@@ -62,12 +58,6 @@ impl<'a, T> Matrix<'a, T> {
         self.transposed().rows(columns).transposed()
     }
 
-    /// Some of the rows.
-    pub(super) fn some_rows(self, rows: Range<usize>) -> Self {
-        assert!(rows.start < rows.end && rows.end <= self.rows, "rows {rows:?} of {}", self.rows);
-        Matrix { values: &self.values[rows.start * self.row_stride..], rows: rows.len(), ..self }
-    }
-
     pub(super) fn transposed(self) -> Self {
         Matrix {
             rows: self.columns,
@@ -76,53 +66,5 @@ impl<'a, T> Matrix<'a, T> {
             column_stride: self.row_stride,
             ..self
         }
-    }
-}
-
-/// What becomes of the values that the destination holds.
-#[derive(Clone, Copy, PartialEq)]
-pub(super) enum Into {
-    Overwrite,
-    Add,
-}
-
-/// `destination (+)= left × right`, on the threads of the rayon pool; the destination's rows follow one another.
-///
-/// `gemm` divides the destination among threads, never a sum, so that the bits do not depend on their number.
-///
-/// Panics if the shapes do not fit.
-pub(super) fn product<T: Real>(destination: &mut [T], left: Matrix<T>, right: Matrix<T>, into: Into) {
-    let parallelism = match threads() {
-        1 => Parallelism::None,
-        threads => Parallelism::Rayon(threads),
-    };
-    let (m, k, n) = (left.rows, left.columns, right.columns);
-    assert_eq!(k, right.rows, "inner sizes of a product");
-    assert_eq!(destination.len(), m * n, "size of a product");
-    // SAFETY: `Matrix` and the assertions above keep every element of the three matrices inside its slice, and no two
-    // elements of the destination coincide; the slices are initialised, and the exclusive borrow of the destination keeps
-    // it apart from the others.
-    unsafe {
-        gemm::gemm(
-            m,
-            n,
-            k,
-            destination.as_mut_ptr(),
-            1,
-            n as isize,
-            into == Into::Add,
-            left.values.as_ptr(),
-            left.column_stride as isize,
-            left.row_stride as isize,
-            right.values.as_ptr(),
-            right.column_stride as isize,
-            right.row_stride as isize,
-            T::one(),
-            T::one(),
-            false,
-            false,
-            false,
-            parallelism,
-        )
     }
 }
