@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::{
-    lanes::{add_scaled, dot, vectorised},
+    lanes::{dot, vectorised},
     linear::sum_samples,
     storage::{Real, for_each_chunk},
 };
@@ -90,4 +90,10 @@ impl DenseOfChosen {
         });
         sum_samples(dy, dbias);
     }
+}
+
+/// `out += factor · x`
+#[inline(always)]
+fn add_scaled<T: Real>(out: &mut [T], factor: T, x: &[T]) {
+    out.iter_mut().zip(x).for_each(|(out, &x)| *out += factor * x);
 }

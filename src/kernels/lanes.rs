@@ -33,28 +33,21 @@ pub(super) fn run<R>(task: impl FnMut() -> R) -> R {
 
 const LANES: usize = 8;
 
-/// `out = Σ factors[k] · rows[k]`, the rows following one another.
+/// Values computed with at a time: a vector of the widest instructions.
+pub(super) const WIDTH: usize = 16;
+/// One value of each of [`WIDTH`] samples.
+pub(super) type Lanes<T> = [T; WIDTH];
+
+/// Values as lanes, of which they are a whole number.
 #[inline(always)]
-pub(super) fn combine<T: Real>(out: &mut [T], factors: &[T], rows: &[T]) {
-    // Few enough sums to stay in registers.
-    const TOGETHER: usize = 4 * LANES;
-    let n = out.len();
-    let (together, rest) = out.as_chunks_mut::<TOGETHER>();
-    let done = together.len() * TOGETHER;
-    for (block, out) in together.iter_mut().enumerate() {
-        let mut sums = [T::zero(); TOGETHER];
-        for (&factor, row) in factors.iter().zip(rows.chunks_exact(n)) {
-            let row = &row[block * TOGETHER..][..TOGETHER];
-            for (sum, &v) in sums.iter_mut().zip(row) {
-                *sum += factor * v;
-            }
-        }
-        *out = sums;
-    }
-    rest.fill(T::zero());
-    for (&factor, row) in factors.iter().zip(rows.chunks_exact(n)) {
-        add_scaled(rest, factor, &row[done..]);
-    }
+pub(super) fn lanes<T>(values: &[T]) -> &[Lanes<T>] {
+    values.as_chunks().0
+}
+
+/// Values as lanes to write, of which they are a whole number.
+#[inline(always)]
+pub(super) fn lanes_mut<T>(values: &mut [T]) -> &mut [Lanes<T>] {
+    values.as_chunks_mut().0
 }
 
 /// `e^x` for x up to 0, in operations that vectorise (the library's does not): `2^n · e^r` with |r| ≤ ln 2 / 2, to 2 units in the
@@ -102,12 +95,4 @@ pub(super) fn sum<T: Real>(x: &[T]) -> T {
         }
     }
     sums.iter().chain(rest).copied().sum()
-}
-
-/// `out += factor · x`
-#[inline(always)]
-pub(super) fn add_scaled<T: Real>(out: &mut [T], factor: T, x: &[T]) {
-    for (out, &x) in out.iter_mut().zip(x) {
-        *out += factor * x;
-    }
 }

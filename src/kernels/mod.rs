@@ -5,6 +5,7 @@
 //! leaves it.
 
 pub mod adam;
+mod capsule_plan;
 pub mod ceiling;
 mod chosen;
 mod class_capsules;
@@ -25,8 +26,9 @@ mod votes;
 use std::ops::Range;
 
 pub use adam::Adam;
+pub use capsule_plan::ClassCapsulesPlan;
 pub use chosen::DenseOfChosen;
-pub use class_capsules::{ClassCapsulesPlan, class_capsules};
+pub use class_capsules::class_capsules;
 pub use conv2d::{Activation, Algorithm, Conv2dPlan, conv2d, conv2d_by, conv2d_relu};
 pub use linear::{Dense, linear};
 pub use max_pool::max_pool_2x2;

@@ -23,7 +23,7 @@ struct SquashOp(Squash);
 
 /// The factor f(|s|²) of `squash(s) = f(|s|²) · s`, and its derivative.
 #[inline(always)]
-fn factor<T: Real>(kind: Squash, n2: T) -> (T, T) {
+pub(super) fn factor<T: Real>(kind: Squash, n2: T) -> (T, T) {
     let [half, one, four] = [0.5, 1., 4.].map(T::from_f64);
     match kind {
         Squash::Exact => {
@@ -38,14 +38,14 @@ fn factor<T: Real>(kind: Squash, n2: T) -> (T, T) {
 
 /// Squashes one capsule.
 #[inline(always)]
-pub(super) fn squash_capsule<T: Real>(kind: Squash, s: &[T], v: &mut [T]) {
+fn squash_capsule<T: Real>(kind: Squash, s: &[T], v: &mut [T]) {
     let (f, _) = factor(kind, dot(s, s));
     v.iter_mut().zip(s).for_each(|(v, &s)| *v = f * s);
 }
 
 /// The gradient of one capsule: `ds = f dv + 2 f' (s·dv) s`.
 #[inline(always)]
-pub(super) fn squash_capsule_backward<T: Real>(kind: Squash, s: &[T], dv: &[T], ds: &mut [T]) {
+fn squash_capsule_backward<T: Real>(kind: Squash, s: &[T], dv: &[T], ds: &mut [T]) {
     let (f, slope) = factor(kind, dot(s, s));
     let along = T::from_f64(2.) * slope * dot(s, dv);
     ds.iter_mut().zip(s.iter().zip(dv)).for_each(|(ds, (&s, &dv))| *ds = f * dv + along * s);

@@ -3,6 +3,7 @@
 use std::{cell::RefCell, marker::PhantomData};
 
 use candle_core::{CpuStorage, DType, InplaceOp1, Layout, Result, Storage, Tensor, WithDType, bail};
+use pulp::Simd;
 use rayon::prelude::*;
 
 use super::{lanes::exp_f32, scratch::Pool};
@@ -13,6 +14,14 @@ pub trait Real: WithDType + std::iter::Sum {
     /// `e^x`, of x up to 0.
     fn exp(self) -> Self;
     fn is_nan(self) -> bool;
+    /// `self · factor + addend`, rounded once.
+    fn mul_add(self, factor: Self, addend: Self) -> Self;
+    /// `sum += factor · x`, each rounded once.
+    #[doc(hidden)]
+    fn add_times<S: Simd, const N: usize>(simd: S, sum: &mut [Self; N], factor: Self, x: &[Self; N]);
+    /// `sum += a · b`, value by value, each rounded once.
+    #[doc(hidden)]
+    fn add_product<S: Simd, const N: usize>(simd: S, sum: &mut [Self; N], a: &[Self; N], b: &[Self; N]);
     #[doc(hidden)]
     fn pool() -> &'static Pool<Self>;
     /// The values of a contiguous operand, to write.
@@ -20,7 +29,7 @@ pub trait Real: WithDType + std::iter::Sum {
 }
 
 macro_rules! real {
-    ($t:ident, $variant:ident, $exp:path) => {
+    ($t:ident, $variant:ident, $exp:path, $split:ident, $split_mut:ident, $splat:ident, $mul_add:ident) => {
         impl Real for $t {
             #[inline(always)]
             fn sqrt(self) -> Self {
@@ -33,6 +42,31 @@ macro_rules! real {
             #[inline(always)]
             fn is_nan(self) -> bool {
                 self.is_nan()
+            }
+            #[inline(always)]
+            fn mul_add(self, factor: Self, addend: Self) -> Self {
+                self.mul_add(factor, addend)
+            }
+            #[inline(always)]
+            fn add_times<S: Simd, const N: usize>(simd: S, sum: &mut [Self; N], factor: Self, x: &[Self; N]) {
+                let ((sum, sum_rest), (x, x_rest)) = (S::$split_mut(sum), S::$split(x));
+                let factors = simd.$splat(factor);
+                for (sum, x) in sum.iter_mut().zip(x) {
+                    *sum = simd.$mul_add(factors, *x, *sum);
+                }
+                for (sum, x) in sum_rest.iter_mut().zip(x_rest) {
+                    *sum = factor.mul_add(*x, *sum);
+                }
+            }
+            #[inline(always)]
+            fn add_product<S: Simd, const N: usize>(simd: S, sum: &mut [Self; N], a: &[Self; N], b: &[Self; N]) {
+                let ((sum, sum_rest), (a, a_rest), (b, b_rest)) = (S::$split_mut(sum), S::$split(a), S::$split(b));
+                for (sum, (a, b)) in sum.iter_mut().zip(a.iter().zip(b)) {
+                    *sum = simd.$mul_add(*a, *b, *sum);
+                }
+                for (sum, (a, b)) in sum_rest.iter_mut().zip(a_rest.iter().zip(b_rest)) {
+                    *sum = a.mul_add(*b, *sum);
+                }
             }
             fn pool() -> &'static Pool<Self> {
                 static POOL: Pool<$t> = Pool::new();
@@ -47,8 +81,8 @@ macro_rules! real {
         }
     };
 }
-real!(f32, F32, exp_f32);
-real!(f64, F64, f64::exp);
+real!(f32, F32, exp_f32, as_simd_f32s, as_mut_simd_f32s, splat_f32s, mul_add_f32s);
+real!(f64, F64, f64::exp, as_simd_f64s, as_mut_simd_f64s, splat_f64s, mul_add_f64s);
 
 /// Whether a fast op can run here; elsewhere its reference does.
 pub(super) fn is_fast(tensor: &Tensor) -> bool {
@@ -155,6 +189,11 @@ pub(super) fn for_each_task<O: Send>(owned: Vec<O>, work: usize, task: impl Fn(u
     } else {
         owned.into_iter().enumerate().for_each(|(i, owned)| task(i, owned));
     }
+}
+
+/// Tasks that a thread takes at least, of a parallel iterator over `work`: all, where it is not worth waking another.
+pub(super) fn least_tasks(work: usize) -> usize {
+    if is_worth_waking(work) { 1 } else { usize::MAX }
 }
 
 /// Whether `work` (multiply-adds or copies) should be divided among threads.

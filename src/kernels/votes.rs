@@ -1,80 +1,469 @@
-//! Votes of the primary capsules for the class capsules, of a few samples at a time.
-
-use std::ops::Range;
+//! Votes of the primary capsules for the class capsules, of one sample in each lane.
+//!
+//! Votes are never stored: a sweep over the capsules makes them anew, which costs less than moving them between cache and memory.
+//! What a sweep needs of a vote is its product with a vector of its class, and its share of a sum over capsules. Where capsules
+//! share a matrix, both can be had without the votes: `û·x = u·(W x)` and `Σ c û = (Σ c u) W`, so that the matrix is multiplied
+//! once for all of them.
 
 use candle_core::{Result, bail};
+use pulp::Simd;
 
 use super::{
-    lanes::{add_scaled, combine, dot},
+    lanes::{Lanes, WIDTH},
     storage::Real,
 };
 
-/// `û[b,i] = u[b,i] · weight[i div (capsules/matrices)]`: u `[samples, capsules, in_dim]`, weight `[matrices, in_dim, n]`, û
-/// `[samples, capsules, n]`, `n = classes × class_dim`.
+/// `û_i = u_i · weight[i div sharing]`: u_i `[in_dim]`, weight `[matrices, in_dim, n]`, û_i `[n]`, `n = classes × dim`.
 #[derive(Clone, Copy)]
 pub(super) struct Votes {
-    pub(super) capsules: usize,
-    pub(super) in_dim: usize,
-    pub(super) n: usize,
+    pub(super) matrices: usize,
     /// Capsules, one after the other, that share a matrix.
-    sharing: usize,
+    pub(super) sharing: usize,
+    pub(super) in_dim: usize,
+    pub(super) classes: usize,
+    pub(super) dim: usize,
 }
 
-/// All capsules, block by block: the matrices of a block stay in cache for all samples.
-fn blocks(capsules: usize) -> impl Iterator<Item = Range<usize>> {
-    const BLOCK: usize = 32;
-    (0..capsules).step_by(BLOCK).map(move |start| start..(start + BLOCK).min(capsules))
+/// Runs `$body` for pieces of `$range`, `$n` being where one starts and the constant `$W` its width: of the widths the first that
+/// is left.
+macro_rules! pieces {
+    ($range:expr, $widths:tt, |$n:ident, $W:ident| $body:expr) => {{
+        let range: std::ops::Range<usize> = $range;
+        let mut $n = range.start;
+        pieces!(@each range $widths $n $W $body);
+    }};
+    (@each $range:ident [$($width:literal),*] $n:ident $W:ident $body:expr) => {
+        $({
+            const $W: usize = $width;
+            while $n + $W <= $range.end {
+                $body;
+                $n += $W;
+            }
+        })*
+    };
+}
+
+/// `W` values of a row.
+#[inline(always)]
+fn piece<T, const W: usize>(row: &[T], start: usize) -> &[T; W] {
+    row[start..].first_chunk().expect("a piece inside its row")
+}
+
+/// `out += y · weight[.., n..n + W]`, y `[in_dim]`, weight `[in_dim, columns]`.
+#[inline(always)]
+fn expand<S: Simd, T: Real, const W: usize>(simd: S, out: &mut [Lanes<T>; W], y: &[Lanes<T>], weight: &[T], n: usize) {
+    let mut sums = *out;
+    for (y, row) in y.iter().zip(weight.chunks_exact(weight.len() / y.len())) {
+        let row = piece::<T, W>(row, n);
+        for t in 0..W {
+            T::add_times(simd, &mut sums[t], row[t], y);
+        }
+    }
+    *out = sums;
+}
+
+/// `out += weight[.., n..n + W] · x`, out `[in_dim]`, weight `[in_dim, columns]`.
+#[inline(always)]
+fn contract<S: Simd, T: Real, const W: usize>(
+    simd: S,
+    out: &mut [Lanes<T>],
+    x: &[Lanes<T>; W],
+    weight: &[T],
+    n: usize,
+) {
+    let columns = weight.len() / out.len();
+    for (out, row) in out.iter_mut().zip(weight.chunks_exact(columns)) {
+        let row = piece::<T, W>(row, n);
+        let mut sum = *out;
+        for t in 0..W {
+            T::add_times(simd, &mut sum, row[t], &x[t]);
+        }
+        *out = sum;
+    }
+}
+
+/// What becomes of the products of a capsule's votes.
+pub(super) trait Couple<T> {
+    /// Turns the products of capsule i, one for each class, into the factors of its votes.
+    fn couple<S: Simd>(&mut self, simd: S, i: usize, products: &mut [Lanes<T>]);
+}
+
+/// The terms of which the gradient of every vote is a sum, `dû_ij = Σ_m factor_mij · x_mj`, of one group of samples. The first has
+/// the factor 1.
+pub(super) struct Terms<'a, T> {
+    /// The factors of two terms an iteration but the first: in each slice, `[capsules, classes]` every `stride`.
+    pub(super) factors: [&'a [Lanes<T>]; 2],
+    pub(super) stride: usize,
+    /// `[terms, n]`
+    pub(super) x: &'a [Lanes<T>],
+    /// The same, `[terms, samples, n]`.
+    pub(super) rows: &'a [T],
+}
+
+impl<T> Terms<'_, T> {
+    /// Of term m, from 1 on, the factors from `at` on.
+    #[inline(always)]
+    fn factors(&self, m: usize, at: usize) -> &[Lanes<T>] {
+        &self.factors[(m - 1) % 2][(m - 1) / 2 * self.stride + at..]
+    }
 }
 
 impl Votes {
-    pub(super) fn new(u: &[usize], weight: &[usize]) -> Result<Self> {
-        match (u, weight) {
-            (&[_, capsules, in_dim], &[matrices, weight_dim, n])
-                if in_dim == weight_dim && matrices > 0 && capsules % matrices == 0 && capsules * in_dim * n > 0 =>
+    pub(super) fn new(u: &[usize], weight: &[usize], bias: &[usize]) -> Result<Self> {
+        match (u, weight, bias) {
+            (&[_, capsules, in_dim], &[matrices, weight_dim, n], &[classes, dim])
+                if in_dim == weight_dim
+                    && n == classes * dim
+                    && matrices > 0
+                    && capsules % matrices == 0
+                    && capsules * in_dim * n > 0 =>
             {
-                Ok(Votes { capsules, in_dim, n, sharing: capsules / matrices })
+                Ok(Votes { matrices, sharing: capsules / matrices, in_dim, classes, dim })
             }
-            _ => bail!("class_capsules: capsules {u:?} and matrices {weight:?} do not fit"),
+            _ => bail!("class_capsules: capsules {u:?}, matrices {weight:?} and bias {bias:?} do not fit"),
         }
     }
 
-    /// Values of one sample's votes.
-    pub(super) fn len(&self) -> usize {
-        self.capsules * self.n
+    pub(super) fn n(&self) -> usize {
+        self.classes * self.dim
     }
 
-    /// Writes the votes.
+    /// Values of one matrix.
+    pub(super) fn matrix(&self) -> usize {
+        self.in_dim * self.n()
+    }
+
+    /// Whether capsules share their matrix often enough for a sweep to do without the votes.
+    pub(super) fn is_factored(&self) -> bool {
+        let Votes { sharing, in_dim, classes, .. } = *self;
+        let (direct, factored) = (self.matrix() + 2 * self.n(), 2 * classes * in_dim);
+        sharing * direct > sharing * factored + 2 * self.matrix()
+    }
+
+    /// Multiply-adds of a [`Votes::sweep`] over all capsules, a sample.
+    pub(super) fn work(&self) -> usize {
+        let Votes { matrices, sharing, in_dim, classes, .. } = *self;
+        if self.is_factored() {
+            matrices * (2 * self.matrix() + sharing * 2 * classes * in_dim)
+        } else {
+            matrices * sharing * (self.matrix() + 2 * self.n())
+        }
+    }
+
+    /// Multiply-adds of [`Votes::sum`].
+    pub(super) fn sum_work(&self) -> usize {
+        self.matrices * self.matrix()
+    }
+
+    /// Multiply-adds of [`Votes::backward`] with this many terms.
+    pub(super) fn backward_work(&self, terms: usize) -> usize {
+        let Votes { matrices, sharing, in_dim, classes, .. } = *self;
+        if self.is_factored() {
+            matrices * (2 * terms * self.matrix() + sharing * 2 * (terms - 1) * classes * in_dim)
+        } else {
+            matrices * sharing * (2 * self.matrix() + 2 * (terms - 1) * self.n())
+        }
+    }
+
+    /// Lanes that a call needs to work with.
+    pub(super) fn scratch(&self, terms: usize) -> usize {
+        let products = self.classes * self.in_dim;
+        self.classes + (2 * terms * products + self.in_dim).max(self.n())
+    }
+
+    /// `sum += Σ_i û_i`, of u `[capsules, in_dim]` and their matrices.
     #[inline(always)]
-    pub(super) fn forward<T: Real>(&self, u: &[T], weight: &[T], votes: &mut [T]) {
-        let &Votes { capsules, in_dim, n, sharing } = self;
-        for block in blocks(capsules) {
-            for (votes, u) in votes.chunks_exact_mut(capsules * n).zip(u.chunks_exact(capsules * in_dim)) {
-                for i in block.clone() {
-                    let weight = &weight[i / sharing * in_dim * n..][..in_dim * n];
-                    combine(&mut votes[i * n..][..n], &u[i * in_dim..][..in_dim], weight);
+    pub(super) fn sum<S: Simd, T: Real>(
+        &self,
+        simd: S,
+        u: &[Lanes<T>],
+        weight: &[T],
+        sum: &mut [Lanes<T>],
+        scratch: &mut [Lanes<T>],
+    ) {
+        let total = &mut scratch[..self.in_dim];
+        for (u, weight) in u.chunks_exact(self.sharing * self.in_dim).zip(weight.chunks_exact(self.matrix())) {
+            let u = if self.sharing == 1 { u } else { self.total(simd, u, total) };
+            pieces!(0..self.n(), [8, 1], |n, W| expand::<_, T, W>(
+                simd,
+                sum[n..].first_chunk_mut().expect("a piece of the sum"),
+                u,
+                weight,
+                n
+            ));
+        }
+    }
+
+    /// `Σ_i u_i`
+    #[inline(always)]
+    fn total<'a, S: Simd, T: Real>(&self, simd: S, u: &[Lanes<T>], total: &'a mut [Lanes<T>]) -> &'a [Lanes<T>] {
+        total.fill([T::zero(); WIDTH]);
+        for u in u.chunks_exact(self.in_dim) {
+            for (total, u) in total.iter_mut().zip(u) {
+                T::add_times(simd, total, T::one(), u);
+            }
+        }
+        total
+    }
+
+    /// For each capsule i, in their order, the products `a_j = û_ij · x_j` become factors by `couple`, with which the votes are
+    /// added: `sum_j += a_j û_ij`. u `[capsules, in_dim]`, x and sum `[n]`.
+    #[inline(always)]
+    pub(super) fn sweep<S: Simd, T: Real>(
+        &self,
+        simd: S,
+        [u, x]: [&[Lanes<T>]; 2],
+        weight: &[T],
+        sum: &mut [Lanes<T>],
+        scratch: &mut [Lanes<T>],
+        couple: &mut impl Couple<T>,
+    ) {
+        if self.is_factored() {
+            self.sweep_factored(simd, [u, x], weight, sum, scratch, couple)
+        } else {
+            self.sweep_votes(simd, [u, x], weight, sum, scratch, couple)
+        }
+    }
+
+    #[inline(always)]
+    fn sweep_votes<S: Simd, T: Real>(
+        &self,
+        simd: S,
+        [u, x]: [&[Lanes<T>]; 2],
+        weight: &[T],
+        sum: &mut [Lanes<T>],
+        scratch: &mut [Lanes<T>],
+        couple: &mut impl Couple<T>,
+    ) {
+        let Votes { sharing, in_dim, classes, dim, .. } = *self;
+        let (factors, votes) = scratch.split_at_mut(classes);
+        let votes = &mut votes[..self.n()];
+        for (i, u) in u.chunks_exact(in_dim).enumerate() {
+            let weight = &weight[i / sharing * self.matrix()..][..self.matrix()];
+            for (j, factor) in factors.iter_mut().enumerate() {
+                let mut product = [T::zero(); WIDTH];
+                pieces!(j * dim..(j + 1) * dim, [8, 1], |n, W| {
+                    let mut vote = [[T::zero(); WIDTH]; W];
+                    expand(simd, &mut vote, u, weight, n);
+                    let x = piece::<_, W>(x, n);
+                    for t in 0..W {
+                        T::add_product(simd, &mut product, &vote[t], &x[t]);
+                    }
+                    votes[n..][..W].copy_from_slice(&vote);
+                });
+                *factor = product;
+            }
+            couple.couple(simd, i, factors);
+            for (factor, (sum, votes)) in factors.iter().zip(sum.chunks_exact_mut(dim).zip(votes.chunks_exact(dim))) {
+                for (sum, vote) in sum.iter_mut().zip(votes) {
+                    T::add_product(simd, sum, factor, vote);
                 }
             }
         }
     }
 
-    /// Writes the gradients of the capsules, adds those of the matrices.
     #[inline(always)]
-    pub(super) fn backward<T: Real>(&self, u: &[T], weight: &[T], dvotes: &[T], du: &mut [T], dweight: &mut [T]) {
-        let &Votes { capsules, in_dim, n, sharing } = self;
-        for block in blocks(capsules) {
-            let samples = u.chunks_exact(capsules * in_dim).zip(du.chunks_exact_mut(capsules * in_dim));
-            for ((u, du), dvotes) in samples.zip(dvotes.chunks_exact(capsules * n)) {
-                for i in block.clone() {
-                    let at = i / sharing * in_dim * n;
-                    let (weight, dweight) = (&weight[at..][..in_dim * n], &mut dweight[at..][..in_dim * n]);
-                    let (u, du) = (&u[i * in_dim..][..in_dim], &mut du[i * in_dim..][..in_dim]);
-                    let dvotes = &dvotes[i * n..][..n];
-                    let rows = weight.chunks_exact(n).zip(dweight.chunks_exact_mut(n));
-                    for ((weight, dweight), (du, &u)) in rows.zip(du.iter_mut().zip(u)) {
-                        *du = dot(dvotes, weight);
-                        add_scaled(dweight, u, dvotes);
+    fn sweep_factored<S: Simd, T: Real>(
+        &self,
+        simd: S,
+        [u, x]: [&[Lanes<T>]; 2],
+        weight: &[T],
+        sum: &mut [Lanes<T>],
+        scratch: &mut [Lanes<T>],
+        couple: &mut impl Couple<T>,
+    ) {
+        let Votes { sharing, in_dim, classes, .. } = *self;
+        let (factors, scratch) = scratch.split_at_mut(classes);
+        let (products, scratch) = scratch.split_at_mut(classes * in_dim);
+        let sums = &mut scratch[..classes * in_dim];
+        let matrices = u.chunks_exact(sharing * in_dim).zip(weight.chunks_exact(self.matrix()));
+        for (m, (u, weight)) in matrices.enumerate() {
+            self.products(simd, x, weight, products);
+            sums.fill([T::zero(); WIDTH]);
+            for (i, u) in u.chunks_exact(in_dim).enumerate() {
+                for (factor, products) in factors.iter_mut().zip(products.chunks_exact(in_dim)) {
+                    let mut sum = [T::zero(); WIDTH];
+                    for (u, product) in u.iter().zip(products) {
+                        T::add_product(simd, &mut sum, u, product);
+                    }
+                    *factor = sum;
+                }
+                couple.couple(simd, m * sharing + i, factors);
+                self.add_outer(simd, factors, u, sums);
+            }
+            self.add_expanded(simd, sums, weight, sum);
+        }
+    }
+
+    /// `products_j = weight_j · x_j`, products `[classes, in_dim]`.
+    #[inline(always)]
+    fn products<S: Simd, T: Real>(&self, simd: S, x: &[Lanes<T>], weight: &[T], products: &mut [Lanes<T>]) {
+        products.fill([T::zero(); WIDTH]);
+        for (j, products) in products.chunks_exact_mut(self.in_dim).enumerate() {
+            pieces!(j * self.dim..(j + 1) * self.dim, [8, 1], |n, W| contract::<_, T, W>(
+                simd,
+                products,
+                piece(x, n),
+                weight,
+                n
+            ));
+        }
+    }
+
+    /// `sums_j += factor_j · u`, sums `[classes, in_dim]`.
+    #[inline(always)]
+    fn add_outer<S: Simd, T: Real>(&self, simd: S, factors: &[Lanes<T>], u: &[Lanes<T>], sums: &mut [Lanes<T>]) {
+        for (factor, sums) in factors.iter().zip(sums.chunks_exact_mut(self.in_dim)) {
+            for (sum, u) in sums.iter_mut().zip(u) {
+                T::add_product(simd, sum, factor, u);
+            }
+        }
+    }
+
+    /// `sum_j += sums_j · weight_j`, sums `[classes, in_dim]`.
+    #[inline(always)]
+    fn add_expanded<S: Simd, T: Real>(&self, simd: S, sums: &[Lanes<T>], weight: &[T], sum: &mut [Lanes<T>]) {
+        for (j, sums) in sums.chunks_exact(self.in_dim).enumerate() {
+            pieces!(j * self.dim..(j + 1) * self.dim, [8, 1], |n, W| expand::<_, T, W>(
+                simd,
+                sum[n..].first_chunk_mut().expect("a piece of the sum"),
+                sums,
+                weight,
+                n
+            ));
+        }
+    }
+
+    /// Of one group of samples: writes the gradients of the capsules, adds those of the matrices.
+    #[inline(always)]
+    pub(super) fn backward<S: Simd, T: Real>(
+        &self,
+        simd: S,
+        u: &[Lanes<T>],
+        weight: &[T],
+        terms: &Terms<T>,
+        du: &mut [Lanes<T>],
+        dweight: &mut [T],
+        scratch: &mut [Lanes<T>],
+    ) {
+        if self.is_factored() {
+            self.backward_factored(simd, u, weight, terms, du, dweight, scratch)
+        } else {
+            self.backward_votes(simd, u, weight, terms, du, dweight)
+        }
+    }
+
+    #[inline(always)]
+    fn backward_votes<S: Simd, T: Real>(
+        &self,
+        simd: S,
+        u: &[Lanes<T>],
+        weight: &[T],
+        terms: &Terms<T>,
+        du: &mut [Lanes<T>],
+        dweight: &mut [T],
+    ) {
+        let Votes { sharing, in_dim, classes, dim, .. } = *self;
+        let columns = self.n();
+        let count = terms.x.len() / columns;
+        for (i, (u, du)) in u.chunks_exact(in_dim).zip(du.chunks_exact_mut(in_dim)).enumerate() {
+            let at = i / sharing * self.matrix();
+            let (weight, dweight) = (&weight[at..][..self.matrix()], &mut dweight[at..][..self.matrix()]);
+            du.fill([T::zero(); WIDTH]);
+            for j in 0..classes {
+                pieces!(j * dim..(j + 1) * dim, [16, 8, 1], |n, W| {
+                    // Twice: a sample in each lane for the capsule's gradient, a value of the vote in each lane for the matrix's.
+                    let mut dvotes: [Lanes<T>; W] = *piece(terms.x, n);
+                    for m in 1..count {
+                        let (x, factor) =
+                            (piece::<_, W>(terms.x, m * columns + n), &terms.factors(m, i * classes + j)[0]);
+                        for t in 0..W {
+                            T::add_product(simd, &mut dvotes[t], factor, &x[t]);
+                        }
+                    }
+                    contract(simd, du, &dvotes, weight, n);
+                    let row = |m: usize, sample: usize| piece::<T, W>(terms.rows, (m * WIDTH + sample) * columns + n);
+                    let mut rows = [[T::zero(); W]; WIDTH];
+                    for sample in 0..WIDTH {
+                        rows[sample] = *row(0, sample);
+                    }
+                    for m in 1..count {
+                        let factor = &terms.factors(m, i * classes + j)[0];
+                        for sample in 0..WIDTH {
+                            T::add_times(simd, &mut rows[sample], factor[sample], row(m, sample));
+                        }
+                    }
+                    for (u, dweight) in u.iter().zip(dweight.chunks_exact_mut(columns)) {
+                        let dweight: &mut [T; W] = dweight[n..].first_chunk_mut().expect("a piece inside its row");
+                        let mut sum = *dweight;
+                        for sample in 0..WIDTH {
+                            T::add_times(simd, &mut sum, u[sample], &rows[sample]);
+                        }
+                        *dweight = sum;
+                    }
+                });
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn backward_factored<S: Simd, T: Real>(
+        &self,
+        simd: S,
+        u: &[Lanes<T>],
+        weight: &[T],
+        terms: &Terms<T>,
+        du: &mut [Lanes<T>],
+        dweight: &mut [T],
+        scratch: &mut [Lanes<T>],
+    ) {
+        let Votes { sharing, in_dim, classes, dim, .. } = *self;
+        let (columns, len) = (self.n(), classes * in_dim);
+        let count = terms.x.len() / columns;
+        let (total, scratch) = scratch.split_at_mut(in_dim);
+        let (products, sums) = scratch.split_at_mut(count * len);
+        let sums = &mut sums[..count * len];
+        let matrices = u.chunks_exact(sharing * in_dim).zip(du.chunks_exact_mut(sharing * in_dim));
+        let weights = weight.chunks_exact(self.matrix()).zip(dweight.chunks_exact_mut(self.matrix()));
+        for (matrix, ((u, du), (weight, dweight))) in matrices.zip(weights).enumerate() {
+            for (x, products) in terms.x.chunks_exact(columns).zip(products.chunks_exact_mut(len)) {
+                self.products(simd, x, weight, products);
+            }
+            self.total(simd, u, total);
+            sums[..len].chunks_exact_mut(in_dim).for_each(|sums| sums.copy_from_slice(total));
+            sums[len..].fill([T::zero(); WIDTH]);
+            self.total(simd, &products[..len], total);
+            for (i, (u, du)) in u.chunks_exact(in_dim).zip(du.chunks_exact_mut(in_dim)).enumerate() {
+                du.copy_from_slice(total);
+                for m in 1..count {
+                    let factors = &terms.factors(m, (matrix * sharing + i) * classes)[..classes];
+                    self.add_outer(simd, factors, u, &mut sums[m * len..][..len]);
+                    for (factor, products) in factors.iter().zip(products[m * len..][..len].chunks_exact(in_dim)) {
+                        for (du, product) in du.iter_mut().zip(products) {
+                            T::add_product(simd, du, factor, product);
+                        }
                     }
                 }
+            }
+            for j in 0..classes {
+                pieces!(0..in_dim, [8, 1], |k, K| {
+                    pieces!(j * dim..(j + 1) * dim, [16, 8, 1], |n, W| {
+                        let mut block: [[T; W]; K] =
+                            std::array::from_fn(|row| *piece(dweight, (k + row) * columns + n));
+                        for m in 0..count {
+                            let factors = piece::<_, K>(sums, m * len + j * in_dim + k);
+                            for sample in 0..WIDTH {
+                                let x = piece::<T, W>(terms.rows, (m * WIDTH + sample) * columns + n);
+                                for row in 0..K {
+                                    T::add_times(simd, &mut block[row], factors[row][sample], x);
+                                }
+                            }
+                        }
+                        for row in 0..K {
+                            dweight[(k + row) * columns + n..][..W].copy_from_slice(&block[row]);
+                        }
+                    });
+                });
             }
         }
     }

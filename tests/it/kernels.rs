@@ -86,6 +86,8 @@ proptest! {
         batch in 1usize..20, matrices in 1usize..7, sharing in 1usize..6, in_dim in 1usize..10,
         classes in 1usize..11, dim in 1usize..17, iterations in 1usize..5, kind in prop::sample::select(SQUASHES.to_vec()),
     ) {
+        // Of one dimension, an approximate squash can be a sign, whose gradient is 0 but for rounding.
+        let kind = if dim == 1 { Squash::Exact } else { kind };
         let (u, weight) = (var("u", &[batch, matrices * sharing, in_dim]), var("w", &[matrices, in_dim, classes * dim]));
         assert_agree(
             &[u, weight, var("bias", &[classes, dim])],
