@@ -31,18 +31,33 @@ impl<'a, T> Matrix<'a, T> {
         &self.values[row * self.row_stride..][columns]
     }
 
+    /// Whether the values of a row follow one another.
+    #[inline(always)]
+    pub(super) fn rows_are_contiguous(&self) -> bool {
+        self.column_stride == 1
+    }
+
+    /// Calls `task` with the place (from 0) and the value of some values of a row.
+    #[inline(always)]
+    pub(super) fn for_each_of_row(&self, row: usize, columns: Range<usize>, mut task: impl FnMut(usize, T))
+    where
+        T: Copy,
+    {
+        let start = row * self.row_stride + columns.start * self.column_stride;
+        let values = self.values[start..].iter().step_by(self.column_stride);
+        values.take(columns.len()).enumerate().for_each(|(place, &value)| task(place, value));
+    }
+
     /// Copies some values of a row.
     #[inline(always)]
     pub(super) fn copy_row(&self, row: usize, columns: Range<usize>, to: &mut [T])
     where
         T: Copy,
     {
-        if self.column_stride == 1 {
+        if self.rows_are_contiguous() {
             to[..columns.len()].copy_from_slice(self.row(row, columns));
         } else {
-            let start = row * self.row_stride + columns.start * self.column_stride;
-            let values = self.values[start..].iter().step_by(self.column_stride);
-            to.iter_mut().take(columns.len()).zip(values).for_each(|(to, &v)| *to = v);
+            self.for_each_of_row(row, columns, |place, value| to[place] = value);
         }
     }
 

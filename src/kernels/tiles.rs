@@ -95,8 +95,8 @@ impl<T: Real> Left<T> for Matrix<'_, T> {
 
     #[inline(always)]
     fn prefetch(&self, rows: Range<usize>, depth: Range<usize>) {
-        for row in rows {
-            prefetch(self.row(row, depth.clone()));
+        if self.rows_are_contiguous() {
+            rows.for_each(|row| prefetch(self.row(row, depth.clone())));
         }
     }
 }
@@ -104,6 +104,14 @@ impl<T: Real> Left<T> for Matrix<'_, T> {
 impl<T: Real> Right<T> for Matrix<'_, T> {
     #[inline(always)]
     fn pack(&self, depth: Range<usize>, columns: Range<usize>, width: usize, panel: &mut [T]) {
+        if !self.rows_are_contiguous() {
+            // Of a transposed matrix the columns are: read along them.
+            let columns_as_rows = self.transposed();
+            for (c, column) in columns.enumerate() {
+                columns_as_rows.for_each_of_row(column, depth.clone(), |k, value| panel[k * width + c] = value);
+            }
+            return;
+        }
         for (k, to) in depth.zip(panel.chunks_exact_mut(width)) {
             let from = self.row(k, columns.clone());
             let ((to, to_rest), (from, from_rest)) = (to.as_chunks_mut::<LANES>(), from.as_chunks::<LANES>());
