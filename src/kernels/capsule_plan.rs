@@ -469,6 +469,19 @@ fn add<T: Real>(out: &mut [T], x: &[T]) {
     }
 }
 
+/// Runs `$body` with `$votes`, compiled apart for the sizes of the published network: with constants, loops are unrolled.
+macro_rules! for_sizes {
+    ($from:expr, |$votes:ident| $body:expr) => {
+        if $from.in_dim == 8 && $from.dim == 16 {
+            let $votes = Votes { in_dim: 8, dim: 16, ..$from };
+            $body
+        } else {
+            let $votes = $from;
+            $body
+        }
+    };
+}
+
 /// The sum of a share's votes for a group.
 struct Sum<'a, T> {
     votes: Votes,
@@ -483,7 +496,7 @@ impl<T: Real> WithSimd for Sum<'_, T> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         self.sum.fill([T::zero(); WIDTH]);
-        self.votes.sum(simd, self.u, self.weight, self.sum, self.scratch);
+        for_sizes!(self.votes, |votes| votes.sum(simd, self.u, self.weight, self.sum, self.scratch));
     }
 }
 
@@ -503,7 +516,14 @@ impl<T: Real, C: Couple<T>> WithSimd for Sweep<'_, T, C> {
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
         self.sum.fill([T::zero(); WIDTH]);
-        self.votes.sweep(simd, [self.u, self.x], self.weight, self.sum, self.scratch, &mut self.couple);
+        for_sizes!(self.votes, |votes| votes.sweep(
+            simd,
+            [self.u, self.x],
+            self.weight,
+            self.sum,
+            self.scratch,
+            &mut self.couple
+        ));
     }
 }
 
@@ -619,7 +639,15 @@ impl<T: Real> WithSimd for Weigh<'_, T> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        self.votes.backward(simd, self.u, self.weight, &self.terms, self.du, self.dweight, self.scratch);
+        for_sizes!(self.votes, |votes| votes.backward(
+            simd,
+            self.u,
+            self.weight,
+            &self.terms,
+            self.du,
+            self.dweight,
+            self.scratch
+        ));
     }
 }
 

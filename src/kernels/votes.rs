@@ -51,10 +51,16 @@ fn piece<T, const W: usize>(row: &[T], start: usize) -> &[T; W] {
 
 /// `out += y · weight[.., n..n + W]`, y `[in_dim]`, weight `[in_dim, columns]`.
 #[inline(always)]
-fn expand<S: Simd, T: Real, const W: usize>(simd: S, out: &mut [Lanes<T>; W], y: &[Lanes<T>], weight: &[T], n: usize) {
+fn expand<S: Simd, T: Real, const W: usize>(
+    simd: S,
+    out: &mut [Lanes<T>; W],
+    y: &[Lanes<T>],
+    weight: &[T],
+    [columns, n]: [usize; 2],
+) {
     let mut sums = *out;
-    for (y, row) in y.iter().zip(weight.chunks_exact(weight.len() / y.len())) {
-        let row = piece::<T, W>(row, n);
+    for (k, y) in y.iter().enumerate() {
+        let row = piece::<T, W>(weight, k * columns + n);
         for t in 0..W {
             T::add_times(simd, &mut sums[t], row[t], y);
         }
@@ -69,11 +75,10 @@ fn contract<S: Simd, T: Real, const W: usize>(
     out: &mut [Lanes<T>],
     x: &[Lanes<T>; W],
     weight: &[T],
-    n: usize,
+    [columns, n]: [usize; 2],
 ) {
-    let columns = weight.len() / out.len();
-    for (out, row) in out.iter_mut().zip(weight.chunks_exact(columns)) {
-        let row = piece::<T, W>(row, n);
+    for (k, out) in out.iter_mut().enumerate() {
+        let row = piece::<T, W>(weight, k * columns + n);
         let mut sum = *out;
         for t in 0..W {
             T::add_times(simd, &mut sum, row[t], &x[t]);
@@ -124,11 +129,13 @@ impl Votes {
         }
     }
 
+    #[inline(always)]
     pub(super) fn n(&self) -> usize {
         self.classes * self.dim
     }
 
     /// Values of one matrix.
+    #[inline(always)]
     pub(super) fn matrix(&self) -> usize {
         self.in_dim * self.n()
     }
@@ -184,12 +191,12 @@ impl Votes {
         let total = &mut scratch[..self.in_dim];
         for (u, weight) in u.chunks_exact(self.sharing * self.in_dim).zip(weight.chunks_exact(self.matrix())) {
             let u = if self.sharing == 1 { u } else { self.total(simd, u, total) };
-            pieces!(0..self.n(), [8, 1], |n, W| expand::<_, T, W>(
+            pieces!(0..self.n(), [16, 8, 1], |n, W| expand::<_, T, W>(
                 simd,
                 sum[n..].first_chunk_mut().expect("a piece of the sum"),
                 u,
                 weight,
-                n
+                [self.n(), n]
             ));
         }
     }
@@ -242,9 +249,9 @@ impl Votes {
             let weight = &weight[i / sharing * self.matrix()..][..self.matrix()];
             for (j, factor) in factors.iter_mut().enumerate() {
                 let mut product = [T::zero(); WIDTH];
-                pieces!(j * dim..(j + 1) * dim, [8, 1], |n, W| {
+                pieces!(j * dim..(j + 1) * dim, [16, 8, 1], |n, W| {
                     let mut vote = [[T::zero(); WIDTH]; W];
-                    expand(simd, &mut vote, u, weight, n);
+                    expand(simd, &mut vote, u, weight, [self.n(), n]);
                     let x = piece::<_, W>(x, n);
                     for t in 0..W {
                         T::add_product(simd, &mut product, &vote[t], &x[t]);
@@ -300,12 +307,12 @@ impl Votes {
     fn products<S: Simd, T: Real>(&self, simd: S, x: &[Lanes<T>], weight: &[T], products: &mut [Lanes<T>]) {
         products.fill([T::zero(); WIDTH]);
         for (j, products) in products.chunks_exact_mut(self.in_dim).enumerate() {
-            pieces!(j * self.dim..(j + 1) * self.dim, [8, 1], |n, W| contract::<_, T, W>(
+            pieces!(j * self.dim..(j + 1) * self.dim, [16, 8, 1], |n, W| contract::<_, T, W>(
                 simd,
                 products,
                 piece(x, n),
                 weight,
-                n
+                [self.n(), n]
             ));
         }
     }
@@ -324,12 +331,12 @@ impl Votes {
     #[inline(always)]
     fn add_expanded<S: Simd, T: Real>(&self, simd: S, sums: &[Lanes<T>], weight: &[T], sum: &mut [Lanes<T>]) {
         for (j, sums) in sums.chunks_exact(self.in_dim).enumerate() {
-            pieces!(j * self.dim..(j + 1) * self.dim, [8, 1], |n, W| expand::<_, T, W>(
+            pieces!(j * self.dim..(j + 1) * self.dim, [16, 8, 1], |n, W| expand::<_, T, W>(
                 simd,
                 sum[n..].first_chunk_mut().expect("a piece of the sum"),
                 sums,
                 weight,
-                n
+                [self.n(), n]
             ));
         }
     }
@@ -381,7 +388,7 @@ impl Votes {
                             T::add_product(simd, &mut dvotes[t], factor, &x[t]);
                         }
                     }
-                    contract(simd, du, &dvotes, weight, n);
+                    contract(simd, du, &dvotes, weight, [columns, n]);
                     let row = |m: usize, sample: usize| piece::<T, W>(terms.rows, (m * WIDTH + sample) * columns + n);
                     let mut rows = [[T::zero(); W]; WIDTH];
                     for sample in 0..WIDTH {
