@@ -15,6 +15,7 @@ mod product;
 pub mod reference;
 mod relu;
 mod routing;
+mod sample_votes;
 mod scratch;
 mod squash;
 mod storage;
