@@ -1,6 +1,6 @@
 //! Class capsules over slices: votes and their routing, forward and backward.
 //!
-//! A vector lane is a sample: [`WIDTH`] samples are a group, and everything of a group is an array of lanes. With v the capsules of
+//! A vector lane is a sample: [`L`] samples are a group, and everything of a group is an array of lanes. With v the capsules of
 //! the iterations before, an iteration's logits are `û_ij · Σ v_j`, so that a forward pass keeps couplings, s and v alone, and one
 //! sweep over the capsules is all an iteration needs. The backward pass goes through the iterations in reverse, a sweep each; what
 //! they found makes the gradient of a vote a sum of few terms, which its last part turns into those of capsules and matrices.
@@ -15,7 +15,7 @@ use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::{
-    lanes::{Lanes, WIDTH, lanes, lanes_mut, vectorised},
+    lanes::{WIDTH, lanes, lanes_mut, vectorised},
     routing::{softmax, softmax_backward, squash, squash_backward},
     scratch::Buffer,
     storage::{Real, for_each_chunk, least_tasks},
@@ -23,8 +23,6 @@ use super::{
 };
 use crate::model::config::Squash;
 
-/// Groups of samples worked on together: what is held for them alone does not grow with the batch.
-const GROUPS: usize = 8;
 /// Shares of the matrices, at most.
 const SHARES: usize = 16;
 
@@ -33,7 +31,65 @@ const SHARES: usize = 16;
 /// u `[batch, capsules, in_dim]`, weight `[matrices, in_dim, classes × dim]`, bias `[classes, dim]`, v `[batch, classes, dim]`;
 /// gradients have the shapes of their operands. After its first passes a plan allocates nothing.
 pub struct ClassCapsulesPlan<T: Real> {
-    sizes: Sizes,
+    batch: usize,
+    many: Passes<T, WIDTH>,
+    few: Passes<T, 1>,
+}
+
+impl<T: Real> ClassCapsulesPlan<T> {
+    /// A plan for these shapes. Errors as [`super::class_capsules()`].
+    pub fn new(u: [usize; 3], weight: [usize; 3], bias: [usize; 2], iterations: usize, kind: Squash) -> Result<Self> {
+        let votes = check(&u, &weight, &bias, iterations)?;
+        let [batch, capsules, _] = u;
+        let many = Passes::new(Sizes { batch, capsules, votes, iterations, kind });
+        Ok(Self { batch, many, few: Passes::new(Sizes { batch, capsules, votes, iterations, kind }) })
+    }
+
+    /// Takes another number of samples from now on. Buffers grow when they have to and never shrink.
+    pub fn set_batch(&mut self, batch: usize) {
+        self.batch = batch;
+        self.many.sizes.batch = batch;
+        self.few.sizes.batch = batch;
+    }
+
+    /// Whether lanes of samples would be so empty that it is faster to do one sample after the other: as measured.
+    fn is_few(&self) -> bool {
+        self.batch <= if self.many.sizes.votes.is_factored() { 3 } else { 8 }
+    }
+
+    /// Writes the class capsules v.
+    pub fn forward(&mut self, u: &[T], weight: &[T], bias: &[T], v: &mut [T]) {
+        if self.is_few() { self.few.forward(u, weight, bias, v) } else { self.many.forward(u, weight, bias, v) }
+    }
+
+    /// Overwrites the gradients of capsules, matrices and bias, given that of v, after [`Self::forward`] of the same operands.
+    #[allow(clippy::too_many_arguments)]
+    pub fn backward(
+        &mut self,
+        u: &[T],
+        weight: &[T],
+        bias: &[T],
+        dv: &[T],
+        du: &mut [T],
+        dweight: &mut [T],
+        dbias: &mut [T],
+    ) {
+        if self.is_few() {
+            self.few.backward([u, weight, bias, dv], [du, dweight, dbias])
+        } else {
+            self.many.backward([u, weight, bias, dv], [du, dweight, dbias])
+        }
+    }
+
+    /// Multiply-adds of the forward and of the backward pass.
+    pub fn work(&self) -> [u64; 2] {
+        self.many.work()
+    }
+}
+
+/// The passes with `L` samples in lanes; with one sample, lanes are the values of a vote, and votes are kept.
+struct Passes<T: Real, const L: usize> {
+    sizes: Sizes<L>,
     /// u, `[chunks, shares, groups, capsules, in_dim]` lanes.
     u: Buffer<T>,
     /// Couplings of the iterations but the first, `[chunks, iterations − 1, shares, groups, capsules, classes]` lanes.
@@ -48,7 +104,9 @@ pub struct ClassCapsulesPlan<T: Real> {
     scratch: Buffer<T>,
     /// A chunk's Σ v of iterations, or gradient of s, as a sweep needs it, `[groups, n]` lanes.
     x: Buffer<T>,
-    /// Gradient of a chunk's v, likewise.
+    /// Of one sample in lanes, a chunk's votes, `[shares, groups, capsules, n]`.
+    votes: Buffer<T>,
+    /// Gradient of a chunk's v, `[groups, n]` lanes.
     dv: Buffer<T>,
     /// A chunk's gradients of logits, as the couplings.
     dlogits: Buffer<T>,
@@ -60,7 +118,7 @@ pub struct ClassCapsulesPlan<T: Real> {
 }
 
 #[derive(Clone, Copy)]
-struct Sizes {
+struct Sizes<const L: usize> {
     batch: usize,
     capsules: usize,
     votes: Votes,
@@ -68,7 +126,11 @@ struct Sizes {
     kind: Squash,
 }
 
-impl Sizes {
+impl<const L: usize> Sizes<L> {
+    /// Groups of samples worked on together, a chunk: what is held for them alone does not grow with the batch. What one group of
+    /// many samples leaves behind is best used while it is in cache; of single samples, the matrices are best used for some.
+    const GROUPS: usize = if L == 1 { 8 } else { 1 };
+
     /// Terms of a vote's gradient: of the first iteration one, of every other two.
     fn terms(&self) -> usize {
         2 * self.iterations - 1
@@ -82,6 +144,17 @@ impl Sizes {
         self.matrices_of_a_share() * self.votes.sharing
     }
 
+    /// Values kept of the votes of a share and group; a slice for each has to have one.
+    fn votes_of_a_share(&self) -> usize {
+        if L == 1 { self.capsules_of_a_share() * self.votes.n() } else { 1 }
+    }
+
+    /// The kept votes of a share and group.
+    fn kept<'a, T>(&self, votes: &'a [T], task: usize) -> &'a [T] {
+        let len = self.votes_of_a_share();
+        &votes[task * len..][..len]
+    }
+
     fn shares(&self) -> usize {
         self.votes.matrices.div_ceil(self.matrices_of_a_share())
     }
@@ -92,34 +165,35 @@ impl Sizes {
         full.min(self.capsules - share * full)
     }
 
-    fn chunks(&self) -> impl Iterator<Item = Chunk> + use<> {
-        let groups = self.batch.div_ceil(WIDTH);
-        (0..groups.div_ceil(GROUPS)).map(move |index| Chunk { index, groups: GROUPS.min(groups - index * GROUPS) })
+    fn chunks(&self) -> impl Iterator<Item = Chunk> + use<L> {
+        let groups = self.batch.div_ceil(L);
+        (0..groups.div_ceil(Self::GROUPS))
+            .map(move |index| Chunk { index, groups: Self::GROUPS.min(groups - index * Self::GROUPS) })
     }
 
     /// Values of the samples of a chunk, `len` a sample.
     fn samples<'a, T>(&self, values: &'a [T], chunk: Chunk, len: usize) -> &'a [T] {
-        let start = chunk.index * GROUPS * WIDTH;
-        &values[start * len..(start + chunk.groups * WIDTH).min(self.batch) * len]
+        let start = chunk.index * Self::GROUPS * L;
+        &values[start * len..(start + chunk.groups * L).min(self.batch) * len]
     }
 
     /// Where s and v of an iteration stand, `[groups, n]`.
     fn of_iteration(&self, chunk: Chunk, r: usize) -> Range<usize> {
         let n = self.votes.n();
-        let start = (chunk.index * GROUPS * self.iterations + r * chunk.groups) * n;
+        let start = (chunk.index * Self::GROUPS * self.iterations + r * chunk.groups) * n;
         start..start + chunk.groups * n
     }
 
     /// Where u of a chunk stands.
     fn of_u(&self, chunk: Chunk) -> Range<usize> {
         let len = self.shares() * self.capsules_of_a_share() * self.votes.in_dim;
-        chunk.index * GROUPS * len..(chunk.index * GROUPS + chunk.groups) * len
+        chunk.index * Self::GROUPS * len..(chunk.index * Self::GROUPS + chunk.groups) * len
     }
 
     /// Where the couplings of a chunk's iterations but the first stand, and how many an iteration has.
     fn of_coupling(&self, chunk: Chunk) -> (Range<usize>, usize) {
         let group = self.shares() * self.capsules_of_a_share() * self.votes.classes;
-        let start = chunk.index * GROUPS * group * (self.iterations - 1);
+        let start = chunk.index * Self::GROUPS * group * (self.iterations - 1);
         (start..start + chunk.groups * group * (self.iterations - 1), chunk.groups * group)
     }
 
@@ -141,8 +215,8 @@ pub(super) fn check(u: &[usize], weight: &[usize], bias: &[usize], iterations: u
 
 /// Makes room for `len` lanes.
 fn grow<T: Real>(buffer: &mut Buffer<T>, len: usize) {
-    if buffer.len() < len * WIDTH {
-        *buffer = Buffer::new(len * WIDTH);
+    if buffer.len() < len {
+        *buffer = Buffer::new(len);
     }
 }
 
@@ -153,13 +227,11 @@ struct Chunk {
     groups: usize,
 }
 
-impl<T: Real> ClassCapsulesPlan<T> {
-    /// A plan for these shapes. Errors as [`super::class_capsules()`].
-    pub fn new(u: [usize; 3], weight: [usize; 3], bias: [usize; 2], iterations: usize, kind: Squash) -> Result<Self> {
-        let votes = check(&u, &weight, &bias, iterations)?;
+impl<T: Real, const L: usize> Passes<T, L> {
+    fn new(sizes: Sizes<L>) -> Self {
         let none = || Buffer::new(0);
-        Ok(Self {
-            sizes: Sizes { batch: u[0], capsules: u[1], votes, iterations, kind },
+        Self {
+            sizes,
             u: none(),
             coupling: none(),
             s: none(),
@@ -167,21 +239,17 @@ impl<T: Real> ClassCapsulesPlan<T> {
             sums: none(),
             scratch: none(),
             x: none(),
+            votes: none(),
             dv: none(),
             dlogits: none(),
             du: none(),
             terms: none(),
             rows: none(),
-        })
-    }
-
-    /// Takes another number of samples from now on. Buffers grow when they have to and never shrink.
-    pub fn set_batch(&mut self, batch: usize) {
-        self.sizes.batch = batch;
+        }
     }
 
     /// Multiply-adds of the forward and of the backward pass.
-    pub fn work(&self) -> [u64; 2] {
+    fn work(&self) -> [u64; 2] {
         let sizes = self.sizes;
         let sweeps = (sizes.iterations - 1) * sizes.votes.work();
         let forward = sizes.votes.sum_work() + sweeps;
@@ -190,32 +258,33 @@ impl<T: Real> ClassCapsulesPlan<T> {
     }
 
     /// Writes the class capsules v.
-    pub fn forward(&mut self, u: &[T], weight: &[T], bias: &[T], v: &mut [T]) {
+    fn forward(&mut self, u: &[T], weight: &[T], bias: &[T], v: &mut [T]) {
         let sizes = self.sizes;
         let Votes { in_dim, classes, .. } = sizes.votes;
         let n = sizes.votes.n();
         assert_eq!(u.len(), sizes.batch * sizes.capsules * in_dim, "values of the capsules");
         assert_eq!(weight.len(), sizes.votes.matrices * sizes.votes.matrix(), "values of the matrices");
         assert_eq!([bias.len(), v.len()], [n, sizes.batch * n], "values of the bias and of the class capsules");
-        let (groups, chunks) = (sizes.batch.div_ceil(WIDTH), sizes.chunks().count());
+        let (groups, chunks) = (sizes.batch.div_ceil(L), sizes.chunks().count());
         // A chunk that is not the only one has room for all its groups.
-        let held = groups.min(GROUPS);
+        let held = groups.min(Sizes::<L>::GROUPS);
         let placed = sizes.shares() * sizes.capsules_of_a_share();
-        grow(&mut self.u, chunks * held * placed * in_dim);
-        grow(&mut self.coupling, chunks * held * (sizes.iterations - 1) * placed * classes);
-        grow(&mut self.s, chunks * held * sizes.iterations * n);
-        grow(&mut self.v, chunks * held * sizes.iterations * n);
-        grow(&mut self.sums, held * sizes.shares() * n);
-        grow(&mut self.scratch, held * sizes.shares() * sizes.votes.scratch(sizes.terms()));
-        grow(&mut self.x, held * n);
+        grow(&mut self.u, L * (chunks * held * placed * in_dim));
+        grow(&mut self.coupling, L * (chunks * held * (sizes.iterations - 1) * placed * classes));
+        grow(&mut self.s, L * (chunks * held * sizes.iterations * n));
+        grow(&mut self.v, L * (chunks * held * sizes.iterations * n));
+        grow(&mut self.sums, L * (held * sizes.shares() * n));
+        grow(&mut self.scratch, L * (held * sizes.shares() * sizes.votes.scratch(sizes.terms())));
+        grow(&mut self.x, L * (held * n));
+        grow(&mut self.votes, held * sizes.shares() * sizes.votes_of_a_share());
         for chunk in sizes.chunks() {
             self.gather(chunk, u);
             for r in 0..sizes.iterations {
                 self.route(chunk, r, weight, bias);
             }
-            let last = lanes(&self.v)[sizes.of_iteration(chunk, sizes.iterations - 1)].chunks_exact(n);
-            let samples = chunk.index * GROUPS * WIDTH * n..;
-            for (v, group) in v[samples].chunks_mut(WIDTH * n).zip(last) {
+            let last = lanes::<T, L>(&self.v)[sizes.of_iteration(chunk, sizes.iterations - 1)].chunks_exact(n);
+            let samples = chunk.index * Sizes::<L>::GROUPS * L * n..;
+            for (v, group) in v[samples].chunks_mut(L * n).zip(last) {
                 scatter(group, v, n);
             }
         }
@@ -229,14 +298,14 @@ impl<T: Real> ClassCapsulesPlan<T> {
         let u = sizes.samples(u, chunk, sample);
         let work = u.len();
         let range = sizes.of_u(chunk);
-        let to = &mut lanes_mut(&mut self.u)[range];
+        let to = &mut lanes_mut::<T, L>(&mut self.u)[range];
         to.par_chunks_mut(full * in_dim).with_min_len(least_tasks(work)).enumerate().for_each(|(task, to)| {
             let (share, group) = (task / chunk.groups, task % chunk.groups);
             let to = &mut to[..sizes.capsules_of(share) * in_dim];
-            let samples = &u[group * WIDTH * sample..];
+            let samples = &u[group * L * sample..];
             let start = share * full * in_dim;
             vectorised!(|| {
-                for lane in 0..WIDTH {
+                for lane in 0..L {
                     match samples.get(lane * sample + start..) {
                         Some(u) if lane * sample < samples.len() => {
                             to.iter_mut().zip(u).for_each(|(to, &u)| to[lane] = u)
@@ -257,73 +326,67 @@ impl<T: Real> ClassCapsulesPlan<T> {
         let (s_range, u_range) = (sizes.of_iteration(chunk, r), sizes.of_u(chunk));
         let (of_coupling, coupling_len) = sizes.of_coupling(chunk);
         let (shares, kind, scratch_len) = (sizes.shares(), sizes.kind, votes.scratch(sizes.terms()));
-        let work = chunk.groups * WIDTH * if r == 0 { votes.sum_work() } else { votes.work() };
-        let u = lanes(&self.u)[u_range].par_chunks(full * in_dim);
-        let tasks = lanes_mut(&mut self.sums)[..shares * of_x].par_chunks_mut(n);
-        let tasks = tasks.zip(lanes_mut(&mut self.scratch).par_chunks_mut(scratch_len)).zip(u);
+        let work = chunk.groups * L * if r == 0 { votes.sum_work() } else { votes.work() };
+        let u = lanes::<T, L>(&self.u)[u_range].par_chunks(full * in_dim);
+        let tasks = lanes_mut::<T, L>(&mut self.sums)[..shares * of_x].par_chunks_mut(n);
+        let tasks = tasks.zip(lanes_mut::<T, L>(&mut self.scratch).par_chunks_mut(scratch_len)).zip(u);
         let tasks = tasks.with_min_len(least_tasks(work)).enumerate();
         if r == 0 {
-            tasks.for_each(|(task, ((sum, scratch), u))| {
+            let kept = self.votes.par_chunks_mut(sizes.votes_of_a_share());
+            tasks.zip(kept).for_each(|((task, ((sum, scratch), u)), kept)| {
                 let share = task / chunk.groups;
                 let u = &u[..sizes.capsules_of(share) * in_dim];
                 let weight = sizes.weights(weight, share);
-                Arch::new().dispatch(Sum { votes, u, weight, sum, scratch });
+                Arch::new().dispatch(Sum { votes, u, weight, sum, scratch, kept });
             });
         } else {
-            let x = &lanes(&self.x)[..of_x];
-            let coupling = &mut lanes_mut(&mut self.coupling)[of_coupling][(r - 1) * coupling_len..][..coupling_len];
+            let x = &lanes::<T, L>(&self.x)[..of_x];
+            let coupling =
+                &mut lanes_mut::<T, L>(&mut self.coupling)[of_coupling][(r - 1) * coupling_len..][..coupling_len];
+            let kept = &self.votes;
             tasks.zip(coupling.par_chunks_mut(full * classes)).for_each(|((task, ((sum, scratch), u)), coupling)| {
                 let (share, group) = (task / chunk.groups, task % chunk.groups);
                 let u = &u[..sizes.capsules_of(share) * in_dim];
                 let (weight, x) = (sizes.weights(weight, share), &x[group * n..][..n]);
-                Arch::new().dispatch(Sweep { votes, u, x, weight, sum, scratch, couple: Agree { coupling } });
+                let kept = sizes.kept(kept, task);
+                Arch::new().dispatch(Sweep { votes, u, x, weight, kept, sum, scratch, couple: Agree { coupling } });
             });
         }
         // The couplings of the first iteration are all alike.
         let scale = if r == 0 { T::one() / T::from_f64(classes as f64) } else { T::one() };
-        let (s, v) = (&mut lanes_mut(&mut self.s)[s_range.clone()], &mut lanes_mut(&mut self.v)[s_range]);
-        let totals = lanes_mut(&mut self.x)[..of_x].chunks_exact_mut(n);
+        let (s, v) =
+            (&mut lanes_mut::<T, L>(&mut self.s)[s_range.clone()], &mut lanes_mut::<T, L>(&mut self.v)[s_range]);
+        let totals = lanes_mut::<T, L>(&mut self.x)[..of_x].chunks_exact_mut(n);
         for (group, ((s, v), total)) in s.chunks_exact_mut(n).zip(v.chunks_exact_mut(n)).zip(totals).enumerate() {
             if r == 0 {
-                total.fill([T::zero(); WIDTH]);
+                total.fill([T::zero(); L]);
             }
-            let sums = shares_of(lanes(&self.sums), [shares, chunk.groups, group], n);
+            let sums = shares_of(lanes::<T, L>(&self.sums), [shares, chunk.groups, group], n);
             Arch::new().dispatch(Activate { kind, dim, sums, scale, bias, s, v, total });
         }
     }
 
     /// Overwrites the gradients of capsules, matrices and bias, given that of v, after [`Self::forward`] of the same operands.
-    #[allow(clippy::too_many_arguments)]
-    pub fn backward(
-        &mut self,
-        u: &[T],
-        weight: &[T],
-        bias: &[T],
-        dv: &[T],
-        du: &mut [T],
-        dweight: &mut [T],
-        dbias: &mut [T],
-    ) {
+    fn backward(&mut self, [u, weight, bias, dv]: [&[T]; 4], [du, dweight, dbias]: [&mut [T]; 3]) {
         let sizes = self.sizes;
         let Votes { in_dim, classes, .. } = sizes.votes;
         let (n, terms) = (sizes.votes.n(), sizes.terms());
         assert_eq!([u.len(), dv.len()], [du.len(), sizes.batch * n], "values of the gradients");
         assert_eq!([weight.len(), bias.len()], [dweight.len(), dbias.len()], "values of the gradients");
-        let held = sizes.batch.div_ceil(WIDTH).min(GROUPS);
+        let held = sizes.batch.div_ceil(L).min(Sizes::<L>::GROUPS);
         let placed = sizes.shares() * sizes.capsules_of_a_share();
-        grow(&mut self.dv, held * n);
-        grow(&mut self.dlogits, held * (sizes.iterations - 1) * placed * classes);
-        grow(&mut self.du, held * placed * in_dim);
-        grow(&mut self.terms, held * terms * n);
-        grow(&mut self.rows, held * terms * n);
-        dweight.fill(T::zero());
+        grow(&mut self.dv, L * (held * n));
+        grow(&mut self.dlogits, L * (held * (sizes.iterations - 1) * placed * classes));
+        grow(&mut self.du, L * (held * placed * in_dim));
+        grow(&mut self.terms, L * (held * terms * n));
+        grow(&mut self.rows, L * (held * terms * n));
         dbias.fill(T::zero());
         let sample = sizes.capsules * in_dim;
         for chunk in sizes.chunks() {
             let from = sizes.samples(dv, chunk, n);
-            let to = &mut lanes_mut(&mut self.dv)[..chunk.groups * n];
-            to.fill([T::zero(); WIDTH]);
-            for (samples, group) in from.chunks(WIDTH * n).zip(to.chunks_exact_mut(n)) {
+            let to = &mut lanes_mut::<T, L>(&mut self.dv)[..chunk.groups * n];
+            to.fill([T::zero(); L]);
+            for (samples, group) in from.chunks(L * n).zip(to.chunks_exact_mut(n)) {
                 for (lane, sample) in samples.chunks_exact(n).enumerate() {
                     group.iter_mut().zip(sample).for_each(|(group, &value)| group[lane] = value);
                 }
@@ -332,8 +395,8 @@ impl<T: Real> ClassCapsulesPlan<T> {
                 self.route_backward(chunk, r, weight, dbias);
             }
             self.weigh(chunk, weight, dweight);
-            let start = chunk.index * GROUPS * WIDTH * sample;
-            let end = du.len().min(start + chunk.groups * WIDTH * sample);
+            let start = chunk.index * Sizes::<L>::GROUPS * L * sample;
+            let end = du.len().min(start + chunk.groups * L * sample);
             self.give_back(chunk, &mut du[start..end]);
         }
     }
@@ -344,22 +407,22 @@ impl<T: Real> ClassCapsulesPlan<T> {
         let Votes { in_dim, classes, dim, .. } = sizes.votes;
         let (n, full, votes, terms) = (sizes.votes.n(), sizes.capsules_of_a_share(), sizes.votes, sizes.terms());
         let (range, kind) = (sizes.of_iteration(chunk, r), sizes.kind);
-        let s = lanes(&self.s)[range].chunks_exact(n);
-        let ds = lanes_mut(&mut self.x)[..chunk.groups * n].chunks_exact_mut(n);
-        let dv = lanes(&self.dv).chunks_exact(n);
-        let held = lanes_mut(&mut self.terms)[..chunk.groups * terms * n].chunks_exact_mut(terms * n);
-        let rows = self.rows[..chunk.groups * terms * n * WIDTH].chunks_exact_mut(terms * n * WIDTH);
+        let s = lanes::<T, L>(&self.s)[range].chunks_exact(n);
+        let ds = lanes_mut::<T, L>(&mut self.x)[..chunk.groups * n].chunks_exact_mut(n);
+        let dv = lanes::<T, L>(&self.dv).chunks_exact(n);
+        let held = lanes_mut::<T, L>(&mut self.terms)[..chunk.groups * terms * n].chunks_exact_mut(terms * n);
+        let rows = self.rows[..chunk.groups * terms * n * L].chunks_exact_mut(terms * n * L);
         let v = (r > 0).then(|| sizes.of_iteration(chunk, r - 1));
         for (group, ((((s, dv), ds), held), rows)) in s.zip(dv).zip(ds).zip(held).zip(rows).enumerate() {
             let scale = if r == 0 { T::one() / T::from_f64(classes as f64) } else { T::one() };
-            let mut place = |m: usize, lanes: &[Lanes<T>]| {
+            let mut place = |m: usize, lanes: &[[T; L]]| {
                 held[m * n..][..n].copy_from_slice(lanes);
-                scatter(lanes, &mut rows[m * n * WIDTH..][..n * WIDTH], n);
+                scatter(lanes, &mut rows[m * n * L..][..n * L], n);
             };
             Arch::new().dispatch(Deactivate { kind, dim, s, dv, ds, dbias, scale });
             place(if r == 0 { 0 } else { 2 * r - 1 }, ds);
             if let Some(v) = &v {
-                place(2 * r, &lanes(&self.v)[v.clone()][group * n..][..n]);
+                place(2 * r, &lanes::<T, L>(&self.v)[v.clone()][group * n..][..n]);
             }
         }
         if r == 0 {
@@ -367,17 +430,17 @@ impl<T: Real> ClassCapsulesPlan<T> {
         }
         let shares = sizes.shares();
         let (u_range, (of_coupling, len)) = (sizes.of_u(chunk), sizes.of_coupling(chunk));
-        let x = &lanes(&self.x)[..chunk.groups * n];
-        let coupling = lanes(&self.coupling)[of_coupling][(r - 1) * len..][..len].par_chunks(full * classes);
+        let x = &lanes::<T, L>(&self.x)[..chunk.groups * n];
+        let coupling = lanes::<T, L>(&self.coupling)[of_coupling][(r - 1) * len..][..len].par_chunks(full * classes);
         // The iteration after this one passed its gradients of logits on; of the last iteration there is none.
         let last = r + 1 == sizes.iterations;
-        let (dlogits_now, later) = lanes_mut(&mut self.dlogits)[(r - 1) * len..].split_at_mut(len);
+        let (dlogits_now, later) = lanes_mut::<T, L>(&mut self.dlogits)[(r - 1) * len..].split_at_mut(len);
         let later = &*later;
-        let tasks = lanes_mut(&mut self.sums)[..shares * chunk.groups * n].par_chunks_mut(n);
-        let tasks = tasks.zip(lanes_mut(&mut self.scratch).par_chunks_mut(votes.scratch(terms)));
-        let tasks = tasks.zip(lanes(&self.u)[u_range].par_chunks(full * in_dim));
+        let tasks = lanes_mut::<T, L>(&mut self.sums)[..shares * chunk.groups * n].par_chunks_mut(n);
+        let tasks = tasks.zip(lanes_mut::<T, L>(&mut self.scratch).par_chunks_mut(votes.scratch(terms)));
+        let tasks = tasks.zip(lanes::<T, L>(&self.u)[u_range].par_chunks(full * in_dim));
         let tasks = tasks.zip(coupling).zip(dlogits_now.par_chunks_mut(full * classes));
-        let work = chunk.groups * WIDTH * votes.work();
+        let (work, kept) = (chunk.groups * L * votes.work(), &self.votes);
         tasks.with_min_len(least_tasks(work)).enumerate().for_each(
             |(task, ((((sum, scratch), u), coupling), dlogits))| {
                 let (share, group) = (task / chunk.groups, task % chunk.groups);
@@ -385,12 +448,13 @@ impl<T: Real> ClassCapsulesPlan<T> {
                 let (weight, x) = (sizes.weights(weight, share), &x[group * n..][..n]);
                 let later = if last { &[][..] } else { &later[task * full * classes..][..full * classes] };
                 let couple = Disagree { coupling, later, dlogits };
-                Arch::new().dispatch(Sweep { votes, u, x, weight, sum, scratch, couple });
+                let kept = sizes.kept(kept, task);
+                Arch::new().dispatch(Sweep { votes, u, x, weight, kept, sum, scratch, couple });
             },
         );
-        for (group, dv) in lanes_mut(&mut self.dv)[..chunk.groups * n].chunks_exact_mut(n).enumerate() {
-            dv.fill([T::zero(); WIDTH]);
-            for sum in shares_of(lanes(&self.sums), [shares, chunk.groups, group], n) {
+        for (group, dv) in lanes_mut::<T, L>(&mut self.dv)[..chunk.groups * n].chunks_exact_mut(n).enumerate() {
+            dv.fill([T::zero(); L]);
+            for sum in shares_of(lanes::<T, L>(&self.sums), [shares, chunk.groups, group], n) {
                 vectorised!(|| add(dv.as_flattened_mut(), sum.as_flattened()));
             }
         }
@@ -402,13 +466,13 @@ impl<T: Real> ClassCapsulesPlan<T> {
         let Votes { in_dim, classes, .. } = sizes.votes;
         let (n, full, votes, count) = (sizes.votes.n(), sizes.capsules_of_a_share(), sizes.votes, sizes.terms());
         let (u_range, (of_coupling, len)) = (sizes.of_u(chunk), sizes.of_coupling(chunk));
-        let coupling = &lanes(&self.coupling)[of_coupling];
-        let dlogits = lanes(&self.dlogits);
+        let coupling = &lanes::<T, L>(&self.coupling)[of_coupling];
+        let dlogits = lanes::<T, L>(&self.dlogits);
         let tasks = dweight.par_chunks_mut(sizes.matrices_of_a_share() * votes.matrix());
-        let tasks = tasks.zip(lanes_mut(&mut self.du).par_chunks_mut(chunk.groups * full * in_dim));
-        let tasks = tasks.zip(lanes_mut(&mut self.scratch).par_chunks_mut(votes.scratch(count)));
-        let tasks = tasks.zip(lanes(&self.u)[u_range].par_chunks(chunk.groups * full * in_dim));
-        let work = chunk.groups * WIDTH * votes.backward_work(count);
+        let tasks = tasks.zip(lanes_mut::<T, L>(&mut self.du).par_chunks_mut(chunk.groups * full * in_dim));
+        let tasks = tasks.zip(lanes_mut::<T, L>(&mut self.scratch).par_chunks_mut(votes.scratch(count)));
+        let tasks = tasks.zip(lanes::<T, L>(&self.u)[u_range].par_chunks(chunk.groups * full * in_dim));
+        let work = chunk.groups * L * votes.backward_work(count);
         tasks.with_min_len(least_tasks(work)).enumerate().for_each(|(share, (((dweight, du), scratch), u))| {
             let weight = sizes.weights(weight, share);
             let capsules = sizes.capsules_of(share);
@@ -418,14 +482,17 @@ impl<T: Real> ClassCapsulesPlan<T> {
                 let end = (start + block).min(capsules / votes.sharing);
                 let of = start * votes.matrix()..end * votes.matrix();
                 let (first, end) = (start * votes.sharing, end * votes.sharing);
+                if chunk.index == 0 {
+                    dweight[of.clone()].fill(T::zero());
+                }
                 for group in 0..chunk.groups {
                     let at = (share * chunk.groups + group) * full * classes;
-                    let skip = |values: &'_ [Lanes<T>]| (at + first * classes).min(values.len());
+                    let skip = |values: &'_ [[T; L]]| (at + first * classes).min(values.len());
                     let terms = Terms {
                         factors: [&coupling[skip(coupling)..], &dlogits[skip(dlogits)..]],
                         stride: len,
-                        x: &lanes(&self.terms)[group * count * n..][..count * n],
-                        rows: &self.rows[group * count * n * WIDTH..][..count * n * WIDTH],
+                        x: &lanes::<T, L>(&self.terms)[group * count * n..][..count * n],
+                        rows: &self.rows[group * count * n * L..][..count * n * L],
                     };
                     let of_u = group * full * in_dim + first * in_dim..group * full * in_dim + end * in_dim;
                     let (u, du) = (&u[of_u.clone()], &mut du[of_u]);
@@ -441,10 +508,10 @@ impl<T: Real> ClassCapsulesPlan<T> {
         let sizes = self.sizes;
         let (in_dim, full) = (sizes.votes.in_dim, sizes.capsules_of_a_share());
         let sample = sizes.capsules * in_dim;
-        let held = lanes(&self.du);
+        let held = lanes::<T, L>(&self.du);
         let work = du.len();
         for_each_chunk(du, sample, work, |index, du| {
-            let (group, lane) = (index / WIDTH, index % WIDTH);
+            let (group, lane) = (index / L, index % L);
             for (share, du) in du.chunks_mut(full * in_dim).enumerate() {
                 let held = &held[(share * chunk.groups + group) * full * in_dim..];
                 du.iter_mut().zip(held).for_each(|(du, held)| *du = held[lane]);
@@ -457,7 +524,11 @@ impl<T: Real> ClassCapsulesPlan<T> {
 const BLOCK: usize = 4;
 
 /// What the shares found for a group, in their order.
-fn shares_of<T>(sums: &[Lanes<T>], [shares, groups, group]: [usize; 3], n: usize) -> impl Iterator<Item = &[Lanes<T>]> {
+fn shares_of<T, const L: usize>(
+    sums: &[[T; L]],
+    [shares, groups, group]: [usize; 3],
+    n: usize,
+) -> impl Iterator<Item = &[[T; L]]> {
     (0..shares).map(move |share| &sums[(share * groups + group) * n..][..n])
 }
 
@@ -469,68 +540,98 @@ fn add<T: Real>(out: &mut [T], x: &[T]) {
     }
 }
 
-/// The sum of a share's votes for a group.
-struct Sum<'a, T> {
-    votes: Votes,
-    u: &'a [Lanes<T>],
-    weight: &'a [T],
-    sum: &'a mut [Lanes<T>],
-    scratch: &'a mut [Lanes<T>],
+/// Runs `$body` with `$votes`, in f32 compiled apart for the sizes of the published network: with constants, loops are unrolled.
+macro_rules! for_sizes {
+    ($t:ty, $from:expr, |$votes:ident| $body:expr) => {
+        if size_of::<$t>() == size_of::<f32>() && $from.in_dim == 8 && $from.dim == 16 {
+            let $votes = Votes { in_dim: 8, dim: 16, ..$from };
+            $body
+        } else {
+            let $votes = $from;
+            $body
+        }
+    };
 }
 
-impl<T: Real> WithSimd for Sum<'_, T> {
+/// The sum of a share's votes for a group.
+struct Sum<'a, T, const L: usize> {
+    votes: Votes,
+    u: &'a [[T; L]],
+    weight: &'a [T],
+    sum: &'a mut [[T; L]],
+    scratch: &'a mut [[T; L]],
+    kept: &'a mut [T],
+}
+
+impl<T: Real, const L: usize> WithSimd for Sum<'_, T, L> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        self.sum.fill([T::zero(); WIDTH]);
-        self.votes.sum(simd, self.u, self.weight, self.sum, self.scratch);
+        let Self { votes, u, weight, sum, scratch, kept } = self;
+        sum.fill([T::zero(); L]);
+        if L == 1 {
+            let (u, sum) = (u.as_flattened(), sum.as_flattened_mut());
+            for_sizes!(T, votes, |sized| sized.sum_of_sample(simd, u, weight, sum, kept));
+        } else {
+            for_sizes!(T, votes, |sized| sized.sum(simd, u, weight, sum, scratch));
+        }
     }
 }
 
 /// A sweep over a share's votes for a group.
-struct Sweep<'a, T, C> {
+struct Sweep<'a, T, C, const L: usize> {
     votes: Votes,
-    u: &'a [Lanes<T>],
-    x: &'a [Lanes<T>],
+    u: &'a [[T; L]],
+    x: &'a [[T; L]],
     weight: &'a [T],
-    sum: &'a mut [Lanes<T>],
-    scratch: &'a mut [Lanes<T>],
+    kept: &'a [T],
+    sum: &'a mut [[T; L]],
+    scratch: &'a mut [[T; L]],
     couple: C,
 }
 
-impl<T: Real, C: Couple<T>> WithSimd for Sweep<'_, T, C> {
+impl<T: Real, const L: usize, C: Couple<T, L>> WithSimd for Sweep<'_, T, C, L> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
-        self.sum.fill([T::zero(); WIDTH]);
-        self.votes.sweep(simd, [self.u, self.x], self.weight, self.sum, self.scratch, &mut self.couple);
+        let Self { votes, u, x, weight, kept, sum, scratch, couple } = &mut self;
+        sum.fill([T::zero(); L]);
+        if L == 1 {
+            let (capsules, x, sum) = (u.len() / votes.in_dim, x.as_flattened(), sum.as_flattened_mut());
+            let kept = &kept[..capsules * votes.n()];
+            for_sizes!(T, *votes, |sized| sized.sweep_of_sample(simd, [kept, x], sum, scratch, couple));
+        } else {
+            for_sizes!(T, *votes, |sized| sized.sweep(simd, [*u, *x], weight, sum, scratch, couple));
+        }
     }
 }
 
 /// From logits to couplings, which are kept.
-struct Agree<'a, T> {
-    coupling: &'a mut [Lanes<T>],
+struct Agree<'a, T, const L: usize> {
+    coupling: &'a mut [[T; L]],
 }
 
-impl<T: Real> Couple<T> for Agree<'_, T> {
+impl<T: Real, const L: usize> Couple<T, L> for Agree<'_, T, L> {
     #[inline(always)]
-    fn couple<S: Simd>(&mut self, simd: S, i: usize, logits: &mut [Lanes<T>]) {
+    fn couple<S: Simd>(&mut self, simd: S, i: usize, logits: &mut [[T; L]]) {
         softmax(simd, logits);
-        self.coupling[i * logits.len()..][..logits.len()].copy_from_slice(logits);
+        for (kept, coupling) in self.coupling[i * logits.len()..].iter_mut().zip(&*logits) {
+            *kept = *coupling;
+        }
     }
 }
 
 /// From the gradients of couplings to those of logits, which are kept.
-struct Disagree<'a, T> {
-    coupling: &'a [Lanes<T>],
+struct Disagree<'a, T, const L: usize> {
+    coupling: &'a [[T; L]],
     /// What the iteration after this one says about its logits, which are sums: nothing, if there is none.
-    later: &'a [Lanes<T>],
-    dlogits: &'a mut [Lanes<T>],
+    later: &'a [[T; L]],
+    dlogits: &'a mut [[T; L]],
 }
 
-impl<T: Real> Couple<T> for Disagree<'_, T> {
+impl<T: Real, const L: usize> Couple<T, L> for Disagree<'_, T, L> {
     #[inline(always)]
-    fn couple<S: Simd>(&mut self, simd: S, i: usize, gradients: &mut [Lanes<T>]) {
+    fn couple<S: Simd>(&mut self, simd: S, i: usize, gradients: &mut [[T; L]]) {
         let classes = gradients.len();
         let at = i * classes..(i + 1) * classes;
         softmax_backward(simd, &self.coupling[at.clone()], gradients);
@@ -539,34 +640,36 @@ impl<T: Real> Couple<T> for Disagree<'_, T> {
                 T::add_times(simd, gradient, T::one(), later);
             }
         }
-        self.dlogits[at].copy_from_slice(gradients);
+        for (kept, gradient) in self.dlogits[at].iter_mut().zip(&*gradients) {
+            *kept = *gradient;
+        }
     }
 }
 
 /// From the sums of the shares for a group to its s, v, and the sum of v over the iterations.
-struct Activate<'a, T, I> {
+struct Activate<'a, T, I, const L: usize> {
     kind: Squash,
     dim: usize,
     sums: I,
     scale: T,
     bias: &'a [T],
-    s: &'a mut [Lanes<T>],
-    v: &'a mut [Lanes<T>],
-    total: &'a mut [Lanes<T>],
+    s: &'a mut [[T; L]],
+    v: &'a mut [[T; L]],
+    total: &'a mut [[T; L]],
 }
 
-impl<'a, T: Real, I: Iterator<Item = &'a [Lanes<T>]>> WithSimd for Activate<'_, T, I> {
+impl<'a, T: Real, const L: usize, I: Iterator<Item = &'a [[T; L]]>> WithSimd for Activate<'_, T, I, L> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { kind, dim, sums, scale, bias, s, v, total } = self;
-        s.fill([T::zero(); WIDTH]);
+        s.fill([T::zero(); L]);
         for sum in sums {
             add(s.as_flattened_mut(), sum.as_flattened());
         }
         for (s, &bias) in s.iter_mut().zip(bias) {
             let sum = *s;
-            *s = [bias; WIDTH];
+            *s = [bias; L];
             T::add_times(simd, s, scale, &sum);
         }
         for (s, v) in s.chunks_exact(dim).zip(v.chunks_exact_mut(dim)) {
@@ -577,17 +680,17 @@ impl<'a, T: Real, I: Iterator<Item = &'a [Lanes<T>]>> WithSimd for Activate<'_, 
 }
 
 /// From the gradient of v to that of s, times `scale`, and of the bias.
-struct Deactivate<'a, T> {
+struct Deactivate<'a, T, const L: usize> {
     kind: Squash,
     dim: usize,
-    s: &'a [Lanes<T>],
-    dv: &'a [Lanes<T>],
-    ds: &'a mut [Lanes<T>],
+    s: &'a [[T; L]],
+    dv: &'a [[T; L]],
+    ds: &'a mut [[T; L]],
     dbias: &'a mut [T],
     scale: T,
 }
 
-impl<T: Real> WithSimd for Deactivate<'_, T> {
+impl<T: Real, const L: usize> WithSimd for Deactivate<'_, T, L> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
@@ -605,26 +708,32 @@ impl<T: Real> WithSimd for Deactivate<'_, T> {
 }
 
 /// The gradients of some capsules and their matrices, from one group.
-struct Weigh<'a, T> {
+struct Weigh<'a, T, const L: usize> {
     votes: Votes,
-    u: &'a [Lanes<T>],
+    u: &'a [[T; L]],
     weight: &'a [T],
-    terms: Terms<'a, T>,
-    du: &'a mut [Lanes<T>],
+    terms: Terms<'a, T, L>,
+    du: &'a mut [[T; L]],
     dweight: &'a mut [T],
-    scratch: &'a mut [Lanes<T>],
+    scratch: &'a mut [[T; L]],
 }
 
-impl<T: Real> WithSimd for Weigh<'_, T> {
+impl<T: Real, const L: usize> WithSimd for Weigh<'_, T, L> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        self.votes.backward(simd, self.u, self.weight, &self.terms, self.du, self.dweight, self.scratch);
+        let Self { votes, u, weight, terms, du, dweight, scratch } = self;
+        if L == 1 {
+            let (u, du, scratch) = (u.as_flattened(), du.as_flattened_mut(), scratch.as_flattened_mut());
+            for_sizes!(T, votes, |sized| sized.backward_of_sample(simd, [u, weight], &terms, du, dweight, scratch));
+        } else {
+            for_sizes!(T, votes, |sized| sized.backward(simd, (u, weight), &terms, (du, dweight), scratch));
+        }
     }
 }
 
 /// Lanes as rows of `n`, one a sample, of as many samples as there are.
-fn scatter<T: Real>(group: &[Lanes<T>], rows: &mut [T], n: usize) {
+fn scatter<T: Real, const L: usize>(group: &[[T; L]], rows: &mut [T], n: usize) {
     for (lane, row) in rows.chunks_exact_mut(n).enumerate() {
         row.iter_mut().zip(group).for_each(|(value, group)| *value = group[lane]);
     }

@@ -35,18 +35,16 @@ const LANES: usize = 8;
 
 /// Values computed with at a time: a vector of the widest instructions.
 pub(super) const WIDTH: usize = 16;
-/// One value of each of [`WIDTH`] samples.
-pub(super) type Lanes<T> = [T; WIDTH];
 
-/// Values as lanes, of which they are a whole number.
+/// Values as arrays of L lanes, of which they are a whole number.
 #[inline(always)]
-pub(super) fn lanes<T>(values: &[T]) -> &[Lanes<T>] {
+pub(super) fn lanes<T, const L: usize>(values: &[T]) -> &[[T; L]] {
     values.as_chunks().0
 }
 
-/// Values as lanes to write, of which they are a whole number.
+/// Values as arrays of L lanes to write, of which they are a whole number.
 #[inline(always)]
-pub(super) fn lanes_mut<T>(values: &mut [T]) -> &mut [Lanes<T>] {
+pub(super) fn lanes_mut<T, const L: usize>(values: &mut [T]) -> &mut [[T; L]] {
     values.as_chunks_mut().0
 }
 

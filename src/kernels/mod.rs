@@ -19,6 +19,7 @@ mod memory;
 pub mod reference;
 mod relu;
 mod routing;
+mod sample_votes;
 mod scratch;
 mod squash;
 mod storage;

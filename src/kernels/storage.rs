@@ -28,6 +28,14 @@ pub trait Real: WithDType + Vectors + std::iter::Sum {
     fn values_mut<'a>(storage: &'a mut CpuStorage, layout: &Layout) -> Result<&'a mut [Self]>;
 }
 
+/// `sum += a · b`, where a CPU has no vectors: not unrolled into its callers, which are written for some.
+#[inline(never)]
+fn add_products<T: Real>(sum: &mut [T], a: &[T], b: &[T]) {
+    for (sum, (&a, &b)) in sum.iter_mut().zip(a.iter().zip(b)) {
+        *sum = a.mul_add(b, *sum);
+    }
+}
+
 macro_rules! real {
     ($t:ident, $variant:ident, $exp:path, $split:ident, $split_mut:ident, $splat:ident, $mul_add:ident) => {
         impl Real for $t {
@@ -49,6 +57,9 @@ macro_rules! real {
             }
             #[inline(always)]
             fn add_times<S: Simd, const N: usize>(simd: S, sum: &mut [Self; N], factor: Self, x: &[Self; N]) {
+                if S::F32_LANES == 1 {
+                    return add_products(sum, &[factor; N], x);
+                }
                 let ((sum, sum_rest), (x, x_rest)) = (S::$split_mut(sum), S::$split(x));
                 let factors = simd.$splat(factor);
                 for (sum, x) in sum.iter_mut().zip(x) {
@@ -60,6 +71,9 @@ macro_rules! real {
             }
             #[inline(always)]
             fn add_product<S: Simd, const N: usize>(simd: S, sum: &mut [Self; N], a: &[Self; N], b: &[Self; N]) {
+                if S::F32_LANES == 1 {
+                    return add_products(sum, a, b);
+                }
                 let ((sum, sum_rest), (a, a_rest), (b, b_rest)) = (S::$split_mut(sum), S::$split(a), S::$split(b));
                 for (sum, (a, b)) in sum.iter_mut().zip(a.iter().zip(b)) {
                     *sum = simd.$mul_add(*a, *b, *sum);

@@ -8,10 +8,7 @@
 use candle_core::{Result, bail};
 use pulp::Simd;
 
-use super::{
-    lanes::{Lanes, WIDTH},
-    storage::Real,
-};
+use super::storage::Real;
 
 /// `û_i = u_i · weight[i div sharing]`: u_i `[in_dim]`, weight `[matrices, in_dim, n]`, û_i `[n]`, `n = classes × dim`.
 #[derive(Clone, Copy)]
@@ -23,6 +20,9 @@ pub(super) struct Votes {
     pub(super) classes: usize,
     pub(super) dim: usize,
 }
+
+/// Capsules whose factors are found before their share of the sums is added, which then are loaded and stored once for all.
+const BLOCK: usize = 4;
 
 /// Runs `$body` for pieces of `$range`, `$n` being where one starts and the constant `$W` its width: of the widths the first that
 /// is left.
@@ -42,19 +42,26 @@ macro_rules! pieces {
         })*
     };
 }
+pub(super) use pieces;
 
 /// `W` values of a row.
 #[inline(always)]
-fn piece<T, const W: usize>(row: &[T], start: usize) -> &[T; W] {
+pub(super) fn piece<T, const W: usize>(row: &[T], start: usize) -> &[T; W] {
     row[start..].first_chunk().expect("a piece inside its row")
 }
 
 /// `out += y · weight[.., n..n + W]`, y `[in_dim]`, weight `[in_dim, columns]`.
 #[inline(always)]
-fn expand<S: Simd, T: Real, const W: usize>(simd: S, out: &mut [Lanes<T>; W], y: &[Lanes<T>], weight: &[T], n: usize) {
+fn expand<S: Simd, T: Real, const L: usize, const W: usize>(
+    simd: S,
+    out: &mut [[T; L]; W],
+    y: &[[T; L]],
+    weight: &[T],
+    [columns, n]: [usize; 2],
+) {
     let mut sums = *out;
-    for (y, row) in y.iter().zip(weight.chunks_exact(weight.len() / y.len())) {
-        let row = piece::<T, W>(row, n);
+    for (k, y) in y.iter().enumerate() {
+        let row = piece::<T, W>(weight, k * columns + n);
         for t in 0..W {
             T::add_times(simd, &mut sums[t], row[t], y);
         }
@@ -64,16 +71,15 @@ fn expand<S: Simd, T: Real, const W: usize>(simd: S, out: &mut [Lanes<T>; W], y:
 
 /// `out += weight[.., n..n + W] · x`, out `[in_dim]`, weight `[in_dim, columns]`.
 #[inline(always)]
-fn contract<S: Simd, T: Real, const W: usize>(
+fn contract<S: Simd, T: Real, const L: usize, const W: usize>(
     simd: S,
-    out: &mut [Lanes<T>],
-    x: &[Lanes<T>; W],
+    out: &mut [[T; L]],
+    x: &[[T; L]; W],
     weight: &[T],
-    n: usize,
+    [columns, n]: [usize; 2],
 ) {
-    let columns = weight.len() / out.len();
-    for (out, row) in out.iter_mut().zip(weight.chunks_exact(columns)) {
-        let row = piece::<T, W>(row, n);
+    for (k, out) in out.iter_mut().enumerate() {
+        let row = piece::<T, W>(weight, k * columns + n);
         let mut sum = *out;
         for t in 0..W {
             T::add_times(simd, &mut sum, row[t], &x[t]);
@@ -83,27 +89,27 @@ fn contract<S: Simd, T: Real, const W: usize>(
 }
 
 /// What becomes of the products of a capsule's votes.
-pub(super) trait Couple<T> {
+pub(super) trait Couple<T, const L: usize> {
     /// Turns the products of capsule i, one for each class, into the factors of its votes.
-    fn couple<S: Simd>(&mut self, simd: S, i: usize, products: &mut [Lanes<T>]);
+    fn couple<S: Simd>(&mut self, simd: S, i: usize, products: &mut [[T; L]]);
 }
 
 /// The terms of which the gradient of every vote is a sum, `dû_ij = Σ_m factor_mij · x_mj`, of one group of samples. The first has
 /// the factor 1.
-pub(super) struct Terms<'a, T> {
+pub(super) struct Terms<'a, T, const L: usize> {
     /// The factors of two terms an iteration but the first: in each slice, `[capsules, classes]` every `stride`.
-    pub(super) factors: [&'a [Lanes<T>]; 2],
+    pub(super) factors: [&'a [[T; L]]; 2],
     pub(super) stride: usize,
     /// `[terms, n]`
-    pub(super) x: &'a [Lanes<T>],
+    pub(super) x: &'a [[T; L]],
     /// The same, `[terms, samples, n]`.
     pub(super) rows: &'a [T],
 }
 
-impl<T> Terms<'_, T> {
+impl<T, const L: usize> Terms<'_, T, L> {
     /// Of term m, from 1 on, the factors from `at` on.
     #[inline(always)]
-    fn factors(&self, m: usize, at: usize) -> &[Lanes<T>] {
+    pub(super) fn factors(&self, m: usize, at: usize) -> &[[T; L]] {
         &self.factors[(m - 1) % 2][(m - 1) / 2 * self.stride + at..]
     }
 }
@@ -124,11 +130,13 @@ impl Votes {
         }
     }
 
+    #[inline(always)]
     pub(super) fn n(&self) -> usize {
         self.classes * self.dim
     }
 
     /// Values of one matrix.
+    #[inline(always)]
     pub(super) fn matrix(&self) -> usize {
         self.in_dim * self.n()
     }
@@ -168,36 +176,41 @@ impl Votes {
     /// Lanes that a call needs to work with.
     pub(super) fn scratch(&self, terms: usize) -> usize {
         let products = self.classes * self.in_dim;
-        self.classes + (2 * terms * products + self.in_dim).max(self.n())
+        BLOCK * self.classes + (2 * terms * products + self.in_dim).max(self.n())
     }
 
     /// `sum += Σ_i û_i`, of u `[capsules, in_dim]` and their matrices.
     #[inline(always)]
-    pub(super) fn sum<S: Simd, T: Real>(
+    pub(super) fn sum<S: Simd, T: Real, const L: usize>(
         &self,
         simd: S,
-        u: &[Lanes<T>],
+        u: &[[T; L]],
         weight: &[T],
-        sum: &mut [Lanes<T>],
-        scratch: &mut [Lanes<T>],
+        sum: &mut [[T; L]],
+        scratch: &mut [[T; L]],
     ) {
         let total = &mut scratch[..self.in_dim];
         for (u, weight) in u.chunks_exact(self.sharing * self.in_dim).zip(weight.chunks_exact(self.matrix())) {
             let u = if self.sharing == 1 { u } else { self.total(simd, u, total) };
-            pieces!(0..self.n(), [8, 1], |n, W| expand::<_, T, W>(
+            pieces!(0..self.n(), [16, 8, 1], |n, W| expand::<_, T, L, W>(
                 simd,
                 sum[n..].first_chunk_mut().expect("a piece of the sum"),
                 u,
                 weight,
-                n
+                [self.n(), n]
             ));
         }
     }
 
     /// `Σ_i u_i`
     #[inline(always)]
-    fn total<'a, S: Simd, T: Real>(&self, simd: S, u: &[Lanes<T>], total: &'a mut [Lanes<T>]) -> &'a [Lanes<T>] {
-        total.fill([T::zero(); WIDTH]);
+    fn total<'a, S: Simd, T: Real, const L: usize>(
+        &self,
+        simd: S,
+        u: &[[T; L]],
+        total: &'a mut [[T; L]],
+    ) -> &'a [[T; L]] {
+        total.fill([T::zero(); L]);
         for u in u.chunks_exact(self.in_dim) {
             for (total, u) in total.iter_mut().zip(u) {
                 T::add_times(simd, total, T::one(), u);
@@ -209,14 +222,14 @@ impl Votes {
     /// For each capsule i, in their order, the products `a_j = û_ij · x_j` become factors by `couple`, with which the votes are
     /// added: `sum_j += a_j û_ij`. u `[capsules, in_dim]`, x and sum `[n]`.
     #[inline(always)]
-    pub(super) fn sweep<S: Simd, T: Real>(
+    pub(super) fn sweep<S: Simd, T: Real, const L: usize>(
         &self,
         simd: S,
-        [u, x]: [&[Lanes<T>]; 2],
+        [u, x]: [&[[T; L]]; 2],
         weight: &[T],
-        sum: &mut [Lanes<T>],
-        scratch: &mut [Lanes<T>],
-        couple: &mut impl Couple<T>,
+        sum: &mut [[T; L]],
+        scratch: &mut [[T; L]],
+        couple: &mut impl Couple<T, L>,
     ) {
         if self.is_factored() {
             self.sweep_factored(simd, [u, x], weight, sum, scratch, couple)
@@ -226,14 +239,14 @@ impl Votes {
     }
 
     #[inline(always)]
-    fn sweep_votes<S: Simd, T: Real>(
+    fn sweep_votes<S: Simd, T: Real, const L: usize>(
         &self,
         simd: S,
-        [u, x]: [&[Lanes<T>]; 2],
+        [u, x]: [&[[T; L]]; 2],
         weight: &[T],
-        sum: &mut [Lanes<T>],
-        scratch: &mut [Lanes<T>],
-        couple: &mut impl Couple<T>,
+        sum: &mut [[T; L]],
+        scratch: &mut [[T; L]],
+        couple: &mut impl Couple<T, L>,
     ) {
         let Votes { sharing, in_dim, classes, dim, .. } = *self;
         let (factors, votes) = scratch.split_at_mut(classes);
@@ -241,10 +254,10 @@ impl Votes {
         for (i, u) in u.chunks_exact(in_dim).enumerate() {
             let weight = &weight[i / sharing * self.matrix()..][..self.matrix()];
             for (j, factor) in factors.iter_mut().enumerate() {
-                let mut product = [T::zero(); WIDTH];
-                pieces!(j * dim..(j + 1) * dim, [8, 1], |n, W| {
-                    let mut vote = [[T::zero(); WIDTH]; W];
-                    expand(simd, &mut vote, u, weight, n);
+                let mut product = [T::zero(); L];
+                pieces!(j * dim..(j + 1) * dim, [16, 8, 1], |n, W| {
+                    let mut vote = [[T::zero(); L]; W];
+                    expand(simd, &mut vote, u, weight, [self.n(), n]);
                     let x = piece::<_, W>(x, n);
                     for t in 0..W {
                         T::add_product(simd, &mut product, &vote[t], &x[t]);
@@ -254,41 +267,43 @@ impl Votes {
                 *factor = product;
             }
             couple.couple(simd, i, factors);
-            for (factor, (sum, votes)) in factors.iter().zip(sum.chunks_exact_mut(dim).zip(votes.chunks_exact(dim))) {
+            for (&factor, (sum, votes)) in factors.iter().zip(sum.chunks_exact_mut(dim).zip(votes.chunks_exact(dim))) {
                 for (sum, vote) in sum.iter_mut().zip(votes) {
-                    T::add_product(simd, sum, factor, vote);
+                    T::add_product(simd, sum, &factor, vote);
                 }
             }
         }
     }
 
     #[inline(always)]
-    fn sweep_factored<S: Simd, T: Real>(
+    fn sweep_factored<S: Simd, T: Real, const L: usize>(
         &self,
         simd: S,
-        [u, x]: [&[Lanes<T>]; 2],
+        [u, x]: [&[[T; L]]; 2],
         weight: &[T],
-        sum: &mut [Lanes<T>],
-        scratch: &mut [Lanes<T>],
-        couple: &mut impl Couple<T>,
+        sum: &mut [[T; L]],
+        scratch: &mut [[T; L]],
+        couple: &mut impl Couple<T, L>,
     ) {
         let Votes { sharing, in_dim, classes, .. } = *self;
-        let (factors, scratch) = scratch.split_at_mut(classes);
+        let (factors, scratch) = scratch.split_at_mut(BLOCK * classes);
         let (products, scratch) = scratch.split_at_mut(classes * in_dim);
         let sums = &mut scratch[..classes * in_dim];
         let matrices = u.chunks_exact(sharing * in_dim).zip(weight.chunks_exact(self.matrix()));
         for (m, (u, weight)) in matrices.enumerate() {
             self.products(simd, x, weight, products);
-            sums.fill([T::zero(); WIDTH]);
-            for (i, u) in u.chunks_exact(in_dim).enumerate() {
-                for (factor, products) in factors.iter_mut().zip(products.chunks_exact(in_dim)) {
-                    let mut sum = [T::zero(); WIDTH];
-                    for (u, product) in u.iter().zip(products) {
-                        T::add_product(simd, &mut sum, u, product);
+            sums.fill([T::zero(); L]);
+            for (block, u) in u.chunks(BLOCK * in_dim).enumerate() {
+                for (i, (u, factors)) in u.chunks_exact(in_dim).zip(factors.chunks_exact_mut(classes)).enumerate() {
+                    for (factor, products) in factors.iter_mut().zip(products.chunks_exact(in_dim)) {
+                        let mut sum = [T::zero(); L];
+                        for (u, product) in u.iter().zip(products) {
+                            T::add_product(simd, &mut sum, u, product);
+                        }
+                        *factor = sum;
                     }
-                    *factor = sum;
+                    couple.couple(simd, m * sharing + block * BLOCK + i, factors);
                 }
-                couple.couple(simd, m * sharing + i, factors);
                 self.add_outer(simd, factors, u, sums);
             }
             self.add_expanded(simd, sums, weight, sum);
@@ -297,71 +312,83 @@ impl Votes {
 
     /// `products_j = weight_j · x_j`, products `[classes, in_dim]`.
     #[inline(always)]
-    fn products<S: Simd, T: Real>(&self, simd: S, x: &[Lanes<T>], weight: &[T], products: &mut [Lanes<T>]) {
-        products.fill([T::zero(); WIDTH]);
+    fn products<S: Simd, T: Real, const L: usize>(&self, simd: S, x: &[[T; L]], weight: &[T], products: &mut [[T; L]]) {
+        products.fill([T::zero(); L]);
         for (j, products) in products.chunks_exact_mut(self.in_dim).enumerate() {
-            pieces!(j * self.dim..(j + 1) * self.dim, [8, 1], |n, W| contract::<_, T, W>(
+            pieces!(j * self.dim..(j + 1) * self.dim, [16, 8, 1], |n, W| contract::<_, T, L, W>(
                 simd,
                 products,
                 piece(x, n),
                 weight,
-                n
+                [self.n(), n]
             ));
         }
     }
 
-    /// `sums_j += factor_j · u`, sums `[classes, in_dim]`.
+    /// `sums_j += Σ factor_j u` over some capsules: factors `[capsules, classes]`, u `[capsules, in_dim]`, sums `[classes, in_dim]`.
     #[inline(always)]
-    fn add_outer<S: Simd, T: Real>(&self, simd: S, factors: &[Lanes<T>], u: &[Lanes<T>], sums: &mut [Lanes<T>]) {
-        for (factor, sums) in factors.iter().zip(sums.chunks_exact_mut(self.in_dim)) {
-            for (sum, u) in sums.iter_mut().zip(u) {
-                T::add_product(simd, sum, factor, u);
+    fn add_outer<S: Simd, T: Real, const L: usize>(
+        &self,
+        simd: S,
+        factors: &[[T; L]],
+        u: &[[T; L]],
+        sums: &mut [[T; L]],
+    ) {
+        for (j, sums) in sums.chunks_exact_mut(self.in_dim).enumerate() {
+            for (k, sum) in sums.iter_mut().enumerate() {
+                let mut total = *sum;
+                for (factors, u) in factors.chunks_exact(self.classes).zip(u.chunks_exact(self.in_dim)) {
+                    T::add_product(simd, &mut total, &factors[j], &u[k]);
+                }
+                *sum = total;
             }
         }
     }
 
     /// `sum_j += sums_j · weight_j`, sums `[classes, in_dim]`.
     #[inline(always)]
-    fn add_expanded<S: Simd, T: Real>(&self, simd: S, sums: &[Lanes<T>], weight: &[T], sum: &mut [Lanes<T>]) {
+    fn add_expanded<S: Simd, T: Real, const L: usize>(
+        &self,
+        simd: S,
+        sums: &[[T; L]],
+        weight: &[T],
+        sum: &mut [[T; L]],
+    ) {
         for (j, sums) in sums.chunks_exact(self.in_dim).enumerate() {
-            pieces!(j * self.dim..(j + 1) * self.dim, [8, 1], |n, W| expand::<_, T, W>(
+            pieces!(j * self.dim..(j + 1) * self.dim, [16, 8, 1], |n, W| expand::<_, T, L, W>(
                 simd,
                 sum[n..].first_chunk_mut().expect("a piece of the sum"),
                 sums,
                 weight,
-                n
+                [self.n(), n]
             ));
         }
     }
 
     /// Of one group of samples: writes the gradients of the capsules, adds those of the matrices.
     #[inline(always)]
-    pub(super) fn backward<S: Simd, T: Real>(
+    pub(super) fn backward<S: Simd, T: Real, const L: usize>(
         &self,
         simd: S,
-        u: &[Lanes<T>],
-        weight: &[T],
-        terms: &Terms<T>,
-        du: &mut [Lanes<T>],
-        dweight: &mut [T],
-        scratch: &mut [Lanes<T>],
+        (u, weight): (&[[T; L]], &[T]),
+        terms: &Terms<T, L>,
+        (du, dweight): (&mut [[T; L]], &mut [T]),
+        scratch: &mut [[T; L]],
     ) {
         if self.is_factored() {
-            self.backward_factored(simd, u, weight, terms, du, dweight, scratch)
+            self.backward_factored(simd, (u, weight), terms, (du, dweight), scratch)
         } else {
-            self.backward_votes(simd, u, weight, terms, du, dweight)
+            self.backward_votes(simd, (u, weight), terms, (du, dweight))
         }
     }
 
     #[inline(always)]
-    fn backward_votes<S: Simd, T: Real>(
+    fn backward_votes<S: Simd, T: Real, const L: usize>(
         &self,
         simd: S,
-        u: &[Lanes<T>],
-        weight: &[T],
-        terms: &Terms<T>,
-        du: &mut [Lanes<T>],
-        dweight: &mut [T],
+        (u, weight): (&[[T; L]], &[T]),
+        terms: &Terms<T, L>,
+        (du, dweight): (&mut [[T; L]], &mut [T]),
     ) {
         let Votes { sharing, in_dim, classes, dim, .. } = *self;
         let columns = self.n();
@@ -369,11 +396,11 @@ impl Votes {
         for (i, (u, du)) in u.chunks_exact(in_dim).zip(du.chunks_exact_mut(in_dim)).enumerate() {
             let at = i / sharing * self.matrix();
             let (weight, dweight) = (&weight[at..][..self.matrix()], &mut dweight[at..][..self.matrix()]);
-            du.fill([T::zero(); WIDTH]);
+            du.fill([T::zero(); L]);
             for j in 0..classes {
                 pieces!(j * dim..(j + 1) * dim, [16, 8, 1], |n, W| {
                     // Twice: a sample in each lane for the capsule's gradient, a value of the vote in each lane for the matrix's.
-                    let mut dvotes: [Lanes<T>; W] = *piece(terms.x, n);
+                    let mut dvotes: [[T; L]; W] = *piece(terms.x, n);
                     for m in 1..count {
                         let (x, factor) =
                             (piece::<_, W>(terms.x, m * columns + n), &terms.factors(m, i * classes + j)[0]);
@@ -381,23 +408,23 @@ impl Votes {
                             T::add_product(simd, &mut dvotes[t], factor, &x[t]);
                         }
                     }
-                    contract(simd, du, &dvotes, weight, n);
-                    let row = |m: usize, sample: usize| piece::<T, W>(terms.rows, (m * WIDTH + sample) * columns + n);
-                    let mut rows = [[T::zero(); W]; WIDTH];
-                    for sample in 0..WIDTH {
-                        rows[sample] = *row(0, sample);
+                    contract(simd, du, &dvotes, weight, [columns, n]);
+                    let row = |m: usize, sample: usize| piece::<T, W>(terms.rows, (m * L + sample) * columns + n);
+                    let mut rows = [[T::zero(); W]; L];
+                    for (sample, sum) in rows.iter_mut().enumerate() {
+                        *sum = *row(0, sample);
                     }
                     for m in 1..count {
                         let factor = &terms.factors(m, i * classes + j)[0];
-                        for sample in 0..WIDTH {
+                        for sample in 0..L {
                             T::add_times(simd, &mut rows[sample], factor[sample], row(m, sample));
                         }
                     }
                     for (u, dweight) in u.iter().zip(dweight.chunks_exact_mut(columns)) {
                         let dweight: &mut [T; W] = dweight[n..].first_chunk_mut().expect("a piece inside its row");
                         let mut sum = *dweight;
-                        for sample in 0..WIDTH {
-                            T::add_times(simd, &mut sum, u[sample], &rows[sample]);
+                        for (&u, row) in u.iter().zip(&rows) {
+                            T::add_times(simd, &mut sum, u, row);
                         }
                         *dweight = sum;
                     }
@@ -407,15 +434,13 @@ impl Votes {
     }
 
     #[inline(always)]
-    fn backward_factored<S: Simd, T: Real>(
+    fn backward_factored<S: Simd, T: Real, const L: usize>(
         &self,
         simd: S,
-        u: &[Lanes<T>],
-        weight: &[T],
-        terms: &Terms<T>,
-        du: &mut [Lanes<T>],
-        dweight: &mut [T],
-        scratch: &mut [Lanes<T>],
+        (u, weight): (&[[T; L]], &[T]),
+        terms: &Terms<T, L>,
+        (du, dweight): (&mut [[T; L]], &mut [T]),
+        scratch: &mut [[T; L]],
     ) {
         let Votes { sharing, in_dim, classes, dim, .. } = *self;
         let (columns, len) = (self.n(), classes * in_dim);
@@ -431,17 +456,22 @@ impl Votes {
             }
             self.total(simd, u, total);
             sums[..len].chunks_exact_mut(in_dim).for_each(|sums| sums.copy_from_slice(total));
-            sums[len..].fill([T::zero(); WIDTH]);
+            sums[len..].fill([T::zero(); L]);
             self.total(simd, &products[..len], total);
-            for (i, (u, du)) in u.chunks_exact(in_dim).zip(du.chunks_exact_mut(in_dim)).enumerate() {
+            for m in 1..count {
+                let factors = &terms.factors(m, matrix * sharing * classes)[..sharing * classes];
+                self.add_outer(simd, factors, u, &mut sums[m * len..][..len]);
+            }
+            for (i, du) in du.chunks_exact_mut(in_dim).enumerate() {
                 du.copy_from_slice(total);
                 for m in 1..count {
                     let factors = &terms.factors(m, (matrix * sharing + i) * classes)[..classes];
-                    self.add_outer(simd, factors, u, &mut sums[m * len..][..len]);
-                    for (factor, products) in factors.iter().zip(products[m * len..][..len].chunks_exact(in_dim)) {
-                        for (du, product) in du.iter_mut().zip(products) {
-                            T::add_product(simd, du, factor, product);
+                    for (k, du) in du.iter_mut().enumerate() {
+                        let mut sum = *du;
+                        for (factor, products) in factors.iter().zip(products[m * len..][..len].chunks_exact(in_dim)) {
+                            T::add_product(simd, &mut sum, factor, &products[k]);
                         }
+                        *du = sum;
                     }
                 }
             }
@@ -452,8 +482,9 @@ impl Votes {
                             std::array::from_fn(|row| *piece(dweight, (k + row) * columns + n));
                         for m in 0..count {
                             let factors = piece::<_, K>(sums, m * len + j * in_dim + k);
-                            for sample in 0..WIDTH {
-                                let x = piece::<T, W>(terms.rows, (m * WIDTH + sample) * columns + n);
+                            let rows = terms.rows[m * L * columns..].chunks_exact(columns).take(L);
+                            for (sample, x) in rows.enumerate() {
+                                let x = piece::<T, W>(x, n);
                                 for row in 0..K {
                                     T::add_times(simd, &mut block[row], factors[row][sample], x);
                                 }

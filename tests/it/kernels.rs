@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use fastrcaps::{
-    kernels::{self, Adam, Algorithm, adam::Constants, reference},
+    kernels::{self, Adam, Algorithm, ClassCapsulesPlan, adam::Constants, reference},
     model::config::Squash,
 };
 use proptest::prelude::*;
@@ -162,18 +162,67 @@ fn a_convolution_with_relu_is_a_convolution_and_a_relu() {
 fn class_capsules_give_the_same_bits_on_any_number_of_threads() {
     let f32_var =
         |name, shape: &[usize]| Var::from_tensor(&var(name, shape).to_dtype(DType::F32).unwrap().detach()).unwrap();
-    // Shares of more than one chunk, and a last one that is not full.
-    let (u, w, b) = (f32_var("u", &[70, 24, 8]), f32_var("w", &[24, 8, 160]), f32_var("b", &[10, 16]));
-    let all_bits = |threads: usize| {
-        rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(|| {
-            let v = kernels::class_capsules(&u, &w, &b, 3, Squash::Exact).unwrap();
-            let grads = v.sqr().unwrap().sum_all().unwrap().backward().unwrap();
-            [bits(&v), bits(grads.get(&u).unwrap()), bits(grads.get(&w).unwrap()), bits(grads.get(&b).unwrap())]
-        })
-    };
-    let expected = all_bits(1);
-    for threads in [2, 3, 5] {
-        assert!(all_bits(threads) == expected, "{threads} threads");
+    // Few samples and many, a last group that is not full; matrices of one capsule each and shared ones.
+    for (batch, matrices) in [(2, 24), (70, 24), (150, 24), (2, 6), (70, 6)] {
+        let (u, w, b) = (f32_var("u", &[batch, 24, 8]), f32_var("w", &[matrices, 8, 160]), f32_var("b", &[10, 16]));
+        let all_bits = |threads: usize| {
+            rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(|| {
+                let v = kernels::class_capsules(&u, &w, &b, 3, Squash::Exact).unwrap();
+                let grads = v.sqr().unwrap().sum_all().unwrap().backward().unwrap();
+                [bits(&v), bits(grads.get(&u).unwrap()), bits(grads.get(&w).unwrap()), bits(grads.get(&b).unwrap())]
+            })
+        };
+        let expected = all_bits(1);
+        for threads in [2, 3, 5] {
+            assert!(all_bits(threads) == expected, "{batch} samples, {matrices} matrices, {threads} threads");
+        }
+    }
+}
+
+/// v and the gradients of u, weight and bias that a plan writes into buffers full of other values.
+fn run_plan(plan: &mut ClassCapsulesPlan<f64>, [u, weight, bias]: [&[f64]; 3], v: usize) -> [Vec<f64>; 4] {
+    let [mut out, mut du, mut dw, mut db] = [v, u.len(), weight.len(), bias.len()].map(|len| vec![7f64; len]);
+    plan.forward(u, weight, bias, &mut out);
+    let dv: Vec<f64> = out.iter().map(|v| 2. * v).collect();
+    plan.backward(u, weight, bias, &dv, &mut du, &mut dw, &mut db);
+    [out, du, dw, db]
+}
+
+#[test]
+fn a_plan_of_class_capsules_takes_one_batch_size_after_the_other() {
+    let of = |name: &str, len: usize| values(&var(name, &[len]));
+    // The sizes of the published network and odd ones, matrices of one capsule each and shared ones, a last share that is not full.
+    for (matrices, sharing, in_dim, classes, dim) in
+        [(37, 1, 8, 10, 16), (18, 5, 8, 3, 16), (19, 1, 5, 4, 9), (7, 6, 9, 3, 18)]
+    {
+        for iterations in 1..5 {
+            let (capsules, weight) = (matrices * sharing, of("w", matrices * in_dim * classes * dim));
+            let bias = of("b", classes * dim);
+            let shape = |batch| ([batch, capsules, in_dim], [matrices, in_dim, classes * dim], [classes, dim]);
+            let new = |batch| {
+                let (u, weight, bias) = shape(batch);
+                ClassCapsulesPlan::<f64>::new(u, weight, bias, iterations, Squash::Exact).unwrap()
+            };
+            let mut plan = new(16);
+            for batch in [16, 1, 300, 3, 9, 130, 17] {
+                let u = of(&format!("u {batch}"), batch * capsules * in_dim);
+                let operands = [&u[..], &weight[..], &bias[..]];
+                plan.set_batch(batch);
+                let got = run_plan(&mut plan, operands, batch * classes * dim);
+                assert!(got == run_plan(&mut new(batch), operands, batch * classes * dim), "{batch} after others");
+                let (u_shape, weight_shape, bias_shape) = shape(batch);
+                let tensor = |values: &[f64], shape: &[usize]| {
+                    Var::from_tensor(&Tensor::from_slice(values, shape, &Device::Cpu).unwrap()).unwrap()
+                };
+                let vars = [tensor(&u, &u_shape), tensor(&weight, &weight_shape), tensor(&bias, &bias_shape)];
+                let v = reference::class_capsules(&vars[0], &vars[1], &vars[2], iterations, Squash::Exact).unwrap();
+                let grads = v.sqr().unwrap().sum_all().unwrap().backward().unwrap();
+                let expected = [values(&v)].into_iter().chain(vars.iter().map(|var| values(grads.get(var).unwrap())));
+                for (got, expected) in got.iter().zip(expected) {
+                    assert_close(&format!("{batch} samples, {iterations} iterations"), got, &expected, 1e-10);
+                }
+            }
+        }
     }
 }
 
