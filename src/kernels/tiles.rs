@@ -202,7 +202,7 @@ fn negated<T: Vectors, S: Simd, const R: usize, const V: usize>(
 
 /// Of few values: a call would take longer.
 #[inline(always)]
-pub(super) fn copy<V: Copy>(to: &mut [V], from: &[V]) {
+fn copy<V: Copy>(to: &mut [V], from: &[V]) {
     to.iter_mut().zip(from).for_each(|(to, &from)| *to = from);
 }
 

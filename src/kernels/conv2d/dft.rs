@@ -195,10 +195,20 @@ impl<T: Real> Analysis<T> {
     ) {
         let width = dft.size[1];
         for i in 0..self.rows.columns {
-            self.columns.apply(|j| x(i, j), |k, value| half[i * width + k] = value);
+            self.columns.apply(
+                #[inline(always)]
+                |j| x(i, j),
+                #[inline(always)]
+                |k, value| half[i * width + k] = value,
+            );
         }
         for k in 0..width {
-            self.rows.apply(|i| &half[i * width + k], |row, value| whole[row * width + k] = value);
+            self.rows.apply(
+                #[inline(always)]
+                |i| &half[i * width + k],
+                #[inline(always)]
+                |row, value| whole[row * width + k] = value,
+            );
         }
         let mut at = 0;
         let mut put = |value: &Lanes<T>| {
@@ -208,7 +218,10 @@ impl<T: Real> Analysis<T> {
         for bin in &dft.bins {
             match *bin {
                 Bin::Real(at) => put(&whole[at]),
-                Bin::Complex { re, im } => [re, im].into_iter().for_each(|at| put(&whole[at])),
+                Bin::Complex { re, im } => {
+                    put(&whole[re]);
+                    put(&whole[im]);
+                }
                 Bin::Pair(at) => {
                     let [a_re, a_im, b_re, b_im] = at.map(|at| &whole[at]);
                     put(&std::array::from_fn(|l| a_re[l] - b_im[l]));
@@ -249,7 +262,10 @@ impl<T: Real> Synthesis<T> {
         for bin in &dft.bins {
             match *bin {
                 Bin::Real(at) => whole[at] = take(),
-                Bin::Complex { re, im } => [re, im].into_iter().for_each(|at| whole[at] = take()),
+                Bin::Complex { re, im } => {
+                    whole[re] = take();
+                    whole[im] = take();
+                }
                 Bin::Pair([a_re, a_im, b_re, b_im]) => {
                     let [p_re, p_im, m_re, m_im] = [take(), take(), take(), take()];
                     whole[a_re] = mean(&p_re, &m_re);
@@ -260,10 +276,20 @@ impl<T: Real> Synthesis<T> {
             }
         }
         for k in 0..width {
-            self.rows.apply(|row| &whole[row * width + k], |i, value| half[i * width + k] = value);
+            self.rows.apply(
+                #[inline(always)]
+                |row| &whole[row * width + k],
+                #[inline(always)]
+                |i, value| half[i * width + k] = value,
+            );
         }
         for i in 0..self.rows.rows {
-            self.columns.apply(|k| &half[i * width + k], |j, value| y(i, j, value));
+            self.columns.apply(
+                #[inline(always)]
+                |k| &half[i * width + k],
+                #[inline(always)]
+                |j, value| y(i, j, value),
+            );
         }
     }
 }

@@ -221,8 +221,10 @@ impl<T: Real> Fourier<T> {
                                 let start = (p * channels + channel) * batch + sample;
                                 phase.image.run(
                                     dft,
+                                    #[inline(always)]
                                     |i, j| &tile[(i * stride + row) * width + j * stride + column],
                                     work,
+                                    #[inline(always)]
                                     |index, value| put(&mut rows.of(index)[start..], value, lanes, &streaming),
                                 );
                             }
@@ -249,8 +251,10 @@ impl<T: Real> Fourier<T> {
                             let start = channel * phases.len() + p * lanes;
                             phase.kernel.run(
                                 dft,
+                                #[inline(always)]
                                 |i, j| &tile[(i * stride + row) * kw + j * stride + column],
                                 work,
+                                #[inline(always)]
                                 |index, value| put(&mut rows.of(index)[start..], value, lanes, &streaming),
                             );
                         }
@@ -287,8 +291,10 @@ impl<T: Real> Fourier<T> {
                         }
                         output_gradient.run(
                             dft,
+                            #[inline(always)]
                             |i, j| &sum[i * out[1] + j],
                             work,
+                            #[inline(always)]
                             |index, value| put(&mut rows.of(index)[filter..], value, lanes, &streaming),
                         );
                     }
@@ -308,7 +314,13 @@ impl<T: Real> Fourier<T> {
                 vectorised!(|| {
                     for filter in 0..filters {
                         let from = self.y.lanes(filter, sample, lanes);
-                        self.output.run(&self.dft, from, work, |i, j, value| tile[i * out[1] + j] = value);
+                        self.output.run(
+                            &self.dft,
+                            from,
+                            work,
+                            #[inline(always)]
+                            |i, j, value| tile[i * out[1] + j] = value,
+                        );
                         for channel in (filter..channels).step_by(filters) {
                             store(tile, &mut y[channel * plane..], channels * plane, lanes);
                             for lane in 0..lanes {
@@ -340,9 +352,15 @@ impl<T: Real> Fourier<T> {
                             let input = channel * self.phases.len() + p * lanes;
                             self.dx.prefetch(sample, input + lanes);
                             let from = self.dx.lanes(sample, input, lanes);
-                            phase.image_gradient.run(&self.dft, from, work, |i, j, value| {
-                                tile[(i * stride + row) * width + j * stride + column] = value;
-                            });
+                            phase.image_gradient.run(
+                                &self.dft,
+                                from,
+                                work,
+                                #[inline(always)]
+                                |i, j, value| {
+                                    tile[(i * stride + row) * width + j * stride + column] = value;
+                                },
+                            );
                         }
                         store(tile, &mut dx[channel * plane..], plane, lanes);
                     }
@@ -371,9 +389,15 @@ impl<T: Real> Fourier<T> {
                                 let input = first * phases.len() + p * within + channel;
                                 dweight.prefetch(input + 1, filter);
                                 let from = dweight.lanes(input, filter, lanes);
-                                phase.kernel_gradient.run(dft, from, work, |i, j, value| {
-                                    tile[(i * stride + row) * kw + j * stride + column] = value;
-                                });
+                                phase.kernel_gradient.run(
+                                    dft,
+                                    from,
+                                    work,
+                                    #[inline(always)]
+                                    |i, j, value| {
+                                        tile[(i * stride + row) * kw + j * stride + column] = value;
+                                    },
+                                );
                             }
                             store(tile, &mut block[(first + channel) * kernel..], filter_len, lanes);
                         }
