@@ -2,7 +2,12 @@
 
 use candle_core::Result;
 
-use super::{Activation, Algorithm, Geometry, fourier::Fourier, unfold::Unfold};
+use super::{
+    Activation, Algorithm, Geometry,
+    dft::Dft,
+    fourier::{self, Fourier},
+    unfold::Unfold,
+};
 use crate::kernels::{
     Weight,
     lanes::{sum, vectorised},
@@ -62,6 +67,33 @@ impl<T: Real> Conv2dPlan<T> {
     /// Rows and columns of y.
     pub fn out(&self) -> [usize; 2] {
         self.g.out
+    }
+
+    /// Multiply-adds that the algorithm's products do for the output and for the gradients of image and weight.
+    pub fn work(&self) -> [usize; 3] {
+        let g = &self.g;
+        let pass = match self.algorithm {
+            Algorithm::Unfold => g.positions() * g.patch(),
+            Algorithm::Fourier => g.inputs() * Dft::new(fourier::size(g)).multiplications(),
+        };
+        [g.batch * g.filters * pass; 3]
+    }
+
+    /// Bytes that have to come from memory or go there for the output and for the gradients of image and weight, where no cache holds
+    /// an operand from pass to pass.
+    pub fn traffic(&self) -> [usize; 3] {
+        let g = &self.g;
+        let (x, y, weight) = (g.batch * g.image(), g.batch * g.channels * g.positions(), g.filters * g.patch());
+        let values = match self.algorithm {
+            Algorithm::Unfold => [x + weight + y, x + weight + y, x + weight + y],
+            Algorithm::Fourier => {
+                let plane = Dft::new(fourier::size(g)).len();
+                let (xs, weights) = (g.batch * g.inputs() * plane, g.filters * g.inputs() * plane);
+                // The spectra of image and weight are written, and read in two passes each.
+                [x + weight + y + 2 * (xs + weights), y + weights + x, y + xs + weight]
+            }
+        };
+        values.map(|values| values * size_of::<T>())
     }
 
     /// y, with bias and activation; keeps what [`Conv2dPlan::backward`] needs. Panics if a length does not fit.
