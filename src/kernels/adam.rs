@@ -9,7 +9,7 @@ use super::{
     Weight,
     lanes::vectorised,
     reference,
-    storage::{Real, for_real, is_fast, is_worth_waking, threads, with_values, with_values_mut},
+    storage::{InPlace, Real, for_real, is_fast, is_worth_waking, threads, with_values},
 };
 
 /// Adam as PyTorch has it, without weight decay. At step t, with gradient g:
@@ -27,6 +27,8 @@ struct Trained {
     name: String,
     var: Var,
     moments: Tensor,
+    theta_in_place: InPlace,
+    moments_in_place: InPlace,
 }
 
 /// The constants of [`Adam`].
@@ -69,7 +71,7 @@ impl Adam {
     pub fn new(vars: Vec<(String, Var)>, constants: Constants) -> Result<Self> {
         let train = |(name, var): (String, Var)| {
             let moments = Tensor::stack(&[var.zeros_like()?, var.zeros_like()?], 0)?.contiguous()?.detach();
-            Ok(Trained { name, var, moments })
+            Trained::new(name, var, moments)
         };
         Ok(Adam {
             constants,
@@ -93,8 +95,7 @@ impl Adam {
     /// Lends the variable at `index` of those this optimizer was made for, on the CPU and of type T, to `task`, which hands in its
     /// gradient: the variable moves block by block.
     pub fn lend<T: Real>(&mut self, index: usize, task: &mut dyn FnMut(&mut dyn Weight<T>)) -> Result<()> {
-        let Trained { var, moments, .. } = &self.trained[index];
-        lend(var, moments, self.factors, task)
+        self.trained[index].lend(self.factors, task)
     }
 
     /// Moves every variable that has a gradient in `grads`. One without (its value does not reach the loss) keeps its value
@@ -102,18 +103,19 @@ impl Adam {
     pub fn step(&mut self, grads: &GradStore, learning_rate: f64) -> Result<()> {
         self.begin(learning_rate);
         let factors = self.factors;
-        for Trained { var, moments, .. } in &mut self.trained {
+        for trained in &mut self.trained {
+            let Trained { var, moments, .. } = &*trained;
             let Some(grad) = grads.get(var) else { continue };
             let grad = grad.contiguous()?;
             if is_fast(var) {
                 for_real!(var.dtype(), T => with_values(&grad, |grad: &[T]| {
-                    lend(var, moments, factors, &mut |weight| weight.whole(grad))
+                    trained.lend(factors, &mut |weight| weight.whole(grad))
                 })??);
             } else {
                 let (m, v) = (moments.get(0)?, moments.get(1)?);
                 let (theta, m, v) = reference::adam_step(&var.as_detached_tensor(), &grad, &m, &v, factors)?;
                 var.set(&theta)?;
-                *moments = Tensor::stack(&[m, v], 0)?;
+                trained.set_moments(Tensor::stack(&[m, v], 0)?)?;
             }
         }
         Ok(())
@@ -138,27 +140,36 @@ impl Adam {
                 Some(_) => {}
             }
         }
-        for Trained { name, moments: own, .. } in &mut self.trained {
-            *own = moments[name].to_dtype(own.dtype())?.to_device(own.device())?.copy()?.detach();
+        for trained in &mut self.trained {
+            let (moments, own) = (&moments[&trained.name], &trained.moments);
+            trained.set_moments(moments.to_dtype(own.dtype())?.to_device(own.device())?.copy()?.detach())?;
         }
         self.steps = steps;
         Ok(())
     }
 }
 
-fn lend<T: Real>(
-    var: &Tensor,
-    moments: &Tensor,
-    factors: Factors,
-    task: &mut dyn FnMut(&mut dyn Weight<T>),
-) -> Result<()> {
-    let columns = var.elem_count() / var.dims().first().copied().unwrap_or(1).max(1);
-    with_values_mut(var, |theta: &mut [T]| {
-        with_values_mut(moments, |moments: &mut [T]| {
-            let (m, v) = moments.split_at_mut(theta.len());
-            task(&mut Moving { theta, m, v, columns, factors });
-        })
-    })?
+impl Trained {
+    fn new(name: String, var: Var, moments: Tensor) -> Result<Self> {
+        let [theta_in_place, moments_in_place] = [InPlace::of(&var)?, InPlace::of(&moments)?];
+        Ok(Trained { name, var, moments, theta_in_place, moments_in_place })
+    }
+
+    fn set_moments(&mut self, moments: Tensor) -> Result<()> {
+        self.moments_in_place = InPlace::of(&moments)?;
+        self.moments = moments;
+        Ok(())
+    }
+
+    fn lend<T: Real>(&self, factors: Factors, task: &mut dyn FnMut(&mut dyn Weight<T>)) -> Result<()> {
+        let columns = self.var.elem_count() / self.var.dims().first().copied().unwrap_or(1).max(1);
+        self.theta_in_place.with(|theta: &mut [T]| {
+            self.moments_in_place.with(|moments: &mut [T]| {
+                let (m, v) = moments.split_at_mut(theta.len());
+                task(&mut Moving { theta, m, v, columns, factors });
+            })
+        })?
+    }
 }
 
 /// A variable on loan for one step: it moves as its gradient arrives.

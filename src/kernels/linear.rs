@@ -25,19 +25,24 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
     }
 }
 
-/// A fully connected layer over slices, any number of samples at a time; allocates nothing after its first pass.
+/// A fully connected layer over slices, any number of samples at a time; allocates nothing after its first pass over the largest
+/// batch.
 pub struct Dense<T: Real> {
     pub inputs: usize,
     pub outputs: usize,
     products: Products<T>,
+    /// y, an output in each row.
+    by_output: Vec<T>,
 }
 
 /// Rows of a product that one task computes.
 const ROWS: usize = 32;
+/// Outputs that one task computes: enough for the samples, which it packs, to be used often.
+const OUTPUTS: usize = 128;
 
 impl<T: Real> Dense<T> {
     pub fn new(inputs: usize, outputs: usize) -> Self {
-        Dense { inputs, outputs, products: Products::new() }
+        Dense { inputs, outputs, products: Products::new(), by_output: Vec::new() }
     }
 
     /// Values of the weight.
@@ -47,21 +52,28 @@ impl<T: Real> Dense<T> {
 
     /// `y = x · weightᵀ + bias`
     pub fn forward(&mut self, x: &[T], weight: &[T], bias: &[T], y: &mut [T]) {
-        let &mut Dense { inputs, outputs, ref mut products } = self;
-        let weight = Matrix::new(weight, outputs, inputs).transposed();
+        let &mut Dense { inputs, outputs, ref mut products, ref mut by_output } = self;
+        let batch = x.len() / inputs;
+        let (weight, x) = (Matrix::new(weight, outputs, inputs), Matrix::new(x, batch, inputs).transposed());
         products.prepare();
-        let work = x.len() * outputs;
-        for_each_chunk(y, ROWS * outputs, work, |chunk, y| {
-            let rows = y.len() / outputs;
-            let x = Matrix::new(&x[chunk * ROWS * inputs..][..rows * inputs], rows, inputs);
-            y.chunks_mut(outputs).for_each(|y| y.copy_from_slice(bias));
-            products.multiply(y, x, weight, Start::Destination);
+        if by_output.len() < y.len() {
+            by_output.resize(y.len(), T::zero());
+        }
+        // The weight is the larger, and its rows are what is read fastest: it goes to the left.
+        for_each_chunk(&mut by_output[..y.len()], OUTPUTS * batch, weight.values() * batch, |chunk, y| {
+            let first = chunk * OUTPUTS;
+            let rows = first..first + y.len() / batch;
+            products.multiply(y, weight.rows(rows.clone()), x, Start::Rows(&bias[rows]));
         });
+        for (b, y) in y.chunks_exact_mut(outputs).enumerate() {
+            let column = by_output[b..].iter().step_by(batch);
+            y.iter_mut().zip(column).for_each(|(y, &v)| *y = v);
+        }
     }
 
     /// `dx = dy · weight`
     pub fn input_gradient(&mut self, weight: &[T], dy: &[T], dx: &mut [T]) {
-        let &mut Dense { inputs, outputs, ref mut products } = self;
+        let &mut Dense { inputs, outputs, ref mut products, .. } = self;
         let weight = Matrix::new(weight, outputs, inputs);
         products.prepare();
         for_each_chunk(dx, ROWS * inputs, dy.len() * inputs, |chunk, dx| {
@@ -73,7 +85,7 @@ impl<T: Real> Dense<T> {
 
     /// `dweight = dyᵀ · x`, and dbias, the sum of dy's rows.
     pub fn weight_gradient(&mut self, x: &[T], dy: &[T], dweight: &mut [T], dbias: &mut [T]) {
-        let &mut Dense { inputs, outputs, ref mut products } = self;
+        let &mut Dense { inputs, outputs, ref mut products, .. } = self;
         let batch = x.len() / inputs;
         let x = Matrix::new(x, batch, inputs);
         let dy_columns = Matrix::new(dy, batch, outputs).transposed();

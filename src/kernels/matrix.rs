@@ -31,6 +31,11 @@ impl<'a, T> Matrix<'a, T> {
         &self.values[row * self.row_stride..][columns]
     }
 
+    /// Number of values.
+    pub(super) fn values(self) -> usize {
+        self.rows * self.columns
+    }
+
     /// Whether the values of a row follow one another.
     #[inline(always)]
     pub(super) fn rows_are_contiguous(&self) -> bool {

@@ -121,10 +121,14 @@ impl<W> Slots<W> {
         Slots(Vec::new())
     }
 
-    /// Before the threads of the current rayon pool ask for workspaces.
-    pub(super) fn prepare(&mut self, new: impl Fn() -> W) {
+    /// Before the threads of the current rayon pool ask for workspaces: as many as they are, each made to `fit` here, as which task
+    /// gets which is chance.
+    pub(super) fn prepare(&mut self, new: impl Fn() -> W, fit: impl Fn(&mut W)) {
         let missing = threads().saturating_sub(self.0.len());
         self.0.extend((0..missing).map(|_| Mutex::new(new())));
+        for slot in &mut self.0 {
+            fit(slot.get_mut().unwrap_or_else(PoisonError::into_inner));
+        }
     }
 
     /// Calls `task` with a workspace that no other task has at the time.

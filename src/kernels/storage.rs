@@ -1,6 +1,6 @@
 //! From tensors to slices of floats, and the one way this folder uses threads.
 
-use std::{cell::RefCell, marker::PhantomData};
+use std::{cell::RefCell, marker::PhantomData, ops::Range};
 
 use candle_core::{CpuStorage, DType, InplaceOp1, Layout, Result, Storage, Tensor, WithDType, bail};
 use pulp::Simd;
@@ -24,8 +24,9 @@ pub trait Real: WithDType + Vectors + std::iter::Sum {
     fn add_product<S: Simd, const N: usize>(simd: S, sum: &mut [Self; N], a: &[Self; N], b: &[Self; N]);
     #[doc(hidden)]
     fn pool() -> &'static Pool<Self>;
-    /// The values of a contiguous operand, to write.
-    fn values_mut<'a>(storage: &'a mut CpuStorage, layout: &Layout) -> Result<&'a mut [Self]>;
+    /// All values of a storage, to write.
+    #[doc(hidden)]
+    fn values_mut(storage: &mut CpuStorage) -> Result<&mut [Self]>;
 }
 
 /// `sum += a · b`, where a CPU has no vectors: not unrolled into its callers, which are written for some.
@@ -86,10 +87,10 @@ macro_rules! real {
                 static POOL: Pool<$t> = Pool::new();
                 &POOL
             }
-            fn values_mut<'a>(storage: &'a mut CpuStorage, layout: &Layout) -> Result<&'a mut [Self]> {
-                match (storage, layout.contiguous_offsets()) {
-                    (CpuStorage::$variant(values), Some((start, end))) => Ok(&mut values[start..end]),
-                    _ => bail!("operand of shape {:?} has to be contiguous {}", layout.shape(), stringify!($t)),
+            fn values_mut(storage: &mut CpuStorage) -> Result<&mut [Self]> {
+                match storage {
+                    CpuStorage::$variant(values) => Ok(values),
+                    _ => bail!("operand has to be {}", stringify!($t)),
                 }
             }
         }
@@ -125,27 +126,45 @@ pub fn with_values<T: Real, R>(tensor: &Tensor, task: impl FnOnce(&[T]) -> R) ->
     Ok(task(cpu_values(&storage, layout)?))
 }
 
-/// Calls `task` with the values of a contiguous tensor on the CPU, to change them in place.
-pub(super) fn with_values_mut<T: Real, R>(tensor: &Tensor, task: impl FnOnce(&mut [T]) -> R) -> Result<R> {
-    // An op in place is candle's door to the values of a variable.
-    struct Lend<T, F, R> {
-        task: RefCell<Option<F>>,
-        result: RefCell<Option<R>>,
-        float: PhantomData<T>,
+/// The values of a contiguous tensor on the CPU, to be changed in place.
+pub(super) struct InPlace {
+    /// The tensor's first value. candle's door to a storage is an op in place, before which it looks whether values overlap: of a
+    /// single one it sees that without allocating.
+    first: Tensor,
+    range: Range<usize>,
+}
+
+impl InPlace {
+    pub(super) fn of(tensor: &Tensor) -> Result<Self> {
+        let Some((start, end)) = tensor.layout().contiguous_offsets() else {
+            bail!("tensor of shape {:?} has to be contiguous", tensor.dims())
+        };
+        Ok(InPlace { first: tensor.detach().flatten_all()?.narrow(0, 0, 1)?, range: start..end })
     }
-    impl<T: Real, R, F: FnOnce(&mut [T]) -> R> InplaceOp1 for Lend<T, F, R> {
-        fn name(&self) -> &'static str {
-            "lend"
+
+    /// Calls `task` with the values. Errors: another type, or another device.
+    pub(super) fn with<T: Real, R>(&self, task: impl FnOnce(&mut [T]) -> R) -> Result<R> {
+        struct Lend<'a, T, F, R> {
+            range: &'a Range<usize>,
+            task: RefCell<Option<F>>,
+            result: RefCell<Option<R>>,
+            float: PhantomData<T>,
         }
-        fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
-            let values = T::values_mut(storage, layout)?;
-            *self.result.borrow_mut() = self.task.take().map(|task| task(values));
-            Ok(())
+        impl<T: Real, R, F: FnOnce(&mut [T]) -> R> InplaceOp1 for Lend<'_, T, F, R> {
+            fn name(&self) -> &'static str {
+                "lend"
+            }
+            fn cpu_fwd(&self, storage: &mut CpuStorage, _: &Layout) -> Result<()> {
+                let values = &mut T::values_mut(storage)?[self.range.clone()];
+                *self.result.borrow_mut() = self.task.take().map(|task| task(values));
+                Ok(())
+            }
         }
+        let lend =
+            Lend { range: &self.range, task: RefCell::new(Some(task)), result: RefCell::new(None), float: PhantomData };
+        self.first.inplace_op1(&lend)?;
+        Ok(lend.result.into_inner().expect("an op in place on the CPU calls cpu_fwd once, or fails"))
     }
-    let lend = Lend { task: RefCell::new(Some(task)), result: RefCell::new(None), float: PhantomData };
-    tensor.inplace_op1(&lend)?;
-    Ok(lend.result.into_inner().expect("an op in place on the CPU calls cpu_fwd once, or fails"))
 }
 
 /// Runs `$body` with `$t` bound to the float type of `$dtype`.

@@ -7,7 +7,12 @@ use std::ops::Range;
 
 use pulp::Simd;
 
-use super::{matrix::Matrix, memory::prefetch, scratch::Slots, storage::Real};
+use super::{
+    matrix::Matrix,
+    memory::{line, prefetch},
+    scratch::Slots,
+    storage::Real,
+};
 
 /// Vectors of one float type.
 pub trait Vectors: Copy + 'static {
@@ -298,14 +303,27 @@ macro_rules! with_vectors {
 /// `len` values of `scratch`, from the start of a cache line on.
 #[inline(always)]
 fn aligned<T: Real>(scratch: &mut Vec<T>, len: usize) -> &mut [T] {
-    const LINE: usize = 64;
-    if scratch.len() < len + LINE {
-        scratch.resize(len + LINE, T::zero());
-    }
-    let start = scratch.as_ptr().align_offset(LINE);
+    grow(scratch, len + line::<T>());
+    let start = scratch.as_ptr().align_offset(64);
     &mut scratch[start..][..len]
 }
 
+/// Makes `values` at least as long.
+pub(super) fn grow<T: Real>(values: &mut Vec<T>, len: usize) {
+    if values.len() < len {
+        values.resize(len, T::zero());
+    }
+}
+
+/// Scratch of a product with a right side of up to `columns` columns: of [`multiply`] with one panel, of [`multiply_complex`] with
+/// three.
+pub(super) fn grow_scratch<T: Real>(scratch: &mut Vec<T>, columns: usize, panels: usize) {
+    let together = if panels == 1 { columns_at_once() } else { COMPLEX_COLUMNS };
+    grow(scratch, panels * DEPTH * (columns.min(together).next_multiple_of(LANES) + ROWS) + line::<T>());
+}
+
+/// Columns of the right side that are packed together in a product of complex matrices.
+const COMPLEX_COLUMNS: usize = 128;
 /// Columns of the right side that are packed together in a product of real matrices.
 pub(super) const fn columns_at_once() -> usize {
     512
@@ -420,11 +438,10 @@ impl<T: Real> Products<T> {
 
     /// Before the threads of the current rayon pool multiply.
     pub(super) fn prepare(&mut self) {
-        self.0.prepare(|| {
-            let mut scratch = Vec::new();
-            aligned(&mut scratch, DEPTH * (columns_at_once() + ROWS));
-            scratch
-        });
+        let room = |scratch: &mut Vec<T>| {
+            aligned(scratch, DEPTH * (columns_at_once() + ROWS));
+        };
+        self.0.prepare(Vec::new, room);
     }
 
     /// `destination = start + left·right` on the calling thread; the destination's rows follow one another.
@@ -537,7 +554,6 @@ impl<T: Real> pulp::WithSimd for ComplexProduct<'_, T> {
 impl<T: Real> ComplexProduct<'_, T> {
     #[inline(always)]
     fn run<S: Simd, const ROWS: usize>(self, simd: S) {
-        const COLUMNS: usize = 128;
         let ComplexProduct {
             size: [m, k, n],
             left: [a, b],
@@ -547,10 +563,10 @@ impl<T: Real> ComplexProduct<'_, T> {
             scratch,
         } = self;
         let lanes = lanes::<T, S>();
-        let stride = n.min(COLUMNS).next_multiple_of(lanes);
+        let stride = n.min(COMPLEX_COLUMNS).next_multiple_of(lanes);
         let scratch = aligned(scratch, 3 * DEPTH * (stride + ROWS));
         let (left_panels, right_panels) = scratch.split_at_mut(3 * DEPTH * ROWS);
-        for columns in blocks(n, COLUMNS) {
+        for columns in blocks(n, COMPLEX_COLUMNS) {
             let vectors = columns.len().div_ceil(lanes);
             for depth in blocks(k, DEPTH) {
                 // Panel by panel: c, then what it is multiplied with for the real and for the imaginary part.

@@ -1,8 +1,10 @@
 //! Every fast op against its reference, forward and backward, and against itself on other numbers of threads.
 
+use std::ops::Range;
+
 use candle_core::{DType, Device, Result, Tensor, Var};
 use fastrcaps::{
-    kernels::{self, Adam, Algorithm, ClassCapsulesPlan, adam::Constants, reference},
+    kernels::{self, Activation, Adam, Algorithm, ClassCapsulesPlan, Conv2dPlan, Weight, adam::Constants, reference},
     model::config::Squash,
 };
 use proptest::prelude::*;
@@ -156,6 +158,122 @@ fn a_convolution_with_relu_is_a_convolution_and_a_relu() {
         |t| kernels::conv2d_relu(&t[0], &t[1], &t[2], 2),
         |t| reference::relu(&reference::conv2d(&t[0], &t[1], &t[2], 2)?),
     );
+}
+
+/// A weight that notes its gradient, and loses its values as it comes, as it would in a step.
+struct Taken {
+    values: Vec<f64>,
+    outputs: usize,
+    gradient: Vec<f64>,
+}
+
+impl Weight<f64> for Taken {
+    fn values(&self) -> &[f64] {
+        &self.values
+    }
+
+    fn whole(&mut self, gradient: &[f64]) {
+        self.gradient(0..self.outputs, 0..self.values.len() / self.outputs, gradient);
+    }
+
+    fn gradient(&mut self, rows: Range<usize>, columns: Range<usize>, block: &[f64]) {
+        let row_len = self.values.len() / self.outputs;
+        assert_eq!(block.len(), rows.len() * columns.len());
+        for (row, block) in rows.zip(block.chunks(columns.len())) {
+            for (column, &g) in columns.clone().zip(block) {
+                let at = row * row_len + column;
+                assert!(self.gradient[at].is_nan(), "value {at} comes twice");
+                (self.gradient[at], self.values[at]) = (g, f64::NAN);
+            }
+        }
+    }
+}
+
+/// One plan, over batches of several sizes in turn.
+fn assert_plan_agrees(
+    algorithm: Algorithm,
+    activation: Activation,
+    [channels_in, h, w]: [usize; 3],
+    weight: [usize; 4],
+    sharing: usize,
+    stride: usize,
+    batches: &[usize],
+) {
+    let (weight, bias) = (var("weight", &weight), var("bias", &[weight[0] * sharing]));
+    let dims = weight.dims4().unwrap();
+    let channels = bias.dims()[0];
+    let mut plan =
+        Conv2dPlan::by(algorithm, [1, channels_in, h, w], dims.into(), channels, stride, activation).unwrap();
+    for &batch in batches {
+        plan.set_batch(batch);
+        let x = var("x", &[batch, channels_in, h, w]);
+        let mut expected = reference::conv2d(&x, &weight, &bias, stride).unwrap();
+        if activation == Activation::Relu {
+            expected = reference::relu(&expected).unwrap();
+        }
+        let dy = values(&var("weights of the sum", expected.dims()));
+        let (mut y, mut dx, mut dbias) =
+            (vec![f64::NAN; dy.len()], vec![f64::NAN; x.elem_count()], vec![f64::NAN; channels]);
+        let gradient = vec![f64::NAN; weight.elem_count()];
+        let mut taken = Taken { values: values(&weight), outputs: dims.0, gradient };
+        plan.forward(&values(&x), &taken.values, &values(&bias), &mut y);
+        assert_close("y", &y, &values(&expected), 1e-11);
+        plan.backward(&values(&x), &mut taken, &y, &dy, Some(&mut dx), &mut dbias);
+        let gradients = gradients(&expected, &[&x, &weight, &bias]);
+        for (name, got, expected) in
+            [("dx", &dx, &gradients[0]), ("dweight", &taken.gradient, &gradients[1]), ("dbias", &dbias, &gradients[2])]
+        {
+            assert_close(&format!("{name} of {algorithm:?}, batch {batch}"), got, expected, 1e-11);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn a_plan_agrees_with_the_reference_over_changing_batches(
+        batches in prop::collection::vec(1usize..20, 1..4), in_channels in 1usize..20, filters in 1usize..20,
+        sharing in 1usize..3, kernel in (1usize..7, 1usize..7), stride in 1usize..4, extra in (0usize..8, 0usize..8),
+    ) {
+        for algorithm in [Algorithm::Unfold, Algorithm::Fourier] {
+            for activation in [Activation::None, Activation::Relu] {
+                let x = [in_channels, kernel.0 + extra.0, kernel.1 + extra.1];
+                let weight = [filters, in_channels, kernel.0, kernel.1];
+                assert_plan_agrees(algorithm, activation, x, weight, sharing, stride, &batches);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_plan_agrees_with_the_reference_on_the_shapes_of_the_networks() {
+    for algorithm in [Algorithm::Unfold, Algorithm::Fourier] {
+        for (x, weight, sharing, stride, batches) in [
+            ([3, 32, 32], [16, 3, 9, 9], 1, 1, [17, 1]),
+            ([1, 28, 28], [40, 1, 9, 9], 1, 1, [2, 35]),
+            // More channels than one block of gradients, and no multiple of it; the weight is large.
+            ([70, 20, 20], [50, 70, 9, 9], 1, 2, [1, 3]),
+            ([70, 14, 14], [25, 70, 9, 9], 2, 3, [2, 1]),
+            // A large image gradient, which is computed some samples at a time.
+            ([120, 24, 24], [30, 120, 9, 9], 1, 1, [4, 1]),
+        ] {
+            assert_plan_agrees(algorithm, Activation::Relu, x, weight, sharing, stride, &batches);
+        }
+    }
+}
+
+#[test]
+fn a_plan_refuses_shapes_that_do_not_fit() {
+    let plan = |x, weight, stride| Conv2dPlan::<f32>::new(x, weight, 4, stride, Activation::None);
+    for (x, weight, stride) in [
+        ([1, 2, 5, 5], [4, 3, 3, 3], 1),
+        ([1, 2, 5, 5], [4, 2, 6, 6], 1),
+        ([1, 2, 5, 5], [4, 2, 3, 3], 0),
+        ([0, 2, 5, 5], [4, 2, 3, 3], 1),
+    ] {
+        assert!(plan(x, weight, stride).is_err());
+    }
 }
 
 #[test]
@@ -384,12 +502,15 @@ fn a_convolution_gives_the_same_bits_on_any_number_of_threads() {
     let f32_var =
         |name, shape: &[usize]| Var::from_tensor(&var(name, shape).to_dtype(DType::F32).unwrap().detach()).unwrap();
     let (x, w, b) = (f32_var("x", &[13, 64, 20, 20]), f32_var("w", &[72, 64, 9, 9]), f32_var("b", &[72]));
-    for algorithm in [Algorithm::Unfold, Algorithm::Fourier] {
+    let small = f32_var("small", &[24, 64, 5, 5]);
+    for (algorithm, w) in [(Algorithm::Unfold, &w), (Algorithm::Unfold, &small), (Algorithm::Fourier, &w)] {
+        let b = b.narrow(0, 0, w.dims()[0]).unwrap();
+        let b = Var::from_tensor(&b.copy().unwrap().detach()).unwrap();
         let all_bits = |threads: usize| {
             rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(|| {
-                let y = kernels::conv2d_by(algorithm, &x, &w, &b, 2).unwrap();
+                let y = kernels::conv2d_by(algorithm, &x, w, &b, 2).unwrap();
                 let grads = y.sqr().unwrap().sum_all().unwrap().backward().unwrap();
-                [bits(&y), bits(grads.get(&x).unwrap()), bits(grads.get(&w).unwrap()), bits(grads.get(&b).unwrap())]
+                [bits(&y), bits(grads.get(&x).unwrap()), bits(grads.get(w).unwrap()), bits(grads.get(&b).unwrap())]
             })
         };
         let expected = all_bits(1);

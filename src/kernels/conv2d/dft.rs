@@ -156,6 +156,11 @@ impl Dft {
         self.bins.iter().filter(|bin| matches!(bin, Bin::Real(_))).count()
     }
 
+    /// Real multiplications of two spectra, three for a complex one.
+    pub(super) fn multiplications(&self) -> usize {
+        self.real_bins() + 3 * (self.len() - self.real_bins()) / 2
+    }
+
     pub(super) fn analysis<T: Real>(&self, taps: [usize; 2], sign: Sign) -> Analysis<T> {
         let [rows, columns] = [0, 1].map(|axis| analysis(self.size[axis], taps[axis], sign));
         Analysis { rows, columns }

@@ -150,7 +150,7 @@ impl<T: Real> Fourier<T> {
     fn prepare(&mut self, g: &Geometry) {
         let plane = (g.height * g.width).max(g.positions());
         let dft = &self.dft;
-        self.tiles.prepare(|| Tiles { tile: vec![[T::zero(); LANES]; 2 * plane], work: Workspace::new(dft) });
+        self.tiles.prepare(|| Tiles { tile: vec![[T::zero(); LANES]; 2 * plane], work: Workspace::new(dft) }, |_| {});
     }
 
     /// Rows (or columns) of a matrix that stand for an input channel's phases. They come in blocks of channels, [`blocks`];

@@ -132,19 +132,29 @@ impl Geometry {
         self.in_channels * self.height * self.width
     }
 
-    /// The costs count in multiply-adds of a large product, and are fitted to measurement: all three passes of some twenty shapes.
+    /// The costs count in multiply-adds of a large product, and are fitted to measurement: all three passes of some twenty shapes,
+    /// at batches of 1 to 256.
     fn cheapest(&self) -> Algorithm {
-        /// What it costs to copy a value under the kernel, there and back.
-        const COPY: usize = 30;
-        let unfolded = self.batch * self.positions() * self.patch() * (self.filters + COPY);
+        /// What it costs to gather a value under the kernel, there and back.
+        const GATHER: usize = 60;
+        /// What it costs to pass over a value of the weight.
+        const PASS: usize = 9;
+        let values = self.batch * self.positions() * self.patch();
+        let unfolded = values * (self.filters + GATHER) + self.filters * self.patch() * PASS;
 
         let [rows, columns] = fourier::size(self);
-        let inputs = self.in_channels * self.kernel.map(|taps| taps.min(self.stride)).iter().product::<usize>();
+        let inputs = self.inputs();
         // Half a spectrum, three products for a complex one; a product's operands are smaller, so that it is faster.
         let products = self.batch * inputs * self.filters * rows * columns * 2 / 3;
-        let planes = inputs * (self.batch + self.filters) + self.batch * self.filters;
-        let transforms = planes * rows * columns * (10 + 2 * (rows + columns));
+        // Images and outputs are transformed forth and back, the kernel forth and its gradient back.
+        let planes = inputs * self.filters + 2 * self.batch * (inputs + self.filters);
+        let transforms = planes * rows * columns * (20 + rows + columns) * 5 / 3;
         if products + transforms < unfolded { Algorithm::Fourier } else { Algorithm::Unfold }
+    }
+
+    /// Channels of an image, counted in each phase that the stride divides them into.
+    fn inputs(&self) -> usize {
+        self.in_channels * self.kernel.map(|taps| taps.min(self.stride)).iter().product::<usize>()
     }
 }
 

@@ -4,6 +4,7 @@ use candle_core::Result;
 
 use super::{
     Activation, Algorithm, Geometry,
+    dft::Dft,
     fourier::{self, Fourier},
     unfold::Unfold,
 };
@@ -68,21 +69,14 @@ impl<T: Real> Conv2dPlan<T> {
         self.g.out
     }
 
-    /// Multiply-adds of the forward pass and of the gradients of image and weight: those of products, without transforms.
+    /// Multiply-adds that the algorithm's products do for the output and for the gradients of image and weight.
     pub fn work(&self) -> [u64; 3] {
         let g = &self.g;
-        let each = match self.algorithm {
-            Algorithm::Unfold => g.batch * g.positions() * g.patch() * g.filters,
-            Algorithm::Fourier => {
-                let size = fourier::size(g);
-                // Frequencies that are their own opposite are real; of the others half are computed, with three products each.
-                let real: usize = size.iter().map(|side| if side % 2 == 0 { 2 } else { 1 }).product();
-                let complex = (size.iter().product::<usize>() - real) / 2;
-                let inputs = g.in_channels * g.kernel.map(|taps| taps.min(g.stride)).iter().product::<usize>();
-                g.batch * inputs * g.filters * (3 * complex + real)
-            }
+        let pass = match self.algorithm {
+            Algorithm::Unfold => g.positions() * g.patch(),
+            Algorithm::Fourier => g.inputs() * Dft::new(fourier::size(g)).multiplications(),
         };
-        [each as u64; 3]
+        [(g.batch * g.filters * pass) as u64; 3]
     }
 
     /// y, with bias and activation; keeps what [`Conv2dPlan::backward`] needs. Panics if a length does not fit.

@@ -8,7 +8,7 @@ use crate::kernels::{
     memory::prefetch_line,
     scratch::{Buffer, Slots},
     storage::{Real, for_each_index},
-    tiles::{Conjugate, Destination, Start, multiply, multiply_complex},
+    tiles::{Conjugate, Destination, Start, grow_scratch, multiply, multiply_complex},
 };
 
 /// One matrix `[rows, columns]` for each real of a spectrum: first the pairs (re, im) of the complex bins, then the real bins.
@@ -138,7 +138,7 @@ impl<T: Real> Spectrum<T> {
         assert!(self.matrices * stride <= self.values.len() && len <= stride);
         let work = len * left.columns.len() * complex_bins;
         let values = Shared(self.values.as_mut_ptr());
-        slots.prepare(Vec::new);
+        slots.prepare(Vec::new, |scratch| [1, 3].into_iter().for_each(|panels| grow_scratch(scratch, columns, panels)));
         let slots = &*slots;
         // SAFETY: the bounds are asserted above; every index goes to one task alone, once.
         let matrix = |index: usize| unsafe { slice::from_raw_parts_mut(values.get().add(index * stride), len) };

@@ -12,7 +12,7 @@ use crate::kernels::{
     memory::prefetch,
     scratch::{Buffer, Slots},
     storage::{Real, for_each_chunk},
-    tiles::{DEPTH, Destination, Left, Right, Start, WIDTH, multiply},
+    tiles::{DEPTH, Destination, Left, Right, Start, WIDTH, grow, grow_scratch, multiply},
 };
 
 /// Values of a cache line of f32.
@@ -266,14 +266,6 @@ fn spread<T: Real>(g: &Geometry, filtered: &[T], first: usize, bias: &[T], activ
     }
 }
 
-/// `len` values, whatever they are.
-fn room<T: Real>(values: &mut Vec<T>, len: usize) -> &mut [T] {
-    if values.len() < len {
-        values.resize(len, T::zero());
-    }
-    &mut values[..len]
-}
-
 impl<T: Real> Unfold<T> {
     pub(super) fn new(g: &Geometry) -> Self {
         Unfold {
@@ -287,8 +279,16 @@ impl<T: Real> Unfold<T> {
         }
     }
 
-    fn prepare(&mut self) {
-        self.tasks.prepare(|| Scratch { panels: Vec::new(), filtered: Vec::new(), dcolumns: Vec::new() });
+    fn prepare(&mut self, g: &Geometry) {
+        let (large, columns) = (g.is_large(), g.together() * g.positions());
+        let new = || Scratch { panels: Vec::new(), filtered: Vec::new(), dcolumns: Vec::new() };
+        self.tasks.prepare(new, |Scratch { panels, filtered, dcolumns }| {
+            grow_scratch(panels, g.patch().max(g.batch * g.positions()), 1);
+            if !large {
+                grow(filtered, g.filters * columns);
+                grow(dcolumns, g.patch() * columns);
+            }
+        });
     }
 
     pub(super) fn forward(
@@ -300,10 +300,10 @@ impl<T: Real> Unfold<T> {
         activation: Activation,
         y: &mut [T],
     ) {
-        self.prepare();
+        self.prepare(g);
         let (positions, patch) = (g.positions(), g.patch());
         let work = y.len() / g.channels * g.filters * patch;
-        if weight.len() > LARGE_WEIGHT {
+        if g.is_large() {
             // A task passes over some filters.
             const FILTERS: usize = 64;
             let n = (g.batch * positions).next_multiple_of(LINE);
@@ -350,7 +350,7 @@ impl<T: Real> Unfold<T> {
                     let destination = Destination { values: y, stride: positions };
                     multiply(size, left, Columns(image), destination, Start::Rows(bias), |v| activation.of(v), panels);
                 } else {
-                    let filtered = room(filtered, g.filters * count * positions);
+                    let filtered = &mut filtered[..g.filters * count * positions];
                     let destination = Destination { values: &mut *filtered, stride: count * positions };
                     multiply(size, left, Columns(image), destination, Start::Zero, |v| v, panels);
                     spread(g, filtered, 0, bias, activation, y);
@@ -371,9 +371,9 @@ impl<T: Real> Unfold<T> {
         dx: Option<&mut [T]>,
         dbias: &mut [T],
     ) {
-        self.prepare();
+        self.prepare(g);
         let gradient = OutputGradient { g, dy, mask };
-        let large = g.filters * g.patch() > LARGE_WEIGHT;
+        let large = g.is_large();
         if let Some(dx) = dx {
             if large {
                 self.image_gradient_at_once(weight.values(), gradient, dx)
@@ -404,7 +404,7 @@ impl<T: Real> Unfold<T> {
             let left = ByColumn(gradient.samples(i * samples..i * samples + count));
             let columns = count * g.positions();
             self.tasks.with(|Scratch { panels, dcolumns, .. }| {
-                let dcolumns = room(dcolumns, columns * patch);
+                let dcolumns = &mut dcolumns[..columns * patch];
                 let destination = Destination { values: &mut *dcolumns, stride: patch };
                 multiply([columns, g.filters, patch], left, right, destination, Start::Zero, |v| v, panels);
                 dx.fill(T::zero());
@@ -537,6 +537,10 @@ impl<T: Real> Unfold<T> {
 }
 
 impl Geometry {
+    fn is_large(&self) -> bool {
+        self.filters * self.patch() > LARGE_WEIGHT
+    }
+
     /// Samples that a task takes: enough columns for an efficient product.
     fn together(&self) -> usize {
         const ENOUGH_COLUMNS: usize = 96;
