@@ -110,6 +110,8 @@ fn put<T: Real>(to: &mut [T], value: &Lanes<T>, lanes: usize, streaming: &Stream
 
 /// Channels of a block of gradients.
 const BLOCK: usize = 2 * LANES;
+/// Values of the weight's gradient that are handed over together: so many that a cache holds them.
+const HANDED_OVER: usize = 1 << 18;
 
 impl<T: Real> Fourier<T> {
     pub(super) fn new(g: &Geometry) -> Self {
@@ -405,6 +407,10 @@ impl<T: Real> Fourier<T> {
                 });
             });
         });
-        weight.gradient(0..filters, first * kernel..(first + channels) * kernel, &self.block);
+        let rows = (HANDED_OVER / filter_len).max(1);
+        for (i, block) in self.block.chunks(rows * filter_len).enumerate() {
+            let rows = i * rows..i * rows + block.len() / filter_len;
+            weight.gradient(rows, first * kernel..(first + channels) * kernel, block);
+        }
     }
 }
