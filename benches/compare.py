@@ -6,15 +6,16 @@
     python3 benches/compare.py --without-peer --scaling
 
 In every round, for every batch size, each program runs in a process of its own, on the same threads; who goes first changes
-every round. A process gives the median of --steps steps after two that are not counted; start-up and compilation are not
-counted. A round gives one ratio, the peer's time by ours: above 1, ours is faster. Reported are the median of the ratios,
+every round. A process gives the median of --steps steps (of small batches, which are short, up to 16 times as many) after two
+that are not counted; start-up and compilation are not counted. A round gives one ratio, the peer's time by ours: above 1, ours is faster. Reported are the median of the ratios,
 quartiles and extremes.
 
 Ours is `fastrcaps bench step --preset paper --json`. The peer is started as `PYTHON PEER --batch N --threads N --steps N` and
 prints a line with `… SECONDS s/step …`, SECONDS being the median of its steps.
 
-The machine should do nothing else. What other processes took during each measurement is measured too; if it was much, or there
-were fewer than five rounds, the report says that it supports no claim.
+The machine should do nothing else. What other processes took during each measurement is measured too: beside which it was much
+is taken again, up to three times. If it still was, or there were fewer than five rounds, the report says that it supports no
+claim.
 
 --out DIR gets README.md (this report), rounds.csv (every single measurement) and stages.json (the last output of ours for each
 batch size and number of threads: where the time goes). They are valid after every round. Python 3.10 is all that this needs.
@@ -36,6 +37,8 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 # Cores that other processes may take, on average over a measurement, before it counts as disturbed.
 DISTURBED = 0.1
+# Times that a measurement beside which others took more is taken.
+TRIES = 3
 # Rounds that a claim needs.
 ENOUGH = 5
 # Seconds after which a measurement is given up.
@@ -146,15 +149,21 @@ def call(name, command):
     return out
 
 
+def steps_of(batch, steps):
+    """Timed steps of a process."""
+    return steps * max(1, 16 // batch)
+
+
 class Ours:
     def __init__(self, binary, threads, steps):
         self.name, self.threads = f"ours, {count(threads, 'thread')}", threads
         self.command = [str(binary), "bench", "step", "--preset", "paper", "--json"]
-        self.command += ["--threads", str(threads), "--steps", str(steps)]
-        self.last = {}
+        self.command += ["--threads", str(threads)]
+        self.steps, self.last = steps, {}
 
     def measure(self, batch):
-        output = json.loads(call(self.name, [*self.command, "--batch", str(batch)]))
+        command = [*self.command, "--steps", str(steps_of(batch, self.steps)), "--batch", str(batch)]
+        output = json.loads(call(self.name, command))
         self.last[batch] = output
         return output["batches"][0]["ms"]["median"] / 1e3
 
@@ -162,10 +171,10 @@ class Ours:
 class Peer:
     def __init__(self, python, path, threads, steps):
         self.name, self.threads = f"peer, {count(threads, 'thread')}", threads
-        self.command = [python, str(path), "--threads", str(threads), "--steps", str(steps)]
+        self.command, self.steps = [python, str(path), "--threads", str(threads)], steps
 
     def measure(self, batch):
-        command = [*self.command, "--batch", str(batch)]
+        command = [*self.command, "--steps", str(steps_of(batch, self.steps)), "--batch", str(batch)]
         output = call(self.name, command)
         found = re.search(r"([0-9.eE+-]+) s/step", output)
         if not found:
@@ -212,7 +221,7 @@ class Run:
 
     def comparison(self, slow, fast):
         """How many times as long `slow` takes, and the ratio of each round."""
-        head = ["batch", f"{fast.name}, ms", f"{slow.name}, ms", "samples/s", "samples/s"]
+        head = ["batch", *(f"{program.name}, {what}" for what in ("ms", "samples/s") for program in (fast, slow))]
         head += ["ratio", "quartiles", "extremes"]
         rows, rounds = [], []
         for batch in self.arguments.batch:
@@ -269,7 +278,7 @@ class Run:
             f"- {about['date']}, {about['cores']} cores of {about['processor']}, {about['memory']}, {about['system']}\n"
             f"- {revision}" + (f"; peer {arguments.peer.name}, torch {about['torch']}" if peer else "") + "\n"
             f"- full-size network, {count(arguments.threads, 'thread')}, {count(self.rounds(), 'round')} of {arguments.rounds}, "
-            f"a median of {count(arguments.steps, 'step')} each\n"
+            f"a median of {count(arguments.steps, 'step')} each, of small batches of up to 16 times as many\n"
             f"- load (1, 5, 15 minutes) {about['load at the start']} at the start, {load()} at the end; "
             f"other processes took at most {most:.2f} cores beside a measurement"
         )
@@ -320,8 +329,7 @@ def parse():
     parser.add_argument("--rounds", type=positive, default=7, metavar="N", help="rounds; at least 5 for a claim [7]")
     parser.add_argument("--steps", type=positive, default=7, metavar="N", help="timed steps of each process [7]")
     parser.add_argument("--scaling", action="store_true", help="measure ours on one thread too, in the same rounds")
-    peer = ROOT.parent / "shared" / "peer" / "torch_capsnet.py"
-    parser.add_argument("--peer", type=pathlib.Path, default=peer, metavar="FILE", help="the peer's program [%(default)s]")
+    parser.add_argument("--peer", type=pathlib.Path, metavar="FILE", help="the peer's program")
     python = "what runs the peer: it needs torch [%(default)s]"
     parser.add_argument("--python", default=sys.executable, metavar="FILE", help=python)
     parser.add_argument("--without-peer", action="store_true", help="measure ours alone")
@@ -347,8 +355,9 @@ def our_binary(given):
 
 
 def torch_version(python, peer):
-    if not peer.is_file():
-        sys.exit(f"error: there is no peer {peer}; name it with --peer, or measure ours alone: --without-peer")
+    if not (peer and peer.is_file()):
+        missing = f"there is no peer {peer}" if peer else "no peer is named"
+        sys.exit(f"error: {missing}; name its program with --peer, or measure ours alone: --without-peer")
     try:
         run = subprocess.run([python, "-c", "import torch; print(torch.__version__)"], capture_output=True, text=True)
     except OSError as error:
@@ -362,7 +371,11 @@ def torch_version(python, peer):
 
 def main():
     arguments = parse()
-    arguments.peer = arguments.peer.resolve()
+    # Programs are started in the project's folder.
+    if arguments.peer:
+        arguments.peer = arguments.peer.resolve()
+    if os.sep in arguments.python:
+        arguments.python = os.path.abspath(arguments.python)
     cores = len(os.sched_getaffinity(0))
     if arguments.threads > cores:
         sys.exit(f"error: --threads {arguments.threads} on {cores} cores would measure how they are shared")
@@ -403,12 +416,14 @@ def main():
                 turns.reverse()
             for turn, program in enumerate(turns, 1):
                 started = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-                others = Others()
-                seconds = program.measure(batch)
+                for _ in range(TRIES):
+                    others = Others()
+                    seconds, taken = program.measure(batch), others.cores()
+                    if not taken > DISTURBED:
+                        break
                 row = {"round": number, "turn": turn, "batch": batch, "program": program.name, "threads": program.threads}
-                run.rows.append({**row, "seconds": seconds, "others": others.cores(), "started": started})
+                run.rows.append({**row, "seconds": seconds, "others": taken, "started": started})
                 line = f"round {number}/{arguments.rounds} batch {batch:>4} {program.name}: {1e3 * seconds:.2f} ms"
-                taken = run.rows[-1]["others"]
                 print(line + (f" (others took {taken:.2f} cores)" if taken > DISTURBED else ""), file=sys.stderr)
         about["build"] = ours.last[arguments.batch[0]]["machine"]["git_revision"] or about["build"]
         if arguments.out:

@@ -49,8 +49,8 @@ enum Command {
 /// the GFLOP/s that a convolution by its definition would need to take no longer, where it is computed otherwise.
 ///
 /// GB/s counts the bytes that have to move at least: the operands of a part read once, its results written once (batch: bytes
-/// of images become floats; adam: values and both moments read and written). Gradients of weights are not counted, as
-/// the optimizer takes them from the caches. A small part's operands lie in a cache too: it may be above the ceiling.
+/// of images become floats; adam: values and both moments read and written). Gradients of weights are not counted: the
+/// largest go to the optimizer in blocks that the caches hold. A small part's operands lie in a cache too: it may be above the ceiling.
 ///
 /// The ceilings are measured in the same run on the same threads, best of several: a large product of f32 by this program's
 /// own product, one a thread; and a ← a/2 + b over arrays of several times the largest cache, two values read and one
@@ -78,7 +78,7 @@ struct StepArgs {
         value_name = "N,…",
         value_delimiter = ',',
         default_value = "1,16,128,512",
-        value_parser = clap::value_parser!(u32).range(1..=65536)
+        value_parser = clap::value_parser!(u32).range(1..=4096)
     )]
     batch: Vec<u32>,
     /// Steps to time of each size [default: 7, and more of short ones, for about 2 s]

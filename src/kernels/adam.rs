@@ -188,11 +188,13 @@ impl<T: Real> Weight<T> for Moving<'_, T> {
     }
 
     fn whole(&mut self, gradient: &[T]) {
+        assert_eq!(gradient.len(), self.theta.len(), "values of a gradient");
         update_together(self.theta, self.m, self.v, gradient, self.factors);
     }
 
     fn gradient(&mut self, rows: Range<usize>, columns: Range<usize>, block: &[T]) {
         let (width, factors) = (columns.len(), self.factors);
+        assert_eq!(block.len(), rows.len() * width, "values of a block of a gradient");
         let within = rows.start * self.columns..rows.end * self.columns;
         let (theta, m, v) = (&mut self.theta[within.clone()], &mut self.m[within.clone()], &mut self.v[within]);
         if width == self.columns {

@@ -1,7 +1,7 @@
 //! Class capsules over slices: votes and their routing, forward and backward.
 //!
-//! A vector lane is a sample: [`L`] samples are a group, and everything of a group is an array of lanes. With v the capsules of
-//! the iterations before, an iteration's logits are `û_ij · Σ v_j`, so that a forward pass keeps couplings, s and v alone, and one
+//! A vector lane is a sample: `L` samples are a group, and everything of a group is an array of lanes. With v the capsules of
+//! the iterations before, an iteration's logits are `û_ij · Σ v_j`, so that a forward pass keeps u, couplings, s and v, and one
 //! sweep over the capsules is all an iteration needs. The backward pass goes through the iterations in reverse, a sweep each; what
 //! they found makes the gradient of a vote a sum of few terms, which its last part turns into those of capsules and matrices.
 //!
@@ -32,6 +32,8 @@ const SHARES: usize = 16;
 /// gradients have the shapes of their operands. After its first passes a plan allocates nothing.
 pub struct ClassCapsulesPlan<T: Real> {
     batch: usize,
+    /// Whether the passes hold what a backward pass needs.
+    is_ready: bool,
     many: Passes<T, WIDTH>,
     few: Passes<T, 1>,
 }
@@ -42,11 +44,13 @@ impl<T: Real> ClassCapsulesPlan<T> {
         let votes = check(&u, &weight, &bias, iterations)?;
         let [batch, capsules, _] = u;
         let many = Passes::new(Sizes { batch, capsules, votes, iterations, kind });
-        Ok(Self { batch, many, few: Passes::new(Sizes { batch, capsules, votes, iterations, kind }) })
+        Ok(Self { batch, is_ready: false, many, few: Passes::new(Sizes { batch, capsules, votes, iterations, kind }) })
     }
 
-    /// Takes another number of samples from now on. Buffers grow when they have to and never shrink.
+    /// Takes another number of samples (at least 1) from now on. Buffers grow when they have to and never shrink.
     pub fn set_batch(&mut self, batch: usize) {
+        assert!(batch > 0, "a batch of no samples");
+        self.is_ready = false;
         self.batch = batch;
         self.many.sizes.batch = batch;
         self.few.sizes.batch = batch;
@@ -59,7 +63,12 @@ impl<T: Real> ClassCapsulesPlan<T> {
 
     /// Writes the class capsules v.
     pub fn forward(&mut self, u: &[T], weight: &[T], bias: &[T], v: &mut [T]) {
-        if self.is_few() { self.few.forward(u, weight, bias, v) } else { self.many.forward(u, weight, bias, v) }
+        if self.is_few() {
+            self.few.forward(u, weight, bias, v)
+        } else {
+            self.many.forward(u, weight, bias, v)
+        }
+        self.is_ready = true;
     }
 
     /// Overwrites the gradients of capsules, matrices and bias, given that of v, after [`Self::forward`] of the same operands.
@@ -74,6 +83,7 @@ impl<T: Real> ClassCapsulesPlan<T> {
         dweight: &mut [T],
         dbias: &mut [T],
     ) {
+        assert!(self.is_ready, "a forward pass before");
         if self.is_few() {
             self.few.backward([u, weight, bias, dv], [du, dweight, dbias])
         } else {
@@ -83,7 +93,7 @@ impl<T: Real> ClassCapsulesPlan<T> {
 
     /// Multiply-adds of the forward and of the backward pass.
     pub fn work(&self) -> [u64; 2] {
-        self.many.work()
+        if self.is_few() { self.few.work() } else { self.many.work() }
     }
 }
 
@@ -213,10 +223,10 @@ pub(super) fn check(u: &[usize], weight: &[usize], bias: &[usize], iterations: u
     Votes::new(u, weight, bias)
 }
 
-/// Makes room for `len` lanes.
+/// Makes room for `len` values.
 fn grow<T: Real>(buffer: &mut Buffer<T>, len: usize) {
     if buffer.len() < len {
-        *buffer = Buffer::new(len);
+        buffer.resize(len);
     }
 }
 
@@ -229,7 +239,7 @@ struct Chunk {
 
 impl<T: Real, const L: usize> Passes<T, L> {
     fn new(sizes: Sizes<L>) -> Self {
-        let none = || Buffer::new(0);
+        let none = Buffer::empty;
         Self {
             sizes,
             u: none(),
@@ -251,9 +261,9 @@ impl<T: Real, const L: usize> Passes<T, L> {
     /// Multiply-adds of the forward and of the backward pass.
     fn work(&self) -> [u64; 2] {
         let sizes = self.sizes;
-        let sweeps = (sizes.iterations - 1) * sizes.votes.work();
-        let forward = sizes.votes.sum_work() + sweeps;
-        let backward = sweeps + sizes.votes.backward_work(sizes.terms());
+        let sweeps = (sizes.iterations - 1) * sizes.votes.work::<L>();
+        let forward = sizes.votes.sum_work::<L>() + sweeps;
+        let backward = sweeps + sizes.votes.backward_work::<L>(sizes.terms());
         [forward, backward].map(|work| (sizes.batch * work) as u64)
     }
 
@@ -326,7 +336,7 @@ impl<T: Real, const L: usize> Passes<T, L> {
         let (s_range, u_range) = (sizes.of_iteration(chunk, r), sizes.of_u(chunk));
         let (of_coupling, coupling_len) = sizes.of_coupling(chunk);
         let (shares, kind, scratch_len) = (sizes.shares(), sizes.kind, votes.scratch(sizes.terms()));
-        let work = chunk.groups * L * if r == 0 { votes.sum_work() } else { votes.work() };
+        let work = chunk.groups * L * if r == 0 { votes.sum_work::<L>() } else { votes.work::<L>() };
         let u = lanes::<T, L>(&self.u)[u_range].par_chunks(full * in_dim);
         let tasks = lanes_mut::<T, L>(&mut self.sums)[..shares * of_x].par_chunks_mut(n);
         let tasks = tasks.zip(lanes_mut::<T, L>(&mut self.scratch).par_chunks_mut(scratch_len)).zip(u);
@@ -440,7 +450,7 @@ impl<T: Real, const L: usize> Passes<T, L> {
         let tasks = tasks.zip(lanes_mut::<T, L>(&mut self.scratch).par_chunks_mut(votes.scratch(terms)));
         let tasks = tasks.zip(lanes::<T, L>(&self.u)[u_range].par_chunks(full * in_dim));
         let tasks = tasks.zip(coupling).zip(dlogits_now.par_chunks_mut(full * classes));
-        let (work, kept) = (chunk.groups * L * votes.work(), &self.votes);
+        let (work, kept) = (chunk.groups * L * votes.work::<L>(), &self.votes);
         tasks.with_min_len(least_tasks(work)).enumerate().for_each(
             |(task, ((((sum, scratch), u), coupling), dlogits))| {
                 let (share, group) = (task / chunk.groups, task % chunk.groups);
@@ -472,7 +482,7 @@ impl<T: Real, const L: usize> Passes<T, L> {
         let tasks = tasks.zip(lanes_mut::<T, L>(&mut self.du).par_chunks_mut(chunk.groups * full * in_dim));
         let tasks = tasks.zip(lanes_mut::<T, L>(&mut self.scratch).par_chunks_mut(votes.scratch(count)));
         let tasks = tasks.zip(lanes::<T, L>(&self.u)[u_range].par_chunks(chunk.groups * full * in_dim));
-        let work = chunk.groups * L * votes.backward_work(count);
+        let work = chunk.groups * L * votes.backward_work::<L>(count);
         tasks.with_min_len(least_tasks(work)).enumerate().for_each(|(share, (((dweight, du), scratch), u))| {
             let weight = sizes.weights(weight, share);
             let capsules = sizes.capsules_of(share);

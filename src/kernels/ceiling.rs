@@ -3,7 +3,7 @@
 use super::{
     lanes::vectorised,
     matrix::Matrix,
-    storage::{for_each_chunk, for_each_task, threads},
+    storage::{for_each_chunk, threads},
     tiles::{self, Start},
 };
 
@@ -70,9 +70,10 @@ impl Stream {
     }
 
     pub fn run(&mut self) {
-        let tasks: Vec<_> = self.a.chunks_mut(CHUNK).zip(self.b.chunks(CHUNK)).collect();
+        let b = &self.b;
         // a stays 1, however often this runs.
-        for_each_task(tasks, self.b.len(), |_, (a, b)| {
+        for_each_chunk(&mut self.a, CHUNK, b.len(), |chunk, a| {
+            let b = &b[chunk * CHUNK..];
             vectorised!(|| a.iter_mut().zip(b).for_each(|(a, &b)| *a = 0.5 * *a + b));
         });
     }

@@ -11,7 +11,7 @@ use super::{
 /// A fully connected layer over the chosen one of `classes` capsules of `dim` values; bias `[outputs]`.
 ///
 /// Where each class has weights of its own, weight is `[outputs, classes × dim]`: a layer over all capsules, those that are not
-/// chosen being 0. Otherwise it is `[outputs, dim]`.
+/// chosen being 0. Otherwise it is `[outputs, dim]`. A NaN in a capsule that is not chosen stays there.
 #[derive(Clone, Copy)]
 pub struct DenseOfChosen {
     pub classes: usize,
@@ -52,7 +52,8 @@ impl DenseOfChosen {
     pub fn forward<T: Real>(self, v: &[T], chosen: &[u32], weight: &[T], bias: &[T], y: &mut [T]) {
         let work = y.len() * self.dim;
         for_each_chunk(y, self.outputs, work, |b, y| {
-            let (v, columns) = (&v[b * self.sample()..][self.capsule(chosen[b])], self.columns(chosen[b]));
+            let (v, columns) =
+                (&v[b * self.sample()..][..self.sample()][self.capsule(chosen[b])], self.columns(chosen[b]));
             vectorised!(|| {
                 for ((y, row), &bias) in y.iter_mut().zip(weight.chunks_exact(self.inputs())).zip(bias) {
                     *y = bias + dot(&row[columns.clone()], v);
@@ -82,7 +83,8 @@ impl DenseOfChosen {
             dweight.fill(T::zero());
             vectorised!(|| {
                 for (b, (dy, &class)) in dy.chunks_exact(self.outputs).zip(chosen).enumerate() {
-                    let (v, columns) = (&v[b * self.sample()..][self.capsule(class)], self.columns(class));
+                    let (v, columns) =
+                        (&v[b * self.sample()..][..self.sample()][self.capsule(class)], self.columns(class));
                     let rows = dweight.chunks_exact_mut(self.inputs()).zip(&dy[chunk * ROWS..]);
                     rows.for_each(|(row, &dy)| add_scaled(&mut row[columns.clone()], dy, v));
                 }

@@ -11,11 +11,11 @@ use super::{
 
 /// `y = x · weightᵀ + bias`: x `[batch, inputs]`, weight `[outputs, inputs]`, bias `[outputs]`; gives `[batch, outputs]`.
 ///
-/// Errors: shapes that do not fit.
+/// Errors: shapes that do not fit, or without values.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
     match (x.dims(), weight.dims(), bias.dims()) {
-        (&[_, inputs], &[outputs, weight_inputs], &[biases])
-            if inputs == weight_inputs && outputs == biases && outputs > 0 => {}
+        (&[batch, inputs], &[outputs, weight_inputs], &[biases])
+            if inputs == weight_inputs && outputs == biases && batch * inputs * outputs > 0 => {}
         (x, w, b) => bail!("linear: input {x:?}, weight {w:?} and bias {b:?} do not fit"),
     }
     if is_fast(x) {
@@ -54,6 +54,7 @@ impl<T: Real> Dense<T> {
     pub fn forward(&mut self, x: &[T], weight: &[T], bias: &[T], y: &mut [T]) {
         let &mut Dense { inputs, outputs, ref mut products, ref mut by_output } = self;
         let batch = x.len() / inputs;
+        assert_eq!([y.len(), bias.len()], [batch * outputs, outputs], "values of the output and of the bias");
         let (weight, x) = (Matrix::new(weight, outputs, inputs), Matrix::new(x, batch, inputs).transposed());
         products.prepare();
         if by_output.len() < y.len() {
@@ -75,6 +76,7 @@ impl<T: Real> Dense<T> {
     pub fn input_gradient(&mut self, weight: &[T], dy: &[T], dx: &mut [T]) {
         let &mut Dense { inputs, outputs, ref mut products, .. } = self;
         let weight = Matrix::new(weight, outputs, inputs);
+        assert_eq!(dx.len() / inputs, dy.len() / outputs, "samples of the gradients");
         products.prepare();
         for_each_chunk(dx, ROWS * inputs, dy.len() * inputs, |chunk, dx| {
             let rows = dx.len() / inputs;

@@ -31,7 +31,7 @@ fn margin_of<T: Real>(length: T, is_true: bool) -> (T, T) {
     (T::from_f64(weight) * gap * gap, T::from_f64(2. * weight * sign) * gap)
 }
 
-/// The margin loss of class capsules v `[batch, classes, dim]`, mean over the batch; lengths `[batch, classes]`.
+/// The margin loss of class capsules of these lengths `[batch, classes]`, mean over the batch.
 pub fn margin<T: Real>(lengths: &[T], labels: &[u32]) -> f64 {
     let classes = lengths.len() / labels.len();
     let sample = |(lengths, &label): (&[T], &u32)| {

@@ -1,5 +1,7 @@
 //! Hints to the memory of the CPU. None changes a value; where there is no such hint, nothing happens.
 
+use super::storage::Real;
+
 /// Values of type T in a cache line of 64 bytes.
 pub(super) const fn line<T>() -> usize {
     64 / size_of::<T>()
@@ -35,16 +37,18 @@ impl Streaming {
     }
 
     /// `to = values`
+    ///
+    /// # Safety
+    /// Nobody reads or writes `to` before `self` is dropped.
     #[inline(always)]
-    pub(super) fn store<T: Copy + 'static, const N: usize>(&self, to: &mut [T; N], values: &[T; N]) {
+    pub(super) unsafe fn store<T: Real, const N: usize>(&self, to: &mut [T; N], values: &[T; N]) {
         #[cfg(target_arch = "x86_64")]
         if size_of::<T>() == 4 && N.is_multiple_of(4) && to.as_ptr().addr().is_multiple_of(64) {
             use std::arch::x86_64::{_mm_loadu_ps, _mm_stream_ps};
             let (to, from) = (to.as_mut_ptr().cast::<f32>(), values.as_ptr().cast::<f32>());
             for i in (0..N).step_by(4) {
-                // SAFETY: both hold N values of 4 bytes, of which i..i + 4 exist; `to` is aligned. Whatever 4 bytes hold can be
-                // moved as an f32 that no arithmetic touches. `drop` makes the stores visible before anyone can read them:
-                // `self` outlives no task.
+                // SAFETY: both hold N values of 4 bytes, which of the two floats are f32; i..i + 4 exist, and `to` is aligned. `drop`
+                // makes the stores visible, before which the caller promises that nobody looks.
                 unsafe { _mm_stream_ps(to.add(i), _mm_loadu_ps(from.add(i))) };
             }
             return;

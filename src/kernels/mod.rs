@@ -1,18 +1,19 @@
-//! Fast operations as candle custom ops, each beside its plain version in [`mod@reference`].
+//! Fast operations: over slices, with buffers of their own where they need some (plans), and as candle custom ops, each beside its
+//! plain version in [`mod@reference`].
 //!
-//! Every function here runs the fast op on the CPU and the reference elsewhere. The bits of a result
+//! An op runs fast on the CPU, and as its reference elsewhere. The bits of a result
 //! never depend on the number of threads: threads share outputs, never a sum. A NaN that enters an op
 //! leaves it.
 
 pub mod adam;
 mod capsule_plan;
-pub mod ceiling;
+pub(crate) mod ceiling;
 mod chosen;
 mod class_capsules;
 mod conv2d;
 mod lanes;
 mod linear;
-pub mod loss;
+pub(crate) mod loss;
 mod matrix;
 mod max_pool;
 mod memory;
@@ -30,13 +31,16 @@ use std::ops::Range;
 
 pub use adam::Adam;
 pub use capsule_plan::ClassCapsulesPlan;
-pub use chosen::DenseOfChosen;
+pub(crate) use chosen::DenseOfChosen;
 pub use class_capsules::class_capsules;
 pub use conv2d::{Activation, Algorithm, Conv2dPlan, conv2d, conv2d_by, conv2d_relu};
-pub use linear::{Dense, linear};
+pub(crate) use linear::Dense;
+pub use linear::linear;
 pub use max_pool::max_pool_2x2;
-pub use relu::{relu, relu_backward, relu_forward};
-pub use squash::{EPSILON, InChannels, squash};
+pub use relu::relu;
+pub(crate) use relu::{relu_backward, relu_forward};
+pub(crate) use squash::InChannels;
+pub use squash::{EPSILON, squash};
 pub use storage::{Real, with_values};
 
 /// The weight of a layer while its gradient arrives, block by block: whoever takes a block may at once move the values under it.

@@ -131,8 +131,12 @@ impl<W> Slots<W> {
         }
     }
 
-    /// Calls `task` with a workspace that no other task has at the time.
+    /// Calls `task` with a workspace that no other task has at the time. It must not use rayon: what its thread took up meanwhile
+    /// could wait for the workspace that it holds.
+    ///
+    /// Panics if there are none.
     pub(super) fn with<R>(&self, task: impl FnOnce(&mut W) -> R) -> R {
+        assert!(!self.0.is_empty(), "workspaces have to be prepared");
         loop {
             for slot in &self.0 {
                 match slot.try_lock() {

@@ -1,4 +1,4 @@
-//! From tensors to slices of floats, and the one way this folder uses threads.
+//! From tensors to slices of floats, and from slices to tasks for threads.
 
 use std::{cell::RefCell, marker::PhantomData, ops::Range};
 
@@ -212,15 +212,6 @@ pub(super) fn for_each_index(count: usize, work: usize, task: impl Fn(usize) + S
         (0..count).into_par_iter().with_max_len(1).for_each(task);
     } else {
         (0..count).for_each(task);
-    }
-}
-
-/// Calls `task(i, owned)` for every i-th element, on several threads where `work` is worth waking them.
-pub(super) fn for_each_task<O: Send>(owned: Vec<O>, work: usize, task: impl Fn(usize, O) + Send + Sync) {
-    if is_worth_waking(work) {
-        owned.into_par_iter().enumerate().for_each(|(i, owned)| task(i, owned));
-    } else {
-        owned.into_iter().enumerate().for_each(|(i, owned)| task(i, owned));
     }
 }
 

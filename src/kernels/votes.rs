@@ -148,25 +148,29 @@ impl Votes {
         sharing * direct > sharing * factored + 2 * self.matrix()
     }
 
-    /// Multiply-adds of a [`Votes::sweep`] over all capsules, a sample.
-    pub(super) fn work(&self) -> usize {
+    /// Multiply-adds of a sweep over all capsules, a sample, with `L` samples in lanes; with one, votes are kept.
+    pub(super) fn work<const L: usize>(&self) -> usize {
         let Votes { matrices, sharing, in_dim, classes, .. } = *self;
-        if self.is_factored() {
+        if L == 1 {
+            matrices * sharing * 2 * self.n()
+        } else if self.is_factored() {
             matrices * (2 * self.matrix() + sharing * 2 * classes * in_dim)
         } else {
             matrices * sharing * (self.matrix() + 2 * self.n())
         }
     }
 
-    /// Multiply-adds of [`Votes::sum`].
-    pub(super) fn sum_work(&self) -> usize {
-        self.matrices * self.matrix()
+    /// Multiply-adds of the first iteration's sum, likewise.
+    pub(super) fn sum_work<const L: usize>(&self) -> usize {
+        if L == 1 { self.matrices * self.sharing * (self.matrix() + self.n()) } else { self.matrices * self.matrix() }
     }
 
-    /// Multiply-adds of [`Votes::backward`] with this many terms.
-    pub(super) fn backward_work(&self, terms: usize) -> usize {
+    /// Multiply-adds of the gradients of capsules and matrices with this many terms, likewise.
+    pub(super) fn backward_work<const L: usize>(&self, terms: usize) -> usize {
         let Votes { matrices, sharing, in_dim, classes, .. } = *self;
-        if self.is_factored() {
+        if L == 1 {
+            matrices * sharing * (2 * self.matrix() + (terms - 1) * self.n())
+        } else if self.is_factored() {
             matrices * (2 * terms * self.matrix() + sharing * 2 * (terms - 1) * classes * in_dim)
         } else {
             matrices * sharing * (2 * self.matrix() + 2 * (terms - 1) * self.n())

@@ -1,8 +1,8 @@
 //! Training and evaluation of a capsule network on the CPU, written out layer by layer over buffers of its own.
 //!
 //! [`super::Network`] says what is computed, in candle's graph, for any device and type; this computes the same with the same
-//! kernels, but allocates nothing once it has seen its largest batch, adds no gradients that have one part only, and hands the
-//! gradient of a weight on while it is in the caches.
+//! kernels, but allocates nothing once it has seen its sizes of batches, adds no gradients that have one part only, and keeps that of
+//! a weight no longer than its layer, of a large convolution no longer than a block of it is in the caches.
 
 mod work;
 
@@ -170,7 +170,7 @@ impl<T: Real> Values<T> {
 
 /// Which capsule the decoder sees.
 #[derive(Clone, Copy)]
-enum Mask {
+enum Chosen {
     TrueLabel,
     Longest,
 }
@@ -236,14 +236,14 @@ impl<T: Real> Pass<T> {
     /// Hands the gradients of the loss of a batch to `gradients`, and gives the loss: [`super::Network::loss`] with
     /// [`super::Mask::TrueLabels`]. images `[batch, c, h, w]`, labels `[batch]`.
     pub fn train(&mut self, images: &[T], labels: &[u32], gradients: &mut dyn Gradients<T>) -> Result<f64> {
-        let loss = self.forward(images, labels, Mask::TrueLabel, &mut |stage| gradients.ended(stage))?;
+        let loss = self.forward(images, labels, Chosen::TrueLabel, &mut |stage| gradients.ended(stage))?;
         self.backward(images, labels, gradients)?;
         Ok(loss)
     }
 
     /// The loss of a batch with [`super::Mask::Longest`], without gradients.
     pub fn evaluate(&mut self, images: &[T], labels: &[u32]) -> Result<f64> {
-        self.forward(images, labels, Mask::Longest, &mut |_| {})
+        self.forward(images, labels, Chosen::Longest, &mut |_| {})
     }
 
     /// Lengths of the class capsules of the last batch, `[batch, classes]`.
@@ -262,8 +262,13 @@ impl<T: Real> Pass<T> {
         }
     }
 
-    fn forward(&mut self, images: &[T], labels: &[u32], mask: Mask, ended: &mut dyn FnMut(Stage)) -> Result<f64> {
-        self.set_batch(labels.len());
+    fn forward(&mut self, images: &[T], labels: &[u32], chosen: Chosen, ended: &mut dyn FnMut(Stage)) -> Result<f64> {
+        let classes = self.lengths.sample;
+        match labels.iter().find(|&&label| label as usize >= classes) {
+            Some(label) => bail!("label {label} of a network of {classes} classes"),
+            None if labels.is_empty() => bail!("a batch of no samples"),
+            None => self.set_batch(labels.len()),
+        }
         let Pass { conv1_plan, primary_plan, classes_plan, values, lengths, .. } = self;
         let Values { map, channels, capsules, classes } = values;
         self.conv1.with(|weight, bias| conv1_plan.forward(images, weight, bias, map))?;
@@ -275,9 +280,9 @@ impl<T: Real> Pass<T> {
         loss::lengths(classes, lengths);
         ended(Stage::ClassCapsules);
         self.chosen.clear();
-        match mask {
-            Mask::TrueLabel => self.chosen.extend_from_slice(labels),
-            Mask::Longest => self.chosen.extend(lengths.chunks_exact(lengths.sample).map(|row| argmax(row) as u32)),
+        match chosen {
+            Chosen::TrueLabel => self.chosen.extend_from_slice(labels),
+            Chosen::Longest => self.chosen.extend(lengths.chunks_exact(lengths.sample).map(|row| argmax(row) as u32)),
         }
         let mut loss = 0.;
         if let Some(decoder) = &mut self.decoder {

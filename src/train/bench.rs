@@ -51,7 +51,7 @@ impl Ceilings {
     pub fn measure() -> Ceilings {
         // Bytes of an array: several times the largest cache, within what a small machine has.
         const LEAST: usize = 128 << 20;
-        const MOST: usize = 512 << 20;
+        const MOST: usize = 256 << 20;
         const CACHES: usize = 4;
         let mut products = Products::on_all_threads();
         let flops = 2.0 * products.multiply_adds() as f64 / best(|| products.run());

@@ -15,7 +15,7 @@ use crate::{
 /// A part of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Part {
-    /// Decoding, shuffling and shifting the images of the batch.
+    /// Copying, shifting and scaling the images of the batch.
     Batch,
     Pass(Stage),
     /// Both passes of a network that is trained through candle's graph.
@@ -62,6 +62,7 @@ impl Laps {
     /// A step begins.
     pub fn begin(&mut self) {
         self.laps.clear();
+        self.pending = Duration::ZERO;
         self.lap();
     }
 

@@ -7,11 +7,16 @@ use std::collections::BTreeMap;
 use candle_core::{DType, Device, Tensor};
 use fastrcaps::{
     data::ImageShape,
-    model::{Mask, Network, config::ModelConfig, parameters::Parameters},
+    kernels::Real,
+    model::{Mask, Network, config::ModelConfig, parameters::Parameters, pass::Pass},
 };
 use serde::Deserialize;
 
-use crate::tensors::{assert_close, values};
+use crate::{
+    model::Setup,
+    pass::Kept,
+    tensors::{assert_close, values},
+};
 
 #[derive(Deserialize)]
 struct Golden {
@@ -78,8 +83,8 @@ impl Summary {
 }
 
 impl Golden {
-    fn assert_agrees(&self, dtype: DType, tolerance: f64) {
-        let what = |part: &str| format!("{} in {dtype:?}: {part}", self.name);
+    /// The network with the golden's weights, its images and labels.
+    fn setup(&self, dtype: DType) -> Setup {
         let [channels, height, width] = self.shape;
         let shape = ImageShape { channels, height, width };
         self.model.validate(shape).unwrap();
@@ -91,6 +96,12 @@ impl Golden {
         let images = formula("images", &[self.labels.len(), channels, height, width], 0);
         let images = ((images + 1.).unwrap() / 2.).unwrap().to_dtype(dtype).unwrap();
         let labels = Tensor::new(self.labels.as_slice(), &Device::Cpu).unwrap();
+        Setup { network, parameters, images, labels }
+    }
+
+    fn assert_agrees(&self, dtype: DType, tolerance: f64) {
+        let what = |part: &str| format!("{} in {dtype:?}: {part}", self.name);
+        let Setup { network, parameters, images, labels } = self.setup(dtype);
         let output = network.forward(&images, Mask::TrueLabels(&labels)).unwrap();
         assert_close(&what("scores"), &values(&output.scores), &self.scores.concat(), tolerance);
         assert_eq!(output.reconstruction.is_some(), self.reconstruction.is_some(), "{}", self.name);
@@ -103,6 +114,29 @@ impl Golden {
         assert_eq!(parameters.vars().len(), self.gradients.len());
         for (name, var) in parameters.vars() {
             self.gradients[&name].assert_agrees(&what(&name), grads.get(&var).unwrap(), tolerance);
+        }
+    }
+}
+
+impl Golden {
+    /// The same of the written-out pass, over the golden's images `times` times: means over a batch stay what they are, and larger
+    /// batches take other ways through the kernels.
+    fn assert_pass_agrees<T: Real>(&self, times: usize, tolerance: f64) {
+        let ModelConfig::Capsnet(config) = &self.model else { return };
+        let what = |part: &str| format!("{} in {:?}, {times} times: {part}", self.name, T::DTYPE);
+        let setup = self.setup(T::DTYPE);
+        let [channels, height, width] = self.shape;
+        let shape = ImageShape { channels, height, width };
+        let mut pass = Pass::<T>::new(config, shape, 10, &setup.parameters).unwrap();
+        let images = setup.images.flatten_all().unwrap().to_vec1::<T>().unwrap().repeat(times);
+        let mut kept = Kept::new(&setup);
+        let loss = pass.train(&images, &self.labels.repeat(times), &mut kept).unwrap();
+        assert_close(&what("loss"), &[loss], &[self.loss], tolerance);
+        let scores: Vec<f64> = pass.scores().iter().map(|score| score.to_f64()).collect();
+        assert_close(&what("scores"), &scores, &self.scores.concat().repeat(times), tolerance);
+        for ((name, var), gradient) in setup.parameters.vars().iter().zip(kept.gradients()) {
+            let gradient = Tensor::new(gradient, &Device::Cpu).unwrap().reshape(var.dims()).unwrap();
+            self.gradients[name].assert_agrees(&what(name), &gradient, tolerance);
         }
     }
 }
@@ -120,4 +154,17 @@ fn networks_agree_with_pytorch_in_f32() {
 fn networks_agree_with_pytorch_in_f64_to_its_last_digits() {
     let little = |golden: &&Golden| !golden.name.starts_with("paper");
     goldens().iter().filter(little).for_each(|golden| golden.assert_agrees(DType::F64, 1e-11));
+}
+
+/// 16 times the images, primary capsules are computed in the frequency domain, and class capsules a sample in each lane.
+#[test]
+fn the_pass_agrees_with_pytorch_at_small_and_large_batches() {
+    for golden in &goldens() {
+        for times in [1, 16] {
+            golden.assert_pass_agrees::<f32>(times, 1e-4);
+            if !golden.name.starts_with("paper") {
+                golden.assert_pass_agrees::<f64>(times, 1e-11);
+            }
+        }
+    }
 }

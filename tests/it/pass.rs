@@ -20,23 +20,28 @@ use crate::{
     tensors::{assert_close, bits, values},
 };
 
-/// Gradients kept as they come, by variable; a value that comes twice or not at all stays NaN.
-struct Kept<T>(Vec<KeptWeight<T>>);
+/// Gradients kept as they come, by variable; a value that does not come stays NaN, one that comes twice is an error.
+pub struct Kept<T>(Vec<KeptWeight<T>>);
 
-struct KeptWeight<T> {
+pub struct KeptWeight<T> {
     values: Vec<T>,
     columns: usize,
     gradient: Vec<T>,
 }
 
 impl<T: Real> Kept<T> {
-    fn new(setup: &Setup) -> Self {
+    pub fn new(setup: &Setup) -> Self {
         let keep = |(_, var): (String, candle_core::Var)| {
             let values = var.flatten_all().unwrap().to_vec1::<T>().unwrap();
             let columns = values.len() / var.dim(0).unwrap();
             KeptWeight { gradient: vec![T::from_f64(f64::NAN); values.len()], values, columns }
         };
         Kept(setup.parameters.vars().into_iter().map(keep).collect())
+    }
+
+    /// In the order of the parameters.
+    pub fn gradients(&self) -> impl Iterator<Item = &[T]> {
+        self.0.iter().map(|kept| kept.gradient.as_slice())
     }
 }
 
@@ -96,7 +101,6 @@ fn assert_agrees_with_the_graph<T: Real>(config: &CapsNetConfig, shape: ImageSha
     for ((name, var), kept) in setup.parameters.vars().iter().zip(&kept.0) {
         let got: Vec<f64> = kept.gradient.iter().map(|v| v.to_f64()).collect();
         let expected = values(gradients.get(var).unwrap());
-        // A bias whose gradients cancel to almost nothing is compared with what cancelled.
         assert_close(name, &got, &expected, tolerance);
     }
 
@@ -164,7 +168,7 @@ fn training_gives_the_same_bits_on_any_number_of_threads() {
 }
 
 #[test]
-fn a_step_allocates_nothing_once_it_has_seen_its_largest_batch() {
+fn a_step_allocates_nothing_once_it_has_seen_its_sizes_of_batches() {
     let config = preset("small").unwrap();
     let light = CapsNetConfig {
         class_sharing: ClassSharing::ByType,

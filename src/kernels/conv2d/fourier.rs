@@ -103,7 +103,8 @@ fn store<T: Real>(tile: &[Lanes<T>], planes: &mut [T], stride: usize, lanes: usi
 #[inline(always)]
 fn put<T: Real>(to: &mut [T], value: &Lanes<T>, lanes: usize, streaming: &Streaming) {
     match to.first_chunk_mut() {
-        Some(to) if lanes == LANES => streaming.store(to, value),
+        // SAFETY: a task writes every value of its rows once, drops `streaming` at its end, and only then others read them.
+        Some(to) if lanes == LANES => unsafe { streaming.store(to, value) },
         _ => to[..lanes].copy_from_slice(&value[..lanes]),
     }
 }

@@ -14,7 +14,7 @@ use crate::kernels::{
     storage::{Real, for_each_chunk},
 };
 
-/// A convolution of one shape, with the buffers it needs: after its first pass over the largest batch it allocates nothing.
+/// A convolution of one shape, with the buffers it needs: after its first passes over each size of batch it allocates nothing.
 ///
 /// x `[batch, in_channels, height, width]`, weight `[filters, in_channels, kh, kw]`, bias `[channels]`, y
 /// `[batch, channels, (height−kh)/stride+1, (width−kw)/stride+1]`; see [`super::conv2d()`].
@@ -24,6 +24,8 @@ pub struct Conv2dPlan<T: Real> {
     /// By choice, rather than by the rule.
     fixed: Option<Algorithm>,
     algorithm: Algorithm,
+    /// Whether the algorithm holds what a backward pass needs.
+    is_ready: bool,
     unfold: Option<Unfold<T>>,
     fourier: Option<Fourier<T>>,
 }
@@ -41,7 +43,7 @@ impl<T: Real> Conv2dPlan<T> {
     ) -> Result<Self> {
         let g = Geometry::new(&x, &weight, &[channels], stride)?;
         let algorithm = g.cheapest();
-        Ok(Conv2dPlan { g, activation, fixed: None, algorithm, unfold: None, fourier: None })
+        Ok(Conv2dPlan { g, activation, fixed: None, algorithm, is_ready: false, unfold: None, fourier: None })
     }
 
     /// A plan by an algorithm of one's own choice; errors as [`Conv2dPlan::new`].
@@ -61,6 +63,7 @@ impl<T: Real> Conv2dPlan<T> {
     pub fn set_batch(&mut self, batch: usize) {
         assert!(batch > 0, "a batch of no samples");
         self.g.batch = batch;
+        self.is_ready = false;
         self.algorithm = self.fixed.unwrap_or_else(|| self.g.cheapest());
     }
 
@@ -91,6 +94,7 @@ impl<T: Real> Conv2dPlan<T> {
                 self.fourier.get_or_insert_with(|| Fourier::new(g)).forward(g, x, weight, bias, activation, y);
             }
         }
+        self.is_ready = true;
     }
 
     /// The gradients, after [`Conv2dPlan::forward`] of the same x and weight gave y, whose gradient is `dy`: writes those of image
@@ -106,6 +110,7 @@ impl<T: Real> Conv2dPlan<T> {
         dx: Option<&mut [T]>,
         dbias: &mut [T],
     ) {
+        assert!(self.is_ready, "a forward pass before");
         let g = &self.g;
         g.check(x.len(), weight.values().len(), y.len(), dbias.len());
         assert_eq!(dy.len(), y.len(), "values of y's gradient");

@@ -43,7 +43,6 @@ impl<T> Rows<'_, T> {
     /// The rows of one matrix.
     #[inline(always)]
     pub(super) fn of(&mut self, matrix: usize) -> &mut [T] {
-        debug_assert!(matrix < self.matrices);
         assert!(matrix < self.matrices, "a spectrum has {} matrices", self.matrices);
         // SAFETY: `Spectrum::for_each_rows` makes `first` so that these values of every matrix lie in its buffer and are no other
         // task's; the exclusive borrow of `self` keeps them to one slice at a time.

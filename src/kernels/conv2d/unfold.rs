@@ -1,4 +1,5 @@
-//! Convolution as products with the values under the kernel (im2col), which exist only in the panels of a product.
+//! Convolution as products with the values under the kernel (im2col). Where samples are taken one by one, those exist only in the
+//! panels of a product; a large weight, which is read once for all samples, meets a copy of them.
 //!
 //! In all of them a column stands for a sample and a position of the kernel in it.
 
@@ -132,7 +133,7 @@ impl<T: Real> Right<T> for Rows<'_, T> {
 }
 
 impl<T: Real> OutputGradient<'_, T> {
-    /// Of one channel, from a position on: `run(dy)` for each value of `to`.
+    /// Of one channel, from a position on: `put(to, dy)` for each value of `to`.
     #[inline(always)]
     fn channel(&self, sample: usize, channel: usize, position: usize, to: &mut [T], mut put: impl FnMut(&mut T, T)) {
         let start = (sample * self.g.channels + channel) * self.g.positions() + position;
