@@ -28,7 +28,7 @@ use clap::{Parser, Subcommand};
 /// pictures. A sweep can be stopped at any moment: the same command continues it.
 #[command(after_help = "\
 Examples:
-  fastrcaps explore search-spaces/smoke.toml        train a space of 24 small configurations, about a minute
+  fastrcaps explore search-spaces/smoke.toml        train a space of 48 small configurations, half a minute
   fastrcaps plan search-spaces/mnist-small.toml     what a space holds and how long it would take
   fastrcaps front results/smoke                     the front of a study, as a table
   fastrcaps train results/smoke/trials/KEY/config.toml --out results/again
