@@ -68,7 +68,9 @@ pub fn of_pool<R: Send>(threads: usize, task: impl FnOnce() -> R + Send) -> R {
 
 /// Begins to count, on a thread of the pool.
 pub fn begin() {
-    COUNTER.get().unwrap().is_counting.store(true, SeqCst);
+    let counter = COUNTER.get().unwrap();
+    counter.allocations.store(0, SeqCst);
+    counter.is_counting.store(true, SeqCst);
 }
 
 /// Allocations of the pool's threads since [`begin`].
