@@ -12,6 +12,7 @@ use crate::{
     config::TrialConfig,
     files::write_atomically,
     record::{EpochRow, TrialRecord},
+    seal,
 };
 
 /// The folder of one trial.
@@ -68,8 +69,8 @@ impl TrialFolder {
 
     pub fn read_record(&self) -> Result<TrialRecord> {
         let path = self.record();
-        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        serde_json::from_str(&text).with_context(|| format!("{} is no trial record", path.display()))
+        let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        seal::from_json(&bytes).with_context(|| format!("{} is no trial record", path.display()))
     }
 
     /// The record of a trial that has ended, and its epochs; none where either cannot be read.
@@ -80,7 +81,7 @@ impl TrialFolder {
     }
 
     pub fn write_record(&self, record: &TrialRecord) -> Result<()> {
-        write_atomically(&self.record(), &serde_json::to_vec_pretty(record)?)
+        write_atomically(&self.record(), &seal::to_json(record)?)
     }
 
     /// The epochs written so far. A last line without its end is one being written, or torn: it is left out.

@@ -27,6 +27,7 @@ pub mod record;
 pub mod report;
 pub mod rng;
 pub mod schedule;
+pub mod seal;
 pub mod source;
 pub mod space;
 pub mod stats;

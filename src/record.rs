@@ -37,6 +37,33 @@ impl Status {
     }
 }
 
+/// Whose fault a failure is, which decides whether the trial is tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fault {
+    /// It diverged, panicked or cannot be trained as it is: it would end so again.
+    Configuration,
+    /// Killed by a signal, lost with its host, without room on the disk: what it trained is as good as before.
+    Machine,
+    /// No memory was left. Tried once more with nothing beside it; if there is none then either, the
+    /// configuration is too large for this machine.
+    Memory,
+    /// It took longer than the time a trial may take.
+    Timeout,
+}
+
+impl Fault {
+    /// The name as it stands in tables.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Fault::Configuration => "configuration",
+            Fault::Machine => "machine",
+            Fault::Memory => "memory",
+            Fault::Timeout => "timeout",
+        }
+    }
+}
+
 /// One epoch of one trial.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EpochRow {
@@ -47,9 +74,11 @@ pub struct EpochRow {
     /// Batch size that the policy gave the epoch's last step.
     pub batch_size: usize,
     /// Mean loss over the epoch's training samples, as seen while training.
+    #[serde(with = "any_number")]
     pub train_loss: f64,
     /// Accuracy over the epoch's training samples, as seen while training, in 0..=1.
     pub train_accuracy: f64,
+    #[serde(with = "any_number")]
     pub validation_loss: f64,
     /// In 0..=1.
     pub validation_accuracy: f64,
@@ -67,6 +96,9 @@ pub struct TrialRecord {
     /// Identity: hash of the resolved config and the data's fingerprint.
     pub key: String,
     pub status: Status,
+    /// Processes that were started for it.
+    #[serde(default)]
+    pub attempts: usize,
     pub replicate: usize,
     pub seed: u64,
     /// Trainable parameters of the network.
@@ -92,6 +124,12 @@ pub struct TrialRecord {
     pub ended: Option<String>,
     pub host: Option<String>,
     pub git_revision: Option<String>,
+    /// SHA-256 of `weights.safetensors`.
+    #[serde(default)]
+    pub weights_sha256: Option<String>,
+    /// Of one that failed or diverged.
+    #[serde(default)]
+    pub fault: Option<Fault>,
     pub error: Option<String>,
 }
 
@@ -101,6 +139,7 @@ impl TrialRecord {
         TrialRecord {
             key,
             status: Status::Pending,
+            attempts: 0,
             replicate,
             seed: config.seed,
             parameters: config.parameters(),
@@ -117,7 +156,31 @@ impl TrialRecord {
             ended: None,
             host: None,
             git_revision: None,
+            weights_sha256: None,
+            fault: None,
             error: None,
+        }
+    }
+}
+
+/// Losses that left the finite numbers: JSON has no word for them, so that they stand there as `"NaN"` or `"inf"`.
+mod any_number {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub fn serialize<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+        if value.is_finite() { serializer.serialize_f64(*value) } else { serializer.serialize_str(&value.to_string()) }
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Number {
+            Finite(f64),
+            Word(String),
+        }
+        match Number::deserialize(deserializer)? {
+            Number::Finite(value) => Ok(value),
+            Number::Word(word) => word.parse().map_err(D::Error::custom),
         }
     }
 }

@@ -9,13 +9,13 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::{
     data::DataConfig,
     files::write_atomically,
     folder::{TrialFolder, trials_folder},
     machine::Machine,
+    seal,
     source::Document,
     space::{Space, Trial},
 };
@@ -96,13 +96,12 @@ impl Study {
 
     /// Writes down the machine that explores the study now.
     pub fn write_machine(&self, machine: &Machine) -> Result<()> {
-        write_atomically(&self.folder.join("machine.json"), &serde_json::to_vec_pretty(machine)?)
+        write_atomically(&self.folder.join("machine.json"), &seal::to_json(machine)?)
     }
 
     /// The machine of the study's times, in a line; empty where it is not known.
     pub fn machine_line(&self) -> String {
-        let read =
-            || -> Option<Machine> { serde_json::from_slice(&fs::read(self.folder.join("machine.json")).ok()?).ok() };
+        let read = || -> Option<Machine> { seal::from_json(&fs::read(self.folder.join("machine.json")).ok()?).ok() };
         read().map(|machine| machine.line()).unwrap_or_default()
     }
 
@@ -168,7 +167,7 @@ impl Study {
 /// Hash of a selection of data, under which a study keeps its fingerprint.
 pub fn data_id(config: &DataConfig) -> String {
     // Numbers and strings: what JSON can hold.
-    short_hash(serde_json::to_string(config).expect("a data config is JSON").as_bytes())
+    seal::checksum(serde_json::to_string(config).expect("a data config is JSON").as_bytes())
 }
 
 /// The identity of every trial, from the fingerprints of the data they train on by [`data_id`].
@@ -185,11 +184,7 @@ pub fn trial_keys(trials: &[Trial], data: &BTreeMap<String, String>) -> Result<V
 
 /// Hash of what a study is about: its trials in order, each with its configuration, seed and data.
 pub fn identity(keys: &[String]) -> String {
-    short_hash(keys.join(" ").as_bytes())
-}
-
-fn short_hash(bytes: &[u8]) -> String {
-    Sha256::digest(bytes)[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+    seal::checksum(keys.join(" ").as_bytes())
 }
 
 /// Names the first keys in which two declared spaces differ.

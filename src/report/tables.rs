@@ -5,13 +5,14 @@ use std::collections::HashMap;
 use anyhow::Result;
 
 use super::view::{Mean, Objectives, StudyView, front as front_of};
-use crate::record::{EpochRow, TrialRecord};
+use crate::record::{EpochRow, Fault, TrialRecord};
 
 /// `trials.csv`: one row per trial of the space, in grid order.
 pub fn trials(view: &StudyView) -> Result<Vec<u8>> {
     let mut table = csv::Writer::from_writer(Vec::new());
     let axes = view.space.axes.iter().map(|axis| axis.path.as_str());
     let fixed = [
+        "attempts",
         "replicate",
         "seed",
         "parameters",
@@ -28,6 +29,8 @@ pub fn trials(view: &StudyView) -> Result<Vec<u8>> {
         "ended",
         "host",
         "git_revision",
+        "weights_sha256",
+        "fault",
         "error",
     ];
     table.write_record(["key", "status", "configuration"].into_iter().chain(axes).chain(fixed))?;
@@ -43,8 +46,9 @@ pub fn trials(view: &StudyView) -> Result<Vec<u8>> {
     Ok(table.into_inner().map_err(|error| error.into_error())?)
 }
 
-fn record_cells(record: &TrialRecord) -> [String; 17] {
+fn record_cells(record: &TrialRecord) -> [String; 20] {
     [
+        record.attempts.to_string(),
         record.replicate.to_string(),
         record.seed.to_string(),
         record.parameters.to_string(),
@@ -61,6 +65,8 @@ fn record_cells(record: &TrialRecord) -> [String; 17] {
         cell(&record.ended),
         cell(&record.host),
         cell(&record.git_revision),
+        cell(&record.weights_sha256),
+        cell(&record.fault.map(Fault::as_str)),
         cell(&record.error),
     ]
 }

@@ -44,6 +44,22 @@ fn records_and_epochs_come_back_to_the_bit_and_in_order() {
 }
 
 #[test]
+fn losses_that_left_the_finite_numbers_come_back_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let trial = fastrcaps::folder::TrialFolder::new(folder.path());
+    let mut journal = Journal::open(&folder.path().join("journal.sqlite")).unwrap();
+    let wild = [(f64::NAN, f64::INFINITY), (1e308, f64::NEG_INFINITY)];
+    for (number, (train_loss, validation_loss)) in wild.into_iter().enumerate() {
+        trial.append_epoch(&EpochRow { train_loss, validation_loss, ..epoch(number + 1) }).unwrap();
+    }
+    journal.put(&record("a"), &trial.read_epochs().unwrap()).unwrap();
+    for ((train_loss, validation_loss), (_, row)) in wild.into_iter().zip(journal.epochs().unwrap()) {
+        assert_eq!(row.train_loss.to_bits(), train_loss.to_bits());
+        assert_eq!(row.validation_loss, validation_loss);
+    }
+}
+
+#[test]
 fn a_second_writing_replaces_the_epochs_of_the_first() {
     let folder = tempfile::tempdir().unwrap();
     let mut journal = Journal::open(&folder.path().join("journal.sqlite")).unwrap();

@@ -7,6 +7,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // Leaves: no project code at all.
     ("rng", &[]),
     ("files", &[]),
+    ("seal", &[]),
     ("machine", &[]),
     ("stats", &[]),
     ("pareto", &[]),
@@ -15,7 +16,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // What a trial is.
     ("config", &["data", "model", "schedule"]),
     ("record", &["config"]),
-    ("folder", &["config", "files", "record"]),
+    ("folder", &["config", "files", "record", "seal"]),
     // The learning half: never SQLite, never an executor.
     ("data", &["config", "rng"]),
     ("schedule", &["config"]),
@@ -42,7 +43,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("strategy", &["pareto", "record", "rng", "space"]),
     ("executor", &["config", "record"]),
     ("journal", &["record"]),
-    ("study", &["data", "files", "folder", "machine", "source", "space"]),
+    ("study", &["data", "files", "folder", "machine", "seal", "source", "space"]),
     ("dispatch", &["executor", "folder", "journal", "machine", "record", "space", "strategy", "study"]),
     // What users look at.
     ("charts", &["pareto", "range_test", "schedule"]),

@@ -1,0 +1,62 @@
+//! Small files that know when they were damaged: JSON objects that carry a checksum of what they say.
+
+use anyhow::{Context, Result, bail};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+/// The key under which a sealed object keeps its checksum.
+const KEY: &str = "checksum";
+
+/// 16 hexadecimal digits of the SHA-256 of `bytes`.
+pub fn checksum(bytes: &[u8]) -> String {
+    Sha256::digest(bytes)[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// `value`, which must be an object in JSON, indented and with a last key `checksum`.
+pub fn to_json(value: &impl Serialize) -> Result<Vec<u8>> {
+    let mut object = serde_json::to_value(value)?;
+    let sum = checksum(object.to_string().as_bytes());
+    match &mut object {
+        Value::Object(keys) => keys.insert(KEY.into(), Value::from(sum)),
+        other => bail!("only an object can be sealed, not {other}"),
+    };
+    Ok(serde_json::to_vec_pretty(&object)?)
+}
+
+/// Reads what [`to_json`] wrote.
+///
+/// Errors: no JSON; no checksum, or not that of what is there; another shape than T's.
+pub fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    let mut object: Value = serde_json::from_slice(bytes).context("it is no JSON")?;
+    let Some(Value::String(sum)) = object.as_object_mut().and_then(|keys| keys.remove(KEY)) else {
+        bail!("it has no checksum");
+    };
+    if checksum(object.to_string().as_bytes()) != sum {
+        bail!("it was changed or damaged: its checksum is not that of its content");
+    }
+    Ok(serde_json::from_value(object)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn no_changed_byte_is_read_as_another_value() {
+        let value: BTreeMap<String, f64> = [("a".into(), 0.1 + 0.2), ("b".into(), 1e-300), ("c".into(), -0.0)].into();
+        let sealed = to_json(&value).unwrap();
+        assert_eq!(from_json::<BTreeMap<String, f64>>(&sealed).unwrap(), value);
+        for at in 0..sealed.len() {
+            assert!(from_json::<BTreeMap<String, f64>>(&sealed[..at]).is_err(), "cut at {at}");
+            for bit in 0..8 {
+                let mut damaged = sealed.clone();
+                damaged[at] ^= 1 << bit;
+                if let Ok(read) = from_json::<BTreeMap<String, f64>>(&damaged) {
+                    assert_eq!(read, value, "byte {at} bit {bit}");
+                }
+            }
+        }
+    }
+}
