@@ -1,6 +1,10 @@
 //! Files that are either whole or not there.
 
-use std::{fs::File, path::Path};
+use std::{
+    fs::File,
+    io::{self, ErrorKind, Write},
+    path::Path,
+};
 
 use anyhow::{Context, Result};
 
@@ -31,4 +35,25 @@ fn replace(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     #[cfg(unix)]
     File::open(folder)?.sync_all()?;
     Ok(())
+}
+
+/// Whether an error says that a file system takes nothing more: it is full, its quota is used up, or it may only be read.
+/// Once that is mended, the same writing may succeed.
+pub fn is_out_of_room(error: &anyhow::Error) -> bool {
+    let kinds = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind);
+    let full = [ErrorKind::StorageFull, ErrorKind::QuotaExceeded, ErrorKind::ReadOnlyFilesystem];
+    kinds.into_iter().any(|kind| full.contains(&kind))
+}
+
+/// Bytes that this user may still write to the file system of `path`; absent where that is not known.
+pub fn free_bytes(path: &Path) -> Option<u64> {
+    let of = rustix::fs::statvfs(path).ok()?;
+    Some(of.f_bavail.saturating_mul(of.f_frsize))
+}
+
+/// Tries whether some bytes can be written to `folder`.
+pub fn try_room(folder: &Path) -> io::Result<()> {
+    let mut file = tempfile::Builder::new().prefix(".writing-").tempfile_in(folder)?;
+    file.write_all(&[0; 1 << 16])?;
+    file.as_file().sync_all()
 }

@@ -72,6 +72,12 @@ pub fn peak_memory_bytes() -> Option<u64> {
     proc_kilobytes("/proc/self/status", "VmHWM")
 }
 
+/// Processes that the system has killed for want of memory since it started.
+pub fn oom_kills() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/vmstat").ok()?;
+    text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
+}
+
 /// The size of the largest cache, as the first core sees it.
 pub fn largest_cache_bytes() -> Option<usize> {
     let caches = std::fs::read_dir("/sys/devices/system/cpu/cpu0/cache").ok()?;

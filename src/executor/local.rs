@@ -2,6 +2,7 @@
 
 use std::{
     fs::File,
+    io::Write,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
@@ -27,7 +28,9 @@ impl Local {
 impl Executor for Local {
     fn start(&mut self, folder: &Path, slot: &Slot) -> Result<Box<dyn Process>> {
         let log = folder.join("log.txt");
-        let out = File::create(&log).with_context(|| format!("cannot create {}", log.display()))?;
+        // Not truncated: what an earlier attempt said is worth knowing.
+        let out = File::options().create(true).append(true).open(&log);
+        let out = out.with_context(|| format!("cannot write {}", log.display()))?;
         let mut command = Command::new(&self.program);
         command.arg("run-trial").arg(folder).args(["--threads", &slot.threads.to_string()]);
         if !slot.cores.is_empty() {
@@ -37,9 +40,12 @@ impl Executor for Local {
         command.arg("--end-with-stdin").args(&self.arguments);
         // What the network's own thread pool does not rule (candle's operations) asks the environment.
         command.env("RAYON_NUM_THREADS", slot.threads.to_string());
-        // The child holds the read end of a pipe that this process never writes to: its end tells the child that
-        // this process is gone, however it went, and that nobody waits for the result.
+        // The child holds the read end of a pipe: its end tells the child that this process is gone, however it went, and
+        // that nobody waits for the result; a byte asks it to stop.
         command.stdin(Stdio::piped()).stdout(out.try_clone()?).stderr(out);
+        // What a terminal sends to this process is not for its trials: they are asked to stop in order.
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let child = command.spawn().with_context(|| format!("cannot start {}", self.program.display()))?;
         Ok(Box::new(ChildProcess(child)))
     }
@@ -56,6 +62,15 @@ impl Process for ChildProcess {
             }
             Exit::Code(status.code().unwrap_or(-1))
         }))
+    }
+
+    fn ask_to_stop(&mut self) {
+        // Fails only where it has ended already.
+        let _ = self.0.stdin.as_mut().map(|pipe| pipe.write_all(b"s"));
+    }
+
+    fn kill(&mut self) {
+        let _ = self.0.kill();
     }
 }
 

@@ -20,7 +20,14 @@ pub trait Executor {
 pub trait Process {
     /// How it ended, once it has.
     fn poll(&mut self) -> Result<Option<Exit>>;
+    /// Asks it to write a checkpoint and end with [`STOPPED`].
+    fn ask_to_stop(&mut self);
+    /// Ends it now.
+    fn kill(&mut self);
 }
+
+/// Exit code of a trial that was asked to stop and ended at a checkpoint.
+pub const STOPPED: i32 = 75;
 
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -44,7 +44,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("executor", &["config", "record"]),
     ("journal", &["record"]),
     ("study", &["data", "files", "folder", "machine", "seal", "source", "space"]),
-    ("dispatch", &["executor", "folder", "journal", "machine", "record", "space", "strategy", "study"]),
+    ("dispatch", &["executor", "files", "folder", "journal", "machine", "record", "space", "strategy", "study"]),
     // What users look at.
     ("charts", &["pareto", "range_test", "schedule"]),
     ("report", &["charts", "files", "journal", "machine", "pareto", "record", "space", "stats", "study"]),

@@ -1,0 +1,102 @@
+//! What a sweep may take: time, memory, failures, attempts.
+
+use std::time::{Duration, SystemTime};
+
+/// The limits of a sweep.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Further attempts of a trial that failed by the machine's fault.
+    pub retries: usize,
+    /// Time before the first of them; twice as long before each further one.
+    pub backoff: Duration,
+    /// Failures that end the sweep.
+    pub failures: Option<MaxFailures>,
+    /// Wall time of one attempt of a trial.
+    pub timeout: Option<Duration>,
+    /// When nothing may run any more.
+    pub deadline: Option<SystemTime>,
+    /// Time that trials have to write a checkpoint and end, when the sweep stops.
+    pub grace: Duration,
+    pub memory: Option<Memory>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            retries: 2,
+            backoff: Duration::from_secs(5),
+            failures: None,
+            timeout: None,
+            deadline: None,
+            grace: Duration::from_secs(60),
+            memory: None,
+        }
+    }
+}
+
+/// Failed trials that are too many.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum MaxFailures {
+    Count(usize),
+    /// Of the trials that ended, once there are enough of them to judge by.
+    Share(f64),
+}
+
+impl MaxFailures {
+    /// Trials that must have ended before a share counts.
+    pub const LEAST: usize = 10;
+
+    /// Whether `failed` of `ended` trials are too many.
+    pub fn reached(self, failed: usize, ended: usize) -> bool {
+        match self {
+            MaxFailures::Count(most) => failed >= most,
+            MaxFailures::Share(most) => ended >= Self::LEAST && failed as f64 >= most * ended as f64,
+        }
+    }
+}
+
+/// Memory that trials share, and what each is expected to take of it at its peak.
+#[derive(Clone, Debug)]
+pub struct Memory {
+    pub bytes: u64,
+    /// Of each trial.
+    pub expected: Vec<u64>,
+    /// The largest ratio of measured to expected so far.
+    correction: f64,
+}
+
+impl Memory {
+    pub fn new(bytes: u64, expected: Vec<u64>) -> Memory {
+        Memory { bytes, expected, correction: 0.0 }
+    }
+
+    fn of(&self, trial: usize) -> f64 {
+        let correction = if self.correction > 0.0 { self.correction } else { 1.0 };
+        self.expected[trial] as f64 * correction
+    }
+}
+
+impl Limits {
+    /// Seconds until the deadline; below 0 after it.
+    pub(super) fn seconds_left(&self) -> Option<f64> {
+        let now = SystemTime::now();
+        self.deadline.map(|deadline| match deadline.duration_since(now) {
+            Ok(left) => left.as_secs_f64(),
+            Err(over) => -over.duration().as_secs_f64(),
+        })
+    }
+
+    /// Whether `trial` fits beside what runs. What runs alone always does: it could not have more.
+    pub(super) fn has_memory(&self, running: impl Iterator<Item = usize>, trial: usize) -> bool {
+        let Some(memory) = &self.memory else { return true };
+        let taken: Vec<f64> = running.map(|trial| memory.of(trial)).collect();
+        taken.is_empty() || taken.iter().sum::<f64>() + memory.of(trial) <= memory.bytes as f64
+    }
+
+    /// Takes up what a trial really took at its peak.
+    pub(super) fn learn(&mut self, trial: usize, peak_bytes: Option<u64>) {
+        if let (Some(memory), Some(peak)) = (&mut self.memory, peak_bytes) {
+            memory.correction = memory.correction.max(peak as f64 / memory.expected[trial].max(1) as f64);
+        }
+    }
+}

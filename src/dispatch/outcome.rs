@@ -1,0 +1,131 @@
+//! What became of an attempt, and whose fault it was.
+
+use std::time::Duration;
+
+use super::{now, sweep::Running};
+use crate::{
+    executor::{Exit, STOPPED},
+    folder::TrialFolder,
+    machine,
+    record::{EpochRow, Fault, Status, TrialRecord},
+};
+
+/// Why an attempt was made to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cut {
+    /// The sweep is stopping.
+    Stop,
+    /// It took longer than this.
+    Timeout(Duration),
+}
+
+/// The end of an attempt.
+pub(super) struct Outcome {
+    pub trial: usize,
+    pub record: TrialRecord,
+    pub epochs: Vec<EpochRow>,
+    pub verdict: Verdict,
+}
+
+/// What follows from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// The trial has ended.
+    Over,
+    /// It may be tried again.
+    Again,
+    /// It may be tried again with nothing beside it.
+    AgainAlone,
+    /// It ended at a checkpoint, or was ended, because the sweep stops.
+    Stopped,
+}
+
+/// Takes up what an ended process left behind. `blank` is the record of the trial without any result.
+pub(super) fn judge(ended: &Running, exit: Exit, blank: TrialRecord) -> Outcome {
+    let (epochs, damage) = match ended.folder.read_epochs() {
+        Ok(epochs) => (epochs, None),
+        Err(error) => (Vec::new(), Some(format!("{error:#}"))),
+    };
+    let left = ended.folder.read_record();
+    let is_own = |record: &TrialRecord| record.key == blank.key;
+    let (record, verdict) = match left {
+        // It is written last of all: however the process went after that, its training is whole.
+        Ok(record) if is_own(&record) && matches!(record.status, Status::Done | Status::Diverged) => {
+            match damage {
+                None => (record, Verdict::Over),
+                Some(damage) => (failed(blank, Fault::Machine, damage), Verdict::Again),
+            }
+        }
+        left => {
+            let base = match &left {
+                Ok(record) if is_own(record) => record.clone(),
+                _ => blank.clone(),
+            };
+            let why = match &left {
+                _ if let Some(Cut::Timeout(most)) = ended.cut => {
+                    format!("ended: it was not done after {:.4} minutes", most.as_secs_f64() / 60.0)
+                }
+                Ok(record) if !is_own(record) => format!("left the record of another trial, {}", record.key),
+                Ok(record) if record.status == Status::Failed => {
+                    record.error.clone().unwrap_or_else(|| reason(exit, &ended.folder))
+                }
+                Ok(_) => reason(exit, &ended.folder),
+                Err(error) => format!("{}; {error:#}", reason(exit, &ended.folder)),
+            };
+            match fault(ended, exit, left.as_ref().ok().filter(|record| is_own(record))) {
+                None => (TrialRecord { status: Status::Pending, error: None, ..base }, Verdict::Stopped),
+                Some(of @ (Fault::Configuration | Fault::Timeout)) => (failed(base, of, why), Verdict::Over),
+                Some(of @ Fault::Machine) => (failed(base, of, why), Verdict::Again),
+                Some(of @ Fault::Memory) => (failed(base, of, why), Verdict::AgainAlone),
+            }
+        }
+    };
+    let record = TrialRecord { epochs: epochs.len(), attempts: blank.attempts, ..record };
+    Outcome { trial: ended.trial, record, epochs, verdict }
+}
+
+/// Whose fault it was that a process ended without a result; nobody's where it was stopped.
+fn fault(ended: &Running, exit: Exit, left: Option<&TrialRecord>) -> Option<Fault> {
+    match (ended.cut, exit) {
+        (_, Exit::Code(STOPPED)) | (Some(Cut::Stop), Exit::Signal(9)) => None,
+        (Some(Cut::Timeout(_)), _) => Some(Fault::Timeout),
+        (_, Exit::Signal(9)) if was_out_of_memory(ended) => Some(Fault::Memory),
+        (_, Exit::Signal(6)) if failed_to_allocate(&ended.folder) => Some(Fault::Memory),
+        // A panic comes again: nothing in a training is left to chance.
+        (_, Exit::Code(101)) => Some(Fault::Configuration),
+        (_, Exit::Signal(_)) => Some(Fault::Machine),
+        (_, Exit::Code(_)) => {
+            let said = left.filter(|record| record.status == Status::Failed).and_then(|record| record.fault);
+            Some(said.unwrap_or(Fault::Machine))
+        }
+    }
+}
+
+/// Whether the system killed processes for want of memory while this one ran.
+fn was_out_of_memory(ended: &Running) -> bool {
+    matches!((ended.oom_kills, machine::oom_kills()), (Some(before), Some(after)) if after > before)
+}
+
+fn failed_to_allocate(folder: &TrialFolder) -> bool {
+    folder.last_words().is_some_and(|words| words.contains("memory allocation of"))
+}
+
+/// `record` as that of a trial that failed.
+pub(super) fn failed(record: TrialRecord, fault: Fault, error: String) -> TrialRecord {
+    TrialRecord { status: Status::Failed, fault: Some(fault), ended: Some(now()), error: Some(error), ..record }
+}
+
+/// Why a process ended without a result, in words.
+fn reason(exit: Exit, folder: &TrialFolder) -> String {
+    let how = match exit {
+        Exit::Signal(9) => "killed by signal 9 (by hand, or by the system when memory ran out)".to_string(),
+        Exit::Signal(6) => "aborted (signal 6), as when an allocation fails".to_string(),
+        Exit::Signal(signal) => format!("ended by signal {signal}"),
+        Exit::Code(101) => "panicked".to_string(),
+        Exit::Code(code) => format!("ended with exit code {code} and no result"),
+    };
+    match folder.last_words() {
+        Some(words) => format!("{how}: {words}"),
+        None => how,
+    }
+}

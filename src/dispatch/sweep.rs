@@ -1,0 +1,226 @@
+//! Where a sweep stands: what runs, what waits for another attempt, what ended and is not written down yet.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use anyhow::Result;
+
+use super::{
+    Ending, Event, Observe, Past,
+    limits::Limits,
+    outcome::{Cut, Outcome, Verdict, failed},
+};
+use crate::{
+    executor::Process,
+    folder::TrialFolder,
+    record::{Fault, Status},
+};
+
+pub(super) struct Sweep {
+    pub phase: Phase,
+    /// Status of each trial. One that waits to be tried again is `Running`: it is not to be started by the strategy.
+    pub history: Vec<Status>,
+    pub attempts: Vec<usize>,
+    /// Wall seconds of the trials that were trained to their end by one process of this run.
+    pub took: Vec<Option<f64>>,
+    /// What runs in each slot.
+    pub places: Vec<Option<Running>>,
+    /// Ends that the journal does not hold yet, in order.
+    pub unwritten: VecDeque<Ended>,
+    /// Present while nothing is started for want of room.
+    pub pause: Option<Pause>,
+    /// When epochs were last read.
+    pub looked: Instant,
+    /// Trials that ended in this run, and those of them that failed.
+    pub ended: usize,
+    pub failed: usize,
+    /// Attempts of this run that failed by the machine's fault, by trial.
+    failures: Vec<usize>,
+    waits: Vec<(usize, Instant)>,
+    /// Trials that ran out of memory, to be tried with nothing beside them.
+    alone: Vec<Alone>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    Going,
+    /// Nothing is started; what still runs `until` then is ended.
+    Stopping {
+        why: Ending,
+        until: Instant,
+    },
+}
+
+pub(super) struct Running {
+    pub trial: usize,
+    pub folder: TrialFolder,
+    pub process: Box<dyn Process>,
+    pub epochs_seen: usize,
+    pub began: Instant,
+    /// Processes that the system had killed for want of memory when it was started.
+    pub oom_kills: Option<u64>,
+    /// Why it was made to end, if it was.
+    pub cut: Option<Cut>,
+}
+
+pub(super) struct Pause {
+    reason: String,
+    pub looked: Instant,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Alone {
+    Wanted(usize),
+    Tried(usize),
+}
+
+/// An end that is to be written down.
+pub(super) struct Ended {
+    pub outcome: Outcome,
+    then: Then,
+}
+
+enum Then {
+    Over,
+    Again { wait: Option<Duration> },
+    Stopped,
+}
+
+impl Ended {
+    pub fn event(&self) -> Event<'_> {
+        let (trial, record) = (self.outcome.trial, &self.outcome.record);
+        match self.then {
+            Then::Over => Event::Ended { trial, record },
+            Then::Again { wait } => Event::Retried { trial, record, wait },
+            Then::Stopped => Event::Stopped { trial, record },
+        }
+    }
+}
+
+impl Sweep {
+    pub fn new(past: Vec<Past>, slots: usize) -> Sweep {
+        Sweep {
+            phase: Phase::Going,
+            history: past.iter().map(|past| past.status).collect(),
+            attempts: past.iter().map(|past| past.attempts).collect(),
+            took: vec![None; past.len()],
+            places: (0..slots).map(|_| None).collect(),
+            unwritten: VecDeque::new(),
+            pause: None,
+            looked: Instant::now(),
+            ended: 0,
+            failed: 0,
+            failures: vec![0; past.len()],
+            waits: Vec::new(),
+            alone: Vec::new(),
+        }
+    }
+
+    pub fn running(&self) -> impl Iterator<Item = &Running> {
+        self.places.iter().flatten()
+    }
+
+    pub fn free_slot(&self) -> Option<usize> {
+        self.places.iter().position(Option::is_none)
+    }
+
+    /// Takes note that a process was started for `trial`, or could not be.
+    pub fn attempted(&mut self, trial: usize) {
+        self.attempts[trial] += 1;
+        self.history[trial] = Status::Running;
+        for alone in &mut self.alone {
+            if *alone == Alone::Wanted(trial) {
+                *alone = Alone::Tried(trial);
+            }
+        }
+    }
+
+    pub fn stop(&mut self, why: Ending, grace: Duration) {
+        self.phase = Phase::Stopping { why, until: Instant::now() + grace };
+    }
+
+    /// Starts nothing until there is room again; tells of it once per reason.
+    pub fn pause(&mut self, reason: String, observe: &mut Observe) -> Result<()> {
+        let is_new = self.pause.as_ref().is_none_or(|pause| pause.reason != reason);
+        let is_first = self.pause.is_none();
+        if is_new {
+            self.pause = Some(Pause { reason, looked: Instant::now() });
+        }
+        match &self.pause {
+            Some(pause) if is_first => observe(&Event::Paused { reason: &pause.reason }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Lets trials whose wait is over be chosen again.
+    pub fn end_waits(&mut self) {
+        let now = Instant::now();
+        for (trial, _) in self.waits.extract_if(.., |(_, until)| *until <= now) {
+            self.history[trial] = Status::Pending;
+        }
+    }
+
+    pub fn is_waiting(&self) -> bool {
+        !self.waits.is_empty() || self.alone.iter().any(|alone| matches!(alone, Alone::Wanted(_)))
+    }
+
+    /// Whether what runs must have nothing beside it.
+    pub fn runs_alone(&self) -> bool {
+        self.running().any(|running| self.alone.contains(&Alone::Tried(running.trial)))
+    }
+
+    /// A trial that waits to run alone, once nothing runs and nothing else waits.
+    pub fn next_alone(&self) -> Option<usize> {
+        let is_quiet = self.running().next().is_none() && self.waits.is_empty();
+        let wanted = self.alone.iter().find_map(|alone| match alone {
+            Alone::Wanted(trial) => Some(*trial),
+            Alone::Tried(_) => None,
+        });
+        wanted.filter(|_| is_quiet)
+    }
+
+    /// Decides what follows from an attempt's end.
+    pub fn settle(&mut self, mut outcome: Outcome, limits: &Limits) {
+        let trial = outcome.trial;
+        let then = match outcome.verdict {
+            Verdict::Over => Then::Over,
+            Verdict::Stopped => Then::Stopped,
+            _ if self.phase != Phase::Going => Then::Stopped,
+            Verdict::AgainAlone if !self.alone.contains(&Alone::Tried(trial)) => {
+                self.alone.push(Alone::Wanted(trial));
+                Then::Again { wait: None }
+            }
+            Verdict::Again if self.failures[trial] < limits.retries => {
+                let wait = limits.backoff * 2u32.saturating_pow(self.failures[trial].min(16) as u32);
+                self.failures[trial] += 1;
+                self.waits.push((trial, Instant::now() + wait));
+                Then::Again { wait: Some(wait) }
+            }
+            Verdict::Again | Verdict::AgainAlone => Then::Over,
+        };
+        self.history[trial] = match then {
+            Then::Over => {
+                self.ended += 1;
+                self.failed += usize::from(outcome.record.status == Status::Failed);
+                if outcome.verdict == Verdict::AgainAlone {
+                    // Alone, it had the whole machine.
+                    let error = outcome.record.error.take().unwrap_or_default();
+                    let error = format!("{error}, also with nothing beside it");
+                    outcome.record = failed(outcome.record, Fault::Memory, error);
+                }
+                outcome.record.status
+            }
+            Then::Again { .. } => {
+                outcome.record.status = Status::Pending;
+                Status::Running
+            }
+            Then::Stopped => {
+                outcome.record.status = Status::Pending;
+                Status::Pending
+            }
+        };
+        self.unwritten.push_back(Ended { outcome, then });
+    }
+}
