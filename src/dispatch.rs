@@ -14,7 +14,7 @@ use crate::{
     machine,
     record::{EpochRow, Status, TrialRecord},
     space::Trial,
-    strategy::Strategy,
+    strategy::{Moment, Strategy},
     study::Study,
 };
 
@@ -72,9 +72,12 @@ impl Dispatcher<'_> {
     ) -> Result<Vec<Status>> {
         let mut running: Vec<Option<Running>> = self.slots.iter().map(|_| None).collect();
         let mut looked = Instant::now();
+        let took = vec![None; self.trials.len()];
+        let choose =
+            |trials, history: &[Status]| strategy.next(&Moment { trials, history, took: &took, seconds_left: None });
         loop {
             for (slot, place) in running.iter_mut().enumerate().filter(|(_, place)| place.is_none()) {
-                let Some(trial) = strategy.next(self.trials, &history) else { break };
+                let Some(trial) = choose(self.trials, &history) else { break };
                 history[trial] = Status::Running;
                 match self.start(trial, slot)? {
                     Ok(started) => {
@@ -87,7 +90,7 @@ impl Dispatcher<'_> {
                     }
                 }
             }
-            if running.iter().all(Option::is_none) && strategy.next(self.trials, &history).is_none() {
+            if running.iter().all(Option::is_none) && choose(self.trials, &history).is_none() {
                 return Ok(history);
             }
             let look = looked.elapsed() >= PROGRESS;
