@@ -2,8 +2,8 @@
 
 use rand::seq::SliceRandom;
 
-use super::Strategy;
-use crate::{record::Status, rng, space::Trial};
+use super::{Moment, Strategy};
+use crate::{record::Status, rng};
 
 /// The order of a sweep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ impl Sweep {
 }
 
 impl Strategy for Sweep {
-    fn next(&self, _trials: &[Trial], history: &[Status]) -> Option<usize> {
-        self.order.iter().copied().find(|index| history[*index] == Status::Pending)
+    fn next(&self, moment: &Moment) -> Option<usize> {
+        self.order.iter().copied().find(|index| moment.history[*index] == Status::Pending)
     }
 }
