@@ -2,11 +2,13 @@
 
 use std::{
     fs,
-    io::Write,
+    io::{Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::{
     config::TrialConfig,
@@ -14,6 +16,19 @@ use crate::{
     record::{EpochRow, TrialRecord},
     seal,
 };
+
+/// How the line begins that stands in a trial's log before what an attempt says.
+pub const ATTEMPT: &str = "=== attempt of";
+
+/// Bytes at the end of a log in which the reason of an end is looked for.
+const LAST_WORDS: u64 = 1 << 16;
+/// How long a process that is about to end is waited for.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Held while a process trains in a folder; the operating system lets go of it when that process ends, however it ends.
+pub struct Claim {
+    _file: fs::File,
+}
 
 /// The folder of one trial.
 #[derive(Clone, Debug)]
@@ -109,11 +124,39 @@ impl TrialFolder {
         file.write_all(&bytes).and_then(|()| file.sync_data()).with_context(context)
     }
 
-    /// The line of the log that says best why the trial ended, or none.
+    /// Takes the folder for this process; waits a while for one that is about to end.
+    ///
+    /// Errors: another process trains here; the folder cannot be written to.
+    pub fn claim(&self) -> Result<Claim> {
+        let path = self.path.join("trial.lock");
+        let context = || format!("cannot write {}", path.display());
+        let file = fs::File::options().write(true).create(true).truncate(false).open(&path).with_context(context)?;
+        let began = Instant::now();
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(Claim { _file: file }),
+                Err(fs::TryLockError::WouldBlock) if began.elapsed() < PATIENCE => thread::sleep(PATIENCE / 1000),
+                Err(fs::TryLockError::WouldBlock) => bail!(
+                    "another process still trains in {}: end it, or wait for it (`fuser -v {}` names it)",
+                    self.path.display(),
+                    path.display()
+                ),
+                Err(fs::TryLockError::Error(error)) => return Err(error).with_context(context),
+            }
+        }
+    }
+
+    /// The line of the log that says best why the last attempt ended, or none.
     pub fn last_words(&self) -> Option<String> {
-        let log = fs::read(self.log()).ok()?;
-        let text = String::from_utf8_lossy(&log);
-        let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        let mut log = fs::File::open(self.log()).ok()?;
+        // However much it said, its last words are short.
+        let end = log.metadata().ok()?.len();
+        log.seek(SeekFrom::Start(end.saturating_sub(LAST_WORDS))).ok()?;
+        let mut tail = Vec::new();
+        log.take(LAST_WORDS).read_to_end(&mut tail).ok()?;
+        let text = String::from_utf8_lossy(&tail);
+        let last = text.rfind(ATTEMPT).map_or(&text[..], |at| text[at..].split_once('\n').map_or("", |(_, rest)| rest));
+        let lines: Vec<&str> = last.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
         let telling = |line: &&&str| line.contains("memory allocation of") || line.starts_with("error:");
         if let Some(at) = lines.iter().rposition(|line| line.contains("panicked at")) {
             // The message of a panic stands on the line after its place.

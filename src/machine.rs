@@ -122,6 +122,13 @@ pub fn pin_to(cores: &[usize]) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Has the system end this process when the thread that started it is gone, also where this process is stopped and could
+/// not do so itself. Does nothing where the system cannot.
+pub fn end_with_parent() {
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
+}
+
 /// Lets everything else go first: this thread gets the time that no one wants. Does nothing where the system cannot.
 pub fn stand_back() {
     // On Linux a thread has a priority of its own; elsewhere the whole process would stand back.

@@ -66,6 +66,11 @@ impl Study {
         self.folder.join("journal.sqlite")
     }
 
+    /// What its explorers did and when.
+    pub fn log(&self) -> PathBuf {
+        self.folder.join("sweep.log")
+    }
+
     pub fn trial(&self, key: &str) -> TrialFolder {
         TrialFolder::new(trials_folder(&self.folder).join(key))
     }

@@ -7,7 +7,7 @@ use std::{
 
 pub use fastrcaps::charts::style::duration;
 use fastrcaps::{
-    dispatch::Event,
+    dispatch::{Ending, Event},
     record::{Status, TrialRecord},
     report::view::StudyView,
 };
@@ -102,6 +102,53 @@ impl Display {
                 self.update_total();
             }
             Event::Ended { trial, record } => self.ended(*trial, record),
+            Event::Retried { trial, record, .. } | Event::Stopped { trial, record } => {
+                // Its epochs are shown again when it goes on.
+                self.epochs_seen -= std::mem::take(&mut self.running[*trial]);
+                self.free_slot(*trial);
+                if matches!(event, Event::Stopped { .. }) {
+                    self.emit(|label| json!({"event": "stopped", "configuration": label, "record": record}), *trial);
+                } else {
+                    self.emit(|label| json!({"event": "retried", "configuration": label, "record": record}), *trial);
+                    self.line(&event_line(event, &self.trials[*trial].0));
+                }
+            }
+            Event::Paused { reason } => {
+                self.line(&event_line(event, ""));
+                self.emit(|_| json!({"event": "paused", "reason": reason}), 0);
+            }
+            Event::Resumed => {
+                self.line(&event_line(event, ""));
+                self.emit(|_| json!({"event": "resumed"}), 0);
+            }
+            Event::Stopping { running, .. } => {
+                self.line(&event_line(event, ""));
+                self.emit(|_| json!({"event": "stopping", "running": running}), 0);
+            }
+        }
+    }
+
+    /// A JSON event, where those are wanted; `event` is given the trial's label.
+    fn emit(&self, event: impl FnOnce(&str) -> serde_json::Value, trial: usize) {
+        if let Kind::Json = self.kind {
+            emit(&event(self.trials.get(trial).map_or("", |(label, _)| label)));
+        }
+    }
+
+    /// A line, where lines are wanted.
+    fn line(&self, line: &str) {
+        match &self.kind {
+            Kind::Bars { total, .. } => total.suspend(|| eprintln!("{line}")),
+            Kind::Lines => eprintln!("{line}"),
+            Kind::Json | Kind::Quiet => {}
+        }
+    }
+
+    fn free_slot(&self, trial: usize) {
+        if let Kind::Bars { slots, of_trial, .. } = &self.kind
+            && let Some(slot) = of_trial[trial]
+        {
+            slots[slot].set_message("free");
         }
     }
 
@@ -123,31 +170,15 @@ impl Display {
         self.ended += 1;
         self.diverged += usize::from(record.status == Status::Diverged);
         self.failed += usize::from(record.status == Status::Failed);
-        let label = &self.trials[trial].0;
-        let outcome = match record.status {
-            Status::Done => format!(
-                "validation {}, test {}, trained {}",
-                percent(record.validation_accuracy),
-                percent(record.test_accuracy),
-                duration(record.train_seconds.unwrap_or_default())
-            ),
-            status => format!("{}: {}", status.as_str(), record.error.as_deref().unwrap_or("no reason known")),
+        let line = event_line(&Event::Ended { trial, record }, &self.trials[trial].0);
+        let line = format!("[{}/{}] {line}", self.ended, self.wanted);
+        self.free_slot(trial);
+        let eta = match (&self.kind, self.remaining()) {
+            (Kind::Lines, Some(eta)) => format!(" · ETA {}", duration(eta)),
+            _ => String::new(),
         };
-        let line = format!("[{}/{}] {label}: {outcome}", self.ended, self.wanted);
-        match &self.kind {
-            Kind::Bars { total, slots, of_trial } => {
-                if let Some(slot) = of_trial[trial] {
-                    slots[slot].set_message("free");
-                }
-                total.suspend(|| eprintln!("{line}"));
-            }
-            Kind::Lines => {
-                let eta = self.remaining().map(|eta| format!(" · ETA {}", duration(eta))).unwrap_or_default();
-                eprintln!("{line}{eta}");
-            }
-            Kind::Json => emit(&json!({"event": "ended", "configuration": label, "record": record})),
-            Kind::Quiet => {}
-        }
+        self.line(&format!("{line}{eta}"));
+        self.emit(|label| json!({"event": "ended", "configuration": label, "record": record}), trial);
         self.update_total();
     }
 
@@ -190,6 +221,51 @@ fn bars(wanted: usize, slots: usize, trials: usize) -> Kind {
         bar
     };
     Kind::Bars { slots: (0..slots).map(slot).collect(), total, of_trial: vec![None; trials] }
+}
+
+/// An event in words, for terminal and log; `label` is its trial's.
+pub fn event_line(event: &Event, label: &str) -> String {
+    let reason = |record: &TrialRecord| record.error.clone().unwrap_or_else(|| "no reason known".into());
+    match event {
+        Event::Started { slot, .. } => format!("{label}: started in slot {}", slot + 1),
+        Event::Epoch { row, .. } => {
+            format!("{label}: epoch {}, validation {}", row.epoch, percent(Some(row.validation_accuracy)))
+        }
+        Event::Ended { record, .. } if record.status == Status::Done => format!(
+            "{label}: validation {}, test {}, trained {}",
+            percent(record.validation_accuracy),
+            percent(record.test_accuracy),
+            duration(record.train_seconds.unwrap_or_default())
+        ),
+        Event::Ended { record, .. } => format!("{label}: {}: {}", record.status.as_str(), reason(record)),
+        Event::Retried { record, wait, .. } => {
+            let when = match wait {
+                Some(wait) => format!("in {}", duration(wait.as_secs_f64())),
+                None => "when nothing else is left to do, alone".into(),
+            };
+            format!("{label}: attempt {} failed: {}; it is tried again {when}", record.attempts, reason(record))
+        }
+        Event::Stopped { record, .. } => format!("{label}: stopped after {} epochs, to be continued", record.epochs),
+        Event::Paused { reason } => {
+            format!("no trial is started for want of room on the disk: {reason}; make room, and the sweep goes on")
+        }
+        Event::Resumed => "there is room again: the sweep goes on".into(),
+        Event::Stopping { why, running } => {
+            let why = match why {
+                Ending::Asked => "asked to stop",
+                Ending::Deadline => "the time is over",
+                Ending::Failures => "too many trials failed",
+                Ending::Finished => "finished",
+            };
+            let again = if *why == *"asked to stop" { "; once more ends them now" } else { "" };
+            match running {
+                0 => format!("{why}: nothing is started any more"),
+                _ => format!(
+                    "{why}: nothing is started any more, {running} running trials write a checkpoint and end{again}"
+                ),
+            }
+        }
+    }
 }
 
 /// A JSON event on standard output. A reader that went away does not end the sweep.

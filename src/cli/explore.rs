@@ -5,14 +5,14 @@ use std::{
     ffi::OsString,
     path::{Path, PathBuf},
     process::ExitCode,
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use fastrcaps::{
     data::{self, DataDirs},
-    dispatch::{Dispatcher, Event},
+    dispatch::{Dispatcher, Ending, Event, Limits, Past},
     executor::{Local, Slots},
     journal::Journal,
     machine::{self, Machine},
@@ -27,7 +27,9 @@ use super::{
     data::DataDirArg,
     display::{Display, Mode, duration},
     front::{self, ObjectivesArg},
-    input::outln,
+    input::{outln, this_command},
+    interrupt::{self, INTERRUPTED},
+    sweep_log::SweepLog,
 };
 
 /// Train every configuration of a space, in parallel, and find the Pareto front.
@@ -65,6 +67,12 @@ pub struct Args {
     /// Train trials again that failed in an earlier run
     #[arg(long)]
     retry_failed: bool,
+    /// Further attempts of a trial that failed by no fault of its own: killed, or its host lost
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    retries: usize,
+    /// Wall time that an attempt of a trial may take; goes over the space's timeout_minutes
+    #[arg(long, value_name = "MINUTES")]
+    timeout_minutes: Option<f64>,
     /// Say what would be trained, and train nothing
     #[arg(long)]
     dry_run: bool,
@@ -127,8 +135,9 @@ pub fn run(args: Args) -> Result<ExitCode> {
         );
     }
     let mut journal = Journal::open(&study.journal())?;
-    let history = history(&study, &mut journal, args.retry_failed)?;
-    let wanted: Vec<usize> = sweep.order().iter().copied().filter(|index| history[*index] == Status::Pending).collect();
+    let past = past(&study, &mut journal, args.retry_failed)?;
+    let is_wanted = |index: &usize| past[*index].status == Status::Pending;
+    let wanted: Vec<usize> = sweep.order().iter().copied().filter(is_wanted).collect();
     if !wanted.is_empty() {
         study.write_machine(&Machine::this(slots.to_string()))?;
     }
@@ -147,9 +156,22 @@ pub fn run(args: Args) -> Result<ExitCode> {
             slots.total_threads()
         );
     }
+    let minutes = args.timeout_minutes.or(space.timeout_minutes);
+    let limits = Limits {
+        retries: args.retries,
+        timeout: minutes.map(|minutes| Duration::from_secs_f64(60.0 * minutes)),
+        ..Limits::default()
+    };
     let program = machine::this_program().context("cannot find this program's own file")?;
     let mut executor = Local::new(program, trial_arguments(&args.data_dir));
     let mut display = Display::new(mode, &view, &wanted, slots.count);
+    let mut log = SweepLog::open(&study, &view);
+    log.line(&format!(
+        "process {} of build {build} explores {} trials on slots {slots}",
+        std::process::id(),
+        wanted.len()
+    ));
+    let stop = interrupt::stop_on_signals()?;
     let began = std::time::Instant::now();
     let mut dispatcher = Dispatcher {
         study: &study,
@@ -158,10 +180,13 @@ pub fn run(args: Args) -> Result<ExitCode> {
         slots: &placed,
         journal: &mut journal,
         executor: &mut executor,
+        limits,
+        stop: &stop,
     };
     let keeper = Keeper::start(study.clone())?;
-    let swept = dispatcher.run(&sweep, history, &mut |event| {
+    let swept = dispatcher.run(&sweep, past, &mut |event| {
         display.show(event);
+        log.event(event);
         if matches!(event, Event::Ended { .. }) {
             keeper.changed();
         }
@@ -169,36 +194,50 @@ pub fn run(args: Args) -> Result<ExitCode> {
     });
     display.finish();
     let written = keeper.finish();
-    swept?;
-    let view = written?;
-    close(&study, &view, mode, began.elapsed().as_secs_f64())
+    log.close(&match &swept {
+        Ok(swept) => format!("{:?}", swept.ending).to_lowercase(),
+        Err(error) => format!("failed: {error:#}"),
+    });
+    let (swept, view) = (swept?, written?);
+    close(&study, &view, mode, began.elapsed().as_secs_f64(), swept.ending)
 }
 
-/// Status of every trial from earlier runs. What an earlier explorer left running is pending again: nobody runs it now.
+/// What earlier runs know of every trial. What an earlier explorer left running is pending again: nobody runs it now.
 /// What the journal does not know, though its folder holds the end of it, the journal takes up again.
-fn history(study: &Study, journal: &mut Journal, retry_failed: bool) -> Result<Vec<Status>> {
+fn past(study: &Study, journal: &mut Journal, retry_failed: bool) -> Result<Vec<Past>> {
     let view = StudyView::read(study)?;
-    let mut history = Vec::new();
+    let mut past = Vec::new();
     for (key, record) in view.keys.iter().zip(view.records) {
+        let folder = study.trial(key);
+        let was_running = record.as_ref().is_some_and(|record| record.status == Status::Running);
+        if was_running && folder.path.is_dir() {
+            // Its process ends with its explorer; until it has, it may still write.
+            drop(folder.claim()?);
+        }
+        // A failure that no explorer has judged is none yet.
+        let is_taken = |record: &TrialRecord| record.key == *key && !(was_running && record.status == Status::Failed);
+        let left = folder.read_end().filter(|(record, _)| is_taken(record));
+        let known = record.as_ref().filter(|record| record.status.is_final());
+        let record = match (known, left) {
+            (None, Some((left, epochs))) => {
+                journal.put(&left, &epochs)?;
+                Some(left)
+            }
+            _ => record,
+        };
         let is_kept =
             |record: &TrialRecord| record.status.is_final() && !(retry_failed && record.status == Status::Failed);
-        let status = match record {
-            Some(record) if is_kept(&record) => record.status,
-            Some(record) => {
+        let attempts = record.as_ref().map_or(0, |record| record.attempts);
+        past.push(match record {
+            Some(record) if is_kept(&record) => Past { status: record.status, attempts },
+            Some(record) if record.status != Status::Pending => {
                 journal.put(&TrialRecord { status: Status::Pending, ..record }, &[])?;
-                Status::Pending
+                Past { status: Status::Pending, attempts }
             }
-            None => match study.trial(key).read_end() {
-                Some((record, epochs)) if record.key == *key && is_kept(&record) => {
-                    journal.put(&record, &epochs)?;
-                    record.status
-                }
-                _ => Status::Pending,
-            },
-        };
-        history.push(status);
+            _ => Past { status: Status::Pending, attempts },
+        });
     }
-    Ok(history)
+    Ok(past)
 }
 
 /// Lists what would be trained, with regard to what the study holds already.
@@ -219,7 +258,7 @@ fn dry_run(study: &Study, space: &Space, expansion: &Expansion, trials: &[Trial]
 }
 
 /// Prints what came of the sweep.
-fn close(study: &Study, view: &StudyView, mode: Mode, seconds: f64) -> Result<ExitCode> {
+fn close(study: &Study, view: &StudyView, mode: Mode, seconds: f64, ending: Ending) -> Result<ExitCode> {
     let (done, diverged, failed) = (view.count(Status::Done), view.count(Status::Diverged), view.count(Status::Failed));
     if mode == Mode::Progress {
         outln!("{}", front::table(view, ObjectivesArg::TimeAccuracy.into()));
@@ -230,7 +269,26 @@ fn close(study: &Study, view: &StudyView, mode: Mode, seconds: f64) -> Result<Ex
         outln!("front: {}", study.folder.join("charts/front.png").display());
         outln!("tables: {}", study.folder.join("{trials,epochs,front}.csv").display());
     }
-    if done == 0 {
+    let again = || format!("the same command continues it:\n  {}", this_command());
+    match ending {
+        Ending::Failures => bail!(
+            "the sweep was stopped: {failed} trials failed, of {} that ended. Their reasons stand in {}; \
+             --retry-failed trains them again",
+            done + diverged + failed,
+            study.folder.join("trials.csv").display()
+        ),
+        Ending::Asked => {
+            if mode != Mode::Json {
+                eprintln!("stopped; nothing that was trained is lost, {}", again());
+            }
+            return Ok(ExitCode::from(INTERRUPTED));
+        }
+        Ending::Deadline if mode == Mode::Progress => {
+            eprintln!("the time was over before all trials were trained; {}", again());
+        }
+        _ => {}
+    }
+    if done == 0 && ending != Ending::Deadline {
         bail!("no trial was trained to its end; the reasons stand in {}", study.folder.join("trials.csv").display());
     }
     Ok(ExitCode::SUCCESS)

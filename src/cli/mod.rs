@@ -7,10 +7,12 @@ mod display;
 mod explore;
 mod front;
 mod input;
+mod interrupt;
 mod lr_find;
 mod plan;
 mod run_trial;
 mod schedule;
+mod sweep_log;
 mod threads;
 mod train;
 

@@ -34,12 +34,14 @@ pub struct Args {
 
 pub fn run(args: Args) -> Result<ExitCode> {
     if args.end_with_stdin {
+        machine::end_with_parent();
         std::thread::spawn(|| {
             let _ = std::io::stdin().read_to_end(&mut Vec::new());
             std::process::exit(1);
         });
     }
     let folder = TrialFolder::new(&args.folder);
+    let _claim = folder.claim()?;
     let record = folder.read_record()?;
     match train(&args, &folder, record.clone()) {
         Ok(record) => {

@@ -296,7 +296,11 @@ impl Dispatcher<'_> {
                     threads: Some(self.slots[slot].threads),
                     host: Some(machine::host()),
                     git_revision: machine::git_revision(),
-                    ..TrialRecord::pending(self.keys[trial].clone(), self.trials[trial].replicate, &self.trials[trial].config)
+                    ..TrialRecord::pending(
+                        self.keys[trial].clone(),
+                        self.trials[trial].replicate,
+                        &self.trials[trial].config,
+                    )
                 };
                 let outcome = outcome::judge(&ended, exit, blank);
                 if outcome.record.status == Status::Done {

@@ -47,15 +47,14 @@ pub(super) fn judge(ended: &Running, exit: Exit, blank: TrialRecord) -> Outcome 
         Err(error) => (Vec::new(), Some(format!("{error:#}"))),
     };
     let left = ended.folder.read_record();
+    let attempts = blank.attempts;
     let is_own = |record: &TrialRecord| record.key == blank.key;
     let (record, verdict) = match left {
         // It is written last of all: however the process went after that, its training is whole.
-        Ok(record) if is_own(&record) && matches!(record.status, Status::Done | Status::Diverged) => {
-            match damage {
-                None => (record, Verdict::Over),
-                Some(damage) => (failed(blank, Fault::Machine, damage), Verdict::Again),
-            }
-        }
+        Ok(record) if is_own(&record) && matches!(record.status, Status::Done | Status::Diverged) => match damage {
+            None => (record, Verdict::Over),
+            Some(damage) => (failed(blank, Fault::Machine, damage), Verdict::Again),
+        },
         left => {
             let base = match &left {
                 Ok(record) if is_own(record) => record.clone(),
@@ -80,7 +79,7 @@ pub(super) fn judge(ended: &Running, exit: Exit, blank: TrialRecord) -> Outcome 
             }
         }
     };
-    let record = TrialRecord { epochs: epochs.len(), attempts: blank.attempts, ..record };
+    let record = TrialRecord { epochs: epochs.len(), attempts, ..record };
     Outcome { trial: ended.trial, record, epochs, verdict }
 }
 

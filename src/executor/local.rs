@@ -5,11 +5,13 @@ use std::{
     io::Write,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    time::SystemTime,
 };
 
 use anyhow::{Context, Result};
 
 use super::{Executor, Exit, Process, Slot};
+use crate::{folder::ATTEMPT, machine};
 
 /// Starts trials as children of this process.
 pub struct Local {
@@ -30,7 +32,10 @@ impl Executor for Local {
         let log = folder.join("log.txt");
         // Not truncated: what an earlier attempt said is worth knowing.
         let out = File::options().create(true).append(true).open(&log);
-        let out = out.with_context(|| format!("cannot write {}", log.display()))?;
+        let mut out = out.with_context(|| format!("cannot write {}", log.display()))?;
+        let now = machine::rfc3339(SystemTime::now());
+        writeln!(out, "{ATTEMPT} {now}: {} threads on cores {:?}", slot.threads, slot.cores)
+            .with_context(|| format!("cannot write {}", log.display()))?;
         let mut command = Command::new(&self.program);
         command.arg("run-trial").arg(folder).args(["--threads", &slot.threads.to_string()]);
         if !slot.cores.is_empty() {

@@ -23,6 +23,8 @@ pub struct Space {
     pub name: String,
     /// Trainings of each configuration, with seeds counted up from the base's.
     pub replicates: usize,
+    /// Wall time that an attempt of a trial may take.
+    pub timeout_minutes: Option<f64>,
     pub axes: Vec<Axis>,
     base: Table,
     exclude: Vec<Pattern>,

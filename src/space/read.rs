@@ -1,4 +1,4 @@
-//! Reading a space: `name`, `replicates`, `[base]`, `[axes]`, `[[exclude]]`, `[baseline]`.
+//! Reading a space: `name`, `replicates`, `timeout_minutes`, `[base]`, `[axes]`, `[[exclude]]`, `[baseline]`.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::source::{Document, SourceError};
 
-const KEYS: [&str; 6] = ["name", "replicates", "base", "axes", "exclude", "baseline"];
+const KEYS: [&str; 7] = ["name", "replicates", "timeout_minutes", "base", "axes", "exclude", "baseline"];
 
 impl Space {
     /// Reads a space file; `sets` are `(path, value)` pairs that go over its base (and replace an axis of that path).
@@ -54,6 +54,17 @@ impl Space {
                 ));
             }
         };
+        let timeout_minutes = match table.get("timeout_minutes") {
+            None => None,
+            Some(Value::Integer(minutes)) if (1..=1_000_000).contains(minutes) => Some(*minutes as f64),
+            Some(Value::Float(minutes)) if *minutes > 0.0 && *minutes <= 1e6 => Some(*minutes),
+            Some(other) => {
+                return Err(fail(
+                    &["timeout_minutes"],
+                    format!("timeout_minutes = {other}: it must be a number of minutes above 0, up to 1000000"),
+                ));
+            }
+        };
         let base = match table.get("base") {
             None => Table::new(),
             Some(Value::Table(base)) => base.clone(),
@@ -80,7 +91,7 @@ impl Space {
             Some(_) => return Err(fail(&["exclude"], "exclude must be a list of tables: write [[exclude]]".into())),
         }
         let baseline = table.get("baseline").map(|value| read_pattern(&["baseline"], value)).transpose()?;
-        Ok(Space { name, replicates, axes, base, exclude, baseline, document, sets: Vec::new() })
+        Ok(Space { name, replicates, timeout_minutes, axes, base, exclude, baseline, document, sets: Vec::new() })
     }
 }
 

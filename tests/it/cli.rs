@@ -163,7 +163,7 @@ fn a_killed_trial_is_a_row_and_the_rest_goes_on() {
     let slow = SPACE.replace("train_samples = 120", "train_samples = 4000").replace("epochs = 2", "epochs = 200");
     let folder = folder_with(&format!("{slow}\n[[exclude]]\n\"model.routing_iterations\" = 1\n"));
     let mut explorer = (program().current_dir(folder.path()))
-        .args(["explore", "space.toml", "--slots", "2x1", "--set", "train.epochs=200"])
+        .args(["explore", "space.toml", "--slots", "2x1", "--set", "train.epochs=200", "--retries", "0"])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
@@ -318,7 +318,7 @@ fn a_trial_whose_folder_cannot_be_made_is_a_row_and_the_rest_goes_on() {
     succeed(folder.path(), &["explore", "space.toml", "--quiet", "--limit", "1"]);
     let rows = table(folder.path().join("results/space/trials.csv"));
     fs::write(folder.path().join("results/space/trials").join(&rows[1]["key"]), "in the way").unwrap();
-    succeed(folder.path(), &["explore", "space.toml", "--quiet"]);
+    succeed(folder.path(), &["explore", "space.toml", "--quiet", "--retries", "1"]);
     let rows = table(folder.path().join("results/space/trials.csv"));
     assert_eq!(rows.iter().map(|row| row["status"].as_str()).collect::<Vec<_>>(), ["done", "failed", "done", "done"]);
     assert!(rows[1]["error"].contains("could not be started"), "{}", rows[1]["error"]);

@@ -1,13 +1,20 @@
 //! The dispatcher, with an executor that does what the test says instead of training.
 
-use std::{cell::RefCell, collections::HashMap, path::Path, rc::Rc};
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    path::Path,
+    rc::Rc,
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, SystemTime},
+};
 
 use fastrcaps::{
-    dispatch::{Dispatcher, Event},
-    executor::{Executor, Exit, Process, Slot, Slots},
+    dispatch::{Dispatcher, Ending, Event, Limits, MaxFailures, Memory, Past},
+    executor::{Executor, Exit, Process, STOPPED, Slot, Slots},
     folder::TrialFolder,
     journal::Journal,
-    record::{EpochRow, Status, TrialRecord},
+    record::{EpochRow, Fault, Status, TrialRecord},
     source::Document,
     space::{Space, Trial},
     strategy::{Order, Sweep},
@@ -26,16 +33,24 @@ enum Act {
     WriteAnothersRecord,
     FailWithReason,
     CannotStart,
+    CannotAllocate,
+    NoRoom,
+    /// Runs until it is asked to stop.
+    Train,
+    /// Runs until it is killed.
+    Hang,
 }
 
 #[derive(Default)]
 struct Pretender {
-    acts: HashMap<usize, Act>,
+    /// By epochs; the first attempt of a trial does the first, and so on; the last one stays.
+    acts: HashMap<usize, Vec<Act>>,
     started: Rc<RefCell<Vec<usize>>>,
     at_once: Rc<RefCell<(usize, usize)>>,
 }
 
 struct Pretended {
+    act: Act,
     exit: Exit,
     polls_left: usize,
     at_once: Rc<RefCell<(usize, usize)>>,
@@ -50,6 +65,16 @@ impl Process for Pretended {
         self.at_once.borrow_mut().0 -= 1;
         Ok(Some(self.exit))
     }
+
+    fn ask_to_stop(&mut self) {
+        if let Act::Train = self.act {
+            (self.exit, self.polls_left) = (Exit::Code(STOPPED), 0);
+        }
+    }
+
+    fn kill(&mut self) {
+        (self.exit, self.polls_left) = (Exit::Signal(9), 0);
+    }
 }
 
 impl Executor for Pretender {
@@ -60,12 +85,19 @@ impl Executor for Pretender {
         let config = std::fs::read_to_string(folder.config())?;
         let epochs: usize = toml::from_str::<toml::Table>(&config)?["train"]["epochs"].as_integer().unwrap() as usize;
         self.started.borrow_mut().push(epochs);
-        let act = self.acts.get(&epochs).copied().unwrap_or(Act::Finish);
+        let acts = self.acts.entry(epochs).or_insert_with(|| vec![Act::Finish]);
+        let act = if acts.len() > 1 { acts.remove(0) } else { acts[0] };
         let log = |text: &str| std::fs::write(folder.log(), text).unwrap();
         let write =
             |status| folder.write_record(&TrialRecord { status, validation_accuracy: Some(0.5), ..record.clone() });
         let exit = match act {
             Act::CannotStart => anyhow::bail!("no such program"),
+            Act::NoRoom => return Err(std::io::Error::from(std::io::ErrorKind::StorageFull).into()),
+            Act::CannotAllocate => {
+                log("memory allocation of 377487360 bytes failed");
+                Exit::Signal(6)
+            }
+            Act::Train | Act::Hang => Exit::Code(0),
             Act::Finish => {
                 for epoch in 1..=epochs {
                     folder.append_epoch(&row(epoch))?;
@@ -74,7 +106,8 @@ impl Executor for Pretender {
                 Exit::Code(0)
             }
             Act::Diverge => {
-                write(Status::Diverged)?;
+                let fault = Some(Fault::Configuration);
+                folder.write_record(&TrialRecord { status: Status::Diverged, fault, ..record })?;
                 Exit::Code(0)
             }
             Act::Panic => {
@@ -94,6 +127,7 @@ impl Executor for Pretender {
             Act::FailWithReason => {
                 folder.write_record(&TrialRecord {
                     status: Status::Failed,
+                    fault: Some(Fault::Configuration),
                     error: Some("no data".into()),
                     ..record
                 })?;
@@ -103,7 +137,8 @@ impl Executor for Pretender {
         let mut at_once = self.at_once.borrow_mut();
         at_once.0 += 1;
         at_once.1 = at_once.1.max(at_once.0);
-        Ok(Box::new(Pretended { exit, polls_left: number % 3, at_once: self.at_once.clone() }))
+        let polls_left = if matches!(act, Act::Train | Act::Hang) { usize::MAX } else { number % 3 };
+        Ok(Box::new(Pretended { act, exit, polls_left, at_once: self.at_once.clone() }))
     }
 }
 
@@ -129,48 +164,82 @@ fn trials() -> Vec<Trial> {
     space.expand().unwrap().trials(1)
 }
 
+/// A sweep to be tried.
+struct Case<'a> {
+    acts: &'a [(usize, &'a [Act])],
+    slots: &'a str,
+    limit: Option<usize>,
+    past: Vec<Past>,
+    limits: Limits,
+    /// Called with every event; may ask the sweep to stop.
+    watch: &'a mut dyn FnMut(&Event, &AtomicBool),
+}
+
+/// Limits without waiting.
+fn hasty() -> Limits {
+    Limits { backoff: Duration::ZERO, grace: Duration::from_millis(200), ..Limits::default() }
+}
+
 struct Outcome {
     history: Vec<Status>,
+    ending: Ending,
     records: Vec<TrialRecord>,
     started: Vec<usize>,
     most_at_once: usize,
     ended_events: usize,
+    retried: usize,
 }
 
-fn sweep(acts: &[(usize, Act)], slots: &str, limit: Option<usize>, history: Option<Vec<Status>>) -> Outcome {
+fn run(case: Case) -> Outcome {
     let folder = tempfile::tempdir().unwrap();
     let study = Study::new(folder.path());
     let trials = trials();
     let keys: Vec<String> = trials.iter().map(|trial| trial.config.key("")).collect();
     let mut journal = Journal::open(&study.journal()).unwrap();
-    let slots = slots.parse::<Slots>().unwrap().place(&[]);
-    let mut executor = Pretender { acts: acts.iter().copied().collect(), ..Pretender::default() };
+    let slots = case.slots.parse::<Slots>().unwrap().place(&[]);
+    let acts = case.acts.iter().map(|(epochs, acts)| (*epochs, acts.to_vec())).collect();
+    let mut executor = Pretender { acts, ..Pretender::default() };
     let (started, at_once) = (executor.started.clone(), executor.at_once.clone());
-    let mut ended_events = 0;
-    let history = Dispatcher {
+    let (mut ended_events, mut retried) = (0, 0);
+    let stop = AtomicBool::new(false);
+    let swept = Dispatcher {
         study: &study,
         trials: &trials,
         keys: &keys,
         slots: &slots,
         journal: &mut journal,
         executor: &mut executor,
+        limits: case.limits,
+        stop: &stop,
     }
-    .run(
-        &Sweep::new(trials.len(), Order::Grid).limited(limit),
-        history.unwrap_or(vec![Status::Pending; trials.len()]),
-        &mut |event| {
-            if let Event::Ended { record, .. } = event {
+    .run(&Sweep::new(trials.len(), Order::Grid).limited(case.limit), case.past, &mut |event| {
+        (case.watch)(event, &stop);
+        match event {
+            Event::Ended { record, .. } => {
                 ended_events += 1;
                 let journal = Journal::read(&study.journal())?;
                 assert!(journal.records()?.contains(record), "an end is told before it is in the journal");
             }
-            Ok(())
-        },
-    )
+            Event::Retried { .. } => retried += 1,
+            _ => {}
+        }
+        Ok(())
+    })
     .unwrap();
     let records = journal.records().unwrap();
     let most_at_once = at_once.borrow().1;
-    Outcome { history, records, started: started.take(), most_at_once, ended_events }
+    let (history, ending) = (swept.history, swept.ending);
+    Outcome { history, ending, records, started: started.take(), most_at_once, ended_events, retried }
+}
+
+fn case<'a>(acts: &'a [(usize, &'a [Act])], slots: &'a str, watch: &'a mut dyn FnMut(&Event, &AtomicBool)) -> Case<'a> {
+    Case { acts, slots, limit: None, past: vec![Past::NONE; 5], limits: hasty(), watch }
+}
+
+fn sweep(acts: &[(usize, &[Act])], slots: &str, limit: Option<usize>, history: Option<Vec<Status>>) -> Outcome {
+    let past = history.unwrap_or(vec![Status::Pending; 5]);
+    let past = past.into_iter().map(|status| Past { status, attempts: 0 }).collect();
+    run(Case { limit, past, ..case(acts, slots, &mut |_, _| {}) })
 }
 
 #[test]
@@ -203,24 +272,137 @@ fn trials_that_ended_before_are_not_trained_again() {
 
 #[test]
 fn whatever_becomes_of_a_trial_is_a_row_with_its_reason_and_the_rest_goes_on() {
-    for (act, status, reason) in [
-        (Act::Panic, Status::Failed, "panicked: thread 'main' panicked at src/x.rs:1:2: index out of bounds"),
-        (Act::Kill, Status::Failed, "killed by signal 9"),
-        (Act::ExitSilently, Status::Failed, "exit code 0 and no result"),
-        (Act::WriteGarbage, Status::Failed, "is no trial record"),
-        (Act::WriteAnothersRecord, Status::Failed, "record of another trial"),
-        (Act::FailWithReason, Status::Failed, "no data"),
-        (Act::CannotStart, Status::Failed, "no such program"),
-        (Act::Diverge, Status::Diverged, ""),
+    for (act, status, fault, attempts, reason) in [
+        (
+            Act::Panic,
+            Status::Failed,
+            Fault::Configuration,
+            1,
+            "panicked: thread 'main' panicked at src/x.rs:1:2: index",
+        ),
+        (Act::Kill, Status::Failed, Fault::Machine, 3, "killed by signal 9"),
+        (Act::ExitSilently, Status::Failed, Fault::Machine, 3, "exit code 0 and no result"),
+        (Act::WriteGarbage, Status::Failed, Fault::Machine, 3, "is no trial record"),
+        (Act::WriteAnothersRecord, Status::Failed, Fault::Machine, 3, "record of another trial"),
+        (Act::FailWithReason, Status::Failed, Fault::Configuration, 1, "no data"),
+        (Act::CannotStart, Status::Failed, Fault::Machine, 3, "no such program"),
+        (Act::CannotAllocate, Status::Failed, Fault::Memory, 2, "bytes failed, also with nothing beside it"),
+        (Act::Diverge, Status::Diverged, Fault::Configuration, 1, ""),
     ] {
-        let outcome = sweep(&[(2, act)], "2x1", None, None);
+        let outcome = sweep(&[(2, &[act])], "2x1", None, None);
         let mut expected = [Status::Done; 5];
         expected[1] = status;
         assert_eq!(outcome.history, expected, "{reason}");
         let record = outcome.records.iter().find(|record| record.status == status).unwrap();
         let error = record.error.clone().unwrap_or_default();
         assert!(error.contains(reason), "{error} does not say {reason}");
+        assert_eq!((record.fault, record.attempts), (Some(fault), attempts), "{error}");
+        assert_eq!((outcome.retried, outcome.ended_events), (attempts - 1, 5), "{error}");
     }
+}
+
+#[test]
+fn what_failed_by_the_machines_fault_is_tried_again_and_may_succeed() {
+    for act in [Act::Kill, Act::WriteGarbage, Act::CannotStart, Act::CannotAllocate] {
+        let outcome = sweep(&[(2, &[act, Act::Finish])], "2x1", None, None);
+        assert_eq!(outcome.history, [Status::Done; 5]);
+        let record = outcome.records.iter().find(|record| record.epochs == 2).unwrap();
+        assert_eq!((record.attempts, &record.error, record.fault), (2, &None, None));
+    }
+}
+
+#[test]
+fn what_ran_out_of_memory_is_tried_again_with_nothing_beside_it() {
+    let mut running = 0;
+    let mut beside = Vec::new();
+    let mut watch = |event: &Event, _: &AtomicBool| match event {
+        Event::Started { trial, .. } => {
+            running += 1;
+            beside.push((*trial, running));
+        }
+        Event::Ended { .. } | Event::Retried { .. } => running -= 1,
+        _ => {}
+    };
+    let outcome = run(case(&[(1, &[Act::CannotAllocate, Act::Finish])], "3x1", &mut watch));
+    assert_eq!(outcome.history, [Status::Done; 5]);
+    assert_eq!(beside.last(), Some(&(0, 1)), "{beside:?}");
+}
+
+#[test]
+fn a_sweep_asked_to_stop_starts_nothing_more_and_what_ran_is_pending() {
+    let mut watch = |event: &Event, stop: &AtomicBool| {
+        if let Event::Ended { .. } = event {
+            stop.store(true, Ordering::Relaxed);
+        }
+    };
+    // The third does not listen, and is ended when its time to do so is over.
+    let outcome = run(case(&[(2, &[Act::Train]), (3, &[Act::Hang])], "3x1", &mut watch));
+    assert_eq!(outcome.ending, Ending::Asked);
+    assert_eq!(outcome.history[0], Status::Done);
+    assert_eq!(outcome.history[1..3], [Status::Pending; 2]);
+    for record in outcome.records.iter().filter(|record| record.status != Status::Done) {
+        assert_eq!((record.status, record.attempts, &record.error), (Status::Pending, 1, &None));
+    }
+}
+
+#[test]
+fn a_trial_that_takes_too_long_is_ended_and_not_tried_again() {
+    let limits = Limits { timeout: Some(Duration::from_millis(300)), ..hasty() };
+    let outcome = run(Case { limits, ..case(&[(3, &[Act::Hang])], "2x1", &mut |_, _| {}) });
+    assert_eq!(outcome.ending, Ending::Finished);
+    let record = outcome.records.iter().find(|record| record.status == Status::Failed).unwrap();
+    assert_eq!((record.fault, record.attempts), (Some(Fault::Timeout), 1));
+    assert!(record.error.clone().unwrap().contains("not done after 0.0050 minutes"), "{:?}", record.error);
+}
+
+#[test]
+fn too_many_failures_end_the_sweep() {
+    let acts: Vec<(usize, &[Act])> = (1..=5).map(|epochs| (epochs, &[Act::Panic][..])).collect();
+    let limits = Limits { failures: Some(MaxFailures::Count(2)), ..hasty() };
+    let outcome = run(Case { limits, ..case(&acts, "1x1", &mut |_, _| {}) });
+    assert_eq!((outcome.ending, outcome.started.len()), (Ending::Failures, 2));
+}
+
+#[test]
+fn after_the_deadline_nothing_runs_and_what_ran_is_pending() {
+    let limits = Limits { deadline: Some(SystemTime::now() + Duration::from_millis(500)), ..hasty() };
+    let outcome = run(Case { limits, ..case(&[(2, &[Act::Train])], "1x1", &mut |_, _| {}) });
+    assert_eq!(outcome.ending, Ending::Deadline);
+    assert_eq!(outcome.history[..2], [Status::Done, Status::Pending]);
+    assert_eq!(outcome.started, [1, 2]);
+}
+
+#[test]
+fn trials_that_would_not_fit_in_memory_together_wait_for_each_other() {
+    let memory = |bytes| Limits { memory: Some(Memory::new(bytes, vec![100; 5])), ..hasty() };
+    let most = |bytes| run(Case { limits: memory(bytes), ..case(&[], "5x1", &mut |_, _| {}) }).most_at_once;
+    assert_eq!(most(250), 2);
+    assert_eq!(most(1000), 5);
+    // What is too large for all of it has it for itself.
+    assert_eq!(most(50), 1);
+}
+
+#[test]
+fn a_full_disk_pauses_the_sweep_until_there_is_room() {
+    let mut said = Vec::new();
+    let mut watch = |event: &Event, _: &AtomicBool| match event {
+        Event::Paused { reason } => said.push(format!("paused: {reason}")),
+        Event::Resumed => said.push("resumed".into()),
+        _ => {}
+    };
+    let outcome = run(case(&[(2, &[Act::NoRoom, Act::Finish])], "1x1", &mut watch));
+    assert_eq!(outcome.history, [Status::Done; 5]);
+    // It was never begun: no attempt, and no failure.
+    assert!(outcome.records.iter().all(|record| record.attempts == 1));
+    assert_eq!(said.len(), 2, "{said:?}");
+    assert!(said[0].starts_with("paused: ") && said[1] == "resumed", "{said:?}");
+}
+
+#[test]
+fn a_share_of_failures_counts_once_enough_trials_ended() {
+    let most = MaxFailures::Share(0.25);
+    assert!(!most.reached(9, 9) && !most.reached(2, 10) && most.reached(3, 10));
+    assert!(MaxFailures::Count(1).reached(1, 1) && !MaxFailures::Count(1).reached(0, 9));
 }
 
 #[test]

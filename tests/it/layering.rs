@@ -41,7 +41,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // The search half: never a tensor.
     ("space", &["config", "source"]),
     ("strategy", &["pareto", "record", "rng", "space"]),
-    ("executor", &["config", "record"]),
+    ("executor", &["config", "folder", "machine", "record"]),
     ("journal", &["record"]),
     ("study", &["data", "files", "folder", "machine", "seal", "source", "space"]),
     ("dispatch", &["executor", "files", "folder", "journal", "machine", "record", "space", "strategy", "study"]),
