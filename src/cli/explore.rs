@@ -70,6 +70,9 @@ pub struct Args {
     /// Further attempts of a trial that failed by no fault of its own: killed, or its host lost
     #[arg(long, value_name = "N", default_value_t = 2)]
     retries: usize,
+    /// Time before the first further attempt, twice as long before each after it
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = humantime::parse_duration)]
+    backoff: Duration,
     /// Wall time that an attempt of a trial may take; goes over the space's timeout_minutes
     #[arg(long, value_name = "MINUTES")]
     timeout_minutes: Option<f64>,
@@ -159,6 +162,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let minutes = args.timeout_minutes.or(space.timeout_minutes);
     let limits = Limits {
         retries: args.retries,
+        backoff: args.backoff,
         timeout: minutes.map(|minutes| Duration::from_secs_f64(60.0 * minutes)),
         ..Limits::default()
     };

@@ -21,7 +21,7 @@ train = { epochs = 2 }
 \"schedule.batch\" = [{ policy = 'fixed', size = 16 }, { policy = 'adabatch', phases = [{ epochs = 1, size = 4 }, { size = 32 }] }]
 ";
 
-fn program() -> Command {
+pub fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_fastrcaps"));
     command.env_remove("FASTRCAPS_DATA").env("XDG_CACHE_HOME", "/nonexistent");
     command
@@ -32,7 +32,7 @@ fn run(folder: &Path, arguments: &[&str]) -> Output {
     program().current_dir(folder).args(arguments).output().unwrap()
 }
 
-fn succeed(folder: &Path, arguments: &[&str]) -> String {
+pub fn succeed(folder: &Path, arguments: &[&str]) -> String {
     let output = run(folder, arguments);
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{arguments:?}\n{out}\n{err}");
@@ -48,19 +48,19 @@ fn refuse(folder: &Path, arguments: &[&str]) -> String {
     err
 }
 
-fn folder_with(space: &str) -> TempDir {
+pub fn folder_with(space: &str) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("space.toml"), space).unwrap();
     folder
 }
 
 /// Rows of a CSV file of a study, as maps from column to value.
-fn table(path: PathBuf) -> Vec<BTreeMap<String, String>> {
+pub fn table(path: PathBuf) -> Vec<BTreeMap<String, String>> {
     csv::Reader::from_path(path).unwrap().into_deserialize().map(|row| row.unwrap()).collect()
 }
 
 /// All that must not depend on how trials were run.
-fn figures(study: &Path) -> Vec<Vec<String>> {
+pub fn figures(study: &Path) -> Vec<Vec<String>> {
     let timeless = |row: &BTreeMap<String, String>, columns: &[&str]| columns.iter().map(|c| row[*c].clone()).collect();
     let trial =
         ["key", "status", "configuration", "best_epoch", "validation_accuracy", "test_accuracy", "last_test_accuracy"];

@@ -6,6 +6,7 @@ mod charts;
 mod cli;
 mod data;
 mod dispatch;
+mod faults;
 mod goldens;
 mod journal;
 mod kernels;
