@@ -1,12 +1,14 @@
 //! The command line: one file per subcommand, each with its arguments, its `run` and its helpers, in this order.
 
 mod bench;
+mod checkpoints;
 mod completions;
 mod data;
 mod display;
 mod explore;
 mod front;
 mod input;
+mod interrupt;
 mod lr_find;
 mod plan;
 mod run_trial;

@@ -10,6 +10,10 @@ use std::path::Path;
 
 use anyhow::Result;
 
+/// Exit code of `run-trial` where it was asked to stop: a checkpoint is written and the record is pending again
+/// (EX_TEMPFAIL of sysexits.h).
+pub const STOPPED: i32 = 75;
+
 /// Starts trials somewhere.
 pub trait Executor {
     /// Starts `run-trial` for the trial prepared in `folder`, on `slot`.

@@ -1,0 +1,28 @@
+//! Signals that end a command: the first asks it to come to its end, the second ends it.
+
+use std::sync::{Arc, atomic::AtomicBool};
+
+use anyhow::{Context, Result};
+use signal_hook::{
+    consts::{SIGHUP, SIGINT, SIGTERM},
+    flag,
+};
+
+/// What a shell reports of a command that Ctrl-C ended: 128 and the signal's number.
+pub const INTERRUPTED: u8 = 130;
+
+/// A flag that the first of SIGINT (Ctrl-C), SIGTERM and SIGHUP sets. The second one ends this process at once, with exit
+/// code 128 and its number, as it would have without this.
+pub fn stop_on_signals() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    // Of its own: `stop` may also be set otherwise, after which a first signal is no second one.
+    let is_second = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        // In this order: what is registered first acts first.
+        flag::register_conditional_shutdown(signal, 128 + signal, is_second.clone())
+            .and_then(|_| flag::register(signal, is_second.clone()))
+            .and_then(|_| flag::register(signal, stop.clone()))
+            .with_context(|| format!("cannot handle signal {signal}"))?;
+    }
+    Ok(stop)
+}
