@@ -1,48 +1,78 @@
 //! Files that are either whole or not there.
 
 use std::{
-    fs::File,
-    io::{self, ErrorKind, Write},
+    fs::{self, File},
+    io::{Error, ErrorKind, Write},
     path::Path,
 };
 
 use anyhow::{Context, Result};
+use tempfile::TempPath;
+
+/// How the names of files begin that are being written: who is killed meanwhile leaves them behind.
+const TEMPORARY: &str = ".writing-";
+/// How those begin that the writer of safetensors makes beside its target.
+const TEMPORARY_OF_OTHERS: &str = ".tmp";
 
 /// Writes a file so that a reader, or a power cut, sees the old bytes or the new ones and nothing between.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    write_through(path, |temporary| Ok(std::fs::write(temporary, bytes)?))
+    write_through(path, |temporary| Ok(fs::write(temporary, bytes)?))
 }
 
 /// As [`write_atomically`], for who must write the file itself: `write` fills a temporary file in the same folder, which
 /// is then synced and takes the place of `path`; the folder is synced at last.
 pub fn write_through(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-    replace(path, write).with_context(|| format!("cannot write {}", path.display()))
+    let replace = || {
+        written(path, write)?.persist(path)?;
+        sync_folder(path)
+    };
+    replace().with_context(|| format!("cannot write {}", path.display()))
 }
 
-fn replace(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-    let folder = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
+/// As [`write_through`], but the file that was there before stays, as `previous`, in the place of the one of that name.
+/// At every moment one of the two is whole.
+pub fn write_keeping_previous(path: &Path, previous: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let replace = || {
+        let written = written(path, write)?;
+        if path.exists() {
+            fs::rename(path, previous)?;
+        }
+        written.persist(path)?;
+        sync_folder(path)
     };
-    let temporary = tempfile::Builder::new().prefix(".writing-").tempfile_in(folder)?.into_temp_path();
-    write(&temporary)?;
-    let file = File::open(&temporary)?;
-    // Readable as any new file would be, not by the owner alone, whoever made it.
-    #[cfg(unix)]
-    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
-    file.sync_all()?;
-    temporary.persist(path)?;
-    #[cfg(unix)]
-    File::open(folder)?.sync_all()?;
+    replace().with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Removes a file, which need not be there.
+pub fn remove_if_there(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Removes what writers that were killed left in `folder`, in which nobody may be writing now.
+pub fn remove_unfinished(folder: &Path) -> Result<()> {
+    let context = || format!("cannot list {}", folder.display());
+    for entry in fs::read_dir(folder).with_context(context)? {
+        let entry = entry.with_context(context)?;
+        let name = entry.file_name();
+        let is_temporary = |start: &str| name.to_string_lossy().starts_with(start);
+        let is_file = entry.file_type().with_context(context)?.is_file();
+        if is_file && (is_temporary(TEMPORARY) || is_temporary(TEMPORARY_OF_OTHERS)) {
+            remove_if_there(&entry.path())?;
+        }
+    }
     Ok(())
 }
 
-/// Whether an error says that a file system takes nothing more: it is full, its quota is used up, or it may only be read.
-/// Once that is mended, the same writing may succeed.
+/// Whether something could not be written because there is no room for it, or none for this user, or nothing may be
+/// written at all now: what may be otherwise in a moment, and is nobody's mistake.
 pub fn is_out_of_room(error: &anyhow::Error) -> bool {
-    let kinds = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind);
-    let full = [ErrorKind::StorageFull, ErrorKind::QuotaExceeded, ErrorKind::ReadOnlyFilesystem];
-    kinds.into_iter().any(|kind| full.contains(&kind))
+    let kinds = [ErrorKind::StorageFull, ErrorKind::QuotaExceeded, ErrorKind::ReadOnlyFilesystem];
+    error.chain().filter_map(|cause| cause.downcast_ref::<Error>()).any(|error| kinds.contains(&error.kind()))
 }
 
 /// Bytes that this user may still write to the file system of `path`; absent where that is not known.
@@ -52,8 +82,34 @@ pub fn free_bytes(path: &Path) -> Option<u64> {
 }
 
 /// Tries whether some bytes can be written to `folder`.
-pub fn try_room(folder: &Path) -> io::Result<()> {
-    let mut file = tempfile::Builder::new().prefix(".writing-").tempfile_in(folder)?;
+pub fn try_room(folder: &Path) -> Result<(), Error> {
+    let mut file = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(folder)?;
     file.write_all(&[0; 1 << 16])?;
     file.as_file().sync_all()
+}
+
+/// A temporary file beside `path` that `write` has filled, synced.
+fn written(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<TempPath> {
+    let temporary = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(folder_of(path))?.into_temp_path();
+    write(&temporary)?;
+    let file = File::open(&temporary)?;
+    // Readable as any new file would be, not by the owner alone, whoever made it.
+    #[cfg(unix)]
+    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
+    file.sync_all()?;
+    Ok(temporary)
+}
+
+/// Syncs the folder that `path` stands in: its names as they are now.
+fn sync_folder(path: &Path) -> Result<()> {
+    #[cfg(unix)]
+    File::open(folder_of(path))?.sync_all()?;
+    Ok(())
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{Read, Seek, SeekFrom, Write},
+    io::{ErrorKind, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::{
     config::TrialConfig,
-    files::write_atomically,
+    files::{remove_if_there, remove_unfinished, write_atomically},
     record::{EpochRow, TrialRecord},
     seal,
 };
@@ -41,13 +41,13 @@ impl TrialFolder {
         TrialFolder { path: path.into() }
     }
 
-    /// Makes the folder ready for a trial's process: its config, its record so far, nothing of an earlier attempt.
+    /// Makes the folder ready for a trial's process: its config, its record so far, and of an earlier attempt nothing but
+    /// its checkpoints, from which the training goes on if they are its own.
     pub fn prepare(&self, config: &TrialConfig, record: &TrialRecord) -> Result<()> {
         fs::create_dir_all(&self.path).with_context(|| format!("cannot make the folder {}", self.path.display()))?;
+        remove_unfinished(&self.path)?;
         for stale in [self.epochs(), self.weights(), self.predictions(), self.reconstructions()] {
-            if stale.exists() {
-                fs::remove_file(&stale).with_context(|| format!("cannot remove {}", stale.display()))?;
-            }
+            remove_if_there(&stale)?;
         }
         write_atomically(&self.config(), config.to_toml().as_bytes())?;
         self.write_record(record)
@@ -64,6 +64,22 @@ impl TrialFolder {
     /// Weights of the epoch of the best validation accuracy.
     pub fn weights(&self) -> PathBuf {
         self.path.join("weights.safetensors")
+    }
+
+    /// The state of an unfinished training, complete.
+    pub fn checkpoint(&self) -> PathBuf {
+        self.path.join("checkpoint.safetensors")
+    }
+
+    /// The checkpoint before that one.
+    pub fn previous_checkpoint(&self) -> PathBuf {
+        self.path.join("checkpoint-previous.safetensors")
+    }
+
+    /// What was trained so far is given up, or no longer needed.
+    pub fn remove_checkpoints(&self) -> Result<()> {
+        remove_if_there(&self.checkpoint())?;
+        remove_if_there(&self.previous_checkpoint())
     }
 
     pub fn predictions(&self) -> PathBuf {
@@ -104,24 +120,42 @@ impl TrialFolder {
         let path = self.epochs();
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
         };
-        let whole = text.rfind('\n').map_or(0, |end| end + 1);
-        let rows = csv::Reader::from_reader(&text.as_bytes()[..whole]).into_deserialize();
-        rows.collect::<Result<_, _>>().with_context(|| format!("{} is damaged", path.display()))
+        rows::read(&text[..rows::whole(text.as_bytes())]).with_context(|| format!("{} is damaged", path.display()))
     }
 
-    /// Adds an epoch, whole and synced.
+    /// Puts `epochs` in the place of those written so far.
+    pub fn write_epochs(&self, epochs: &[EpochRow]) -> Result<()> {
+        let mut text = String::new();
+        for row in epochs {
+            text += &rows::line(row, text.is_empty())?;
+        }
+        write_atomically(&self.epochs(), text.as_bytes())
+    }
+
+    /// Adds an epoch, whole and synced. Where that fails, nothing of it stays; nor does what was torn before.
     pub fn append_epoch(&self, row: &EpochRow) -> Result<()> {
         let path = self.epochs();
-        let context = || format!("cannot write {}", path.display());
-        let mut file = fs::OpenOptions::new().create(true).append(true).open(&path).with_context(context)?;
-        let is_new = file.metadata().with_context(context)?.len() == 0;
-        let mut writer = csv::WriterBuilder::new().has_headers(is_new).from_writer(Vec::new());
-        writer.serialize(row)?;
-        let bytes = writer.into_inner().map_err(|error| error.into_error())?;
-        file.write_all(&bytes).and_then(|()| file.sync_data()).with_context(context)
+        let append = || {
+            let mut file = fs::OpenOptions::new().create(true).read(true).append(true).open(&path)?;
+            let length = file.metadata()?.len();
+            let mut before = Vec::new();
+            (&file).take(length).read_to_end(&mut before)?;
+            let whole = rows::whole(&before);
+            if length > whole as u64 {
+                file.set_len(whole as u64)?;
+            }
+            let line = rows::line(row, whole == 0)?;
+            let written = file.write_all(line.as_bytes()).and_then(|()| file.sync_data());
+            if written.is_err() {
+                // Where this fails too, the torn line is left out by readers and cut by the next writer.
+                let _ = file.set_len(whole as u64);
+            }
+            Ok::<_, anyhow::Error>(written?)
+        };
+        append().with_context(|| format!("cannot write {}", path.display()))
     }
 
     /// Takes the folder for this process; waits a while for one that is about to end.
@@ -156,13 +190,55 @@ impl TrialFolder {
         log.take(LAST_WORDS).read_to_end(&mut tail).ok()?;
         let text = String::from_utf8_lossy(&tail);
         let last = text.rfind(ATTEMPT).map_or(&text[..], |at| text[at..].split_once('\n').map_or("", |(_, rest)| rest));
-        let lines: Vec<&str> = last.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        let is_telling = |line: &&str| !line.is_empty() && !line.starts_with("note:");
+        let lines: Vec<&str> = last.lines().map(str::trim).filter(is_telling).collect();
         let telling = |line: &&&str| line.contains("memory allocation of") || line.starts_with("error:");
         if let Some(at) = lines.iter().rposition(|line| line.contains("panicked at")) {
             // The message of a panic stands on the line after its place.
             return Some(lines[at..lines.len().min(at + 2)].join(" "));
         }
         lines.iter().rev().find(telling).or(lines.last()).map(|line| line.to_string())
+    }
+}
+
+/// The lines of a trial's `epochs.csv`: each row ends with a checksum of its text before.
+mod rows {
+    use anyhow::{Context, Result, ensure};
+
+    use crate::{record::EpochRow, seal::checksum};
+
+    /// The last column, in the header.
+    const CHECKSUM: &str = ",checksum";
+
+    /// Bytes up to the end of the last whole line.
+    pub fn whole(bytes: &[u8]) -> usize {
+        bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1)
+    }
+
+    /// The line of `row`, after the header if it is the file's first.
+    pub fn line(row: &EpochRow, is_first: bool) -> Result<String> {
+        let mut writer = csv::WriterBuilder::new().has_headers(is_first).from_writer(Vec::new());
+        writer.serialize(row)?;
+        let text = String::from_utf8(writer.into_inner().map_err(|error| error.into_error())?)?;
+        let (header, row) = match text.trim_end().split_once('\n') {
+            Some((header, row)) => (format!("{header}{CHECKSUM}\n"), row),
+            None => (String::new(), text.trim_end()),
+        };
+        Ok(format!("{header}{row},{}\n", checksum(row.as_bytes())))
+    }
+
+    /// The rows of whole lines.
+    pub fn read(text: &str) -> Result<Vec<EpochRow>> {
+        let mut lines = text.split_terminator('\n');
+        let Some(header) = lines.next() else { return Ok(Vec::new()) };
+        let header = header.strip_suffix(CHECKSUM).context("its header has no last column `checksum`")?;
+        let mut plain = format!("{header}\n");
+        for (number, line) in lines.enumerate() {
+            let row = line.rsplit_once(',').filter(|(row, sum)| checksum(row.as_bytes()) == *sum);
+            ensure!(row.is_some(), "line {} does not have the checksum of its text: {line}", number + 2);
+            plain.extend(row.into_iter().flat_map(|(row, _)| [row, "\n"]));
+        }
+        Ok(csv::Reader::from_reader(plain.as_bytes()).into_deserialize().collect::<Result<_, _>>()?)
     }
 }
 

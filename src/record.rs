@@ -164,7 +164,7 @@ impl TrialRecord {
 }
 
 /// Losses that left the finite numbers: JSON has no word for them, so that they stand there as `"NaN"` or `"inf"`.
-mod any_number {
+pub(crate) mod any_number {
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
     pub fn serialize<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {

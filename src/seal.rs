@@ -8,9 +8,14 @@ use sha2::{Digest, Sha256};
 /// The key under which a sealed object keeps its checksum.
 const KEY: &str = "checksum";
 
-/// 16 hexadecimal digits of the SHA-256 of `bytes`.
+/// The SHA-256 of `bytes`, in 64 hexadecimal digits.
+pub fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The first 16 of those digits.
 pub fn checksum(bytes: &[u8]) -> String {
-    Sha256::digest(bytes)[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+    sha256(bytes)[..16].to_string()
 }
 
 /// `value`, which must be an object in JSON, indented and with a last key `checksum`.

@@ -24,6 +24,7 @@ use fastrcaps::{
 };
 
 use super::{
+    checkpoints::CheckpointsArg,
     data::DataDirArg,
     display::{Display, Mode, duration},
     front::{self, ObjectivesArg},
@@ -76,6 +77,8 @@ pub struct Args {
     /// Wall time that an attempt of a trial may take; goes over the space's timeout_minutes
     #[arg(long, value_name = "MINUTES")]
     timeout_minutes: Option<f64>,
+    #[command(flatten)]
+    checkpoints: CheckpointsArg,
     /// Say what would be trained, and train nothing
     #[arg(long)]
     dry_run: bool,
@@ -167,7 +170,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         ..Limits::default()
     };
     let program = machine::this_program().context("cannot find this program's own file")?;
-    let mut executor = Local::new(program, trial_arguments(&args.data_dir));
+    let mut executor = Local::new(program, trial_arguments(&args.data_dir, &args.checkpoints));
     let mut display = Display::new(mode, &view, &wanted, slots.count);
     let mut log = SweepLog::open(&study, &view);
     log.line(&format!(
@@ -310,9 +313,10 @@ fn fingerprints(trials: &[Trial], dirs: &DataDirs) -> Result<BTreeMap<String, St
     Ok(known)
 }
 
-fn trial_arguments(data_dir: &DataDirArg) -> Vec<OsString> {
-    match &data_dir.data_dir {
-        Some(dir) => vec!["--data-dir".into(), dir.clone().into()],
-        None => Vec::new(),
+fn trial_arguments(data_dir: &DataDirArg, checkpoints: &CheckpointsArg) -> Vec<OsString> {
+    let mut arguments = checkpoints.arguments();
+    if let Some(dir) = &data_dir.data_dir {
+        arguments.extend(["--data-dir".into(), dir.clone().into()]);
     }
+    arguments
 }

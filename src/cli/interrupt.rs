@@ -1,22 +1,28 @@
-//! Signals that ask this process to end.
+//! Signals that end a command: the first asks it to come to its end, the second ends it.
 
 use std::sync::{Arc, atomic::AtomicBool};
 
 use anyhow::{Context, Result};
-use signal_hook::{consts::signal, flag};
+use signal_hook::{
+    consts::{SIGHUP, SIGINT, SIGTERM},
+    flag,
+};
 
-/// Exit code of a command that was asked to end, and did so in order: what shells say of Ctrl-C.
+/// What a shell reports of a command that Ctrl-C ended: 128 and the signal's number.
 pub const INTERRUPTED: u8 = 130;
 
-/// What is set once this process was asked to end: by Ctrl-C, by `kill`, or by its terminal closing. When it is asked a
-/// second time, it ends at once.
+/// A flag that the first of SIGINT (Ctrl-C), SIGTERM and SIGHUP sets. The second one ends this process at once, with exit
+/// code 128 and its number, as it would have without this.
 pub fn stop_on_signals() -> Result<Arc<AtomicBool>> {
-    let asked = Arc::new(AtomicBool::new(false));
-    for signal in [signal::SIGINT, signal::SIGTERM, signal::SIGHUP] {
-        // In this order: the second signal finds the flag set by the first.
-        flag::register_conditional_shutdown(signal, 128 + signal, asked.clone())
-            .and_then(|_| flag::register(signal, asked.clone()))
-            .context("cannot listen to signals")?;
+    let stop = Arc::new(AtomicBool::new(false));
+    // Of its own: `stop` may also be set otherwise, after which a first signal is no second one.
+    let is_second = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        // In this order: what is registered first acts first.
+        flag::register_conditional_shutdown(signal, 128 + signal, is_second.clone())
+            .and_then(|_| flag::register(signal, is_second.clone()))
+            .and_then(|_| flag::register(signal, stop.clone()))
+            .with_context(|| format!("cannot handle signal {signal}"))?;
     }
-    Ok(asked)
+    Ok(stop)
 }

@@ -1,6 +1,7 @@
 //! The command line: one file per subcommand, each with its arguments, its `run` and its helpers, in this order.
 
 mod bench;
+mod checkpoints;
 mod completions;
 mod data;
 mod display;

@@ -1,19 +1,32 @@
 //! `fastrcaps run-trial`: one trial of a sweep, in a process and a folder of its own. Started by executors only.
 
-use std::{io::Read, path::PathBuf, process::ExitCode};
+use std::{
+    io::{self, Read},
+    path::PathBuf,
+    process::{self, ExitCode},
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    thread,
+    time::SystemTime,
+};
 
-use anyhow::{Result, bail};
+use anyhow::{Error, Result, bail};
 use fastrcaps::{
-    data,
+    data, executor,
     folder::TrialFolder,
     machine,
-    record::{Status, TrialRecord},
-    train::run::run_in_folder,
+    record::{Fault, Status, TrialRecord},
+    train::{
+        Observer,
+        checkpoint::State,
+        run::{Outcome, run_in_folder},
+    },
 };
 
 use super::{
+    checkpoints::CheckpointsArg,
     data::DataDirArg,
     input::{print_line, read_config},
+    interrupt::stop_on_signals,
 };
 
 /// Train the trial that a folder asks for.
@@ -25,39 +38,41 @@ pub struct Args {
     /// Cores to stay on
     #[arg(long, value_delimiter = ',')]
     cores: Vec<usize>,
-    /// End when standard input ends: whoever waited for the result is gone
+    /// End when standard input ends: whoever waited for the result is gone. Stop with a checkpoint when it says `s`
     #[arg(long)]
     end_with_stdin: bool,
+    #[command(flatten)]
+    checkpoints: CheckpointsArg,
     #[command(flatten)]
     data_dir: DataDirArg,
 }
 
 pub fn run(args: Args) -> Result<ExitCode> {
+    let stop = stop_on_signals()?;
     if args.end_with_stdin {
         machine::end_with_parent();
-        std::thread::spawn(|| {
-            let _ = std::io::stdin().read_to_end(&mut Vec::new());
-            std::process::exit(1);
-        });
+        let stop = stop.clone();
+        thread::spawn(move || listen(&stop));
     }
     let folder = TrialFolder::new(&args.folder);
     let _claim = folder.claim()?;
     let record = folder.read_record()?;
-    match train(&args, &folder, record.clone()) {
-        Ok(record) => {
+    match train(&args, &folder, record.clone(), &stop) {
+        Ok(Outcome::Ended(record, _)) => {
             print_line(&serde_json::to_string(&record)?)?;
             Ok(ExitCode::SUCCESS)
         }
+        Ok(Outcome::Stopped(_)) => process::exit(executor::STOPPED),
         Err(error) => {
-            let ended = Some(machine::rfc3339(std::time::SystemTime::now()));
-            let reason = Some(format!("{error:#}"));
-            folder.write_record(&TrialRecord { status: Status::Failed, ended, error: reason, ..record })?;
+            let ended = Some(machine::rfc3339(SystemTime::now()));
+            let (fault, reason) = (Some(fault(&error)), Some(format!("{error:#}")));
+            folder.write_record(&TrialRecord { status: Status::Failed, ended, fault, error: reason, ..record })?;
             Err(error)
         }
     }
 }
 
-fn train(args: &Args, folder: &TrialFolder, record: TrialRecord) -> Result<TrialRecord> {
+fn train(args: &Args, folder: &TrialFolder, record: TrialRecord, stop: &AtomicBool) -> Result<Outcome> {
     if !args.cores.is_empty() {
         machine::pin_to(&args.cores)?;
     }
@@ -68,6 +83,37 @@ fn train(args: &Args, folder: &TrialFolder, record: TrialRecord) -> Result<Trial
     if key != record.key {
         bail!("the data changed since the sweep began: this is trial {key}, {} was asked for", record.key);
     }
-    let (record, _) = run_in_folder(folder, &config, record, &data, &mut ())?;
-    Ok(record)
+    run_in_folder(folder, &config, record, &data, args.checkpoints.interruption(stop), &mut Log)
+}
+
+/// Hears what the explorer says on standard input, until it is gone.
+fn listen(stop: &AtomicBool) {
+    let mut byte = [0];
+    loop {
+        match io::stdin().read(&mut byte) {
+            Ok(1) if byte == *b"s" => stop.store(true, Relaxed),
+            Ok(1) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Ok(_) | Err(_) => process::exit(1),
+        }
+    }
+}
+
+/// Whose fault it is that a trial came to no end: the machine's, where a file could not be read or written.
+fn fault(error: &Error) -> Fault {
+    if error.chain().any(|cause| cause.is::<io::Error>()) { Fault::Machine } else { Fault::Configuration }
+}
+
+/// Standard error is the trial's log.
+struct Log;
+
+impl Observer for Log {
+    fn resumed(&mut self, state: &State) -> Result<()> {
+        self.say(&format!("note: continues after step {}, in epoch {}", state.steps, state.epochs.len() + 1));
+        Ok(())
+    }
+
+    fn say(&mut self, line: &str) {
+        eprintln!("{line}");
+    }
 }

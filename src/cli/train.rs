@@ -1,6 +1,6 @@
 //! `fastrcaps train`: one configuration, from its file to its weights.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use anyhow::{Result, bail};
 use fastrcaps::{
@@ -13,15 +13,18 @@ use fastrcaps::{
     record::{EpochRow, Status, TrialRecord},
     train::{
         Observer, Predictions, StepReport,
-        run::{run_in_folder, save_predictions},
+        checkpoint::State,
+        run::{Outcome, run_in_folder, save_predictions},
     },
 };
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::{
+    checkpoints::CheckpointsArg,
     data::DataDirArg,
     display::{duration, percent},
     input::{outln, read_config},
+    interrupt::{INTERRUPTED, stop_on_signals},
     threads::ThreadsArg,
 };
 
@@ -33,11 +36,13 @@ const PREDICTED: usize = 1000;
 /// Train one configuration.
 ///
 /// Writes config.toml (every field), epochs.csv, trial.json, weights.safetensors (of the best validation accuracy),
-/// predictions.safetensors and reconstructions.png.
+/// predictions.safetensors and reconstructions.png. Ctrl-C stops it with a checkpoint, from which --resume goes on to the
+/// same bits; so does it after a power cut, from the last checkpoint before.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   fastrcaps train my.toml
+  fastrcaps train my.toml --resume
   fastrcaps train results/smoke/trials/KEY/config.toml --out results/again
   printf '[model]\\npreset = \"tiny\"\\n' > tiny.toml && fastrcaps train tiny.toml
 
@@ -51,6 +56,11 @@ pub struct Args {
     /// Write over an earlier training in the folder
     #[arg(long)]
     force: bool,
+    /// Continue the interrupted training in the folder
+    #[arg(long, conflicts_with = "force")]
+    resume: bool,
+    #[command(flatten)]
+    checkpoints: CheckpointsArg,
     /// Print no progress
     #[arg(long)]
     quiet: bool,
@@ -64,10 +74,16 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let config = read_config(&args.config)?;
     let stem = args.config.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let folder = TrialFolder::new(args.out.unwrap_or_else(|| PathBuf::from(format!("results/train-{stem}"))));
-    check_folder(&folder, args.force)?;
+    check_folder(&folder, args.force, args.resume)?;
     args.threads.install()?;
     let data = data::load(&config.data, &args.data_dir.dirs())?;
     let record = TrialRecord::pending(config.key(&data.fingerprint), 0, &config);
+    if args.resume {
+        check_resumed(&folder, &record)?;
+    } else {
+        folder.remove_checkpoints()?;
+    }
+    let stop = stop_on_signals()?;
     folder.prepare(&config, &record)?;
     if !args.quiet {
         eprintln!(
@@ -80,8 +96,13 @@ pub fn run(args: Args) -> Result<ExitCode> {
         );
     }
     let mut progress = Progress::new(args.quiet, config.train.epochs, data.train.len());
-    let (record, trained) = run_in_folder(&folder, &config, record, &data, &mut progress)?;
+    let interruption = args.checkpoints.interruption(&stop);
+    let outcome = run_in_folder(&folder, &config, record, &data, interruption, &mut progress)?;
     progress.bar.finish_and_clear();
+    let Outcome::Ended(record, trained) = outcome else {
+        eprintln!("stopped; this continues it:\n  {}", continuing(std::env::args_os()));
+        return Ok(ExitCode::from(INTERRUPTED));
+    };
     if record.status == Status::Diverged {
         bail!(
             "the training diverged {}; a lower learning rate or a warm-up may help, see `fastrcaps lr-find`",
@@ -101,16 +122,55 @@ pub fn run(args: Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Refuses a folder that holds anything but an earlier training, and that one without `--force`.
-fn check_folder(folder: &TrialFolder, force: bool) -> Result<()> {
+/// Refuses a folder that holds anything but an earlier training, and that one unless it is said what is to become of it.
+fn check_folder(folder: &TrialFolder, force: bool, resume: bool) -> Result<()> {
     let path = folder.path.display();
     let is_empty = std::fs::read_dir(&folder.path).map_or(true, |mut entries| entries.next().is_none());
     match folder.read_record() {
+        _ if is_empty && resume => bail!("{path} holds no training to continue; --resume is for one that began there"),
         _ if is_empty => Ok(()),
         Ok(_) if force => Ok(()),
-        Ok(_) => bail!("{path} holds a training already; give another folder with --out, or --force to write over it"),
+        Ok(record) if record.status.is_final() => {
+            let hint = "give another folder with --out, or --force to write over it";
+            let resume = if resume { ", at its end: there is nothing to continue" } else { "" };
+            bail!("{path} holds a training already{resume}; {hint}")
+        }
+        Ok(_) if resume => Ok(()),
+        Ok(_) => bail!(
+            "{path} holds an interrupted training; continue it with --resume, write over it with --force, or give \
+             another folder with --out"
+        ),
         Err(_) => bail!("{path} holds other files than a training's; give a folder of its own with --out"),
     }
+}
+
+/// Refuses to continue what another configuration, or other data, began.
+fn check_resumed(folder: &TrialFolder, record: &TrialRecord) -> Result<()> {
+    let begun = folder.read_record()?;
+    if begun.key != record.key {
+        bail!(
+            "{} holds the interrupted training {}, and this configuration and its data make training {}; continue it \
+             with {}, or write over it with --force",
+            folder.path.display(),
+            begun.key,
+            record.key,
+            folder.config().display()
+        );
+    }
+    Ok(())
+}
+
+/// The command `arguments`, for a shell, as it continues what it began.
+fn continuing(arguments: impl Iterator<Item = OsString>) -> String {
+    let words = arguments.map(|word| word.to_string_lossy().into_owned());
+    let mut words: Vec<String> = words.filter(|word| word != "--force" && word != "--resume").collect();
+    words.push("--resume".into());
+    let is_plain = |word: &str| word.chars().all(|c| c.is_ascii_alphanumeric() || "_-./:=,+@%".contains(c));
+    let quoted = words.iter().map(|word| match is_plain(word) && !word.is_empty() {
+        true => word.clone(),
+        false => format!("'{}'", word.replace('\'', "'\\''")),
+    });
+    quoted.collect::<Vec<_>>().join(" ")
 }
 
 struct Progress {
@@ -169,6 +229,18 @@ impl Observer for Progress {
             self.bar.tick();
         }
         Ok(())
+    }
+
+    fn resumed(&mut self, state: &State) -> Result<()> {
+        self.bar.set_position(state.samples);
+        if !self.is_quiet {
+            self.say(&format!("note: continues after step {}, in epoch {}", state.steps, state.epochs.len() + 1));
+        }
+        Ok(())
+    }
+
+    fn say(&mut self, line: &str) {
+        self.bar.suspend(|| eprintln!("{line}"));
     }
 }
 

@@ -10,6 +10,10 @@ use std::path::Path;
 
 use anyhow::Result;
 
+/// Exit code of `run-trial` where it was asked to stop: a checkpoint is written and the record is pending again
+/// (EX_TEMPFAIL of sysexits.h).
+pub const STOPPED: i32 = 75;
+
 /// Starts trials somewhere.
 pub trait Executor {
     /// Starts `run-trial` for the trial prepared in `folder`, on `slot`.
@@ -25,9 +29,6 @@ pub trait Process {
     /// Ends it now.
     fn kill(&mut self);
 }
-
-/// Exit code of a trial that was asked to stop and ended at a checkpoint.
-pub const STOPPED: i32 = 75;
 
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

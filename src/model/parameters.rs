@@ -40,6 +40,19 @@ type Store = Arc<Mutex<BTreeMap<String, Var>>>;
 #[derive(Clone, Debug)]
 pub struct Snapshot(BTreeMap<String, Tensor>);
 
+impl Snapshot {
+    /// The values by variable.
+    pub fn tensors(&self) -> &BTreeMap<String, Tensor> {
+        &self.0
+    }
+}
+
+impl From<BTreeMap<String, Tensor>> for Snapshot {
+    fn from(tensors: BTreeMap<String, Tensor>) -> Snapshot {
+        Snapshot(tensors)
+    }
+}
+
 impl Parameters {
     pub fn new(seed: u64) -> Self {
         Parameters { seed, vars: Store::default() }
@@ -67,13 +80,32 @@ impl Parameters {
         Ok(Snapshot(self.vars().into_iter().map(copy).collect::<candle_core::Result<_>>()?))
     }
 
-    /// Puts the values of a snapshot of this store back.
+    /// Puts the values of a snapshot back.
+    ///
+    /// Errors: the snapshot is of another network, see [`Parameters::check`]. No variable changes then.
     pub fn restore(&self, snapshot: &Snapshot) -> candle_core::Result<()> {
-        for (name, var) in self.vars() {
-            match snapshot.0.get(&name) {
-                Some(values) => var.set(values)?,
-                None => bail!("the snapshot holds no `{name}`"),
+        self.check(snapshot)?;
+        self.vars().into_iter().try_for_each(|(name, var)| var.set(&snapshot.0[&name]))
+    }
+
+    /// Whether a snapshot holds these variables and no others, with their shapes and types.
+    pub fn check(&self, snapshot: &Snapshot) -> candle_core::Result<()> {
+        let vars = self.vars();
+        for (name, var) in &vars {
+            match snapshot.0.get(name) {
+                None => bail!("it holds no `{name}` (shape {:?} expected)", var.dims()),
+                Some(values) if values.dims() != var.dims() || values.dtype() != var.dtype() => bail!(
+                    "its `{name}` is {:?} of {:?}, but the network's is {:?} of {:?}",
+                    values.dims(),
+                    values.dtype(),
+                    var.dims(),
+                    var.dtype()
+                ),
+                Some(_) => {}
             }
+        }
+        if snapshot.0.len() != vars.len() {
+            bail!("it holds {} variables, but the network has {}", snapshot.0.len(), vars.len());
         }
         Ok(())
     }

@@ -1,24 +1,27 @@
 //! Training one configuration: the loop, readable top to bottom.
 
 pub mod bench;
+pub mod checkpoint;
 mod evaluate;
 pub mod laps;
 pub mod range_test;
 pub mod run;
+pub mod session;
 pub mod timing;
 mod trainer;
 
 pub use evaluate::{Evaluation, Predictions, predict};
+pub use session::Session;
 pub use trainer::{StepOutcome, Trainer};
-
-use std::time::Duration;
 
 use anyhow::Result;
 
+use self::checkpoint::{State, Sums};
 use crate::{
     config::TrialConfig,
     data::{Dataset, batch::epoch_order},
-    model::parameters::Parameters,
+    machine,
+    model::parameters::{Parameters, Snapshot},
     record::EpochRow,
     schedule::Step,
 };
@@ -34,6 +37,12 @@ pub trait Observer {
     fn epoch(&mut self, _row: &EpochRow) -> Result<()> {
         Ok(())
     }
+    /// Before the first step, if the training goes on from a checkpoint: where it stood. An error ends the training.
+    fn resumed(&mut self, _state: &State) -> Result<()> {
+        Ok(())
+    }
+    /// What whoever runs the training should know: a line that begins with `warning:` or `note:`.
+    fn say(&mut self, _line: &str) {}
 }
 
 /// Watches nothing.
@@ -60,6 +69,8 @@ pub enum Ending {
         epoch: usize,
         reason: String,
     },
+    /// Somebody asked for it. The checkpoint holds what a later session needs to go on.
+    Stopped,
 }
 
 /// A training that has ended.
@@ -74,6 +85,8 @@ pub struct Trained {
     pub last_test_accuracy: Option<f64>,
     pub train_seconds: f64,
     pub samples: u64,
+    /// The largest resident size of this process and of those that the training goes on from.
+    pub peak_memory_bytes: Option<u64>,
     /// The network with the weights of `best_epoch`, or its initial ones if there is none.
     pub trainer: Trainer,
 }
@@ -84,31 +97,38 @@ impl Trained {
     }
 }
 
+/// A training under way: all that a step or an epoch changes.
+struct Training {
+    trainer: Trainer,
+    best_weights: Snapshot,
+    state: State,
+}
+
 /// Trains `config` on `data`, and tests the weights of the best validation accuracy and the last ones.
 ///
-/// Only the steps count as training time: not decoding, evaluation or start-up.
-pub fn train(config: &TrialConfig, data: &Dataset, observer: &mut dyn Observer) -> Result<Trained> {
-    let mut trainer = Trainer::new(config, data)?;
-    let mut epochs: Vec<EpochRow> = Vec::new();
-    let mut best: Option<(usize, f64)> = None;
-    let mut best_weights = trainer.parameters.snapshot()?;
-    let (mut clock, mut samples, mut steps) = (Duration::ZERO, 0u64, 0u64);
-    let mut first_loss = None;
+/// Only the steps count as training time: not decoding, evaluation, checkpoints or start-up. Where `session` goes on from
+/// a checkpoint, everything comes out as if the training had never been interrupted, to the bit.
+pub fn train(
+    config: &TrialConfig,
+    data: &Dataset,
+    mut session: Session,
+    observer: &mut dyn Observer,
+) -> Result<Trained> {
+    let trainer = Trainer::new(config, data)?;
+    let best_weights = trainer.parameters.snapshot()?;
+    let mut training = Training { trainer, best_weights, state: State::default() };
+    session.take_up(&mut training, observer)?;
     let mut ending = Ending::Finished;
 
-    'training: for epoch in 0..config.train.epochs {
+    'training: for epoch in training.state.epochs.len()..config.train.epochs {
         let order = epoch_order(data.train.len(), config.seed, epoch);
-        let (mut loss_sum, mut correct, mut seen) = (0.0, 0usize, 0usize);
-        let mut last_step = None;
-        for step in config.schedule.epoch_steps(epoch, config.train.epochs, order.len()) {
-            let outcome = trainer.step(data, &order[step.samples.clone()], epoch, step.learning_rate)?;
-            clock += outcome.duration;
-            steps += 1;
-            samples += step.samples.len() as u64;
-            seen += step.samples.len();
-            correct += outcome.correct;
-            loss_sum += outcome.loss * step.samples.len() as f64;
-            first_loss.get_or_insert(outcome.loss);
+        let steps = || config.schedule.epoch_steps(epoch, config.train.epochs, order.len());
+        let seen = training.state.sums.seen;
+        for step in steps().skip_while(|step| step.samples.start < seen) {
+            let batch = &order[step.samples.clone()];
+            let outcome = training.trainer.step(data, batch, epoch, step.learning_rate)?;
+            let state = &mut training.state;
+            state.count(&outcome, batch.len());
             if !outcome.loss.is_finite() {
                 let reason = format!("the loss became {} at learning rate {:.3e}", outcome.loss, step.learning_rate);
                 ending = Ending::Diverged { epoch: epoch + 1, reason };
@@ -117,29 +137,35 @@ pub fn train(config: &TrialConfig, data: &Dataset, observer: &mut dyn Observer) 
             observer.step(&StepReport {
                 step: &step,
                 loss: outcome.loss,
-                train_accuracy: correct as f64 / seen as f64,
-                samples,
-                train_seconds: clock.as_secs_f64(),
+                train_accuracy: state.sums.accuracy(),
+                samples: state.samples,
+                train_seconds: state.clock.as_secs_f64(),
             });
-            last_step = Some(step);
+            if session.after_step(&training, observer).is_break() {
+                ending = Ending::Stopped;
+                break 'training;
+            }
         }
 
-        let validation = trainer.evaluate(data, &data.validation)?;
+        let validation = training.trainer.evaluate(data, &data.validation)?;
+        let state = &mut training.state;
+        let last_step = steps().last();
         let row = EpochRow {
             epoch: epoch + 1,
             learning_rate: last_step.as_ref().map_or(0.0, |step| step.learning_rate),
             batch_size: last_step.as_ref().map_or(0, |step| step.batch_size),
-            train_loss: loss_sum / seen as f64,
-            train_accuracy: correct as f64 / seen as f64,
+            train_loss: state.sums.loss / state.sums.seen as f64,
+            train_accuracy: state.sums.accuracy(),
             validation_loss: validation.loss,
             validation_accuracy: validation.accuracy,
-            train_seconds: clock.as_secs_f64(),
-            samples,
-            steps,
+            train_seconds: state.clock.as_secs_f64(),
+            samples: state.samples,
+            steps: state.steps,
         };
         observer.epoch(&row)?;
-        let (loss, start) = (row.train_loss, first_loss.unwrap_or(f64::NAN));
-        epochs.push(row);
+        let (loss, start) = (row.train_loss, state.first_loss.unwrap_or(f64::NAN));
+        state.epochs.push(row);
+        state.sums = Sums::default();
         if !(loss <= DIVERGENCE * start) || !validation.loss.is_finite() {
             let reason = if validation.loss.is_finite() {
                 format!("the mean loss rose to {loss:.3e}, from {start:.3e} at the first step")
@@ -149,27 +175,34 @@ pub fn train(config: &TrialConfig, data: &Dataset, observer: &mut dyn Observer) 
             ending = Ending::Diverged { epoch: epoch + 1, reason };
             break;
         }
-        if best.is_none_or(|(_, accuracy)| validation.accuracy > accuracy) {
-            best = Some((epoch + 1, validation.accuracy));
-            best_weights = trainer.parameters.snapshot()?;
+        if state.best.is_none_or(|(_, accuracy)| validation.accuracy > accuracy) {
+            state.best = Some((epoch + 1, validation.accuracy));
+            training.best_weights = training.trainer.parameters.snapshot()?;
+        }
+        // What is left after the last epoch is done whoever asks to stop.
+        if session.after_epoch(&training, observer).is_break() && epoch + 1 < config.train.epochs {
+            ending = Ending::Stopped;
+            break;
         }
     }
 
+    let Training { mut trainer, best_weights, state } = training;
     let is_finished = ending == Ending::Finished;
     let test = |trainer: &mut Trainer| Ok::<_, anyhow::Error>(trainer.evaluate(data, &data.test)?.accuracy);
     let last_test_accuracy = if is_finished { Some(test(&mut trainer)?) } else { None };
     trainer.parameters.restore(&best_weights)?;
-    let is_last = best.is_some_and(|(epoch, _)| epoch == epochs.len());
+    let is_last = state.best.is_some_and(|(epoch, _)| epoch == state.epochs.len());
     let test_accuracy = if is_finished && !is_last { Some(test(&mut trainer)?) } else { last_test_accuracy };
     Ok(Trained {
         ending,
-        epochs,
-        best_epoch: best.map(|(epoch, _)| epoch),
-        validation_accuracy: best.map(|(_, accuracy)| accuracy),
+        best_epoch: state.best.map(|(epoch, _)| epoch),
+        validation_accuracy: state.best.map(|(_, accuracy)| accuracy),
         test_accuracy,
         last_test_accuracy,
-        train_seconds: clock.as_secs_f64(),
-        samples,
+        train_seconds: state.clock.as_secs_f64(),
+        samples: state.samples,
+        peak_memory_bytes: state.peak_memory_bytes.max(machine::peak_memory_bytes()),
+        epochs: state.epochs,
         trainer,
     })
 }

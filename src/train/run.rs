@@ -2,63 +2,79 @@
 
 use std::{
     collections::HashMap,
-    time::{Instant, SystemTime},
+    fs,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    thread,
+    time::{Duration, Instant, SystemTime},
 };
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use candle_core::Tensor;
 
-use super::{Ending, Observer, StepReport, Trained, predict, train};
+use super::{Ending, Observer, Session, StepReport, Trained, checkpoint::State, predict, train};
 use crate::{
     config::TrialConfig,
     data::Dataset,
-    files::write_through,
+    files::{is_out_of_room, write_through},
     folder::TrialFolder,
     machine,
-    record::{EpochRow, Status, TrialRecord},
+    record::{EpochRow, Fault, Status, TrialRecord},
+    seal,
 };
 
-/// Trains `config` in `folder`: epochs are added as they end, weights and record are written at the end.
+/// Between two attempts to write what there is no room for.
+const WAIT_FOR_ROOM: Duration = Duration::from_secs(2);
+/// How often somebody who waits looks whether to stop.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// How a training in a folder can be interrupted.
+#[derive(Clone, Copy, Debug)]
+pub struct Interruption<'a> {
+    /// Once set, the training ends after the step it is at, and leaves a checkpoint.
+    pub stop: &'a AtomicBool,
+    /// See [`Session::in_folder`].
+    pub checkpoint_every: Duration,
+    /// Whether the checkpoints stay when the training has come to its end.
+    pub keep_checkpoints: bool,
+}
+
+/// What came of a training in a folder.
+pub enum Outcome {
+    /// Its record, and the training for who wants more of it than its numbers.
+    Ended(TrialRecord, Box<Trained>),
+    /// It was asked to stop before its end: the record is pending again.
+    Stopped(TrialRecord),
+}
+
+/// Stopped while there was no room for what must be written: as if it had stopped before.
+#[derive(Debug, thiserror::Error)]
+#[error("stopped while waiting for room on the disk")]
+struct StoppedWaiting;
+
+/// Trains `config` in `folder`, from the checkpoint there if it is of this trial: epochs are added as they end, weights
+/// and record are written at the end, and the checkpoints removed.
 ///
-/// Returns the finished record, and the training for who wants more of it than its numbers.
+/// Where there is no room for these, it waits for some.
 pub fn run_in_folder(
     folder: &TrialFolder,
     config: &TrialConfig,
     record: TrialRecord,
     data: &Dataset,
+    interruption: Interruption,
     observer: &mut dyn Observer,
-) -> Result<(TrialRecord, Trained)> {
-    let mut recorder = Recorder { folder, observer };
-    let began = Instant::now();
-    let trained = train(config, data, &mut recorder)?;
-    let (status, error) = match &trained.ending {
-        Ending::Finished => (Status::Done, None),
-        Ending::Diverged { epoch, reason } => (Status::Diverged, Some(format!("in epoch {epoch}, {reason}"))),
-    };
-    if trained.best_epoch.is_some() {
-        trained.parameters().save(&folder.weights())?;
+) -> Result<Outcome> {
+    let pending = TrialRecord { status: Status::Pending, ..record.clone() };
+    let mut recorder = Recorder { folder, interruption, observer };
+    match recorder.run(config, record, data) {
+        Ok(Some((record, trained))) => return Ok(Outcome::Ended(record, Box::new(trained))),
+        Err(error) if !error.is::<StoppedWaiting>() => return Err(error),
+        Ok(None) | Err(_) => {}
     }
-    let ended = SystemTime::now();
-    let record = TrialRecord {
-        status,
-        error,
-        epochs: trained.epochs.len(),
-        best_epoch: trained.best_epoch,
-        validation_accuracy: trained.validation_accuracy,
-        test_accuracy: trained.test_accuracy,
-        last_test_accuracy: trained.last_test_accuracy,
-        train_seconds: Some(trained.train_seconds),
-        samples_per_second: Some(trained.samples as f64 / trained.train_seconds),
-        threads: Some(rayon::current_num_threads()),
-        peak_memory_bytes: machine::peak_memory_bytes(),
-        started: record.started.or_else(|| Some(machine::rfc3339(ended - began.elapsed()))),
-        ended: Some(machine::rfc3339(ended)),
-        host: Some(machine::host()),
-        git_revision: machine::git_revision(),
-        ..record
-    };
-    folder.write_record(&record)?;
-    Ok((record, trained))
+    // No waiting for room here: without this record the trial has not ended either.
+    if let Err(error) = folder.write_record(&pending) {
+        observer.say(&format!("warning: {error:#}"));
+    }
+    Ok(Outcome::Stopped(pending))
 }
 
 /// Writes what the network says of the first `count` test images as safetensors: `images`
@@ -81,9 +97,94 @@ pub fn save_predictions(
     Ok(said)
 }
 
+/// Writes down what a training says, and passes it on.
 struct Recorder<'a> {
     folder: &'a TrialFolder,
+    interruption: Interruption<'a>,
     observer: &'a mut dyn Observer,
+}
+
+impl Recorder<'_> {
+    /// Trains, and writes what came of it; nothing where the training was stopped.
+    fn run(
+        &mut self,
+        config: &TrialConfig,
+        record: TrialRecord,
+        data: &Dataset,
+    ) -> Result<Option<(TrialRecord, Trained)>> {
+        let began = Instant::now();
+        let folder = self.folder;
+        let Interruption { stop, checkpoint_every, keep_checkpoints } = self.interruption;
+        let session = Session::in_folder(folder, &record.key, checkpoint_every, stop);
+        let trained = train(config, data, session, self)?;
+        let (status, error) = match &trained.ending {
+            Ending::Stopped => return Ok(None),
+            Ending::Finished => (Status::Done, None),
+            Ending::Diverged { epoch, reason } => (Status::Diverged, Some(format!("in epoch {epoch}, {reason}"))),
+        };
+        let weights = folder.weights();
+        let mut weights_sha256 = None;
+        if trained.best_epoch.is_some() {
+            self.insist(|| trained.parameters().save(&weights))?;
+            let bytes = fs::read(&weights).with_context(|| format!("cannot read {}", weights.display()))?;
+            weights_sha256 = Some(seal::sha256(&bytes));
+        }
+        let ended = SystemTime::now();
+        let record = TrialRecord {
+            status,
+            fault: (status == Status::Diverged).then_some(Fault::Configuration),
+            error,
+            epochs: trained.epochs.len(),
+            best_epoch: trained.best_epoch,
+            validation_accuracy: trained.validation_accuracy,
+            test_accuracy: trained.test_accuracy,
+            last_test_accuracy: trained.last_test_accuracy,
+            train_seconds: Some(trained.train_seconds),
+            samples_per_second: Some(trained.samples as f64 / trained.train_seconds),
+            threads: Some(rayon::current_num_threads()),
+            peak_memory_bytes: trained.peak_memory_bytes,
+            started: record.started.or_else(|| Some(machine::rfc3339(ended - began.elapsed()))),
+            ended: Some(machine::rfc3339(ended)),
+            host: Some(machine::host()),
+            git_revision: machine::git_revision(),
+            weights_sha256,
+            ..record
+        };
+        self.insist(|| folder.write_record(&record))?;
+        if !keep_checkpoints && let Err(error) = folder.remove_checkpoints() {
+            self.say(&format!("warning: {error:#}"));
+        }
+        Ok(Some((record, trained)))
+    }
+
+    /// Does `write`, which must succeed: where there is no room it waits for some, or for being stopped.
+    fn insist(&mut self, mut write: impl FnMut() -> Result<()>) -> Result<()> {
+        let mut is_waiting = false;
+        loop {
+            match write() {
+                Err(error) if is_out_of_room(&error) => {
+                    if !is_waiting {
+                        let seconds = WAIT_FOR_ROOM.as_secs();
+                        self.say(&format!("warning: {error:#}; trying again every {seconds} s until there is room"));
+                    }
+                    is_waiting = true;
+                    let begun = Instant::now();
+                    while begun.elapsed() < WAIT_FOR_ROOM {
+                        if self.interruption.stop.load(Relaxed) {
+                            return Err(error.context(StoppedWaiting));
+                        }
+                        thread::sleep(LOOK);
+                    }
+                }
+                written => {
+                    if is_waiting && written.is_ok() {
+                        self.say("note: there is room again");
+                    }
+                    return written;
+                }
+            }
+        }
+    }
 }
 
 impl Observer for Recorder<'_> {
@@ -92,7 +193,18 @@ impl Observer for Recorder<'_> {
     }
 
     fn epoch(&mut self, row: &EpochRow) -> Result<()> {
-        self.folder.append_epoch(row)?;
+        let folder = self.folder;
+        self.insist(|| folder.append_epoch(row))?;
         self.observer.epoch(row)
+    }
+
+    fn resumed(&mut self, state: &State) -> Result<()> {
+        let folder = self.folder;
+        self.insist(|| folder.write_epochs(&state.epochs))?;
+        self.observer.resumed(state)
+    }
+
+    fn say(&mut self, line: &str) {
+        self.observer.say(line);
     }
 }

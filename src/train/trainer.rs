@@ -1,9 +1,12 @@
 //! One optimizer step, and what it needs.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use anyhow::Result;
-use candle_core::{DType, Device};
+use candle_core::{DType, Device, Tensor};
 
 use super::{
     evaluate::{self, Evaluation, count_correct},
@@ -19,7 +22,7 @@ use crate::{
     model::{
         Mask, Network,
         config::ModelConfig,
-        parameters::Parameters,
+        parameters::{Parameters, Snapshot},
         pass::{Pass, Work},
     },
 };
@@ -161,6 +164,20 @@ impl Trainer {
         }
         let count = images.len() as f64;
         Ok(Evaluation { loss: loss / count, accuracy: correct as f64 / count })
+    }
+
+    /// What a checkpoint holds of the optimizer: its steps, and its moments by variable.
+    pub(super) fn optimizer(&self) -> Result<(u64, BTreeMap<String, Tensor>)> {
+        Ok(self.adam.state()?)
+    }
+
+    /// Goes on from `weights` and the optimizer's state of the same moment. Nothing else is kept from step to step.
+    ///
+    /// Errors: either is another network's. Nothing changes then.
+    pub(super) fn restore(&mut self, weights: &Snapshot, steps: u64, moments: &BTreeMap<String, Tensor>) -> Result<()> {
+        self.parameters.check(weights)?;
+        self.adam.restore(steps, moments)?;
+        Ok(self.parameters.restore(weights)?)
     }
 
     /// Fills `pixels` `[batch, channels, height, width]`, in 0..=1, and `labels` `[batch]`.

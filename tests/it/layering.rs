@@ -35,6 +35,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "range_test",
             "record",
             "schedule",
+            "seal",
             "stats",
         ],
     ),

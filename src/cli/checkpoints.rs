@@ -1,0 +1,30 @@
+//! How often a command that trains writes a checkpoint.
+
+use std::{ffi::OsString, sync::atomic::AtomicBool, time::Duration};
+
+use fastrcaps::train::{run::Interruption, session::CHECKPOINT_EVERY};
+
+/// `--checkpoint-every` and `--keep-checkpoints`, for commands that train in a folder.
+#[derive(clap::Args)]
+pub struct CheckpointsArg {
+    /// Time between checkpoints, as in 30s; 0s for one after every step
+    #[arg(long, value_name = "DURATION", default_value_t = CHECKPOINT_EVERY.into())]
+    checkpoint_every: humantime::Duration,
+    /// Leave the checkpoints in the folder when the training is at its end
+    #[arg(long)]
+    keep_checkpoints: bool,
+}
+
+impl CheckpointsArg {
+    /// These options again, for a command that this one starts.
+    pub fn arguments(&self) -> Vec<OsString> {
+        let every = ["--checkpoint-every".into(), self.checkpoint_every.to_string().into()];
+        every.into_iter().chain(self.keep_checkpoints.then(|| "--keep-checkpoints".into())).collect()
+    }
+
+    /// That, for a training that ends when `stop` is set.
+    pub fn interruption<'a>(&self, stop: &'a AtomicBool) -> Interruption<'a> {
+        let checkpoint_every = Duration::from(self.checkpoint_every);
+        Interruption { stop, checkpoint_every, keep_checkpoints: self.keep_checkpoints }
+    }
+}
