@@ -194,7 +194,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let swept = dispatcher.run(&sweep, past, &mut |event| {
         display.show(event);
         log.event(event);
-        if matches!(event, Event::Ended { .. }) {
+        if matches!(event, Event::Ended { .. } | Event::Retried { .. } | Event::Stopped { .. }) {
             keeper.changed();
         }
         Ok(())

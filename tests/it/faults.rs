@@ -180,7 +180,7 @@ fn sweeps_stopped_in_order_at_random_moments_lose_nothing() {
 
 /// An explorer of one trial that takes minutes, once the trial has written its first checkpoint.
 fn with_long_trial(folder: &Path, more: &[&str]) -> (Child, u32) {
-    let long = ["--set", "train.epochs=5000", "--set", "model.preset=tiny", "--limit", "1"];
+    let long = ["--set", "train.epochs=5000", "--limit", "1"];
     let explorer = explore(folder, &[&long[..], more].concat()).spawn().unwrap();
     let end = Instant::now() + Duration::from_secs(60);
     loop {
@@ -240,7 +240,7 @@ fn a_trial_that_asks_for_more_memory_than_there_is_is_a_row_and_the_rest_goes_on
 
 /// A small file system of its own, where this user may mount one; else nothing, and a line that says so.
 fn on_small_disk(script: &str, folder: &Path) -> Option<std::process::Output> {
-    let mount = format!("set -e; mkdir -p disk; mount -t tmpfs -o size=3m none disk; {script}");
+    let mount = format!("set -e; mkdir -p disk; mount -t tmpfs -o size=64m none disk; {script}");
     for how in [&["unshare", "--mount"][..], &["unshare", "--user", "--map-root-user", "--mount"]] {
         let can = Command::new(how[0])
             .args(&how[1..])
