@@ -163,7 +163,7 @@ impl Checkpoint {
 }
 
 /// The SHA-256 of names, types, shapes and values, each part after its length or of a fixed one.
-fn hash(tensors: &BTreeMap<String, Tensor>) -> Result<Vec<u8>> {
+pub fn hash(tensors: &BTreeMap<String, Tensor>) -> Result<Vec<u8>> {
     let mut hasher = Sha256::new();
     let number = |value: usize| (value as u64).to_le_bytes();
     for (name, tensor) in tensors {

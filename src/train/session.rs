@@ -76,7 +76,7 @@ impl<'a> Session<'a> {
 
     /// The same after an epoch, when least is to be done again.
     pub(super) fn after_epoch(&mut self, training: &Training, observer: &mut dyn Observer) -> ControlFlow<()> {
-        self.go_on(training, observer, |checkpoints| checkpoints.every.min(checkpoints.cost * SHARE))
+        self.go_on(training, observer, |checkpoints| checkpoints.every.min(checkpoints.cost.saturating_mul(SHARE)))
     }
 
     fn go_on(

@@ -21,7 +21,7 @@ train = { epochs = 2 }
 \"schedule.batch\" = [{ policy = 'fixed', size = 16 }, { policy = 'adabatch', phases = [{ epochs = 1, size = 4 }, { size = 32 }] }]
 ";
 
-fn program() -> Command {
+pub fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_fastrcaps"));
     command.env_remove("FASTRCAPS_DATA").env("XDG_CACHE_HOME", "/nonexistent");
     command
@@ -32,7 +32,7 @@ fn run(folder: &Path, arguments: &[&str]) -> Output {
     program().current_dir(folder).args(arguments).output().unwrap()
 }
 
-fn succeed(folder: &Path, arguments: &[&str]) -> String {
+pub fn succeed(folder: &Path, arguments: &[&str]) -> String {
     let output = run(folder, arguments);
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{arguments:?}\n{out}\n{err}");
@@ -40,7 +40,7 @@ fn succeed(folder: &Path, arguments: &[&str]) -> String {
 }
 
 /// Runs what must be refused; returns what it says.
-fn refuse(folder: &Path, arguments: &[&str]) -> String {
+pub fn refuse(folder: &Path, arguments: &[&str]) -> String {
     let output = run(folder, arguments);
     let err = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success(), "{arguments:?} was accepted");
