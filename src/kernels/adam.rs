@@ -127,6 +127,11 @@ impl Adam {
         Ok((self.steps, self.trained.iter().map(copy).collect::<Result<_>>()?))
     }
 
+    /// [`Adam::state`] without a copy: the moments change with the next step.
+    pub fn view(&self) -> (u64, BTreeMap<String, Tensor>) {
+        (self.steps, self.trained.iter().map(|trained| (trained.name.clone(), trained.moments.clone())).collect())
+    }
+
     /// Takes up a state of [`Adam::state`].
     ///
     /// Errors: a variable without moments, or moments of another shape.

@@ -80,6 +80,11 @@ impl Parameters {
         Ok(Snapshot(self.vars().into_iter().map(copy).collect::<candle_core::Result<_>>()?))
     }
 
+    /// The values themselves, without a copy: they change with the next step.
+    pub fn view(&self) -> Snapshot {
+        Snapshot(self.vars().into_iter().map(|(name, var)| (name, var.as_detached_tensor())).collect())
+    }
+
     /// Puts the values of a snapshot back.
     ///
     /// Errors: the snapshot is of another network, see [`Parameters::check`]. No variable changes then.

@@ -18,6 +18,7 @@ use super::StepOutcome;
 use crate::{
     files::write_keeping_previous,
     folder::TrialFolder,
+    kernels::with_values,
     model::parameters::Snapshot,
     record::{EpochRow, any_number},
 };
@@ -26,6 +27,8 @@ use crate::{
 const VERSION: u32 = 1;
 const STATE: &str = "state";
 const SHA256: &str = "sha256";
+/// Values that become bytes at once, to be hashed: no second copy of a large tensor.
+const PIECE: usize = 1 << 12;
 
 /// What a training has come to, but for its tensors.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -163,7 +166,7 @@ impl Checkpoint {
 }
 
 /// The SHA-256 of names, types, shapes and values, each part after its length or of a fixed one.
-fn hash(tensors: &BTreeMap<String, Tensor>) -> Result<Vec<u8>> {
+pub fn hash(tensors: &BTreeMap<String, Tensor>) -> Result<Vec<u8>> {
     let mut hasher = Sha256::new();
     let number = |value: usize| (value as u64).to_le_bytes();
     for (name, tensor) in tensors {
@@ -174,10 +177,14 @@ fn hash(tensors: &BTreeMap<String, Tensor>) -> Result<Vec<u8>> {
         match tensor.dtype() {
             DType::F32 => {
                 hasher.update(b"f32");
-                // In pieces, as the hash wants bytes and there is no second copy of a large tensor in them.
-                for values in tensor.flatten_all()?.to_vec1::<f32>()?.chunks(1 << 12) {
-                    hasher.update(values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>());
-                }
+                with_values(tensor, |values: &[f32]| {
+                    let mut bytes = Vec::with_capacity(size_of::<f32>() * PIECE);
+                    for piece in values.chunks(PIECE) {
+                        bytes.clear();
+                        bytes.extend(piece.iter().flat_map(|value| value.to_le_bytes()));
+                        hasher.update(&bytes);
+                    }
+                })?;
             }
             DType::U8 => {
                 hasher.update(b"u8 ");

@@ -76,7 +76,7 @@ impl<'a> Session<'a> {
 
     /// The same after an epoch, when least is to be done again.
     pub(super) fn after_epoch(&mut self, training: &Training, observer: &mut dyn Observer) -> ControlFlow<()> {
-        self.go_on(training, observer, |checkpoints| checkpoints.every.min(checkpoints.cost * SHARE))
+        self.go_on(training, observer, |checkpoints| checkpoints.every.min(checkpoints.cost.saturating_mul(SHARE)))
     }
 
     fn go_on(
@@ -122,7 +122,7 @@ impl Checkpoints<'_> {
     /// Writes a checkpoint. A training that cannot be kept goes on all the same.
     fn write(&mut self, training: &Training, observer: &mut dyn Observer) {
         let begun = Instant::now();
-        let written = Checkpoint::of(training, self.key).and_then(|checkpoint| checkpoint.write(self.folder));
+        let written = Checkpoint::of(training, self.key).write(self.folder);
         let was_failing = std::mem::replace(&mut self.is_failing, written.is_err());
         match written {
             Ok(()) => {
@@ -142,18 +142,18 @@ impl Checkpoints<'_> {
 }
 
 impl Checkpoint {
-    /// Where `training` of trial `key` is now.
-    fn of(training: &Training, key: &str) -> Result<Checkpoint> {
+    /// Where `training` of trial `key` is now, without a copy of its tensors: to be written before the next step.
+    fn of(training: &Training, key: &str) -> Checkpoint {
         let Training { trainer, best_weights, state } = training;
         let mut state = state.clone();
         state.peak_memory_bytes = state.peak_memory_bytes.max(machine::peak_memory_bytes());
-        Ok(Checkpoint {
+        Checkpoint {
             key: key.into(),
             state,
-            weights: trainer.parameters.snapshot()?,
+            weights: trainer.parameters.view(),
             best: best_weights.clone(),
-            optimizer: trainer.optimizer()?,
-        })
+            optimizer: trainer.optimizer(),
+        }
     }
 
     /// Puts `training` of trial `key` where this was taken.

@@ -40,7 +40,7 @@ pub fn succeed(folder: &Path, arguments: &[&str]) -> String {
 }
 
 /// Runs what must be refused; returns what it says.
-fn refuse(folder: &Path, arguments: &[&str]) -> String {
+pub fn refuse(folder: &Path, arguments: &[&str]) -> String {
     let output = run(folder, arguments);
     let err = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success(), "{arguments:?} was accepted");

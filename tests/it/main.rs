@@ -3,6 +3,7 @@
 mod allocations;
 mod bench;
 mod charts;
+mod checkpoint;
 mod cli;
 mod data;
 mod dispatch;
