@@ -21,6 +21,7 @@ use fastrcaps::{
     space::{Expansion, Space, Trial},
     strategy::{Order, Sweep},
     study::{self, Study, StudyFile},
+    upkeep,
 };
 
 use super::{
@@ -175,28 +176,22 @@ pub fn run(args: Args) -> Result<ExitCode> {
 }
 
 /// Status of every trial from earlier runs. What an earlier explorer left running is pending again: nobody runs it now.
-/// What the journal does not know, though its folder holds the end of it, the journal takes up again.
+/// An end that the journal lacks, though its folder holds it, is taken up first: no trial is trained twice.
 fn history(study: &Study, journal: &mut Journal, retry_failed: bool) -> Result<Vec<Status>> {
-    let view = StudyView::read(study)?;
+    let mut view = StudyView::read(study)?;
+    upkeep::take_up(study, &mut view, journal)?;
     let mut history = Vec::new();
-    for (key, record) in view.keys.iter().zip(view.records) {
+    for record in view.records {
         let is_kept =
             |record: &TrialRecord| record.status.is_final() && !(retry_failed && record.status == Status::Failed);
-        let status = match record {
+        history.push(match record {
             Some(record) if is_kept(&record) => record.status,
             Some(record) => {
                 journal.put(&TrialRecord { status: Status::Pending, ..record }, &[])?;
                 Status::Pending
             }
-            None => match study.trial(key).read_end() {
-                Some((record, epochs)) if record.key == *key && is_kept(&record) => {
-                    journal.put(&record, &epochs)?;
-                    record.status
-                }
-                _ => Status::Pending,
-            },
-        };
-        history.push(status);
+            None => Status::Pending,
+        });
     }
     Ok(history)
 }
