@@ -197,6 +197,11 @@ impl Study {
         self.lock()
     }
 
+    /// As [`Study::hold`], also of a study whose declaration is damaged.
+    pub fn seize(&self) -> Result<Lock> {
+        self.lock()
+    }
+
     /// Who explores the study now. Does not keep anyone from beginning to.
     pub fn explorer(&self) -> Explorer {
         let Ok(mut file) = File::open(self.lock_file()) else { return Explorer::Nobody };

@@ -50,11 +50,18 @@ pub struct Findings {
 
 /// Checks a study; an error only where it is none.
 pub fn check(study: &Study) -> Result<Findings> {
-    let mut check = Check::new(study);
     if !study.folder.join("study.toml").exists() {
         // Says that this is no study.
         study.read()?;
     }
+    let findings = look(study)?;
+    // Where an exploration began meanwhile, what runs was taken for what was left: once more, with that known.
+    let began = !findings.explored && matches!(study.explorer(), Explorer::Active(_));
+    if began { look(study) } else { Ok(findings) }
+}
+
+fn look(study: &Study) -> Result<Findings> {
+    let mut check = Check::new(study);
     let plan = study.plan();
     check.machine();
     let journal = check.journal();
@@ -251,6 +258,10 @@ fn difference(record: Option<&TrialRecord>, rows: Option<&Vec<EpochRow>>, (end, 
     };
     if record.status != end.status {
         return Some(format!("its folder says {there}, the journal says {}", record.status.as_str()));
+    }
+    if record.status == Status::Failed {
+        // One that could not even be started again has the end of an earlier attempt in its folder.
+        return None;
     }
     // As text, in which NaN is NaN.
     let fields = |record: &TrialRecord| match serde_json::to_value(record) {
