@@ -227,15 +227,24 @@ impl Study {
         let context = || format!("cannot write {}; give another folder with --out", path.display());
         let since = Instant::now();
         let mut file = loop {
-            let mut file =
-                File::options().read(true).write(true).create(true).truncate(false).open(&path).with_context(context)?;
+            let mut file = File::options()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(&path)
+                .with_context(context)?;
             match file.try_lock() {
                 Ok(()) if is_at(&file, &path) => break file,
                 // The study was removed while this waited: its folder, or another of its name, is looked at anew.
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) if since.elapsed() < LOCK_PATIENCE => {}
                 Err(TryLockError::WouldBlock) => {
-                    bail!("{} is being explored by {}; wait for it, or stop it", self.folder.display(), holder(&mut file))
+                    bail!(
+                        "{} is being explored by {}; wait for it, or stop it",
+                        self.folder.display(),
+                        holder(&mut file)
+                    )
                 }
                 Err(TryLockError::Error(error)) => return Err(error).with_context(context),
             }

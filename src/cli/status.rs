@@ -60,7 +60,8 @@ fn show(of: &Standing) -> Result<()> {
         outln!("{} of the pending were running when their explorer ended: the same command continues", of.interrupted);
     }
     for trial in &of.running {
-        let accuracy = trial.validation_accuracy.map_or(String::new(), |of| format!(", validation {}", percent(Some(of))));
+        let accuracy =
+            trial.validation_accuracy.map_or(String::new(), |of| format!(", validation {}", percent(Some(of))));
         let since = trial.running_seconds.map_or(String::new(), |seconds| format!(", for {}", duration(seconds)));
         outln!(
             "running: {} · replicate {}: epoch {}/{}{accuracy}{since}",

@@ -199,7 +199,10 @@ fn merge(into: &Study, from: Vec<PathBuf>) -> Result<()> {
     let hosts = merge::hosts(&StudyView::read(into)?);
     if hosts.len() > 1 {
         let of: Vec<String> = hosts.iter().map(|(host, count)| format!("{count} on {host}")).collect();
-        outln!("note: trained on several machines, whose times do not compare ({}); trials.csv has a column host", of.join(", "));
+        outln!(
+            "note: trained on several machines, whose times do not compare ({}); trials.csv has a column host",
+            of.join(", ")
+        );
     }
     Ok(())
 }

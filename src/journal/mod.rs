@@ -122,10 +122,7 @@ impl Journal {
     }
 
     /// Writes many records with their epochs, all of them or none.
-    pub fn put_all<'a>(
-        &mut self,
-        trials: impl IntoIterator<Item = (&'a TrialRecord, &'a [EpochRow])>,
-    ) -> Result<()> {
+    pub fn put_all<'a>(&mut self, trials: impl IntoIterator<Item = (&'a TrialRecord, &'a [EpochRow])>) -> Result<()> {
         self.change(|changes| {
             for (record, epochs) in trials {
                 if record.status == Status::Done && record.epochs != epochs.len() {

@@ -142,11 +142,7 @@ pub struct Changes<'a> {
 
 impl<'a> Changes<'a> {
     pub fn begin(transaction: &'a Transaction<'a>) -> Result<Changes<'a>> {
-        Ok(Changes {
-            trials: sealed(transaction, "trials")?,
-            epochs: sealed(transaction, "epochs")?,
-            transaction,
-        })
+        Ok(Changes { trials: sealed(transaction, "trials")?, epochs: sealed(transaction, "epochs")?, transaction })
     }
 
     /// Writes a trial's record in the place of an earlier one, which keeps its place in the order.

@@ -72,7 +72,9 @@ fn look(study: &Study) -> Result<Findings> {
             check.records(&plan, &records);
             check.folders(&plan, &records, epochs);
         }
-        Err(error) => check.add("study.toml".into(), error, "bring it back from a copy; nothing else says what the study is"),
+        Err(error) => {
+            check.add("study.toml".into(), error, "bring it back from a copy; nothing else says what the study is")
+        }
     }
     for folder in ["", "charts"] {
         check.temporaries(&study.folder.join(folder));
@@ -158,8 +160,7 @@ impl Check<'_> {
 
     /// Every trial's folder, and the journal against it.
     fn folders(&mut self, plan: &Plan, records: &[TrialRecord], epochs: Vec<(String, EpochRow)>) {
-        let journal: HashMap<&str, &TrialRecord> =
-            records.iter().map(|record| (record.key.as_str(), record)).collect();
+        let journal: HashMap<&str, &TrialRecord> = records.iter().map(|record| (record.key.as_str(), record)).collect();
         let mut rows: HashMap<String, Vec<EpochRow>> = HashMap::new();
         for (key, row) in epochs {
             rows.entry(key).or_default().push(row);

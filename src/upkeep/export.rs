@@ -10,14 +10,7 @@ use flate2::{Compression, write::GzEncoder};
 use serde::{Deserialize, Serialize};
 
 use super::{entries, is_temporary, name};
-use crate::{
-    files::write_through,
-    journal::Journal,
-    machine, report,
-    report::view::StudyView,
-    seal,
-    study::Study,
-};
+use crate::{files::write_through, journal::Journal, machine, report, report::view::StudyView, seal, study::Study};
 
 /// The file that tells an unpacked study from the one it was packed from.
 const NOTE: &str = "exported.json";

@@ -30,9 +30,8 @@ pub fn extent(study: &Study) -> Result<Extent> {
         bail!("{} is a link: give the folder that it leads to", path.display());
     }
     // A damaged study may be removed, a folder that never was one may not.
-    let declared = fs::read(path.join("study.toml")).with_context(|| {
-        format!("{} is no study folder, it has no study.toml: nothing is removed", path.display())
-    })?;
+    let declared = fs::read(path.join("study.toml"))
+        .with_context(|| format!("{} is no study folder, it has no study.toml: nothing is removed", path.display()))?;
     if study.read().is_err() && !String::from_utf8_lossy(&declared).contains("fastrcaps_version") {
         bail!("{} was not written by fastrcaps: nothing is removed", path.join("study.toml").display());
     }

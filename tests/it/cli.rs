@@ -489,19 +489,9 @@ fn a_measured_step_is_one_json_object() {
 #[test]
 fn help_and_completions_are_there() {
     let folder = tempfile::tempdir().unwrap();
-    for command in [
-        "explore",
-        "front",
-        "status",
-        "study",
-        "plan",
-        "train",
-        "schedule",
-        "lr-find",
-        "data",
-        "bench",
-        "completions",
-    ] {
+    for command in
+        ["explore", "front", "status", "study", "plan", "train", "schedule", "lr-find", "data", "bench", "completions"]
+    {
         assert!(succeed(folder.path(), &[command, "--help"]).contains("Usage"), "{command}");
     }
     for command in ["check", "rebuild", "rm", "merge", "export"] {

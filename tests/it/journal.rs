@@ -82,8 +82,7 @@ fn the_columns_for_browsers_follow_the_record() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("journal.sqlite");
     let fault = Some(Fault::Timeout);
-    let failed =
-        TrialRecord { status: Status::Failed, test_accuracy: Some(0.5), attempts: 3, fault, ..record("a") };
+    let failed = TrialRecord { status: Status::Failed, test_accuracy: Some(0.5), attempts: 3, fault, ..record("a") };
     Journal::open(&path).unwrap().put(&failed, &[]).unwrap();
     let connection = rusqlite::Connection::open(&path).unwrap();
     let sql = "SELECT status, test_accuracy, attempts, fault FROM trials";
@@ -224,7 +223,10 @@ fn rows_that_vanish_come_back_or_change_places_are_seen() {
     ] {
         fs::copy(&whole, &damaged).unwrap();
         assert!(Journal::read(&damaged).unwrap().contents().is_ok());
-        rusqlite::Connection::open(&damaged).unwrap().execute_batch(&format!("PRAGMA foreign_keys = OFF; {sql}")).unwrap();
+        rusqlite::Connection::open(&damaged)
+            .unwrap()
+            .execute_batch(&format!("PRAGMA foreign_keys = OFF; {sql}"))
+            .unwrap();
         let said = format!("{:#}", Journal::read(&damaged).unwrap().contents().expect_err(sql));
         assert!(said.contains("fastrcaps study rebuild"), "{said}");
     }
@@ -320,7 +322,8 @@ fn the_cost_of_looking_at_a_whole_journal() {
             run();
             println!("{name}: {:.1} ms", 1e3 * began.elapsed().as_secs_f64());
         };
-        let pragma = |sql: &str| assert_eq!(connection.query_row(sql, [], |row| row.get::<_, String>(0)).unwrap(), "ok");
+        let pragma =
+            |sql: &str| assert_eq!(connection.query_row(sql, [], |row| row.get::<_, String>(0)).unwrap(), "ok");
         time("quick_check", &|| pragma("PRAGMA quick_check"));
         time("integrity_check", &|| pragma("PRAGMA integrity_check"));
         time("open for writing", &|| drop(Journal::open(&path).unwrap()));

@@ -17,4 +17,5 @@ mod range_test;
 mod schedule;
 mod space;
 mod stats;
+mod study;
 mod tensors;
