@@ -240,11 +240,10 @@ impl Study {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) if since.elapsed() < LOCK_PATIENCE => {}
                 Err(TryLockError::WouldBlock) => {
-                    bail!(
-                        "{} is being explored by {}; wait for it, or stop it",
-                        self.folder.display(),
-                        holder(&mut file)
-                    )
+                    let line = holder(&mut file);
+                    // Empty for the moment in which it is written.
+                    let who = if line.is_empty() { "another process" } else { &line };
+                    bail!("{} is being explored by {who}; wait for it, or stop it", self.folder.display());
                 }
                 Err(TryLockError::Error(error)) => return Err(error).with_context(context),
             }

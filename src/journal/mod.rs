@@ -9,7 +9,8 @@ mod tables;
 use std::{
     io,
     path::{Path, PathBuf},
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -22,6 +23,8 @@ use tables::{Changes, Rows, SCHEMA, UNSEALED};
 const WRITER_PATIENCE: Duration = Duration::from_secs(600);
 /// How long a reader waits for a commit.
 const READER_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a journal may be without tables, for one that is being made.
+const BIRTH: Duration = Duration::from_millis(500);
 
 /// An open journal.
 pub struct Journal {
@@ -82,11 +85,16 @@ impl Journal {
     fn prepare_to_read(&mut self) -> Result<()> {
         self.connection.busy_timeout(READER_PATIENCE)?;
         self.connection.pragma_update(None, "cell_size_check", true)?;
-        self.read_version()?;
-        if self.version == 0 {
-            bail!("it holds no tables");
+        let since = Instant::now();
+        loop {
+            self.read_version()?;
+            match self.version {
+                // Its writer may be making it at this moment.
+                0 if since.elapsed() < BIRTH => thread::sleep(BIRTH / 20),
+                0 => bail!("it holds no tables"),
+                _ => return Ok(()),
+            }
         }
-        Ok(())
     }
 
     /// Finds out the version; one that this program does not know is an error.

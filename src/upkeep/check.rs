@@ -112,6 +112,10 @@ impl Check<'_> {
     }
 
     fn journal(&mut self) -> Option<(Vec<TrialRecord>, Vec<(String, EpochRow)>)> {
+        if self.findings.explored && !self.study.journal().exists() {
+            // It is about to be made.
+            return None;
+        }
         let read = || -> Result<_> {
             let journal = Journal::read(&self.study.journal())?;
             journal.check_structure()?;
@@ -191,6 +195,10 @@ impl Check<'_> {
             self.temporaries(&folder.path);
             match (record, end) {
                 (record, Some(end)) => {
+                    if end.0.status == Status::Failed && !is_final {
+                        // It was to be tried again, and its explorer ended first.
+                        continue;
+                    }
                     self.findings.folders += 1;
                     if self.has_journal {
                         if let Some(what) = difference(record, rows.get(key.as_str()), &end) {

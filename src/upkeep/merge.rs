@@ -81,7 +81,7 @@ pub fn merge(into: &Study, others: &[Study], _lock: &Lock) -> Result<Merged> {
             journal.put(&record, &epochs)?;
             *(if here.is_some() { &mut merged.replaced } else { &mut merged.taken }) += 1;
             let build = record.git_revision.clone().unwrap_or_default();
-            if build != plan.file.git_revision && !merged.other_builds.contains(&build) {
+            if !build.is_empty() && build != plan.file.git_revision && !merged.other_builds.contains(&build) {
                 merged.other_builds.push(build);
             }
             view.records[at] = Some(record);

@@ -97,7 +97,10 @@ pub fn standing(study: &Study) -> Result<Standing> {
                 let rows = study.trial(key).read_epochs().unwrap_or_default();
                 let started = record.started.as_deref().and_then(time);
                 epochs_left += epochs.saturating_sub(rows.len());
-                epochs_trained += rows.len();
+                // Those that it had before this exploration say nothing of its pace.
+                if started.zip(since).is_none_or(|(started, since)| started >= since) {
+                    epochs_trained += rows.len();
+                }
                 running.push(Running {
                     key: key.clone(),
                     configuration: label(),
