@@ -187,11 +187,11 @@ fn merge(into: &Study, from: Vec<PathBuf>) -> Result<()> {
         outln!("{folder} was not taken up: {why}");
     }
     outln!(
-        "{} trials taken up, {} in the place of failed ones; {} were here already, {} have not ended there",
+        "{} trials taken up, {} in the place of failed ones; {} were here already; {} pending",
         merged.taken + merged.replaced,
         merged.replaced,
         merged.kept,
-        merged.unfinished
+        merged.pending
     );
     for build in &merged.other_builds {
         outln!("note: some were trained by build {build}: bits and times may differ between builds");

@@ -26,6 +26,9 @@ const READER_PATIENCE: Duration = Duration::from_secs(10);
 /// How long a journal may be without tables, for one that is being made.
 const BIRTH: Duration = Duration::from_millis(500);
 
+/// All records in the order of their first writing, and all epochs with the key of their trial, in that order.
+pub type Contents = (Vec<TrialRecord>, Vec<(String, EpochRow)>);
+
 /// An open journal.
 pub struct Journal {
     connection: Connection,
@@ -188,7 +191,7 @@ impl Journal {
     }
 
     /// All records and all epochs, of one moment.
-    pub fn contents(&self) -> Result<(Vec<TrialRecord>, Vec<(String, EpochRow)>)> {
+    pub fn contents(&self) -> Result<Contents> {
         let read = || {
             let _moment = self.connection.unchecked_transaction()?;
             let records = self.read_records()?;

@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::{End, check_config, check_weights, end_of, entries, is_temporary, name};
 use crate::{
     folder::trials_folder,
-    journal::Journal,
+    journal::{Contents, Journal},
     machine::Machine,
     record::{EpochRow, Status, TrialRecord},
     seal,
@@ -111,7 +111,7 @@ impl Check<'_> {
         }
     }
 
-    fn journal(&mut self) -> Option<(Vec<TrialRecord>, Vec<(String, EpochRow)>)> {
+    fn journal(&mut self) -> Option<Contents> {
         if self.findings.explored && !self.study.journal().exists() {
             // It is about to be made.
             return None;
@@ -200,10 +200,10 @@ impl Check<'_> {
                         continue;
                     }
                     self.findings.folders += 1;
-                    if self.has_journal {
-                        if let Some(what) = difference(record, rows.get(key.as_str()), &end) {
-                            self.say(place.clone(), what, &rebuild);
-                        }
+                    if self.has_journal
+                        && let Some(what) = difference(record, rows.get(key.as_str()), &end)
+                    {
+                        self.say(place.clone(), what, &rebuild);
                     }
                     if end.0.status == Status::Failed {
                         continue;

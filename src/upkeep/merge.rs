@@ -12,7 +12,7 @@ use super::{End, check_config, check_weights, end_of, entries, is_temporary};
 use crate::{
     folder::trials_folder,
     journal::Journal,
-    record::Status,
+    record::{Status, TrialRecord},
     report::{self, view::StudyView},
     study::{self, Lock, Plan, Study},
 };
@@ -26,8 +26,8 @@ pub struct Merged {
     pub replaced: usize,
     /// Trials that ended in both: what was here stays.
     pub kept: usize,
-    /// Trials without an end there.
-    pub unfinished: usize,
+    /// Trials that have ended in none of them.
+    pub pending: usize,
     /// Folder of each trial that ended and cannot be trusted, and why.
     pub refused: Vec<(String, String)>,
     /// Builds, other than that of `into`, that trained what was taken up.
@@ -64,10 +64,7 @@ pub fn merge(into: &Study, others: &[Study], _lock: &Lock) -> Result<Merged> {
             }
             let (record, epochs) = match whole() {
                 Ok(Some(end)) => end,
-                Ok(None) => {
-                    merged.unfinished += 1;
-                    continue;
-                }
+                Ok(None) => continue,
                 Err(error) => {
                     merged.refused.push((folder.path.display().to_string(), format!("{error:#}")));
                     continue;
@@ -87,6 +84,8 @@ pub fn merge(into: &Study, others: &[Study], _lock: &Lock) -> Result<Merged> {
             view.records[at] = Some(record);
         }
     }
+    let has_ended = |record: &Option<TrialRecord>| record.as_ref().is_some_and(|record| record.status.is_final());
+    merged.pending = view.records.iter().filter(|record| !has_ended(record)).count();
     report::write_all(into, &view, &journal)?;
     Ok(merged)
 }

@@ -9,7 +9,7 @@ use std::{
 
 use fastrcaps::{
     config::TrialConfig,
-    journal::Journal,
+    journal::{Contents, Journal},
     record::{EpochRow, Fault, Status, TrialRecord},
 };
 use rand::{Rng, SeedableRng};
@@ -233,7 +233,7 @@ fn rows_that_vanish_come_back_or_change_places_are_seen() {
 }
 
 /// A small journal, and what is in it.
-fn small(path: &Path) -> (Vec<TrialRecord>, Vec<(String, EpochRow)>) {
+fn small(path: &Path) -> Contents {
     let mut journal = Journal::open(path).unwrap();
     for (number, key) in ["a", "b", "c", "d"].into_iter().enumerate() {
         let status = [Status::Done, Status::Diverged, Status::Failed, Status::Running][number];
@@ -245,7 +245,7 @@ fn small(path: &Path) -> (Vec<TrialRecord>, Vec<(String, EpochRow)>) {
 }
 
 /// Opens a journal in both ways, and says whether it was read as `whole`; a wrong value is no answer.
-fn reads_as(path: &Path, whole: &(Vec<TrialRecord>, Vec<(String, EpochRow)>)) -> bool {
+fn reads_as(path: &Path, whole: &Contents) -> bool {
     let read = Journal::read(path).and_then(|journal| journal.contents());
     if let Ok(read) = &read {
         assert!(read == whole, "a wrong value was read");

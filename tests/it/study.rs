@@ -425,7 +425,7 @@ fn while_a_study_is_explored_what_runs_is_no_problem() {
     let who = standing.explorer.unwrap();
     assert!(who.contains(&format!("process {} on {} since 20", std::process::id(), machine::host())), "{who}");
     assert_eq!((standing.done, standing.running.len(), standing.pending), (1, 1, 4));
-    assert_eq!((standing.running[0].epoch, standing.running[0].epochs), (1, 1));
+    assert_eq!((standing.running[0].epoch, standing.running[0].epochs), (2, 2));
     assert_eq!(standing.running[0].validation_accuracy, Some(0.51));
     drop(lock);
     let standing = status::standing(&study).unwrap();
@@ -491,7 +491,7 @@ fn two_halves_merged_are_the_whole() {
     finish(&a, 3, Status::Failed);
     let left = fs::read(b.journal()).unwrap();
     let merged = merge::merge(&a, std::slice::from_ref(&b), &a.hold().unwrap()).unwrap();
-    assert_eq!((merged.taken, merged.replaced, merged.kept, merged.unfinished), (2, 1, 1, 2));
+    assert_eq!((merged.taken, merged.replaced, merged.kept, merged.pending), (2, 1, 1, 0));
     assert_eq!(merged.refused, []);
     assert_eq!(tables(&a), tables(&whole));
     assert_eq!(problems(&a), [""; 0]);
@@ -521,7 +521,7 @@ fn only_studies_of_the_same_trials_and_whole_ones_are_merged() {
     let (record, _) = finish(&damaged, 0, Status::Done);
     fs::write(damaged.trial(&record.key).weights(), "others").unwrap();
     let merged = merge::merge(&into, &[damaged], &into.hold().unwrap()).unwrap();
-    assert_eq!((merged.taken, merged.refused.len(), merged.unfinished), (0, 1, 5));
+    assert_eq!((merged.taken, merged.refused.len(), merged.pending), (0, 1, 6));
     assert!(!into.trial(&record.key).path.exists());
 }
 
@@ -628,7 +628,7 @@ fn a_sweep_is_watched_and_checked_while_it_runs() {
     let folder = tempfile::tempdir().unwrap();
     let space = "[base]\ndata = { name = 'glyphs', train_samples = 400, test_samples = 40 }\n\
                  model = { preset = 'tiny' }\ntrain = { epochs = 4 }\n\
-                 [axes]\n\"model.routing_iterations\" = [1, 2, 3]\n\"schedule.batch.size\" = [4, 8]\n";
+                 [axes]\n\"model.routing_iterations\" = [1, 2, 3]\n\"train.epochs\" = [6, 8]\n";
     fs::write(folder.path().join("space.toml"), space).unwrap();
     let mut explorer = Command::new(env!("CARGO_BIN_EXE_fastrcaps"))
         .current_dir(folder.path())
