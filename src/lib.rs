@@ -6,7 +6,7 @@
 //!
 //! The search half trains a whole [`space`]: a [`strategy`] chooses, an [`executor`] starts processes,
 //! [`dispatch`] joins them with the [`journal`] of a [`study`], [`pareto`] and [`stats`] judge, [`report`] and
-//! [`charts`] show.
+//! [`charts`] show, [`upkeep`] checks, mends, joins and takes away.
 //!
 //! The library prints nothing and knows no command line.
 
@@ -34,3 +34,4 @@ pub mod stats;
 pub mod strategy;
 pub mod study;
 pub mod train;
+pub mod upkeep;

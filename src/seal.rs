@@ -1,4 +1,6 @@
-//! Small files that know when they were damaged: JSON objects that carry a checksum of what they say.
+//! Small files that know when they were damaged: JSON objects and TOML tables that carry a checksum of what they say.
+
+use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail};
 use serde::{Serialize, de::DeserializeOwned};
@@ -43,10 +45,34 @@ pub fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     Ok(serde_json::from_value(object)?)
 }
 
+/// `value`, which must be a table in TOML, with a key `checksum`.
+pub fn to_toml(value: &impl Serialize) -> Result<String> {
+    let mut table = toml::Table::try_from(value)?;
+    table.insert(KEY.into(), of_table(&table)?.into());
+    Ok(toml::to_string_pretty(&table)?)
+}
+
+/// Reads what [`to_toml`] wrote.
+///
+/// Errors: no TOML; no checksum, or not that of what is there; another shape than T's.
+pub fn from_toml<T: DeserializeOwned>(text: &str) -> Result<T> {
+    let mut table: toml::Table = toml::from_str(text)?;
+    let Some(toml::Value::String(sum)) = table.remove(KEY) else { bail!("it has no checksum") };
+    if of_table(&table)? != sum {
+        bail!("it was changed or damaged: its checksum is not that of its content");
+    }
+    Ok(table.try_into()?)
+}
+
+/// The checksum of a table, whatever the order of its keys.
+fn of_table(table: &toml::Table) -> Result<String> {
+    let keys: BTreeMap<&String, &toml::Value> = table.iter().collect();
+    Ok(checksum(serde_json::to_string(&keys)?.as_bytes()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeMap;
 
     #[test]
     fn no_changed_byte_is_read_as_another_value() {

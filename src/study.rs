@@ -4,7 +4,9 @@ use std::{
     collections::BTreeMap,
     fs::{self, File, TryLockError},
     io::{Read, Seek, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
@@ -14,11 +16,14 @@ use crate::{
     data::DataConfig,
     files::write_atomically,
     folder::{TrialFolder, trials_folder},
-    machine::Machine,
+    machine::{self, Machine},
     seal,
     source::Document,
-    space::{Space, Trial},
+    space::{Expansion, Space, Trial},
 };
+
+/// How long a lock is tried for: who asks whether a study is being explored holds it for some microseconds.
+const LOCK_PATIENCE: Duration = Duration::from_millis(200);
 
 /// What `study.toml` keeps: enough to know the study again, and to read it without the space file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -50,6 +55,26 @@ impl StudyFile {
 #[derive(Clone, Debug)]
 pub struct Study {
     pub folder: PathBuf,
+}
+
+/// All that a study declares: its space, expanded, and the identity of every trial.
+pub struct Plan {
+    pub file: StudyFile,
+    pub space: Space,
+    pub expansion: Expansion,
+    pub trials: Vec<Trial>,
+    /// Identity of each trial.
+    pub keys: Vec<String>,
+}
+
+/// Who explores a study.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Explorer {
+    /// The study's lock is held; this is what stands in it, empty for the moment in which it is written.
+    Active(String),
+    /// Nobody, but this one did, and left its line behind.
+    Gone(String),
+    Nobody,
 }
 
 /// Held while a process explores a study; the operating system lets go of it when that process ends, however it ends.
@@ -89,9 +114,31 @@ impl Study {
                 self.folder.display()
             )
         })?;
-        toml::from_str(&text).with_context(|| {
-            format!("{} is damaged: explore into another folder with --out, or bring the file back", path.display())
+        seal::from_toml(&text).with_context(|| {
+            format!(
+                "{} is damaged, or was changed by hand: explore into another folder with --out, or bring the file back",
+                path.display()
+            )
         })
+    }
+
+    /// Reads the study's declaration, and what follows from it; an error where the one is not that of the other.
+    pub fn plan(&self) -> Result<Plan> {
+        let file = self.read()?;
+        let space = file.space(&format!("the space in {}", self.file().display()))?;
+        let expansion = space.expand()?;
+        let trials = expansion.trials(space.replicates);
+        let keys = trial_keys(&trials, &file.data)?;
+        let found = identity(&keys);
+        if found != file.identity {
+            bail!(
+                "{} declares trials of identity {}, and its space means those of {found}: it was changed by hand, or \
+                 written by another build; explore into another folder with --out, or bring the file back",
+                self.file().display(),
+                file.identity
+            );
+        }
+        Ok(Plan { file, space, expansion, trials, keys })
     }
 
     /// The space the study explores.
@@ -122,7 +169,7 @@ impl Study {
     ///
     /// Gives the build that began the study.
     pub fn declare(&self, _lock: &Lock, declared: &StudyFile) -> Result<String> {
-        let write = |file: &StudyFile| write_atomically(&self.file(), toml::to_string_pretty(file)?.as_bytes());
+        let write = |file: &StudyFile| write_atomically(&self.file(), seal::to_toml(file)?.as_bytes());
         if !self.file().exists() {
             write(declared)?;
             return Ok(declared.git_revision.clone());
@@ -148,25 +195,91 @@ impl Study {
         Ok(there.git_revision)
     }
 
-    fn lock(&self) -> Result<Lock> {
-        let path = self.folder.join("study.lock");
-        let context = || format!("cannot write {}; give another folder with --out", path.display());
-        let mut file =
-            File::options().read(true).write(true).create(true).truncate(false).open(&path).with_context(context)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                let _ = file.read_to_string(&mut holder);
-                bail!("{} is being explored by {}; wait for it, or stop it", self.folder.display(), holder.trim());
-            }
-            Err(TryLockError::Error(error)) => return Err(error).with_context(context),
+    /// Takes a study that is there for this process; an error says who has it.
+    pub fn hold(&self) -> Result<Lock> {
+        // An error of reading says that this is no study.
+        self.read()?;
+        self.lock()
+    }
+
+    /// As [`Study::hold`], also of a study whose declaration is damaged.
+    pub fn seize(&self) -> Result<Lock> {
+        self.lock()
+    }
+
+    /// Who explores the study now. Does not keep anyone from beginning to.
+    pub fn explorer(&self) -> Explorer {
+        let Ok(mut file) = File::open(self.lock_file()) else { return Explorer::Nobody };
+        // Shared, so that those who ask are not in each other's way, and let go of at once.
+        let free = file.try_lock_shared().is_ok();
+        if free {
+            let _ = file.unlock();
         }
-        file.set_len(0).and_then(|()| file.rewind()).with_context(context)?;
-        let since = humantime::format_rfc3339_seconds(std::time::SystemTime::now());
-        writeln!(file, "process {} since {since}", std::process::id()).with_context(context)?;
+        let line = holder(&mut file);
+        match (free, line.is_empty()) {
+            (false, _) => Explorer::Active(line),
+            (true, true) => Explorer::Nobody,
+            (true, false) => Explorer::Gone(line),
+        }
+    }
+
+    fn lock_file(&self) -> PathBuf {
+        self.folder.join("study.lock")
+    }
+
+    fn lock(&self) -> Result<Lock> {
+        let path = self.lock_file();
+        let context = || format!("cannot write {}; give another folder with --out", path.display());
+        let since = Instant::now();
+        let mut file = loop {
+            let mut file = File::options()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(&path)
+                .with_context(context)?;
+            match file.try_lock() {
+                Ok(()) if is_at(&file, &path) => break file,
+                // The study was removed while this waited: its folder, or another of its name, is looked at anew.
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) if since.elapsed() < LOCK_PATIENCE => {}
+                Err(TryLockError::WouldBlock) => {
+                    let line = holder(&mut file);
+                    // Empty for the moment in which it is written.
+                    let who = if line.is_empty() { "another process" } else { &line };
+                    bail!("{} is being explored by {who}; wait for it, or stop it", self.folder.display());
+                }
+                Err(TryLockError::Error(error)) => return Err(error).with_context(context),
+            }
+            thread::sleep(Duration::from_millis(5));
+        };
+        let since = machine::rfc3339(std::time::SystemTime::now());
+        let line = format!("process {} on {} since {since}\n", std::process::id(), machine::host());
+        let write = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(line.as_bytes()));
+        write.with_context(context)?;
         Ok(Lock { _file: file })
     }
+}
+
+/// The line that a lock's holder wrote into it.
+fn holder(file: &mut File) -> String {
+    let mut line = Vec::new();
+    let _ = file.read_to_end(&mut line);
+    String::from_utf8_lossy(&line).trim().to_string()
+}
+
+/// Whether `file` is still what stands at `path`.
+#[cfg(unix)]
+fn is_at(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let of = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+    matches!((file.metadata().map(of), fs::metadata(path).map(of)), (Ok(open), Ok(there)) if open == there)
+}
+
+#[cfg(not(unix))]
+fn is_at(_: &File, _: &Path) -> bool {
+    true
 }
 
 /// Hash of a selection of data, under which a study keeps its fingerprint.
@@ -193,7 +306,7 @@ pub fn identity(keys: &[String]) -> String {
 }
 
 /// Names the first keys in which two declared spaces differ.
-fn difference(there: &Space, declared: &Space) -> String {
+pub fn difference(there: &Space, declared: &Space) -> String {
     let (mut old, mut new) = (BTreeMap::new(), BTreeMap::new());
     leaves("", &toml::Value::Table(there.declaration().clone()), &mut old);
     leaves("", &toml::Value::Table(declared.declaration().clone()), &mut new);

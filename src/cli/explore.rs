@@ -21,6 +21,7 @@ use fastrcaps::{
     space::{Expansion, Space, Trial},
     strategy::{Order, Sweep},
     study::{self, Study, StudyFile},
+    upkeep,
 };
 
 use super::{
@@ -210,39 +211,29 @@ pub fn run(args: Args) -> Result<ExitCode> {
 }
 
 /// What earlier runs know of every trial. What an earlier explorer left running is pending again: nobody runs it now.
-/// What the journal does not know, though its folder holds the end of it, the journal takes up again.
+/// An end that the journal lacks, though its folder holds it, is taken up first: no trial is trained twice.
 fn past(study: &Study, journal: &mut Journal, retry_failed: bool) -> Result<Vec<Past>> {
-    let view = StudyView::read(study)?;
-    let mut past = Vec::new();
-    for (key, record) in view.keys.iter().zip(view.records) {
-        let folder = study.trial(key);
-        let was_running = record.as_ref().is_some_and(|record| record.status == Status::Running);
-        if was_running && folder.path.is_dir() {
+    let mut view = StudyView::read(study)?;
+    for record in view.records.iter().flatten().filter(|record| record.status == Status::Running) {
+        let folder = study.trial(&record.key);
+        if folder.path.is_dir() {
             // Its process ends with its explorer; until it has, it may still write.
             drop(folder.claim()?);
         }
-        // A failure that no explorer has judged is none yet.
-        let is_taken = |record: &TrialRecord| record.key == *key && !(was_running && record.status == Status::Failed);
-        let left = folder.read_end().filter(|(record, _)| is_taken(record));
-        let known = record.as_ref().filter(|record| record.status.is_final());
-        let record = match (known, left) {
-            (None, Some((left, epochs))) => {
-                journal.put(&left, &epochs)?;
-                Some(left)
-            }
-            _ => record,
+    }
+    upkeep::take_up(study, &mut view, journal)?;
+    let mut past = Vec::new();
+    for record in view.records {
+        let Some(record) = record else {
+            past.push(Past::NONE);
+            continue;
         };
-        let is_kept =
-            |record: &TrialRecord| record.status.is_final() && !(retry_failed && record.status == Status::Failed);
-        let attempts = record.as_ref().map_or(0, |record| record.attempts);
-        past.push(match record {
-            Some(record) if is_kept(&record) => Past { status: record.status, attempts },
-            Some(record) if record.status != Status::Pending => {
-                journal.put(&TrialRecord { status: Status::Pending, ..record }, &[])?;
-                Past { status: Status::Pending, attempts }
-            }
-            _ => Past { status: Status::Pending, attempts },
-        });
+        let is_kept = record.status.is_final() && !(retry_failed && record.status == Status::Failed);
+        let status = if is_kept { record.status } else { Status::Pending };
+        past.push(Past { status, attempts: record.attempts });
+        if record.status != status {
+            journal.put(&TrialRecord { status, ..record }, &[])?;
+        }
     }
     Ok(past)
 }

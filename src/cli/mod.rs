@@ -13,6 +13,8 @@ mod lr_find;
 mod plan;
 mod run_trial;
 mod schedule;
+mod status;
+mod study;
 mod sweep_log;
 mod threads;
 mod train;
@@ -34,6 +36,7 @@ Examples:
   fastrcaps explore search-spaces/smoke.toml        train a space of 48 small configurations, half a minute
   fastrcaps plan search-spaces/mnist-small.toml     what a space holds and how long it would take
   fastrcaps front results/smoke                     the front of a study, as a table
+  fastrcaps status results/smoke                    how a sweep stands, from another terminal
   fastrcaps train results/smoke/trials/KEY/config.toml --out results/again
 
 Formats: search-spaces/README.md. How figures are made: METHODOLOGY.md.")]
@@ -46,6 +49,8 @@ struct Cli {
 enum Command {
     Explore(explore::Args),
     Front(front::Args),
+    Status(status::Args),
+    Study(study::Args),
     Plan(plan::Args),
     Train(train::Args),
     Schedule(schedule::Args),
@@ -62,6 +67,8 @@ pub fn run() -> Result<ExitCode> {
     match Cli::parse().command {
         Command::Explore(args) => explore::run(args),
         Command::Front(args) => front::run(args),
+        Command::Status(args) => status::run(args),
+        Command::Study(args) => study::run(args),
         Command::Plan(args) => plan::run(args),
         Command::Train(args) => train::run(args),
         Command::Schedule(args) => schedule::run(args),

@@ -10,7 +10,7 @@ use crate::{
     record::{Status, TrialRecord},
     space::{Expansion, Space, Trial},
     stats,
-    study::{self, Study},
+    study::{Plan, Study},
 };
 
 /// A study as it stands.
@@ -72,15 +72,16 @@ pub struct Hypervolume {
 impl StudyView {
     /// Reads a study from its folder, also while it is being explored.
     pub fn read(study: &Study) -> Result<StudyView> {
-        let declared = study.read()?;
-        let space = study.space()?;
-        let expansion = space.expand()?;
-        let trials = expansion.trials(space.replicates);
-        let keys = study::trial_keys(&trials, &declared.data)?;
-        let origin = study.machine_line();
-        let mut view = StudyView { space, expansion, records: vec![None; trials.len()], trials, keys, origin };
+        let mut view = StudyView::blank(study)?;
         view.update(&Journal::read(&study.journal())?)?;
         Ok(view)
+    }
+
+    /// A study of which nothing is known but what it declares.
+    pub fn blank(study: &Study) -> Result<StudyView> {
+        let Plan { file: _, space, expansion, trials, keys } = study.plan()?;
+        let origin = study.machine_line();
+        Ok(StudyView { space, expansion, records: vec![None; trials.len()], trials, keys, origin })
     }
 
     /// Takes up the records that the journal holds now.

@@ -259,7 +259,13 @@ fn a_folder_of_another_space_version_or_data_is_refused() {
     let file = folder.path().join("results/space/study.toml");
     let text = fs::read_to_string(&file).unwrap();
     let version = format!("fastrcaps_version = \"{}\"", env!("CARGO_PKG_VERSION"));
-    fs::write(&file, text.replace(&version, "fastrcaps_version = \"0.0.1\"")).unwrap();
+    let of_old = text.replace(&version, "fastrcaps_version = \"0.0.1\"");
+    fs::write(&file, &of_old).unwrap();
+    let said = refuse(folder.path(), &["explore", "space.toml"]);
+    assert!(said.contains("changed by hand") && said.contains("--out"), "{said}");
+    let mut of_old: toml::Table = of_old.parse().unwrap();
+    of_old.remove("checksum");
+    fs::write(&file, fastrcaps::seal::to_toml(&of_old).unwrap()).unwrap();
     let said = refuse(folder.path(), &["explore", "space.toml"]);
     assert!(said.contains("fastrcaps 0.0.1") && said.contains("--out"), "{said}");
 }
@@ -483,8 +489,13 @@ fn a_measured_step_is_one_json_object() {
 #[test]
 fn help_and_completions_are_there() {
     let folder = tempfile::tempdir().unwrap();
-    for command in ["explore", "front", "plan", "train", "schedule", "lr-find", "data", "bench", "completions"] {
+    for command in
+        ["explore", "front", "status", "study", "plan", "train", "schedule", "lr-find", "data", "bench", "completions"]
+    {
         assert!(succeed(folder.path(), &[command, "--help"]).contains("Usage"), "{command}");
+    }
+    for command in ["check", "rebuild", "rm", "merge", "export"] {
+        assert!(succeed(folder.path(), &["study", command, "--help"]).contains("Example"), "{command}");
     }
     for shell in ["bash", "zsh", "fish"] {
         assert!(succeed(folder.path(), &["completions", shell]).contains("fastrcaps"), "{shell}");

@@ -1,10 +1,19 @@
 //! The journal keeps what it is given, and refuses what it cannot read.
 
+use std::{
+    fs,
+    path::Path,
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, Instant},
+};
+
 use fastrcaps::{
     config::TrialConfig,
-    journal::Journal,
-    record::{EpochRow, Status, TrialRecord},
+    journal::{Contents, Journal},
+    record::{EpochRow, Fault, Status, TrialRecord},
 };
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 
 fn record(key: &str) -> TrialRecord {
     let config = TrialConfig::resolve("[model]\npreset = 'tiny'".parse().unwrap()).unwrap();
@@ -33,7 +42,7 @@ fn records_and_epochs_come_back_to_the_bit_and_in_order() {
     let mut journal = Journal::open(&path).unwrap();
     journal.put(&record("b"), &[]).unwrap();
     journal.put(&record("a"), &[epoch(1)]).unwrap();
-    let done = TrialRecord { status: Status::Done, validation_accuracy: Some(0.1 + 0.2), ..record("b") };
+    let done = TrialRecord { status: Status::Done, epochs: 2, validation_accuracy: Some(0.1 + 0.2), ..record("b") };
     journal.put(&done, &[epoch(1), epoch(2)]).unwrap();
     drop(journal);
     let journal = Journal::read(&path).unwrap();
@@ -72,12 +81,14 @@ fn a_second_writing_replaces_the_epochs_of_the_first() {
 fn the_columns_for_browsers_follow_the_record() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("journal.sqlite");
-    let done = TrialRecord { status: Status::Done, test_accuracy: Some(0.5), ..record("a") };
-    Journal::open(&path).unwrap().put(&done, &[]).unwrap();
+    let fault = Some(Fault::Timeout);
+    let failed = TrialRecord { status: Status::Failed, test_accuracy: Some(0.5), attempts: 3, fault, ..record("a") };
+    Journal::open(&path).unwrap().put(&failed, &[]).unwrap();
     let connection = rusqlite::Connection::open(&path).unwrap();
-    let row = |sql: &str| connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
-    let found: (String, f64) = row("SELECT status, test_accuracy FROM trials");
-    assert_eq!(found, ("done".to_string(), 0.5));
+    let sql = "SELECT status, test_accuracy, attempts, fault FROM trials";
+    let found: (String, f64, i64, String) =
+        connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))).unwrap();
+    assert_eq!(found, ("failed".to_string(), 0.5, 3, "timeout".to_string()));
 }
 
 #[test]
@@ -93,4 +104,231 @@ fn a_journal_of_another_version_or_no_journal_at_all_is_refused_in_words() {
     }
     std::fs::write(&path, "not a database, but long enough to be taken for one".repeat(100)).unwrap();
     assert!(format!("{:#}", Journal::open(&path).err().unwrap()).contains("journal"));
+}
+
+/// The tables of version 1, which had no checksums.
+const VERSION_1: &str = "
+CREATE TABLE trials (
+    key TEXT PRIMARY KEY,
+    record TEXT NOT NULL,
+    status TEXT GENERATED ALWAYS AS (json_extract(record, '$.status')) VIRTUAL,
+    replicate INTEGER GENERATED ALWAYS AS (json_extract(record, '$.replicate')) VIRTUAL
+);
+CREATE TABLE epochs (
+    key TEXT NOT NULL REFERENCES trials (key) ON DELETE CASCADE,
+    epoch INTEGER NOT NULL,
+    row TEXT NOT NULL,
+    PRIMARY KEY (key, epoch)
+);
+PRAGMA user_version = 1;
+";
+
+#[test]
+fn a_journal_without_checksums_is_read_and_the_writer_takes_it_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal.sqlite");
+    let connection = rusqlite::Connection::open(&path).unwrap();
+    connection.execute_batch(VERSION_1).unwrap();
+    let done = TrialRecord { status: Status::Done, epochs: 2, ..record("b") };
+    let wild = TrialRecord { status: Status::Diverged, epochs: 1, ..record("a") };
+    for record in [&done, &wild] {
+        // Fields that a record did not have then.
+        let mut fields = serde_json::to_value(record).unwrap();
+        for field in ["attempts", "weights_sha256", "fault"] {
+            fields.as_object_mut().unwrap().remove(field);
+        }
+        let sql = "INSERT INTO trials (key, record) VALUES (?1, ?2)";
+        connection.execute(sql, (&record.key, fields.to_string())).unwrap();
+    }
+    let text = |epoch: &EpochRow| serde_json::to_string(epoch).unwrap();
+    let lost = text(&EpochRow { train_loss: f64::NAN, ..epoch(1) }).replace("\"NaN\"", "null");
+    for (key, number, row) in [("b", 1, text(&epoch(1))), ("a", 1, lost), ("b", 2, text(&epoch(2)))] {
+        connection.execute("INSERT INTO epochs VALUES (?1, ?2, ?3)", (key, number, row)).unwrap();
+    }
+    drop(connection);
+    let check = |journal: &Journal| {
+        let (records, epochs) = journal.contents().unwrap();
+        assert_eq!(records, [done.clone(), wild.clone()]);
+        assert_eq!(epochs[..2], [("b".to_string(), epoch(1)), ("b".to_string(), epoch(2))]);
+        assert!(epochs[2].1.train_loss.is_nan() && epochs.len() == 3);
+    };
+    let before = fs::read(&path).unwrap();
+    check(&Journal::read(&path).unwrap());
+    assert!(fs::read(&path).unwrap() == before, "a reader changed the journal");
+    check(&Journal::open(&path).unwrap());
+    check(&Journal::read(&path).unwrap());
+    let connection = rusqlite::Connection::open(&path).unwrap();
+    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+    assert_eq!(version, 2);
+}
+
+#[test]
+fn a_done_trial_comes_with_all_its_epochs() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut journal = Journal::open(&folder.path().join("journal.sqlite")).unwrap();
+    let done = TrialRecord { status: Status::Done, epochs: 2, ..record("a") };
+    let said = format!("{:#}", journal.put(&done, &[epoch(1)]).unwrap_err());
+    assert!(said.contains("2 epochs") && said.contains("comes with 1"), "{said}");
+    assert_eq!(journal.records().unwrap(), []);
+}
+
+#[test]
+fn who_writes_waits_for_who_reads() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal.sqlite");
+    let mut journal = Journal::open(&path).unwrap();
+    journal.put(&record("a"), &[]).unwrap();
+    // As a database browser: it holds what it read for some seconds.
+    let browser = rusqlite::Connection::open(&path).unwrap();
+    browser.execute_batch("BEGIN; SELECT count(*) FROM trials;").unwrap();
+    let count = |sql: &str| browser.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+    assert_eq!(count("SELECT count(*) FROM trials"), 1);
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            journal.put(&record("b"), &[epoch(1)]).unwrap();
+            is_over.store(true, Ordering::SeqCst);
+        });
+        std::thread::sleep(Duration::from_secs(3));
+        assert!(!is_over.load(Ordering::SeqCst), "a commit went past a reader");
+        browser.execute_batch("COMMIT").unwrap();
+    });
+    assert_eq!(count("SELECT count(*) FROM trials"), 2);
+}
+
+#[test]
+fn rows_that_vanish_come_back_or_change_places_are_seen() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = folder.path().join("whole.sqlite");
+    let mut journal = Journal::open(&whole).unwrap();
+    let done = |key: &str, epochs| TrialRecord { status: Status::Done, epochs, ..record(key) };
+    journal.put(&done("a", 2), &[epoch(1), epoch(2)]).unwrap();
+    journal.put(&record("b"), &[]).unwrap();
+    journal.put(&TrialRecord { status: Status::Failed, epochs: 1, ..record("c") }, &[epoch(1)]).unwrap();
+    drop(journal);
+    let damaged = folder.path().join("damaged.sqlite");
+    for sql in [
+        "DELETE FROM trials WHERE key = 'b'",
+        "DELETE FROM epochs WHERE key = 'c'",
+        "DELETE FROM epochs WHERE epoch = 2",
+        "DELETE FROM seals",
+        "UPDATE seals SET rows = rows + 1 WHERE name = 'trials'",
+        "UPDATE trials SET record = replace(record, '\"pending\"', '\"failed\"')",
+        "UPDATE trials SET key = 'd' WHERE key = 'b'",
+        "UPDATE epochs SET key = 'b' WHERE key = 'c'",
+        "UPDATE epochs SET epoch = 3 WHERE epoch = 2",
+        "UPDATE epochs SET row = (SELECT row FROM epochs WHERE epoch = 2) WHERE key = 'c'",
+        "INSERT INTO epochs SELECT 'c', 2, row, checksum FROM epochs WHERE key = 'a' AND epoch = 2",
+        "UPDATE trials SET checksum = ''",
+    ] {
+        fs::copy(&whole, &damaged).unwrap();
+        assert!(Journal::read(&damaged).unwrap().contents().is_ok());
+        rusqlite::Connection::open(&damaged)
+            .unwrap()
+            .execute_batch(&format!("PRAGMA foreign_keys = OFF; {sql}"))
+            .unwrap();
+        let said = format!("{:#}", Journal::read(&damaged).unwrap().contents().expect_err(sql));
+        assert!(said.contains("fastrcaps study rebuild"), "{said}");
+    }
+}
+
+/// A small journal, and what is in it.
+fn small(path: &Path) -> Contents {
+    let mut journal = Journal::open(path).unwrap();
+    for (number, key) in ["a", "b", "c", "d"].into_iter().enumerate() {
+        let status = [Status::Done, Status::Diverged, Status::Failed, Status::Running][number];
+        let epochs: Vec<EpochRow> = (1..=number + 1).map(epoch).collect();
+        let record = TrialRecord { status, epochs: epochs.len(), validation_accuracy: Some(0.1), ..record(key) };
+        journal.put(&record, &epochs).unwrap();
+    }
+    journal.contents().unwrap()
+}
+
+/// Opens a journal in both ways, and says whether it was read as `whole`; a wrong value is no answer.
+fn reads_as(path: &Path, whole: &Contents) -> bool {
+    let read = Journal::read(path).and_then(|journal| journal.contents());
+    if let Ok(read) = &read {
+        assert!(read == whole, "a wrong value was read");
+    }
+    let Ok(mut journal) = Journal::open(path) else { return read.is_ok() };
+    match journal.contents() {
+        Ok(found) if found.0.is_empty() => assert!(read.is_err()),
+        Ok(found) => {
+            assert!(found == *whole, "a wrong value was read for writing");
+            if journal.put(&record("e"), &[epoch(1)]).is_ok()
+                && let Ok((records, epochs)) = journal.contents()
+            {
+                assert!(records[..records.len() - 1] == whole.0 && epochs[..epochs.len() - 1] == whole.1);
+            }
+        }
+        Err(_) => {}
+    }
+    read.is_ok()
+}
+
+#[test]
+fn a_journal_cut_anywhere_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = small(&folder.path().join("whole.sqlite"));
+    let bytes = fs::read(folder.path().join("whole.sqlite")).unwrap();
+    let path = folder.path().join("cut.sqlite");
+    let lengths: Vec<usize> = (0..bytes.len()).step_by(16).chain([bytes.len() - 1]).collect();
+    for length in &lengths {
+        fs::write(&path, &bytes[..*length]).unwrap();
+        assert!(!reads_as(&path, &whole), "cut at {length} of {}", bytes.len());
+        let _ = fs::remove_file(folder.path().join("cut.sqlite-journal"));
+    }
+    println!("journal of {} bytes: cut at {} lengths, all refused", bytes.len(), lengths.len());
+}
+
+#[test]
+fn no_flipped_bit_in_a_journal_is_read_as_another_value() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = small(&folder.path().join("whole.sqlite"));
+    let bytes = fs::read(folder.path().join("whole.sqlite")).unwrap();
+    let path = folder.path().join("flipped.sqlite");
+    let mut random = ChaCha8Rng::seed_from_u64(5);
+    let (mut accepted, rounds) = (0, 3000);
+    for round in 0..rounds {
+        let mut flipped = bytes.clone();
+        for _ in 0..[1, 1, 1, 4, 64][round % 5] {
+            let at = random.random_range(0..bytes.len());
+            flipped[at] ^= 1 << random.random_range(0..8);
+        }
+        fs::write(&path, flipped).unwrap();
+        accepted += usize::from(reads_as(&path, &whole));
+        let _ = fs::remove_file(folder.path().join("flipped.sqlite-journal"));
+    }
+    println!("journal of {} bytes: {rounds} with flipped bits, {accepted} read as they were written", bytes.len());
+}
+
+#[test]
+#[ignore = "measures"]
+fn the_cost_of_looking_at_a_whole_journal() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal.sqlite");
+    let mut journal = Journal::open(&path).unwrap();
+    let epochs: Vec<EpochRow> = (1..=50).map(epoch).collect();
+    for trial in 0..500 {
+        let key = format!("{:016x}", trial * 0x9e37_79b9_u64);
+        journal.put(&TrialRecord { status: Status::Done, epochs: 50, ..record(&key) }, &epochs).unwrap();
+    }
+    drop(journal);
+    println!("{} bytes", fs::metadata(&path).unwrap().len());
+    let connection = rusqlite::Connection::open(&path).unwrap();
+    for _ in 0..3 {
+        let time = |name: &str, run: &dyn Fn()| {
+            let began = Instant::now();
+            run();
+            println!("{name}: {:.1} ms", 1e3 * began.elapsed().as_secs_f64());
+        };
+        let pragma =
+            |sql: &str| assert_eq!(connection.query_row(sql, [], |row| row.get::<_, String>(0)).unwrap(), "ok");
+        time("quick_check", &|| pragma("PRAGMA quick_check"));
+        time("integrity_check", &|| pragma("PRAGMA integrity_check"));
+        time("open for writing", &|| drop(Journal::open(&path).unwrap()));
+        time("open for reading", &|| drop(Journal::read(&path).unwrap()));
+        time("records", &|| drop(Journal::read(&path).unwrap().records().unwrap()));
+        time("contents", &|| drop(Journal::read(&path).unwrap().contents().unwrap()));
+    }
 }

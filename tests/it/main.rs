@@ -19,4 +19,5 @@ mod range_test;
 mod schedule;
 mod space;
 mod stats;
+mod study;
 mod tensors;

@@ -1,0 +1,89 @@
+//! `fastrcaps status`: how a sweep stands, from another terminal.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::Result;
+use fastrcaps::{
+    study::Study,
+    upkeep::status::{self, Standing},
+};
+
+use super::{
+    display::{duration, percent},
+    input::outln,
+};
+
+/// Show how a sweep stands: who explores it, what runs, what failed, the best so far.
+///
+/// Reads only, and is in nobody's way.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  fastrcaps status results/smoke
+  watch fastrcaps status results/smoke
+  fastrcaps status results/smoke --json")]
+pub struct Args {
+    /// A study folder, made by `fastrcaps explore`
+    study: PathBuf,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: Args) -> Result<ExitCode> {
+    let standing = status::standing(&Study::new(args.study))?;
+    if args.json {
+        outln!("{}", serde_json::to_string(&standing)?);
+    } else {
+        show(&standing)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show(of: &Standing) -> Result<()> {
+    match (&of.explorer, &of.last_explorer) {
+        (Some(who), _) if who.is_empty() => outln!("being explored"),
+        (Some(who), _) => outln!("explored by {who}"),
+        (None, Some(who)) => outln!("nobody explores it now; last did {who}"),
+        (None, None) => outln!("nobody explores it"),
+    }
+    outln!(
+        "{} of {} trials done, {} diverged, {} failed, {} running, {} pending",
+        of.done,
+        of.trials,
+        of.diverged,
+        of.failed,
+        of.running.len(),
+        of.pending
+    );
+    if of.interrupted > 0 {
+        outln!("{} of the pending were running when their explorer ended: the same command continues", of.interrupted);
+    }
+    for trial in &of.running {
+        let accuracy =
+            trial.validation_accuracy.map_or(String::new(), |of| format!(", validation {}", percent(Some(of))));
+        let since = trial.running_seconds.map_or(String::new(), |seconds| format!(", for {}", duration(seconds)));
+        outln!(
+            "running: {} · replicate {}: epoch {}/{}{accuracy}{since}",
+            trial.configuration,
+            trial.replicate,
+            trial.epoch,
+            trial.epochs
+        );
+    }
+    for trial in &of.failures {
+        outln!("failed: {}: {}", trial.configuration, trial.error.as_deref().unwrap_or("no reason known"));
+    }
+    if let Some(best) = &of.best {
+        outln!(
+            "best so far: {}, validation {}, trained {}",
+            best.configuration,
+            percent(best.validation_accuracy),
+            best.train_seconds.map_or("unknown".into(), duration)
+        );
+    }
+    if let Some(seconds) = of.eta_seconds {
+        outln!("the rest of the space takes {} at the pace of this exploration", duration(seconds));
+    }
+    Ok(())
+}

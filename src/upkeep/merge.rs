@@ -1,0 +1,160 @@
+//! Takes the finished trials of other studies of the same space up into one.
+
+use std::{
+    collections::HashMap,
+    fs::{self, File},
+    path::Path,
+};
+
+use anyhow::{Context, Result, bail};
+
+use super::{End, check_config, check_weights, end_of, entries, is_temporary};
+use crate::{
+    folder::trials_folder,
+    journal::Journal,
+    record::{Status, TrialRecord},
+    report::{self, view::StudyView},
+    study::{self, Lock, Plan, Study},
+};
+
+/// What a merge did.
+#[derive(Debug, Default)]
+pub struct Merged {
+    /// Trials taken up that had not ended here.
+    pub taken: usize,
+    /// Trials that had failed here, and ended well there.
+    pub replaced: usize,
+    /// Trials that ended in both: what was here stays.
+    pub kept: usize,
+    /// Trials that have ended in none of them.
+    pub pending: usize,
+    /// Folder of each trial that ended and cannot be trusted, and why.
+    pub refused: Vec<(String, String)>,
+    /// Builds, other than that of `into`, that trained what was taken up.
+    pub other_builds: Vec<String>,
+}
+
+/// Takes up into `into` what ended in `others`, in their order. All are looked at before anything is written.
+pub fn merge(into: &Study, others: &[Study], _lock: &Lock) -> Result<Merged> {
+    let plan = into.plan()?;
+    for other in others {
+        check_same(into, &plan, other)?;
+    }
+    let mut journal = Journal::open(&into.journal())?;
+    let mut view = StudyView::blank(into)?;
+    view.update(&journal)?;
+    super::take_up(into, &mut view, &mut journal)?;
+    let mut merged = Merged::default();
+    for other in others {
+        for (at, key) in plan.keys.iter().enumerate() {
+            let here = view.records[at].as_ref().map(|record| record.status).filter(|status| status.is_final());
+            let folder = other.trial(key);
+            let fingerprint = &plan.file.data[&study::data_id(&plan.trials[at].config.data)];
+            let whole = || -> Result<Option<End>> {
+                let Some(end) = end_of(&folder, key)? else { return Ok(None) };
+                if end.0.status != Status::Failed {
+                    check_config(&folder, key, fingerprint)?;
+                    check_weights(&folder, &end.0)?;
+                }
+                Ok(Some(end))
+            };
+            if here.is_some_and(|status| status != Status::Failed) {
+                merged.kept += usize::from(matches!(end_of(&folder, key), Ok(Some(_))));
+                continue;
+            }
+            let (record, epochs) = match whole() {
+                Ok(Some(end)) => end,
+                Ok(None) => continue,
+                Err(error) => {
+                    merged.refused.push((folder.path.display().to_string(), format!("{error:#}")));
+                    continue;
+                }
+            };
+            if here.is_some() && record.status == Status::Failed {
+                merged.kept += 1;
+                continue;
+            }
+            copy_trial(&folder.path, into, key)?;
+            journal.put(&record, &epochs)?;
+            *(if here.is_some() { &mut merged.replaced } else { &mut merged.taken }) += 1;
+            let build = record.git_revision.clone().unwrap_or_default();
+            if !build.is_empty() && build != plan.file.git_revision && !merged.other_builds.contains(&build) {
+                merged.other_builds.push(build);
+            }
+            view.records[at] = Some(record);
+        }
+    }
+    let has_ended = |record: &Option<TrialRecord>| record.as_ref().is_some_and(|record| record.status.is_final());
+    merged.pending = view.records.iter().filter(|record| !has_ended(record)).count();
+    report::write_all(into, &view, &journal)?;
+    Ok(merged)
+}
+
+/// An error unless both studies are of the same trials and the same version.
+fn check_same(into: &Study, plan: &Plan, other: &Study) -> Result<()> {
+    let (here, there) = (into.folder.display(), other.folder.display());
+    if fs::canonicalize(&into.folder).ok() == fs::canonicalize(&other.folder).ok() {
+        bail!("{there} is the study that it would be merged into");
+    }
+    let of_other = other.plan()?;
+    if of_other.file.fastrcaps_version != plan.file.fastrcaps_version {
+        bail!(
+            "{there} was made by fastrcaps {}, {here} by {}: their trials are not comparable",
+            of_other.file.fastrcaps_version,
+            plan.file.fastrcaps_version
+        );
+    }
+    if of_other.file.identity != plan.file.identity {
+        let fingerprints = |plan: &Plan| plan.file.data.values().cloned().collect::<Vec<_>>();
+        let what = match study::difference(&plan.space, &of_other.space) {
+            same if same.is_empty() && fingerprints(plan) != fingerprints(&of_other) => " trained on other data".into(),
+            differences => format!(" of another space{differences}"),
+        };
+        bail!("{there} is a study{what}: only studies of the same trials as {here} can be merged into it");
+    }
+    Ok(())
+}
+
+/// Copies a trial's folder, whole or not at all, in the place of what is there.
+fn copy_trial(from: &Path, into: &Study, key: &str) -> Result<()> {
+    let trials = trials_folder(&into.folder);
+    let copy = || -> Result<()> {
+        fs::create_dir_all(&trials)?;
+        let fresh = tempfile::Builder::new().prefix(".writing-").tempdir_in(&trials)?;
+        for path in entries(from)?.iter().filter(|path| !is_temporary(path)) {
+            // Links, and folders that no trial makes, stay where they are.
+            if fs::symlink_metadata(path)?.is_file() {
+                let to = fresh.path().join(path.file_name().unwrap_or_default());
+                fs::copy(path, &to)?;
+                File::open(&to)?.sync_all()?;
+            }
+        }
+        #[cfg(unix)]
+        {
+            fs::set_permissions(fresh.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+            File::open(fresh.path())?.sync_all()?;
+        }
+        let place = into.trial(key).path;
+        // A folder cannot take the place of one that holds something: the old one steps aside, and goes with its drop.
+        let aside = tempfile::Builder::new().prefix(".writing-").tempdir_in(&trials)?;
+        if place.exists() {
+            fs::rename(&place, aside.path().join(key))?;
+        }
+        fs::rename(fresh.keep(), &place)?;
+        #[cfg(unix)]
+        File::open(&trials)?.sync_all()?;
+        Ok(())
+    };
+    copy().with_context(|| format!("cannot copy {} into {}", from.display(), trials.display()))
+}
+
+/// Hosts that trained what a study holds, with how many trials of each: times compare within one only.
+pub fn hosts(view: &StudyView) -> Vec<(String, usize)> {
+    let mut of: HashMap<&str, usize> = HashMap::new();
+    for record in view.records.iter().flatten().filter(|record| record.status == Status::Done) {
+        *of.entry(record.host.as_deref().unwrap_or("unknown")).or_default() += 1;
+    }
+    let mut hosts: Vec<(String, usize)> = of.into_iter().map(|(host, count)| (host.to_string(), count)).collect();
+    hosts.sort();
+    hosts
+}

@@ -1,0 +1,176 @@
+//! How a study stands at this moment, for who looks on.
+
+use std::time::SystemTime;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use crate::{
+    journal::Journal,
+    record::Status,
+    report::view::{self, Objectives, StudyView},
+    study::{Explorer, Study},
+};
+
+/// Failures that are told, the latest ones.
+const FAILURES: usize = 5;
+
+/// A study at a moment. Units are in the names; what is unknown is absent.
+#[derive(Debug, Serialize)]
+pub struct Standing {
+    /// Who explores it now: process, host, since when. Empty for the moment in which that is being written.
+    pub explorer: Option<String>,
+    /// Who explored it last, where nobody does now.
+    pub last_explorer: Option<String>,
+    pub trials: usize,
+    pub done: usize,
+    pub diverged: usize,
+    pub failed: usize,
+    pub running: Vec<Running>,
+    /// Trials that nobody runs and that have not ended, those among them that were running when their explorer ended.
+    pub pending: usize,
+    pub interrupted: usize,
+    pub failures: Vec<Failure>,
+    pub best: Option<Best>,
+    /// Seconds until every trial of the space has ended, if epochs take as long as those that this exploration trained.
+    pub eta_seconds: Option<f64>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct Running {
+    pub key: String,
+    pub configuration: String,
+    pub replicate: usize,
+    /// Epochs completed, of how many.
+    pub epoch: usize,
+    pub epochs: usize,
+    /// Of the last completed epoch.
+    pub validation_accuracy: Option<f64>,
+    pub started: Option<String>,
+    pub running_seconds: Option<f64>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct Failure {
+    pub key: String,
+    pub configuration: String,
+    pub ended: Option<String>,
+    pub error: Option<String>,
+}
+
+/// The most accurate configuration on the front of time and accuracy.
+#[derive(Debug, Serialize)]
+pub struct Best {
+    pub configuration: String,
+    pub replicates: usize,
+    pub validation_accuracy: Option<f64>,
+    pub train_seconds: Option<f64>,
+}
+
+/// Looks at a study.
+pub fn standing(study: &Study) -> Result<Standing> {
+    let mut view = StudyView::blank(study)?;
+    // Before the journal: what it has as running is run by this one.
+    let explorer = study.explorer();
+    if study.journal().exists() {
+        view.update(&Journal::read(&study.journal())?)?;
+    }
+    let is_explored = matches!(explorer, Explorer::Active(_));
+    let now = SystemTime::now();
+    let (mut running, mut failures) = (Vec::new(), Vec::new());
+    // Epochs to come, and those that ended or went on since the explorer began.
+    let since = match &explorer {
+        Explorer::Active(line) => line.rsplit(' ').next().and_then(time),
+        _ => None,
+    };
+    let (mut epochs_left, mut epochs_trained, mut interrupted) = (0, 0, 0);
+    for ((trial, key), record) in view.trials.iter().zip(&view.keys).zip(&view.records) {
+        let label = || view.expansion.candidates[trial.candidate].label.clone();
+        let epochs = trial.config.train.epochs;
+        let Some(record) = record else {
+            epochs_left += epochs;
+            continue;
+        };
+        match record.status {
+            Status::Running if is_explored => {
+                // A row that is being written is not there yet.
+                let rows = study.trial(key).read_epochs().unwrap_or_default();
+                let started = record.started.as_deref().and_then(time);
+                epochs_left += epochs.saturating_sub(rows.len());
+                // Those that it had before this exploration say nothing of its pace.
+                if started.zip(since).is_none_or(|(started, since)| started >= since) {
+                    epochs_trained += rows.len();
+                }
+                running.push(Running {
+                    key: key.clone(),
+                    configuration: label(),
+                    replicate: trial.replicate,
+                    epoch: rows.len(),
+                    epochs,
+                    validation_accuracy: rows.last().map(|row| row.validation_accuracy),
+                    started: record.started.clone(),
+                    running_seconds: started.and_then(|at| Some(now.duration_since(at).ok()?.as_secs_f64())),
+                });
+            }
+            Status::Running | Status::Pending => {
+                interrupted += usize::from(record.status == Status::Running);
+                epochs_left += epochs;
+            }
+            status => {
+                let ended = record.ended.as_deref().and_then(time);
+                if ended.zip(since).is_some_and(|(ended, since)| ended >= since) {
+                    epochs_trained += record.epochs;
+                }
+                if status == Status::Failed {
+                    failures.push(Failure {
+                        key: key.clone(),
+                        configuration: label(),
+                        ended: record.ended.clone(),
+                        error: record.error.clone(),
+                    });
+                }
+            }
+        }
+    }
+    failures.sort_by(|a, b| b.ended.cmp(&a.ended));
+    failures.truncate(FAILURES);
+    let elapsed = since.and_then(|since| Some(now.duration_since(since).ok()?.as_secs_f64()));
+    let (done, diverged, failed) = (view.count(Status::Done), view.count(Status::Diverged), view.count(Status::Failed));
+    let (explorer, last_explorer) = match explorer {
+        Explorer::Active(line) => (Some(line), None),
+        Explorer::Gone(line) => (None, Some(line)),
+        Explorer::Nobody => (None, None),
+    };
+    Ok(Standing {
+        explorer,
+        last_explorer,
+        trials: view.trials.len(),
+        done,
+        diverged,
+        failed,
+        pending: view.trials.len() - done - diverged - failed - running.len(),
+        interrupted,
+        running,
+        failures,
+        best: best(&view),
+        eta_seconds: elapsed
+            .filter(|_| epochs_trained > 0 && epochs_left > 0)
+            .map(|seconds| seconds * epochs_left as f64 / epochs_trained as f64),
+    })
+}
+
+fn best(view: &StudyView) -> Option<Best> {
+    let summaries = view.summaries();
+    // By time: on a front the slowest is the most accurate.
+    let best = &summaries[*view::front(&summaries, Objectives::TimeAccuracy).last()?];
+    Some(Best {
+        configuration: best.label.clone(),
+        replicates: best.done,
+        validation_accuracy: best.validation_accuracy.map(|mean| mean.mean),
+        train_seconds: best.train_seconds.map(|mean| mean.mean),
+    })
+}
+
+fn time(text: &str) -> Option<SystemTime> {
+    humantime::parse_rfc3339(text).ok()
+}
