@@ -3,6 +3,7 @@
 pub mod bench;
 mod evaluate;
 pub mod laps;
+pub mod memory;
 pub mod range_test;
 pub mod run;
 pub mod timing;
