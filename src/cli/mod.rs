@@ -7,6 +7,9 @@ mod display;
 mod explore;
 mod front;
 mod input;
+#[allow(dead_code)] // Until `explore` takes them.
+mod limits;
+mod local_time;
 mod lr_find;
 mod plan;
 mod run_trial;
