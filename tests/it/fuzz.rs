@@ -29,11 +29,13 @@ use rand::{Rng, seq::IndexedRandom};
 
 use super::allocations;
 
+type Read = fn(&Path, &[u8]) -> bool;
+
 /// A reader under test. To add one: how it reads, and files that it can read.
 struct Target {
     name: &'static str,
     /// Reads `input`, in a folder that is its own; whether it was accepted.
-    read: fn(&Path, &[u8]) -> bool,
+    read: Read,
     valid: fn() -> Vec<Vec<u8>>,
 }
 
@@ -110,7 +112,7 @@ fn what_claims_to_be_huge_is_refused_before_it_takes_anything() {
     many_images[4..16].fill(0xff);
     let bomb = gzip(&vec![0; 32 << 20]);
     let axes: String = ["1", "2", "3", "4"].map(|axis| format!("\"x{axis}\" = [{}]\n", "1,".repeat(1000))).concat();
-    let claims: [(&str, fn(&Path, &[u8]) -> bool, Vec<u8>); 9] = [
+    let claims: [(&str, Read, Vec<u8>); 9] = [
         ("an IDX header of 2³² images", read_idx, many_images),
         ("a gzip bomb as IDX", read_idx, bomb.clone()),
         ("a gzip bomb as CIFAR-10", read_archive, bomb),
@@ -155,7 +157,7 @@ fn expand(_: &Path, input: &[u8]) -> bool {
 /// Input number `case`: now and then arbitrary bytes, else one of the valid files with some damage.
 fn input(name: &str, case: u64, valid: &[Vec<u8>]) -> Vec<u8> {
     let mut random = rng::stream(1, &format!("fuzz {name}"), case);
-    if case % 16 == 0 {
+    if case.is_multiple_of(16) {
         let len = 1 << random.random_range(0..12);
         return (0..len).map(|_| random.random()).collect();
     }
