@@ -132,7 +132,7 @@ fn what_claims_to_be_huge_is_refused_before_it_takes_anything() {
     for (what, read, claim) in claims {
         let (accepted, memory) = allocations::peak_of_thread(|| read(folder.path(), &claim));
         assert!(!accepted, "{what} was accepted");
-        assert!(memory <= (4 << 20) + 128 * claim.len(), "{what} took {memory} bytes");
+        assert!(memory <= (4 << 20) + MEMORY_OF_A_BYTE * claim.len(), "{what} took {memory} bytes");
     }
 }
 
