@@ -1,5 +1,7 @@
 //! The machine a figure was measured on, and the build that measured it.
 
+mod control_group;
+
 use std::{
     path::{Path, PathBuf},
     time::SystemTime,
@@ -72,9 +74,17 @@ pub fn peak_memory_bytes() -> Option<u64> {
     proc_kilobytes("/proc/self/status", "VmHWM")
 }
 
-/// Processes that the system has killed for want of memory since it started.
+/// Memory that new processes could take without anything being swapped out: what the system has available, or less where the
+/// control group of this process is allowed less.
+pub fn available_memory_bytes() -> Option<u64> {
+    let system = proc_kilobytes("/proc/meminfo", "MemAvailable");
+    let group = control_group::memory_left(Path::new("/sys/fs/cgroup"), &read("/proc/self/cgroup").unwrap_or_default());
+    [system, group].into_iter().flatten().min()
+}
+
+/// Processes that the system has killed since it started because memory ran out.
 pub fn oom_kills() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/vmstat").ok()?;
+    let text = read("/proc/vmstat")?;
     text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
 }
 
@@ -136,8 +146,12 @@ pub fn stand_back() {
     let _ = rustix::process::nice(19);
 }
 
+fn read(file: &str) -> Option<String> {
+    std::fs::read_to_string(file).ok()
+}
+
 fn proc_value(file: &str, key: &str) -> Option<String> {
-    let text = std::fs::read_to_string(file).ok()?;
+    let text = read(file)?;
     let line = text.lines().find(|line| line.split(':').next().is_some_and(|name| name.trim() == key))?;
     Some(line.split_once(':')?.1.trim().to_string())
 }

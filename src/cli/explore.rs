@@ -5,22 +5,23 @@ use std::{
     ffi::OsString,
     path::{Path, PathBuf},
     process::ExitCode,
-    time::{Duration, SystemTime},
+    time::SystemTime,
 };
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use fastrcaps::{
     data::{self, DataDirs},
-    dispatch::{Dispatcher, Ending, Event, Limits, Past},
+    dispatch::{Dispatcher, Ending, Event, Past},
     executor::{Local, Slots},
     journal::Journal,
     machine::{self, Machine},
     record::{Status, TrialRecord},
     report::{keeper::Keeper, view::StudyView},
     space::{Expansion, Space, Trial},
-    strategy::{Order, Sweep},
+    strategy::{Deadline, Order, Strategy, Sweep},
     study::{self, Study, StudyFile},
+    train::timing::StepClock,
     upkeep,
 };
 
@@ -30,7 +31,8 @@ use super::{
     display::{Display, Mode, duration},
     front::{self, ObjectivesArg},
     input::{outln, this_command},
-    interrupt::{self, INTERRUPTED},
+    interrupt::{INTERRUPTED, stop_on_signals},
+    limits::LimitsArg,
     sweep_log::SweepLog,
 };
 
@@ -63,21 +65,14 @@ pub struct Args {
     /// Train the first N trials of the order and no others
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     limit: Option<u32>,
-    /// Order of the trials
-    #[arg(long, value_enum, default_value_t = OrderArg::Grid)]
-    order: OrderArg,
+    /// Order of the trials [default: grid; with a deadline, what tells most in least time]
+    #[arg(long, value_enum, conflicts_with_all = ["until", "budget"])]
+    order: Option<OrderArg>,
     /// Train trials again that failed in an earlier run
     #[arg(long)]
     retry_failed: bool,
-    /// Further attempts of a trial that failed by no fault of its own: killed, or its host lost
-    #[arg(long, value_name = "N", default_value_t = 2)]
-    retries: usize,
-    /// Time before the first further attempt, twice as long before each after it
-    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = humantime::parse_duration)]
-    backoff: Duration,
-    /// Wall time that an attempt of a trial may take; goes over the space's timeout_minutes
-    #[arg(long, value_name = "MINUTES")]
-    timeout_minutes: Option<f64>,
+    #[command(flatten)]
+    limits: LimitsArg,
     #[command(flatten)]
     checkpoints: CheckpointsArg,
     /// Say what would be trained, and train nothing
@@ -103,24 +98,30 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let space = Space::read(&args.space, &args.sets)?;
     let expansion = space.expand()?;
     let trials = expansion.trials(space.replicates);
-    let order = match args.order {
-        OrderArg::Grid => Order::Grid,
-        OrderArg::Random => Order::Random,
-    };
-    let sweep = Sweep::new(trials.len(), order).limited(args.limit.map(|limit| limit as usize));
-    let study = Study::new(args.out.unwrap_or_else(|| Path::new("results").join(&space.name)));
-    if args.dry_run {
-        return dry_run(&study, &space, &expansion, &trials, &sweep);
-    }
-
-    let fingerprints = fingerprints(&trials, &args.data_dir.dirs())?;
-    let keys = study::trial_keys(&trials, &fingerprints)?;
     let slots = args.slots.unwrap_or_else(|| Slots::one_per_core(machine::cores().len()));
     let mode = match (args.quiet, args.json) {
         (true, _) => Mode::Quiet,
         (_, true) => Mode::Json,
         _ => Mode::Progress,
     };
+    let deadline = args.limits.deadline();
+    let limit = args.limit.map(|limit| limit as usize);
+    let chosen = match deadline {
+        None => Chosen::in_order(trials.len(), args.order, limit),
+        Some(deadline) => {
+            if mode == Mode::Progress {
+                eprintln!("until {}: timing a few steps, to begin with what tells most", machine::rfc3339(deadline));
+            }
+            Chosen::before_deadline(&expansion, &trials, slots.threads, limit)?
+        }
+    };
+    let study = Study::new(args.out.unwrap_or_else(|| Path::new("results").join(&space.name)));
+    if args.dry_run {
+        return dry_run(&study, &space, &expansion, &trials, &chosen.order);
+    }
+
+    let fingerprints = fingerprints(&trials, &args.data_dir.dirs())?;
+    let keys = study::trial_keys(&trials, &fingerprints)?;
     let lock = study.open()?;
     let build = machine::git_revision().unwrap_or_default();
     let begun_by = study.declare(
@@ -144,13 +145,13 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let mut journal = Journal::open(&study.journal())?;
     let past = past(&study, &mut journal, args.retry_failed)?;
     let is_wanted = |index: &usize| past[*index].status == Status::Pending;
-    let wanted: Vec<usize> = sweep.order().iter().copied().filter(is_wanted).collect();
+    let wanted: Vec<usize> = chosen.order.iter().copied().filter(is_wanted).collect();
     if !wanted.is_empty() {
         study.write_machine(&Machine::this(slots.to_string()))?;
     }
     let view = StudyView::read(&study)?;
     if mode == Mode::Progress {
-        let kept = sweep.order().len() - wanted.len();
+        let kept = chosen.order.len() - wanted.len();
         let kept = if kept > 0 { format!(", {kept} kept from before") } else { String::new() };
         eprintln!("{} trials to train on slots {slots}{kept}; study folder {}", wanted.len(), study.folder.display());
     }
@@ -163,13 +164,6 @@ pub fn run(args: Args) -> Result<ExitCode> {
             slots.total_threads()
         );
     }
-    let minutes = args.timeout_minutes.or(space.timeout_minutes);
-    let limits = Limits {
-        retries: args.retries,
-        backoff: args.backoff,
-        timeout: minutes.map(|minutes| Duration::from_secs_f64(60.0 * minutes)),
-        ..Limits::default()
-    };
     let program = machine::this_program().context("cannot find this program's own file")?;
     let mut executor = Local::new(program, trial_arguments(&args.data_dir, &args.checkpoints));
     let mut display = Display::new(mode, &view, &wanted, slots.count);
@@ -179,7 +173,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         std::process::id(),
         wanted.len()
     ));
-    let stop = interrupt::stop_on_signals()?;
+    let stop = stop_on_signals()?;
     let began = std::time::Instant::now();
     let mut dispatcher = Dispatcher {
         study: &study,
@@ -188,11 +182,11 @@ pub fn run(args: Args) -> Result<ExitCode> {
         slots: &placed,
         journal: &mut journal,
         executor: &mut executor,
-        limits,
+        limits: args.limits.limits(&space, &trials, slots.threads, deadline)?,
         stop: &stop,
     };
     let keeper = Keeper::start(study.clone())?;
-    let swept = dispatcher.run(&sweep, past, &mut |event| {
+    let swept = dispatcher.run(chosen.strategy.as_ref(), past, &mut |event| {
         display.show(event);
         log.event(event);
         if matches!(event, Event::Ended { .. } | Event::Retried { .. } | Event::Stopped { .. }) {
@@ -208,6 +202,39 @@ pub fn run(args: Args) -> Result<ExitCode> {
     });
     let (swept, view) = (swept?, written?);
     close(&study, &view, mode, began.elapsed().as_secs_f64(), swept.ending)
+}
+
+/// What is trained, and in which order.
+struct Chosen {
+    strategy: Box<dyn Strategy>,
+    order: Vec<usize>,
+}
+
+impl Chosen {
+    fn in_order(trials: usize, order: Option<OrderArg>, limit: Option<usize>) -> Chosen {
+        let order = match order {
+            None | Some(OrderArg::Grid) => Order::Grid,
+            Some(OrderArg::Random) => Order::Random,
+        };
+        let sweep = Sweep::new(trials, order).limited(limit);
+        Chosen { order: sweep.order().to_vec(), strategy: Box::new(sweep) }
+    }
+
+    /// What tells most in least time first. Times a few steps of each kind, on as many threads as a trial has.
+    fn before_deadline(
+        expansion: &Expansion,
+        trials: &[Trial],
+        threads: usize,
+        limit: Option<usize>,
+    ) -> Result<Chosen> {
+        super::threads::install(threads)?;
+        let mut clock = StepClock::default();
+        let seconds = expansion.candidates.iter().map(|candidate| clock.predict_wall(&candidate.config));
+        let seconds: Vec<f64> = seconds.collect::<Result<_>>()?;
+        let predicted: Vec<f64> = trials.iter().map(|trial| seconds[trial.candidate]).collect();
+        let deadline = Deadline::new(trials, &expansion.candidates, expansion.baseline, &predicted, limit);
+        Ok(Chosen { order: deadline.order().to_vec(), strategy: Box::new(deadline) })
+    }
 }
 
 /// What earlier runs know of every trial. What an earlier explorer left running is pending again: nobody runs it now.
@@ -239,17 +266,17 @@ fn past(study: &Study, journal: &mut Journal, retry_failed: bool) -> Result<Vec<
 }
 
 /// Lists what would be trained, with regard to what the study holds already.
-fn dry_run(study: &Study, space: &Space, expansion: &Expansion, trials: &[Trial], sweep: &Sweep) -> Result<ExitCode> {
+fn dry_run(study: &Study, space: &Space, expansion: &Expansion, trials: &[Trial], order: &[usize]) -> Result<ExitCode> {
     let known = StudyView::read(study).ok().filter(|view| view.space.declaration() == space.declaration());
     let is_over = |index: usize| {
         known.as_ref().and_then(|view| view.records[index].as_ref()).is_some_and(|record| record.status.is_final())
     };
-    let wanted: Vec<usize> = sweep.order().iter().copied().filter(|index| !is_over(*index)).collect();
+    let wanted: Vec<usize> = order.iter().copied().filter(|index| !is_over(*index)).collect();
     for index in &wanted {
         let trial = &trials[*index];
         outln!("replicate {}  {}", trial.replicate, expansion.candidates[trial.candidate].label);
     }
-    let kept = sweep.order().len() - wanted.len();
+    let kept = order.len() - wanted.len();
     let kept = if kept > 0 { format!(", {kept} are done already") } else { String::new() };
     outln!("{} trials would be trained{kept}", wanted.len());
     Ok(ExitCode::SUCCESS)

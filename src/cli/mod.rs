@@ -9,6 +9,8 @@ mod explore;
 mod front;
 mod input;
 mod interrupt;
+mod limits;
+mod local_time;
 mod lr_find;
 mod plan;
 mod run_trial;

@@ -1,21 +1,9 @@
 //! `fastrcaps plan`: what a space holds, and how long it would take.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    path::PathBuf,
-    process::ExitCode,
-};
+use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
-use fastrcaps::{
-    config::TrialConfig,
-    data::Dataset,
-    executor::Slots,
-    machine,
-    model::config::ModelConfig,
-    space::Space,
-    train::timing::{stand_in, steps_by_size, time_step},
-};
+use fastrcaps::{executor::Slots, machine, space::Space, train::timing::StepClock};
 
 use super::{display::duration, input::outln, threads};
 
@@ -79,41 +67,4 @@ pub fn run(args: Args) -> Result<ExitCode> {
         );
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Times each kind of step once.
-#[derive(Default)]
-struct StepClock {
-    known: HashMap<String, f64>,
-    data: BTreeMap<&'static str, Dataset>,
-}
-
-impl StepClock {
-    /// Seconds of training steps that `config` would take.
-    fn predict(&mut self, config: &TrialConfig) -> Result<f64> {
-        let mut seconds = 0.0;
-        for (size, steps) in steps_by_size(config, config.data.counts().train) {
-            seconds += self.step_seconds(config, size)? * steps as f64;
-        }
-        Ok(seconds)
-    }
-
-    /// Seconds of one step: they depend on the network and the number of samples, not on the schedule.
-    fn step_seconds(&mut self, config: &TrialConfig, size: usize) -> Result<f64> {
-        let kind = step_kind(&config.model, config, size);
-        if let Some(seconds) = self.known.get(&kind) {
-            return Ok(*seconds);
-        }
-        let name = config.data.name;
-        if !self.data.contains_key(name.as_str()) {
-            self.data.insert(name.as_str(), stand_in(name));
-        }
-        let seconds = time_step(config, &self.data[name.as_str()], size)?;
-        self.known.insert(kind, seconds);
-        Ok(seconds)
-    }
-}
-
-fn step_kind(model: &ModelConfig, config: &TrialConfig, size: usize) -> String {
-    format!("{} {model:?} {} {size}", config.data.name.as_str(), config.data.shift)
 }

@@ -303,7 +303,8 @@ impl Dispatcher<'_> {
                     )
                 };
                 let outcome = outcome::judge(&ended, exit, blank);
-                if outcome.record.status == Status::Done {
+                // A later attempt went on from a checkpoint, and says nothing of a whole training.
+                if outcome.record.status == Status::Done && sweep.attempts[trial] == 1 {
                     sweep.took[trial] = Some(ended.began.elapsed().as_secs_f64());
                 }
                 self.limits.learn(trial, outcome.record.peak_memory_bytes);

@@ -23,7 +23,7 @@ pub(super) struct Sweep {
     /// Status of each trial. One that waits to be tried again is `Running`: it is not to be started by the strategy.
     pub history: Vec<Status>,
     pub attempts: Vec<usize>,
-    /// Wall seconds of the trials that were trained to their end by one process of this run.
+    /// Wall seconds of the trials that one process of this run trained to their end.
     pub took: Vec<Option<f64>>,
     /// What runs in each slot.
     pub places: Vec<Option<Running>>,

@@ -56,9 +56,8 @@ impl<T: Real> ClassCapsulesPlan<T> {
         self.few.sizes.batch = batch;
     }
 
-    /// Whether lanes of samples would be so empty that it is faster to do one sample after the other: as measured.
     fn is_few(&self) -> bool {
-        self.batch <= if self.many.sizes.votes.is_factored() { 3 } else { 8 }
+        is_few(&self.many.sizes)
     }
 
     /// Writes the class capsules v.
@@ -91,10 +90,21 @@ impl<T: Real> ClassCapsulesPlan<T> {
         }
     }
 
+    /// Values in the buffers after passes over `batch` samples, with a backward pass too where it `is_training`.
+    pub fn room(&self, batch: usize, is_training: bool) -> usize {
+        let (many, few) = (Sizes { batch, ..self.many.sizes }, Sizes { batch, ..self.few.sizes });
+        if is_few(&many) { few.room(is_training) } else { many.room(is_training) }
+    }
+
     /// Multiply-adds of the forward and of the backward pass.
     pub fn work(&self) -> [u64; 2] {
         if self.is_few() { self.few.work() } else { self.many.work() }
     }
+}
+
+/// Whether lanes of samples would be so empty that it is faster to do one sample after the other: as measured.
+fn is_few<const L: usize>(sizes: &Sizes<L>) -> bool {
+    sizes.batch <= if sizes.votes.is_factored() { 3 } else { 8 }
 }
 
 /// The passes with `L` samples in lanes; with one sample, lanes are the values of a vote, and votes are kept.
@@ -144,6 +154,19 @@ impl<const L: usize> Sizes<L> {
     /// Terms of a vote's gradient: of the first iteration one, of every other two.
     fn terms(&self) -> usize {
         2 * self.iterations - 1
+    }
+
+    /// Values in all buffers: what [`Passes::forward`] and, where it `is_training`, [`Passes::backward`] make room for.
+    fn room(&self, is_training: bool) -> usize {
+        let Votes { in_dim, classes, .. } = self.votes;
+        let (n, terms, later) = (self.votes.n(), self.terms(), self.iterations - 1);
+        let held = self.batch.div_ceil(L).min(Self::GROUPS);
+        let (all, placed) = (self.chunks().count() * held, self.shares() * self.capsules_of_a_share());
+        let kept = all * (placed * (in_dim + later * classes) + 2 * self.iterations * n);
+        let working = held * (self.shares() * (n + self.votes.scratch(terms)) + n);
+        let votes = held * self.shares() * self.votes_of_a_share();
+        let backward = held * (n + placed * (later * classes + in_dim) + 2 * terms * n);
+        L * (kept + working + if is_training { backward } else { 0 }) + votes
     }
 
     fn matrices_of_a_share(&self) -> usize {

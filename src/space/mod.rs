@@ -16,6 +16,8 @@ use pattern::Pattern;
 
 /// Combinations above which a grid is taken for a mistake.
 const LARGEST_GRID: usize = 1_000_000;
+/// Trainings of all configurations above which replicates are: all of them are held in memory.
+const MOST_TRIALS: usize = 1_000_000;
 
 /// A declared space, not yet expanded.
 #[derive(Clone, Debug)]
@@ -146,6 +148,15 @@ impl Space {
             }
         }
         self.check_patterns(&candidates, &exclude_used, &baselines)?;
+        let trials = candidates.len().saturating_mul(self.replicates);
+        if trials > MOST_TRIALS {
+            let message = format!(
+                "{} configurations × {} replicates are {trials} trials; at most {MOST_TRIALS} are allowed: take fewer of either",
+                candidates.len(),
+                self.replicates
+            );
+            return Err(self.document.error_at(&["replicates".into()], message));
+        }
         let baseline = if self.baseline.is_some() { baselines.first().copied() } else { first };
         label::name_candidates(&self.axes, &mut candidates, baseline);
         if let Some(twice) = label::first_shared(&candidates) {

@@ -62,15 +62,28 @@ pub fn get<'a>(table: &'a Table, path: &str) -> Option<&'a Value> {
     }
 }
 
-/// Puts a value where a dotted path leads, making tables on the way; an error where something else is in the way.
+/// Tables above a value, at most: no configuration is that deep, and what is nested without end ends in an overflow of the stack.
+const DEEPEST: usize = 16;
+
+/// Puts a value where a dotted path leads, making tables on the way; an error where something else is in the way, and where no
+/// configuration could have a value.
 pub fn set(table: &mut Table, path: &str, value: Value) -> Result<(), String> {
+    let depth = path.matches('.').count();
+    if depth > DEEPEST {
+        let start: String = path.chars().take(40).collect();
+        return Err(format!("{start}…: a path of {} parts; no value of a configuration is that deep", depth + 1));
+    }
+    put(table, path, value)
+}
+
+fn put(table: &mut Table, path: &str, value: Value) -> Result<(), String> {
     match path.split_once('.') {
         None => {
             table.insert(path.to_string(), value);
             Ok(())
         }
         Some((key, rest)) => match table.entry(key).or_insert_with(|| Value::Table(Table::new())) {
-            Value::Table(inner) => set(inner, rest, value),
+            Value::Table(inner) => put(inner, rest, value),
             other => Err(format!("{path}: {key} is {other}, not a table that could hold {rest}")),
         },
     }

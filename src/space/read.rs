@@ -11,6 +11,9 @@ use super::{
 };
 use crate::source::{Document, SourceError};
 
+/// Values of an axis above which it is taken for a mistake: names are told apart pair by pair.
+const LONGEST_AXIS: usize = 10_000;
+
 const KEYS: [&str; 7] = ["name", "replicates", "timeout_minutes", "base", "axes", "exclude", "baseline"];
 
 impl Space {
@@ -104,6 +107,10 @@ fn read_axes(document: &Document, table: &Table, prefix: &str, axes: &mut Vec<Ax
             Value::Table(inner) => read_axes(document, inner, &path, axes)?,
             Value::Array(values) if values.is_empty() => {
                 return Err(fail(format!("axis {path} is empty: give at least one value, or remove it")));
+            }
+            Value::Array(values) if values.len() > LONGEST_AXIS => {
+                let count = values.len();
+                return Err(fail(format!("axis {path} has {count} values; at most {LONGEST_AXIS} are allowed")));
             }
             Value::Array(values) => {
                 if let Some(mend) = why_no_axis(&path) {

@@ -1,7 +1,9 @@
 //! Which trial is next: a function of the trials and what is known of them, without clock, thread or file.
 
+mod deadline;
 mod sweep;
 
+pub use deadline::Deadline;
 pub use sweep::{Order, Sweep};
 
 use crate::{record::Status, space::Trial};

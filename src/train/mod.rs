@@ -4,6 +4,7 @@ pub mod bench;
 pub mod checkpoint;
 mod evaluate;
 pub mod laps;
+pub mod memory;
 pub mod range_test;
 pub mod run;
 pub mod session;

@@ -1,6 +1,9 @@
 //! How long a step takes, and from it how long a training would.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
 use anyhow::Result;
 
@@ -8,6 +11,7 @@ use super::Trainer;
 use crate::{
     config::TrialConfig,
     data::{Dataset, DatasetName, Images},
+    schedule::Progress,
     stats::Spread,
 };
 
@@ -22,13 +26,85 @@ pub struct Limits {
 
 /// Optimizer steps of a whole training on `samples` training samples, by number of samples in the step.
 pub fn steps_by_size(config: &TrialConfig, samples: usize) -> BTreeMap<usize, u64> {
+    let (schedule, epochs) = (&config.schedule, config.train.epochs);
     let mut steps = BTreeMap::new();
-    for epoch in 0..config.train.epochs {
-        for step in config.schedule.epoch_steps(epoch, config.train.epochs, samples) {
-            *steps.entry(step.samples.len()).or_default() += 1;
+    let mut add = |size: usize, count: u64| {
+        if size > 0 && count > 0 {
+            *steps.entry(size).or_default() += count;
+        }
+    };
+    let mut epoch = 0;
+    while epoch < epochs {
+        let progress = Progress { epoch: epoch as f64, epochs: epochs as f64 };
+        let (_, end) = schedule.batch.phase_span(progress);
+        let alike = (end as usize).min(epochs).saturating_sub(epoch);
+        if alike > 0 {
+            // Whole epochs of one phase need not be walked through: a hundred thousand epochs of single samples would take long.
+            let size = schedule.batch_size(progress);
+            add(size, (samples / size * alike) as u64);
+            add(samples % size, alike as u64);
+            epoch += alike;
+        } else {
+            schedule.epoch_steps(epoch, epochs, samples).for_each(|step| add(step.samples.len(), 1));
+            epoch += 1;
         }
     }
     steps
+}
+
+/// Predicts how long trainings take, from steps that it times: each kind of step once.
+#[derive(Default)]
+pub struct StepClock {
+    known: HashMap<String, f64>,
+    data: BTreeMap<&'static str, Dataset>,
+}
+
+/// A forward pass without its backward pass: roughly so much of a step's time.
+const EVALUATION: f64 = 1.0 / 3.0;
+/// Of a process: it starts, makes its network, writes its files.
+const START_SECONDS: f64 = 0.1;
+/// Reading an image of a published data set, of which all are read whatever is used of them.
+const READ_SECONDS: f64 = 7e-6;
+/// Drawing a glyph.
+const DRAW_SECONDS: f64 = 25e-6;
+
+impl StepClock {
+    /// Seconds of training steps that `config` would take, alone on the machine.
+    pub fn predict(&mut self, config: &TrialConfig) -> Result<f64> {
+        let mut seconds = 0.0;
+        for (size, steps) in steps_by_size(config, config.data.counts().train) {
+            seconds += self.step_seconds(config, size)? * steps as f64;
+        }
+        Ok(seconds)
+    }
+
+    /// Seconds from start to end of the process that trains `config`: with evaluation and start-up, which are guessed.
+    pub fn predict_wall(&mut self, config: &TrialConfig) -> Result<f64> {
+        let counts = config.data.counts();
+        // The largest step is the closest to an evaluation's batches.
+        let largest = steps_by_size(config, counts.train).into_keys().next_back().unwrap_or(1);
+        let of_a_sample = self.step_seconds(config, largest)? / largest as f64;
+        // Twice on test images: by the last weights and by the best ones.
+        let evaluated = (config.train.epochs * counts.validation + 2 * counts.test) as f64;
+        let loading = match config.data.name {
+            DatasetName::Glyphs => DRAW_SECONDS * (counts.train + counts.validation + counts.test) as f64,
+            name => READ_SECONDS * (name.available().0 + name.available().1) as f64,
+        };
+        Ok(START_SECONDS + loading + self.predict(config)? + EVALUATION * evaluated * of_a_sample)
+    }
+
+    /// Seconds of one step: they depend on the network and the number of samples, not on the schedule.
+    fn step_seconds(&mut self, config: &TrialConfig, size: usize) -> Result<f64> {
+        let name = config.data.name;
+        let kind = format!("{} {:?} {} {size}", name.as_str(), config.model, config.data.shift);
+        if let Some(seconds) = self.known.get(&kind) {
+            return Ok(*seconds);
+        }
+        let data = self.data.entry(name.as_str()).or_insert_with(|| stand_in(name));
+        let seconds = time_step(config, data, size)?;
+        self.known.insert(kind, seconds);
+        Ok(seconds)
+    }
 }
 
 /// Median seconds of a step of `config` on `size` samples of `data`, after a first one that is not counted.

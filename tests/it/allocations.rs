@@ -1,4 +1,4 @@
-//! Counts what the threads of one pool allocate.
+//! Counts what the threads of one pool allocate, and the bytes that one thread holds.
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -13,6 +13,24 @@ static ALLOCATOR: Counting = Counting;
 
 thread_local! {
     static COUNTER: Cell<Option<&'static Counter>> = const { Cell::new(None) };
+    /// Bytes that this thread has allocated and not freed, and the most that there were.
+    static HELD: Cell<(isize, isize)> = const { Cell::new((0, 0)) };
+}
+
+/// Of a block that grows by moving, old and new are there for a moment: counted as the new one alone.
+fn hold(bytes: isize) {
+    let _ = HELD.try_with(|held| {
+        let (now, most) = held.get();
+        held.set((now + bytes, most.max(now + bytes)));
+    });
+}
+
+/// Runs `task` on this thread; the most bytes that it held at a time beyond those held before.
+pub fn peak_of_thread<R>(task: impl FnOnce() -> R) -> (R, usize) {
+    let (before, _) = HELD.get();
+    HELD.set((before, before));
+    let result = task();
+    (result, (HELD.get().1 - before) as usize)
 }
 
 #[derive(Default)]
@@ -33,23 +51,27 @@ fn count() {
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count();
+        hold(layout.size() as isize);
         // SAFETY: the caller's promises are those of the system's allocator.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         count();
+        hold(layout.size() as isize);
         // SAFETY: as above.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         count();
+        hold(size as isize - layout.size() as isize);
         // SAFETY: as above.
         unsafe { System.realloc(block, layout, size) }
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        hold(-(layout.size() as isize));
         // SAFETY: as above.
         unsafe { System.dealloc(block, layout) }
     }

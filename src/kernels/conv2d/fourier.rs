@@ -110,7 +110,7 @@ fn put<T: Real>(to: &mut [T], value: &Lanes<T>, lanes: usize, streaming: &Stream
 }
 
 /// Channels of a block of gradients.
-const BLOCK: usize = 2 * LANES;
+pub(super) const BLOCK: usize = 2 * LANES;
 /// Values of the weight's gradient that are handed over together: so many that a cache holds them.
 const HANDED_OVER: usize = 1 << 18;
 

@@ -3,6 +3,7 @@
 mod dft;
 mod fourier;
 mod plan;
+mod room;
 mod spectrum;
 mod unfold;
 
@@ -20,7 +21,7 @@ use super::{
 pub use plan::Conv2dPlan;
 
 /// How a convolution is computed.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Algorithm {
     /// A copy of the values under the kernel at each position, and one matrix product (im2col).
     Unfold,

@@ -19,10 +19,10 @@ use crate::kernels::{
 /// x `[batch, in_channels, height, width]`, weight `[filters, in_channels, kh, kw]`, bias `[channels]`, y
 /// `[batch, channels, (height−kh)/stride+1, (width−kw)/stride+1]`; see [`super::conv2d()`].
 pub struct Conv2dPlan<T: Real> {
-    g: Geometry,
+    pub(super) g: Geometry,
     activation: Activation,
     /// By choice, rather than by the rule.
-    fixed: Option<Algorithm>,
+    pub(super) fixed: Option<Algorithm>,
     algorithm: Algorithm,
     /// Whether the algorithm holds what a backward pass needs.
     is_ready: bool,

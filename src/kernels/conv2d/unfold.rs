@@ -20,6 +20,12 @@ use crate::kernels::{
 const LINE: usize = 16;
 /// Weights of more values are passed over once for all samples, smaller ones once for a few.
 const LARGE_WEIGHT: usize = 1 << 18;
+/// Of a large weight: bounds the buffer of what falls to the values under the kernel.
+pub(super) const VALUES_AT_ONCE: usize = 1 << 23;
+/// Of a small weight: the samples' shares, whatever the threads, as the sums of shares are summed in turn.
+pub(super) const SHARES: usize = 16;
+/// Of a large weight: blocks computed between two times that they are handed over, whatever the threads.
+pub(super) const BLOCKS: usize = 8;
 
 /// A convolution as matrix products.
 pub(super) struct Unfold<T: Real> {
@@ -418,14 +424,12 @@ impl<T: Real> Unfold<T> {
 
     /// A task takes some channels: the weight is read once.
     fn image_gradient_at_once(&mut self, weight: &[T], gradient: OutputGradient<T>, dx: &mut [T]) {
-        /// Bounds the buffer.
-        const VALUES: usize = 1 << 23;
         let g = gradient.g;
         let (positions, patch, kernel, plane) =
             (g.positions(), g.patch(), g.kernel[0] * g.kernel[1], g.height * g.width);
         let weight = Matrix::new(weight, g.filters, patch);
         let block = g.channels_at_once();
-        let samples = (VALUES / (positions * patch)).clamp(1, g.batch);
+        let samples = (VALUES_AT_ONCE / (positions * patch)).clamp(1, g.batch);
         for (i, dx) in dx.chunks_mut(samples * g.image()).enumerate() {
             let count = dx.len() / g.image();
             let gradient = gradient.samples(i * samples..i * samples + count);
@@ -465,11 +469,9 @@ impl<T: Real> Unfold<T> {
 
     /// Leaves the gradient in `dweight`.
     fn weight_gradient(&mut self, image: Image<T>, gradient: OutputGradient<T>, dbias: &mut [T]) {
-        /// The samples' shares, whatever the threads, as the sums of shares are summed in turn.
-        const SHARES: usize = 16;
         let (g, patch) = (gradient.g, gradient.g.patch());
         let (len, together) = (g.filters * patch, g.together());
-        let samples = g.batch.div_ceil(SHARES).next_multiple_of(together);
+        let samples = g.samples_of_a_share();
         let stride = len + g.channels;
         self.shares.resize(g.batch.div_ceil(samples) * stride);
         let tasks = &self.tasks;
@@ -509,8 +511,6 @@ impl<T: Real> Unfold<T> {
 
     /// A task takes some channels, which are a block that is handed over.
     fn weight_gradient_by_blocks(&mut self, image: Image<T>, gradient: OutputGradient<T>, weight: &mut dyn Weight<T>) {
-        /// Computed between two times that blocks are handed over, whatever the threads.
-        const BLOCKS: usize = 8;
         let g = gradient.g;
         let (kernel, columns) = (g.kernel[0] * g.kernel[1], image.columns());
         let block = g.channels_at_once();
@@ -538,18 +538,23 @@ impl<T: Real> Unfold<T> {
 }
 
 impl Geometry {
-    fn is_large(&self) -> bool {
+    pub(super) fn is_large(&self) -> bool {
         self.filters * self.patch() > LARGE_WEIGHT
     }
 
     /// Samples that a task takes: enough columns for an efficient product.
-    fn together(&self) -> usize {
+    pub(super) fn together(&self) -> usize {
         const ENOUGH_COLUMNS: usize = 96;
         ENOUGH_COLUMNS.div_ceil(self.positions()).min(self.batch)
     }
 
+    /// Samples whose gradients of a small weight are summed together.
+    pub(super) fn samples_of_a_share(&self) -> usize {
+        self.batch.div_ceil(SHARES).next_multiple_of(self.together())
+    }
+
     /// Channels of a block of a large weight: so many that a cache holds the block.
-    fn channels_at_once(&self) -> usize {
+    pub(super) fn channels_at_once(&self) -> usize {
         const VALUES: usize = 1 << 17;
         (VALUES / (self.filters * self.kernel[0] * self.kernel[1])).clamp(1, self.in_channels)
     }

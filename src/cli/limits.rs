@@ -1,0 +1,287 @@
+//! What a sweep must not exceed, as its user gives it: a time, a number of failures, memory.
+
+use std::{
+    collections::HashMap,
+    time::{Duration, SystemTime},
+};
+
+use anyhow::Result;
+use fastrcaps::{
+    dispatch::{Limits, MaxFailures, Memory},
+    machine,
+    space::{Space, Trial},
+    train::memory::peak_bytes,
+};
+
+use super::local_time;
+
+const TIMES: &str = "give a time as 08:00 (the next one), 2026-11-23T08:00 (both as this machine's clock shows it) or \
+                     2026-11-23T07:00:00Z";
+const DURATIONS: &str = "give a duration above 0, as in 6h, 90m or 1h 30m";
+const FAILURES: &str = "give a number of trials from 1, as in 20, or a share of those that ended, as in 25%";
+const SIZES: &str =
+    "give a size above 0, as in 16GiB, 16G or 16000M (G and GB are a thousand million bytes, GiB are 1024³)";
+
+/// Share of the memory that is available now which trials may take: the explorer and the system want some too.
+const OF_AVAILABLE: f64 = 0.9;
+
+/// What a sweep must not exceed.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Limits")]
+pub struct LimitsArg {
+    /// Stop in time for this: nothing is started that could not end before, and what runs then ends at a checkpoint. As in
+    /// 08:00 or 2026-11-23T08:00. The baseline, then what is cheap and different, comes first
+    #[arg(long, value_name = "TIME", value_parser = parse_until)]
+    until: Option<SystemTime>,
+    /// The same, after a duration from now, as in 6h
+    #[arg(long, value_name = "DURATION", value_parser = parse_budget)]
+    budget: Option<Duration>,
+    /// Wall time that an attempt of a trial may take; goes over the space's timeout_minutes
+    #[arg(long, value_name = "MINUTES", value_parser = parse_minutes)]
+    timeout_minutes: Option<f64>,
+    /// Memory that all trials together may take, as in 16GiB [default: 90 % of what is available]
+    #[arg(long, value_name = "SIZE", value_parser = parse_memory)]
+    memory: Option<u64>,
+    /// Further attempts of a trial that failed by no fault of its own: killed, or the disk full
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    retries: usize,
+    /// Time before the first of them, twice as long before each that follows
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = humantime::parse_duration)]
+    backoff: Duration,
+    /// Stop when as many trials failed, as in 20 or 25% (of those that ended, from ten on)
+    #[arg(long, value_name = "N", value_parser = parse_failures)]
+    max_failures: Option<MaxFailures>,
+}
+
+impl LimitsArg {
+    /// When nothing may run any more.
+    pub fn deadline(&self) -> Option<SystemTime> {
+        // A budget too long for the clock was refused when it was parsed.
+        let after = self.budget.and_then(|budget| SystemTime::now().checked_add(budget));
+        [self.until, after].into_iter().flatten().min()
+    }
+
+    /// The limits of a sweep over `trials` of `space`.
+    pub fn limits(
+        &self,
+        space: &Space,
+        trials: &[Trial],
+        threads: usize,
+        deadline: Option<SystemTime>,
+    ) -> Result<Limits> {
+        let minutes = self.timeout_minutes.or(space.timeout_minutes);
+        Ok(Limits {
+            retries: self.retries,
+            backoff: self.backoff,
+            failures: self.max_failures,
+            timeout: minutes.map(|minutes| Duration::from_secs_f64(60.0 * minutes)),
+            deadline,
+            memory: self.memory(trials, threads)?,
+            ..Limits::default()
+        })
+    }
+
+    /// What trials may take of the memory, and would; absent where it is not known how much there is.
+    fn memory(&self, trials: &[Trial], threads: usize) -> Result<Option<Memory>> {
+        let available = machine::available_memory_bytes().map(|bytes| (OF_AVAILABLE * bytes as f64) as u64);
+        let Some(bytes) = self.memory.or(available) else { return Ok(None) };
+        let mut known: HashMap<usize, u64> = HashMap::new();
+        let mut expected = Vec::new();
+        for trial in trials {
+            expected.push(match known.get(&trial.candidate) {
+                Some(bytes) => *bytes,
+                None => {
+                    let bytes = peak_bytes(&trial.config, threads)?;
+                    known.insert(trial.candidate, bytes);
+                    bytes
+                }
+            });
+        }
+        Ok(Some(Memory::new(bytes, expected)))
+    }
+}
+
+/// `--until`: when nothing may run any more.
+pub fn parse_until(text: &str) -> Result<SystemTime, String> {
+    until(text, SystemTime::now())
+}
+
+fn until(text: &str, now: SystemTime) -> Result<SystemTime, String> {
+    let given = text.trim();
+    let time = match given.split_once(['T', 't', ' ']) {
+        Some((date, time)) if !time.ends_with(['Z', 'z']) => {
+            let (date, [hour, minute, second]) = (numbers(date, '-'), clock(time).ok_or_else(|| TIMES.to_string())?);
+            let Some([year, month, day]) = date.filter(|date| (1970..=9999).contains(&date[0])) else {
+                return Err(TIMES.to_string());
+            };
+            local_time::moment([year, month, day], [hour, minute, second])
+        }
+        Some(_) => humantime::parse_rfc3339_weak(given).ok(),
+        None => {
+            let clock = clock(given).ok_or_else(|| TIMES.to_string())?;
+            local_time::next(now, clock)
+        }
+    };
+    match time {
+        None => Err(format!("there is no such time; {TIMES}")),
+        Some(time) if time <= now => Err(format!("that is over already; {TIMES}")),
+        Some(time) => Ok(time),
+    }
+}
+
+/// `08:00` or `08:00:30` as hour, minute and second.
+fn clock(text: &str) -> Option<[i32; 3]> {
+    let with_seconds = if text.matches(':').count() == 1 { format!("{text}:00") } else { text.to_string() };
+    let clock = numbers(&with_seconds, ':').filter(|_| with_seconds.len() <= 8)?;
+    (clock[0] < 24 && clock[1] < 60 && clock[2] < 60).then_some(clock)
+}
+
+/// Three whole numbers of at most four digits.
+fn numbers(text: &str, separator: char) -> Option<[i32; 3]> {
+    let mut parts = text.split(separator).map(|part| {
+        let is_number = (1..=4).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit());
+        if is_number { part.parse::<i32>().ok() } else { None }
+    });
+    let numbers = [parts.next()??, parts.next()??, parts.next()??];
+    parts.next().is_none().then_some(numbers)
+}
+
+/// `--budget`: for how long anything may run.
+pub fn parse_budget(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text.trim()) {
+        Ok(duration) if duration.is_zero() => Err(format!("no time at all; {DURATIONS}")),
+        // What no clock can show is no limit.
+        Ok(duration) if SystemTime::now().checked_add(duration).is_none() => Err(format!("too long; {DURATIONS}")),
+        Ok(duration) => Ok(duration),
+        Err(_) => Err(DURATIONS.to_string()),
+    }
+}
+
+/// `--max-failures`: failed trials that are too many.
+pub fn parse_failures(text: &str) -> Result<MaxFailures, String> {
+    let share = |percent: &str| {
+        let percent: f64 = percent.trim().parse().ok()?;
+        (percent > 0.0 && percent <= 100.0).then_some(MaxFailures::Share(percent / 100.0))
+    };
+    let limit = match text.trim().strip_suffix('%') {
+        Some(percent) => share(percent),
+        None => text.trim().parse().ok().filter(|count| *count > 0).map(MaxFailures::Count),
+    };
+    limit.ok_or_else(|| FAILURES.to_string())
+}
+
+/// `--timeout-minutes`: wall time of an attempt.
+fn parse_minutes(text: &str) -> Result<f64, String> {
+    let minutes = text.trim().parse::<f64>().ok().filter(|minutes| *minutes > 0.0 && *minutes <= 1e6);
+    minutes.ok_or_else(|| "give a number of minutes above 0, as in 90 or 0.5".to_string())
+}
+
+/// `--memory`: bytes that all trials together may take.
+pub fn parse_memory(text: &str) -> Result<u64, String> {
+    let given = text.trim();
+    let end = given.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(given.len());
+    let (number, unit) = given.split_at(end);
+    let factor = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kb" => 1000,
+        "m" | "mb" => 1_000_000,
+        "g" | "gb" => 1_000_000_000,
+        "t" | "tb" => 1_000_000_000_000,
+        "kib" => 1 << 10,
+        "mib" => 1 << 20,
+        "gib" => 1 << 30,
+        "tib" => 1u64 << 40,
+        _ => return Err(SIZES.to_string()),
+    };
+    let bytes = number.parse::<f64>().map_err(|_| SIZES.to_string())? * factor as f64;
+    // Also refuses what is more than any machine has.
+    if bytes >= 1.0 && bytes < (1u64 << 60) as f64 { Ok(bytes as u64) } else { Err(SIZES.to_string()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_of_day_is_the_next_one() {
+        let now = local_time::moment([2026, 11, 22], [23, 30, 0]).unwrap();
+        let at = |text: &str| until(text, now).unwrap().duration_since(now).unwrap().as_secs();
+        assert_eq!(at("23:45"), 15 * 60);
+        assert_eq!(at("23:30:10"), 10);
+        assert_eq!(at("08:00"), 8 * 3600 + 30 * 60);
+        assert_eq!(at("8:00"), 8 * 3600 + 30 * 60);
+        assert_eq!(at("23:30"), 24 * 3600);
+        assert_eq!(at("2026-11-23T00:00"), 30 * 60);
+        assert_eq!(at("2026-11-23 00:00:05"), 30 * 60 + 5);
+    }
+
+    #[test]
+    fn a_time_in_utc_needs_no_zone() {
+        let now = SystemTime::UNIX_EPOCH;
+        let seconds = |text: &str| until(text, now).unwrap().duration_since(now).unwrap().as_secs();
+        assert_eq!(seconds("1970-01-02T00:00:01Z"), 86401);
+        assert_eq!(seconds("2026-11-23T07:00:00Z"), 1_795_417_200);
+    }
+
+    #[test]
+    fn what_is_no_time_or_over_is_refused_with_an_example() {
+        let now = local_time::moment([2026, 11, 22], [12, 0, 0]).unwrap();
+        let refused = [
+            "",
+            ":",
+            "25:00",
+            "08:60",
+            "8",
+            "08:00:00:00",
+            "morning",
+            "-1:00",
+            "2026-02-30T08:00",
+            "2026-13-01T08:00",
+            "2026-11-23T",
+            "2026-11-23",
+            "T08:00",
+            "99999-01-01T00:00",
+            "2026-11-23T08:00+01:00",
+            "１２:００",
+            "00008:00",
+            "2026-11-21T08:00",
+            "2020-01-01T00:00:00Z",
+            "1e300:00",
+            "2026-11-23T08:00:00z0",
+        ];
+        for text in refused {
+            let message = until(text, now).expect_err(text);
+            assert!(message.contains("as 08:00"), "{text}: {message}");
+        }
+    }
+
+    #[test]
+    fn budgets_are_durations_above_0() {
+        assert_eq!(parse_budget("6h"), Ok(Duration::from_secs(6 * 3600)));
+        assert_eq!(parse_budget("1h 30m"), Ok(Duration::from_secs(5400)));
+        for text in ["0s", "", "6", "-6h", "forever", "99999999999999999999y", "584554049253y"] {
+            assert!(parse_budget(text).expect_err(text).contains("as in 6h"), "{text}");
+        }
+    }
+
+    #[test]
+    fn failures_are_a_number_or_a_share() {
+        assert_eq!(parse_failures("20"), Ok(MaxFailures::Count(20)));
+        assert_eq!(parse_failures("25%"), Ok(MaxFailures::Share(0.25)));
+        for text in ["0", "", "-1", "0%", "101%", "%", "NaN%", "inf%", "1.5", "a few"] {
+            assert!(parse_failures(text).expect_err(text).contains("25%"), "{text}");
+        }
+    }
+
+    #[test]
+    fn memory_is_a_number_with_a_unit() {
+        assert_eq!(parse_memory("16GiB"), Ok(16 << 30));
+        assert_eq!(parse_memory("16G"), Ok(16_000_000_000));
+        assert_eq!(parse_memory("16000M"), Ok(16_000_000_000));
+        assert_eq!(parse_memory("1.5 gib"), Ok(3 << 29));
+        assert_eq!(parse_memory("4096"), Ok(4096));
+        for text in ["", "0", "0G", "-1G", "G", "1.2.3G", "16 gigs", "NaN", "1e9", "99999999T", "inf"] {
+            assert!(parse_memory(text).expect_err(text).contains("as in 16GiB"), "{text}");
+        }
+    }
+}
