@@ -225,7 +225,7 @@ fn a_trial_that_asks_for_more_memory_than_there_is_is_a_row_and_the_rest_goes_on
                  \"schedule.batch\" = [{ policy = 'fixed', size = 512 }]\n";
     let folder = folder_with(space);
     let line = format!(
-        "ulimit -v 2000000; exec {} explore space.toml --quiet --slots 2x1 --memory 100G",
+        "ulimit -v 1200000; exec {} explore space.toml --quiet --slots 2x1 --memory 100G",
         env!("CARGO_BIN_EXE_fastrcaps")
     );
     let status = Command::new("sh").args(["-c", &line]).current_dir(folder.path()).status().unwrap();
@@ -263,10 +263,14 @@ fn a_disk_that_fills_up_during_a_sweep_and_is_freed_again_loses_nothing() {
     let long = ["--set", "train.epochs=40"];
     let (_kept, expected, _) = undisturbed(&long);
     let folder = folder_with(SPACE);
+    // Full but for 2 MB when the sweep begins, and full to the last byte once trials run.
     let script = format!(
-        "cp space.toml disk/; cd disk; {} explore space.toml {} {} 2> ../said & \
-         for i in $(seq 600); do [ -d results/space/trials ] && [ \"$(ls results/space/trials | wc -l)\" -ge 2 ] && break; sleep 0.05; done; \
-         dd if=/dev/zero of=filler bs=1M 2> /dev/null || true; dd if=/dev/zero of=rest bs=1k 2> /dev/null || true; sleep 3; rm filler rest; wait $!; cp -r results ..",
+        "cp space.toml disk/; cd disk; dd if=/dev/zero of=filler bs=1M count=62 2> /dev/null; \
+         {} explore space.toml {} {} 2> ../said & \
+         for i in $(seq 600); do grep -q 'want of room' ../said && break; sleep 0.05; done; rm filler; \
+         for i in $(seq 600); do [ -n \"$(ls results/space/trials/*/checkpoint.safetensors 2> /dev/null)\" ] && break; sleep 0.01; done; \
+         dd if=/dev/zero of=filler bs=1M 2> /dev/null || true; dd if=/dev/zero of=rest bs=1k 2> /dev/null || true; \
+         sleep 3; rm filler rest; wait $!; cp -r results ..",
         env!("CARGO_BIN_EXE_fastrcaps"),
         HASTE.join(" "),
         long.join(" ")
@@ -275,7 +279,13 @@ fn a_disk_that_fills_up_during_a_sweep_and_is_freed_again_loses_nothing() {
     let said = fs::read_to_string(folder.path().join("said")).unwrap_or_default();
     assert!(output.status.success(), "{output:?}\n{said}");
     assert!(said.contains("for want of room on the disk") && said.contains("the sweep goes on"), "{said}");
-    assert_eq!(figures(&folder.path().join("results/space")), expected, "{said}");
+    let study = folder.path().join("results/space");
+    let logs = fs::read_dir(study.join("trials"))
+        .unwrap()
+        .map(|trial| fs::read_to_string(trial.unwrap().path().join("log.txt")));
+    let logs: String = logs.map(|log| log.unwrap()).collect();
+    assert!(logs.contains("no checkpoint: ") && logs.contains("trying again every 2 s until there is room"), "{logs}");
+    assert_eq!(figures(&study), expected, "{said}");
 }
 
 #[test]
