@@ -88,6 +88,12 @@ pub fn oom_kills() -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
 }
 
+/// Whether this process ignores `signal` as it is now; false where the system does not say.
+pub fn is_ignored(signal: i32) -> bool {
+    let mask = proc_value("/proc/self/status", "SigIgn").and_then(|mask| u64::from_str_radix(&mask, 16).ok());
+    mask.is_some_and(|mask| (1..=64).contains(&signal) && mask >> (signal - 1) & 1 == 1)
+}
+
 /// The size of the largest cache, as the first core sees it.
 pub fn largest_cache_bytes() -> Option<usize> {
     let caches = std::fs::read_dir("/sys/devices/system/cpu/cpu0/cache").ok()?;

@@ -3,6 +3,7 @@
 use std::sync::{Arc, atomic::AtomicBool};
 
 use anyhow::{Context, Result};
+use fastrcaps::machine;
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},
     flag,
@@ -12,12 +13,13 @@ use signal_hook::{
 pub const INTERRUPTED: u8 = 130;
 
 /// A flag that the first of SIGINT (Ctrl-C), SIGTERM and SIGHUP sets. The second one ends this process at once, with exit
-/// code 128 and its number, as it would have without this.
+/// code 128 and its number, as a shell has it. Those that this process was started to ignore (by nohup, or in the
+/// background of a script) stay ignored.
 pub fn stop_on_signals() -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     // Of its own: `stop` may also be set otherwise, after which a first signal is no second one.
     let is_second = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM, SIGHUP] {
+    for signal in [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|signal| !machine::is_ignored(*signal)) {
         // In this order: what is registered first acts first.
         flag::register_conditional_shutdown(signal, 128 + signal, is_second.clone())
             .and_then(|_| flag::register(signal, is_second.clone()))

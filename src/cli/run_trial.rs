@@ -66,7 +66,10 @@ pub fn run(args: Args) -> Result<ExitCode> {
         Err(error) => {
             let ended = Some(machine::rfc3339(SystemTime::now()));
             let (fault, reason) = (Some(fault(&error)), Some(format!("{error:#}")));
-            folder.write_record(&TrialRecord { status: Status::Failed, ended, fault, error: reason, ..record })?;
+            let record = TrialRecord { status: Status::Failed, ended, fault, error: reason, ..record };
+            if let Err(unwritten) = folder.write_record(&record) {
+                eprintln!("warning: {unwritten:#}");
+            }
             Err(error)
         }
     }

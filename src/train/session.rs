@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Result, ensure};
 
 use super::{Observer, Training, checkpoint::Checkpoint};
-use crate::{folder::TrialFolder, machine};
+use crate::{files::remove_if_there, folder::TrialFolder, machine};
 
 /// The time between checkpoints within an epoch, if nobody says otherwise.
 pub const CHECKPOINT_EVERY: Duration = Duration::from_secs(120);
@@ -59,7 +59,7 @@ impl<'a> Session<'a> {
     /// Puts `training` where the newest usable checkpoint was written. One that cannot be used is told of.
     pub(super) fn take_up(&mut self, training: &mut Training, observer: &mut dyn Observer) -> Result<()> {
         let Some(checkpoints) = &mut self.checkpoints else { return Ok(()) };
-        if checkpoints.take_up(training, observer)? {
+        if checkpoints.take_up(training, observer) {
             observer.resumed(&training.state)?;
         }
         // Values, the best values, and two moments.
@@ -97,17 +97,17 @@ impl<'a> Session<'a> {
 
 impl Checkpoints<'_> {
     /// Whether there was a checkpoint from which `training` goes on now.
-    fn take_up(&self, training: &mut Training, observer: &mut dyn Observer) -> Result<bool> {
+    fn take_up(&self, training: &mut Training, observer: &mut dyn Observer) -> bool {
         let (newest, previous) = (self.folder.checkpoint(), self.folder.previous_checkpoint());
         let mut is_any = false;
         for path in [&newest, &previous].into_iter().filter(|path| path.exists()) {
             match Checkpoint::read(path).and_then(|checkpoint| checkpoint.put_into(training, self.key)) {
                 Ok(()) => {
-                    if is_any {
-                        // Else it would take the place of the one that is whole.
-                        crate::files::remove_if_there(&newest)?;
+                    // Else the damaged one would take the place of the one that is whole.
+                    if is_any && let Err(error) = remove_if_there(&newest) {
+                        observer.say(&format!("warning: {error:#}"));
                     }
-                    return Ok(true);
+                    return true;
                 }
                 Err(error) => observer.say(&format!("warning: {} cannot be used: {error:#}", path.display())),
             }
@@ -116,7 +116,7 @@ impl Checkpoints<'_> {
         if is_any {
             observer.say("warning: there is no usable checkpoint: the training begins anew");
         }
-        Ok(false)
+        false
     }
 
     /// Writes a checkpoint. A training that cannot be kept goes on all the same.
