@@ -44,7 +44,7 @@ fn show(of: &Standing) -> Result<()> {
     match (&of.explorer, &of.last_explorer) {
         (Some(who), _) if who.is_empty() => outln!("being explored"),
         (Some(who), _) => outln!("explored by {who}"),
-        (None, Some(who)) => outln!("nobody explores it now; last did {who}"),
+        (None, Some(who)) => outln!("nobody explores it now; the last to hold it was {who}"),
         (None, None) => outln!("nobody explores it"),
     }
     outln!(

@@ -41,7 +41,7 @@ pub struct Findings {
     pub diverged: usize,
     pub failed: usize,
     pub running: usize,
-    /// Folders of trials whose end was held against the journal, and files of weights that were read.
+    /// Folders of trials whose end was held against the journal, and files of weights held against their SHA-256.
     pub folders: usize,
     pub weights: usize,
     /// Whether someone explores the study now.
@@ -216,7 +216,7 @@ impl Check<'_> {
                     if without_weights && !folder.weights().exists() {
                         continue;
                     }
-                    self.findings.weights += 1;
+                    self.findings.weights += usize::from(end.0.weights_sha256.is_some());
                     if let Err(error) = check_weights(&folder, &end.0) {
                         self.add(place, error, &anew);
                     }
