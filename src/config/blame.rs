@@ -26,9 +26,13 @@ fn attempt(table: &Table) -> Result<TrialConfig, String> {
     TrialConfig::deserialize(table.clone()).map_err(|error| error.message().trim_end().to_string())
 }
 
+/// Values that are tried, at most: each try reads all of the config anew, and no config of ours has as many.
+const TRIES: usize = 200;
+
 /// Path to the deepest value without which the complaint is another one.
 fn culprit(table: &Table, complaint: &str) -> Vec<String> {
     let mut path: Vec<String> = Vec::new();
+    let mut tries = 0;
     loop {
         let here = path.iter().try_fold(&Value::Table(table.clone()), |value, step| child(value, step)).cloned();
         let steps: Vec<String> = match here {
@@ -44,12 +48,16 @@ fn culprit(table: &Table, complaint: &str) -> Vec<String> {
             }
             _ => return path,
         };
-        let is_at_fault = |step: &String| {
+        let mut is_at_fault = |step: &String| {
+            tries += 1;
+            if tries > TRIES {
+                return false;
+            }
             let mut rest = Value::Table(table.clone());
             remove(&mut rest, &path, step);
             rest.as_table().is_none_or(|rest| attempt(rest).err().as_deref() != Some(complaint))
         };
-        match steps.into_iter().find(is_at_fault) {
+        match steps.into_iter().find(|step| is_at_fault(step)) {
             Some(step) => path.push(step),
             None => return path,
         }

@@ -112,7 +112,7 @@ fn what_claims_to_be_huge_is_refused_before_it_takes_anything() {
     many_images[4..16].fill(0xff);
     let bomb = gzip(&vec![0; 32 << 20]);
     let axes: String = ["1", "2", "3", "4"].map(|axis| format!("\"x{axis}\" = [{}]\n", "1,".repeat(1000))).concat();
-    let claims: [(&str, Read, Vec<u8>); 9] = [
+    let claims: [(&str, Read, Vec<u8>); 10] = [
         ("an IDX header of 2³² images", read_idx, many_images),
         ("a gzip bomb as IDX", read_idx, bomb.clone()),
         ("a gzip bomb as CIFAR-10", read_archive, bomb),
@@ -120,6 +120,7 @@ fn what_claims_to_be_huge_is_refused_before_it_takes_anything() {
         ("an axis of a million values", expand, format!("[axes]\nseeds = [{}]", "1,".repeat(1_000_000)).into_bytes()),
         ("a path of 100000 parts", expand, format!("[axes]\n\"{}\" = [1]", "a.".repeat(100_000)).into_bytes()),
         ("an exclusion as deep", expand, format!("[[exclude]]\n\"{}\" = 1", "a.".repeat(100_000)).into_bytes()),
+        ("ten thousand tables nobody asked for", read_config, b"[[x]]\n".repeat(10_000)),
         ("tables in tables", expand, format!("[base]\na = {}", "{a=".repeat(100_000)).into_bytes()),
         (
             "two million trials",
