@@ -320,7 +320,7 @@ fn a_checkpoint_of_another_trial_network_or_version_is_refused_in_words() {
 }
 
 /// A checkpoint of three variables, of which one is a number and one has no values.
-fn small_checkpoint() -> Checkpoint {
+pub fn small_checkpoint() -> Checkpoint {
     let tensor = |values: &[f32], shape: &[usize]| Tensor::from_slice(values, shape, &Device::Cpu).unwrap();
     let weights = |of: f32| {
         let tensors = [("a.weight", tensor(&[of, -0.0, f32::NAN, 1e-40], &[2, 2])), ("b", tensor(&[of], &[]))];

@@ -181,7 +181,7 @@ fn sweeps_stopped_in_order_at_random_moments_lose_nothing() {
 /// An explorer of one trial that takes minutes, once the trial has written its first checkpoint.
 fn with_long_trial(folder: &Path, more: &[&str]) -> (Child, u32) {
     let long = ["--set", "train.epochs=5000", "--limit", "1"];
-    let explorer = explore(folder, &[&long[..], more].concat()).spawn().unwrap();
+    let mut explorer = explore(folder, &[&long[..], more].concat()).spawn().unwrap();
     let end = Instant::now() + Duration::from_secs(60);
     loop {
         let trials = processes_in(folder);
@@ -191,7 +191,10 @@ fn with_long_trial(folder: &Path, more: &[&str]) -> (Child, u32) {
         if let (Some(trial), true) = (trials.first(), has_begun) {
             return (explorer, *trial);
         }
-        assert!(Instant::now() < end, "no trial wrote a checkpoint");
+        if Instant::now() > end {
+            explorer.kill().unwrap();
+            panic!("no trial wrote a checkpoint: {:?}", explorer.wait());
+        }
         thread::sleep(Duration::from_millis(5));
     }
 }

@@ -22,12 +22,12 @@ use fastrcaps::{
     source::Document,
     space::Space,
     study::{Study, StudyFile},
-    train::{memory::peak_bytes, timing::steps_by_size},
+    train::{checkpoint::Checkpoint, memory::peak_bytes, timing::steps_by_size},
 };
 use flate2::{Compression, write::GzEncoder};
 use rand::{Rng, seq::IndexedRandom};
 
-use super::allocations;
+use super::{allocations, checkpoint::small_checkpoint};
 
 type Read = fn(&Path, &[u8]) -> bool;
 
@@ -53,6 +53,8 @@ const TARGETS: &[Target] = &[
     Target { name: "epochs.csv", read: read_epochs, valid: epochs },
     Target { name: "logs", read: read_log, valid: || vec![b"error: a\nthread 'x' panicked at y:\nmessage\n".to_vec()] },
     Target { name: "study.toml", read: read_study, valid: studies },
+    Target { name: "study.toml sealed anew", read: read_resealed_study, valid: studies },
+    Target { name: "checkpoints", read: |_, input| Checkpoint::from_bytes(input).is_ok(), valid: checkpoints },
 ];
 
 /// Bytes that a reader may take beside a multiple of its input.
@@ -482,7 +484,22 @@ fn studies() -> Vec<Vec<u8>> {
         set: vec![("train.epochs".into(), "2".into())],
         space,
     };
-    vec![toml::to_string_pretty(&file).unwrap().into_bytes()]
+    vec![seal::to_toml(&file).unwrap().into_bytes()]
+}
+
+fn read_resealed_study(folder: &Path, input: &[u8]) -> bool {
+    let Some(mut table) = std::str::from_utf8(input).ok().and_then(|text| text.parse::<toml::Table>().ok()) else {
+        return false;
+    };
+    table.remove("checksum");
+    read_study(folder, seal::to_toml(&table).unwrap().as_bytes())
+}
+
+fn checkpoints() -> Vec<Vec<u8>> {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = TrialFolder::new(folder.path());
+    small_checkpoint().write(&folder).unwrap();
+    vec![fs::read(folder.checkpoint()).unwrap()]
 }
 
 fn read_study(folder: &Path, input: &[u8]) -> bool {

@@ -4,7 +4,7 @@ use std::{
     fs,
     path::Path,
     sync::atomic::{AtomicBool, Ordering},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use fastrcaps::{
@@ -300,35 +300,4 @@ fn no_flipped_bit_in_a_journal_is_read_as_another_value() {
         let _ = fs::remove_file(folder.path().join("flipped.sqlite-journal"));
     }
     println!("journal of {} bytes: {rounds} with flipped bits, {accepted} read as they were written", bytes.len());
-}
-
-#[test]
-#[ignore = "measures"]
-fn the_cost_of_looking_at_a_whole_journal() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("journal.sqlite");
-    let mut journal = Journal::open(&path).unwrap();
-    let epochs: Vec<EpochRow> = (1..=50).map(epoch).collect();
-    for trial in 0..500 {
-        let key = format!("{:016x}", trial * 0x9e37_79b9_u64);
-        journal.put(&TrialRecord { status: Status::Done, epochs: 50, ..record(&key) }, &epochs).unwrap();
-    }
-    drop(journal);
-    println!("{} bytes", fs::metadata(&path).unwrap().len());
-    let connection = rusqlite::Connection::open(&path).unwrap();
-    for _ in 0..3 {
-        let time = |name: &str, run: &dyn Fn()| {
-            let began = Instant::now();
-            run();
-            println!("{name}: {:.1} ms", 1e3 * began.elapsed().as_secs_f64());
-        };
-        let pragma =
-            |sql: &str| assert_eq!(connection.query_row(sql, [], |row| row.get::<_, String>(0)).unwrap(), "ok");
-        time("quick_check", &|| pragma("PRAGMA quick_check"));
-        time("integrity_check", &|| pragma("PRAGMA integrity_check"));
-        time("open for writing", &|| drop(Journal::open(&path).unwrap()));
-        time("open for reading", &|| drop(Journal::read(&path).unwrap()));
-        time("records", &|| drop(Journal::read(&path).unwrap().records().unwrap()));
-        time("contents", &|| drop(Journal::read(&path).unwrap().contents().unwrap()));
-    }
 }
