@@ -183,19 +183,21 @@ fn with_long_trial(folder: &Path, more: &[&str]) -> (Child, u32) {
     let long = ["--set", "train.epochs=5000", "--limit", "1"];
     let mut explorer = explore(folder, &[&long[..], more].concat()).spawn().unwrap();
     let end = Instant::now() + Duration::from_secs(60);
-    loop {
-        let trials = processes_in(folder);
-        let study = folder.join("results/space/trials");
-        let has_begun = fs::read_dir(study)
-            .is_ok_and(|mut trials| trials.any(|trial| trial.unwrap().path().join("checkpoint.safetensors").exists()));
-        if let (Some(trial), true) = (trials.first(), has_begun) {
-            return (explorer, *trial);
-        }
-        if Instant::now() > end {
-            explorer.kill().unwrap();
-            panic!("no trial wrote a checkpoint: {:?}", explorer.wait());
-        }
+    let study = folder.join("results/space/trials");
+    let has_begun = || {
+        let wrote =
+            |trial: std::io::Result<fs::DirEntry>| trial.unwrap().path().join("checkpoint.safetensors").exists();
+        fs::read_dir(&study).is_ok_and(|mut trials| trials.any(wrote))
+    };
+    while !has_begun() && Instant::now() < end {
         thread::sleep(Duration::from_millis(5));
+    }
+    match processes_in(folder).first() {
+        Some(trial) => (explorer, *trial),
+        None => {
+            explorer.kill().unwrap();
+            panic!("no trial is running: {:?}", explorer.wait());
+        }
     }
 }
 
