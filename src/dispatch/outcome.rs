@@ -71,7 +71,12 @@ pub(super) fn judge(ended: &Running, exit: Exit, blank: TrialRecord) -> Outcome 
                 Ok(_) => reason(exit, &ended.folder),
                 Err(error) => format!("{}; {error:#}", reason(exit, &ended.folder)),
             };
-            match fault(ended, exit, left.as_ref().ok().filter(|record| is_own(record))) {
+            let fault = fault(ended, exit, left.as_ref().ok().filter(|record| is_own(record)));
+            let why = match (fault, exit) {
+                (Some(Fault::Memory), Exit::Signal(9)) => "killed by the system, which had no memory left".to_string(),
+                _ => why,
+            };
+            match fault {
                 None => (TrialRecord { status: Status::Pending, error: None, ..base }, Verdict::Stopped),
                 Some(of @ (Fault::Configuration | Fault::Timeout)) => (failed(base, of, why), Verdict::Over),
                 Some(of @ Fault::Machine) => (failed(base, of, why), Verdict::Again),
