@@ -4,6 +4,8 @@ mod cli;
 
 use std::process::ExitCode;
 
+use cli::input::errln;
+
 /// Keeps the large blocks that training steps free and ask for again.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -12,9 +14,9 @@ fn main() -> ExitCode {
     match cli::run() {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error}");
+            errln!("error: {error}");
             for cause in error.chain().skip(1) {
-                eprintln!("  because: {cause}");
+                errln!("  because: {cause}");
             }
             ExitCode::FAILURE
         }

@@ -14,6 +14,8 @@ use fastrcaps::{
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::json;
 
+use super::input::errln;
+
 /// How a sweep is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -138,8 +140,9 @@ impl Display {
     /// A line, where lines are wanted.
     fn line(&self, line: &str) {
         match &self.kind {
-            Kind::Bars { total, .. } => total.suspend(|| eprintln!("{line}")),
-            Kind::Lines => eprintln!("{line}"),
+            // Not `suspend`: it panics where the terminal is gone.
+            Kind::Bars { total, .. } => total.println(line),
+            Kind::Lines => errln!("{line}"),
             Kind::Json | Kind::Quiet => {}
         }
     }

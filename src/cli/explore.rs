@@ -30,7 +30,7 @@ use super::{
     data::DataDirArg,
     display::{Display, Mode, duration},
     front::{self, ObjectivesArg},
-    input::{outln, this_command},
+    input::{errln, outln, print_line, this_command},
     interrupt::{INTERRUPTED, stop_on_signals},
     limits::LimitsArg,
     sweep_log::SweepLog,
@@ -110,7 +110,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         None => Chosen::in_order(trials.len(), args.order, limit),
         Some(deadline) => {
             if mode == Mode::Progress {
-                eprintln!("until {}: timing a few steps, to begin with what tells most", machine::rfc3339(deadline));
+                errln!("until {}: timing a few steps, to begin with what tells most", machine::rfc3339(deadline));
             }
             Chosen::before_deadline(&expansion, &trials, slots.threads, limit)?
         }
@@ -138,7 +138,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         },
     )?;
     if begun_by != build && mode != Mode::Quiet {
-        eprintln!(
+        errln!(
             "note: this study was begun by build {begun_by}, this is {build}: bits and times may differ between them"
         );
     }
@@ -153,13 +153,13 @@ pub fn run(args: Args) -> Result<ExitCode> {
     if mode == Mode::Progress {
         let kept = chosen.order.len() - wanted.len();
         let kept = if kept > 0 { format!(", {kept} kept from before") } else { String::new() };
-        eprintln!("{} trials to train on slots {slots}{kept}; study folder {}", wanted.len(), study.folder.display());
+        errln!("{} trials to train on slots {slots}{kept}; study folder {}", wanted.len(), study.folder.display());
     }
 
     let placed = slots.place(&machine::cores());
     if placed.iter().any(|slot| slot.cores.is_empty()) && mode == Mode::Progress {
         let cores = machine::cores().len();
-        eprintln!(
+        errln!(
             "note: slots {slots} want {} cores and {cores} are there: trials share them and are timed together",
             slots.total_threads()
         );
@@ -285,14 +285,16 @@ fn dry_run(study: &Study, space: &Space, expansion: &Expansion, trials: &[Trial]
 /// Prints what came of the sweep.
 fn close(study: &Study, view: &StudyView, mode: Mode, seconds: f64, ending: Ending) -> Result<ExitCode> {
     let (done, diverged, failed) = (view.count(Status::Done), view.count(Status::Diverged), view.count(Status::Failed));
+    // The sweep is over and written down: that its summary cannot be printed, as the terminal is gone, is no failure of it.
+    let say = |line: String| drop(print_line(&line));
     if mode == Mode::Progress {
-        outln!("{}", front::table(view, ObjectivesArg::TimeAccuracy.into()));
-        outln!("{done} trials done, {diverged} diverged, {failed} failed; this run took {}", duration(seconds));
+        say(front::table(view, ObjectivesArg::TimeAccuracy.into()));
+        say(format!("{done} trials done, {diverged} diverged, {failed} failed; this run took {}", duration(seconds)));
         if failed > 0 {
-            outln!("reasons stand in trials.csv; the same command with --retry-failed trains the failed ones again");
+            say("reasons stand in trials.csv; the same command with --retry-failed trains the failed ones again".into());
         }
-        outln!("front: {}", study.folder.join("charts/front.png").display());
-        outln!("tables: {}", study.folder.join("{trials,epochs,front}.csv").display());
+        say(format!("front: {}", study.folder.join("charts/front.png").display()));
+        say(format!("tables: {}", study.folder.join("{trials,epochs,front}.csv").display()));
     }
     let again = || format!("the same command continues it:\n  {}", this_command());
     match ending {
@@ -303,13 +305,13 @@ fn close(study: &Study, view: &StudyView, mode: Mode, seconds: f64, ending: Endi
             study.folder.join("trials.csv").display()
         ),
         Ending::Asked => {
-            if mode != Mode::Json {
-                eprintln!("stopped; nothing that was trained is lost, {}", again());
+            if mode == Mode::Progress {
+                errln!("stopped; nothing that was trained is lost, {}", again());
             }
             return Ok(ExitCode::from(INTERRUPTED));
         }
         Ending::Deadline if mode == Mode::Progress => {
-            eprintln!("the time was over before all trials were trained; {}", again());
+            errln!("the time was over before all trials were trained; {}", again());
         }
         _ => {}
     }

@@ -1,4 +1,4 @@
-//! What several subcommands read and write: config files, `--set`, standard output.
+//! What several subcommands read and write: config files, `--set`, standard output and error.
 
 use std::{io::Write, path::Path};
 
@@ -38,6 +38,18 @@ macro_rules! outln {
     ($($line:tt)*) => { $crate::cli::input::print_line(&format!($($line)*))? };
 }
 pub(super) use outln;
+
+/// Tells a line on standard error. Where that cannot be written (its terminal is gone, its disk full) nothing is lost but
+/// the line: `eprintln!` would panic, and end a sweep with it.
+macro_rules! errln {
+    ($($line:tt)*) => { $crate::cli::input::tell(&format!($($line)*)) };
+}
+pub(crate) use errln;
+
+/// See [`errln`].
+pub fn tell(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
 
 /// Prints a line. A reader that went away (`| head`) is no error.
 pub fn print_line(text: &str) -> Result<()> {

@@ -7,7 +7,7 @@ mod data;
 mod display;
 mod explore;
 mod front;
-mod input;
+pub(crate) mod input;
 mod interrupt;
 mod limits;
 mod local_time;

@@ -25,7 +25,7 @@ use fastrcaps::{
 use super::{
     checkpoints::CheckpointsArg,
     data::DataDirArg,
-    input::{print_line, read_config},
+    input::{errln, print_line, read_config},
     interrupt::stop_on_signals,
 };
 
@@ -59,7 +59,8 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let record = folder.read_record()?;
     match train(&args, &folder, record.clone(), &stop) {
         Ok(Outcome::Ended(record, _)) => {
-            print_line(&serde_json::to_string(&record)?)?;
+            // For who reads the log; the record stands in its file.
+            let _ = print_line(&serde_json::to_string(&record)?);
             Ok(ExitCode::SUCCESS)
         }
         Ok(Outcome::Stopped(_)) => process::exit(executor::STOPPED),
@@ -68,7 +69,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
             let (fault, reason) = (Some(fault(&error)), Some(format!("{error:#}")));
             let record = TrialRecord { status: Status::Failed, ended, fault, error: reason, ..record };
             if let Err(unwritten) = folder.write_record(&record) {
-                eprintln!("warning: {unwritten:#}");
+                errln!("warning: {unwritten:#}");
             }
             Err(error)
         }
@@ -117,6 +118,6 @@ impl Observer for Log {
     }
 
     fn say(&mut self, line: &str) {
-        eprintln!("{line}");
+        errln!("{line}");
     }
 }

@@ -23,7 +23,7 @@ use super::{
     checkpoints::CheckpointsArg,
     data::DataDirArg,
     display::{duration, percent},
-    input::{outln, read_config},
+    input::{errln, outln, read_config},
     interrupt::{INTERRUPTED, stop_on_signals},
     threads::ThreadsArg,
 };
@@ -86,7 +86,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let stop = stop_on_signals()?;
     folder.prepare(&config, &record)?;
     if !args.quiet {
-        eprintln!(
+        errln!(
             "{} parameters, {} training, {} validation and {} test images; seed {}",
             record.parameters,
             data.train.len(),
@@ -100,7 +100,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let outcome = run_in_folder(&folder, &config, record, &data, interruption, &mut progress)?;
     progress.bar.finish_and_clear();
     let Outcome::Ended(record, trained) = outcome else {
-        eprintln!("stopped; this continues it:\n  {}", continuing(std::env::args_os()));
+        errln!("stopped; this continues it:\n  {}", continuing(std::env::args_os()));
         return Ok(ExitCode::from(INTERRUPTED));
     };
     if record.status == Status::Diverged {
@@ -225,7 +225,7 @@ impl Observer for Progress {
                 duration(row.train_seconds),
                 row.samples as f64 / row.train_seconds,
             );
-            self.bar.suspend(|| eprintln!("{line}"));
+            self.bar.suspend(|| errln!("{line}"));
             self.bar.tick();
         }
         Ok(())
@@ -240,7 +240,7 @@ impl Observer for Progress {
     }
 
     fn say(&mut self, line: &str) {
-        self.bar.suspend(|| eprintln!("{line}"));
+        self.bar.suspend(|| errln!("{line}"));
     }
 }
 

@@ -325,3 +325,28 @@ fn the_explorer_says_how_to_go_on_when_it_is_stopped() {
     let log = fs::read_to_string(folder.path().join("results/space/sweep.log")).unwrap();
     assert!(log.contains("asked to stop") && log.contains("explores 6 trials"), "{log}");
 }
+
+#[test]
+fn a_sweep_whose_terminal_goes_away_stops_in_order() {
+    let folder = folder_with(SPACE);
+    // A terminal of its own, that is gone once two trials run; Python is what CI has that can make one.
+    let script = "import os, pty, sys, time\n\
+                  pid, terminal = pty.fork()\n\
+                  if pid == 0: os.execv(sys.argv[1], ['fastrcaps'] + sys.argv[2:])\n\
+                  end = time.time() + 60\n\
+                  while time.time() < end and not os.path.exists('results/space/sweep.log'): os.read(terminal, 4096)\n\
+                  while time.time() < end and open('results/space/sweep.log').read().count('started') < 2: os.read(terminal, 4096)\n\
+                  os.close(terminal)\n\
+                  status = os.waitpid(pid, 0)[1]\n\
+                  sys.exit(os.WEXITSTATUS(status) if os.WIFEXITED(status) else 1000 + os.WTERMSIG(status))\n";
+    let explorer = ["explore", "space.toml", "--set", "train.epochs=5000", "--slots", "2x1"];
+    let status = Command::new("python3")
+        .args(["-c", script, env!("CARGO_BIN_EXE_fastrcaps")])
+        .args(explorer)
+        .current_dir(folder.path())
+        .status();
+    assert_eq!(status.unwrap().code(), Some(130));
+    let rows = table(folder.path().join("results/space/trials.csv"));
+    assert_eq!(rows.iter().filter(|row| row["status"] == "pending" && row["attempts"] == "1").count(), 2, "{rows:?}");
+    assert_no_orphans(folder.path());
+}

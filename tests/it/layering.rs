@@ -176,6 +176,22 @@ fn the_library_prints_nothing_and_knows_no_command_line() {
 }
 
 #[test]
+fn no_command_panics_where_standard_error_cannot_be_written() {
+    fn check(folder: &Path) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                check(&path);
+            } else {
+                let code = code(&fs::read_to_string(&path).unwrap());
+                assert!(!code.contains("eprintln!"), "{} names eprintln!, which panics: use errln!", path.display());
+            }
+        }
+    }
+    check(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
+}
+
+#[test]
 fn nested_imports_are_seen() {
     let code = "use crate::{a, b::{c, d}, e::f};\nuse crate::g::h; let x = crate::i::j();";
     assert_eq!(rooms_used(code), ["a", "b", "e", "g", "i"]);
