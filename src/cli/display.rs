@@ -85,7 +85,7 @@ impl Display {
     /// Shows an event.
     pub fn show(&mut self, event: &Event) {
         match event {
-            Event::Started { trial, slot } => self.started(*trial, *slot),
+            Event::Started { trial, slot, .. } => self.started(*trial, *slot),
             Event::Epoch { trial, row } => {
                 self.running[*trial] += 1;
                 self.epochs_seen += 1;
@@ -250,15 +250,16 @@ pub fn event_line(event: &Event, label: &str) -> String {
         }
         Event::Stopped { record, .. } => format!("{label}: stopped after {} epochs, to be continued", record.epochs),
         Event::Paused { reason } => {
-            format!("no trial is started for want of room on the disk: {reason}; make room, and the sweep goes on")
+            format!("paused: no trial is started for now: {reason}; it is tried again, the sweep goes on by itself")
         }
-        Event::Resumed => "there is room again: the sweep goes on".into(),
+        Event::Resumed => "the sweep goes on".into(),
         Event::Stopping { why, running } => {
             let why = match why {
                 Ending::Asked => "asked to stop",
                 Ending::Deadline => "the time is over",
                 Ending::Failures => "too many trials failed",
                 Ending::Finished => "finished",
+                Ending::Broken => "the journal refuses what it is given",
             };
             let again = if *why == *"asked to stop" { "; once more ends them now" } else { "" };
             match running {

@@ -5,7 +5,7 @@ use std::{
     ffi::OsString,
     path::{Path, PathBuf},
     process::ExitCode,
-    time::SystemTime,
+    time::{Instant, SystemTime},
 };
 
 use anyhow::{Context, Result, bail};
@@ -20,7 +20,7 @@ use fastrcaps::{
     report::{keeper::Keeper, view::StudyView},
     space::{Expansion, Space, Trial},
     strategy::{Deadline, Order, Strategy, Sweep},
-    study::{self, Study, StudyFile},
+    study::{self, Lock, Study, StudyFile},
     train::timing::StepClock,
     upkeep,
 };
@@ -40,14 +40,21 @@ use super::{
 ///
 /// Trials run as processes of their own, each on its slot's cores. The study folder holds trials.csv, epochs.csv,
 /// front.csv and charts/front.png, valid after every trial. The same command again continues where it was stopped:
-/// finished trials are kept, only missing ones run.
+/// finished trials are kept, interrupted ones go on from their last checkpoint.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   fastrcaps explore search-spaces/smoke.toml
   fastrcaps explore search-spaces/mnist-small.toml --data-dir ~/data --slots 4x2
   fastrcaps explore search-spaces/mnist-small.toml --set train.epochs=2 --limit 8 --out results/short
-  fastrcaps explore my-space.toml --dry-run")]
+  fastrcaps explore search-spaces/paper.toml --data-dir ~/data --until 08:00 --max-failures 25%
+  fastrcaps explore my-space.toml --dry-run
+
+Ctrl-C (or SIGTERM) stops in order: what runs writes a checkpoint, and the same command goes on from there. A second one
+ends all at once; what came after the last checkpoints is trained again.
+
+Exit code: 0 when all that was wanted has ended or the time is over, 130 when stopped by a signal, 1 for an error, too many
+failures, or no trial that was trained to its end.")]
 pub struct Args {
     /// The space: search-spaces/README.md is its format
     space: PathBuf,
@@ -104,77 +111,51 @@ pub fn run(args: Args) -> Result<ExitCode> {
         (_, true) => Mode::Json,
         _ => Mode::Progress,
     };
+    let study = Study::new(args.out.clone().unwrap_or_else(|| Path::new("results").join(&space.name)));
+    // A budget counts from here.
     let deadline = args.limits.deadline();
-    let limit = args.limit.map(|limit| limit as usize);
-    let chosen = match deadline {
-        None => Chosen::in_order(trials.len(), args.order, limit),
-        Some(deadline) => {
-            if mode == Mode::Progress {
-                errln!("until {}: timing a few steps, to begin with what tells most", machine::rfc3339(deadline));
-            }
-            Chosen::before_deadline(&expansion, &trials, slots.threads, limit)?
-        }
-    };
-    let study = Study::new(args.out.unwrap_or_else(|| Path::new("results").join(&space.name)));
+    let choice = Choice { expansion: &expansion, trials: &trials, threads: slots.threads, deadline, mode };
     if args.dry_run {
-        return dry_run(&study, &space, &expansion, &trials, &chosen.order);
+        let chosen = choice.make(&args, None)?;
+        return dry_run(&study, &space, &expansion, &trials, &chosen.order, args.retry_failed);
     }
 
     let fingerprints = fingerprints(&trials, &args.data_dir.dirs())?;
     let keys = study::trial_keys(&trials, &fingerprints)?;
     let lock = study.open()?;
-    let build = machine::git_revision().unwrap_or_default();
-    let begun_by = study.declare(
-        &lock,
-        &StudyFile {
-            fastrcaps_version: machine::VERSION.into(),
-            git_revision: build.clone(),
-            created: machine::rfc3339(SystemTime::now()),
-            identity: study::identity(&keys),
-            data: fingerprints,
-            name: space.name.clone(),
-            set: args.sets.clone(),
-            space: space.text().to_string(),
-        },
-    )?;
-    if begun_by != build && mode != Mode::Quiet {
-        errln!(
-            "note: this study was begun by build {begun_by}, this is {build}: bits and times may differ between them"
-        );
-    }
+    declare(&study, &lock, &space, &keys, fingerprints, &args.sets, mode)?;
     let mut journal = Journal::open(&study.journal())?;
     let past = past(&study, &mut journal, args.retry_failed)?;
+    let chosen = choice.make(&args, Some((&study, &keys, &past)))?;
     let is_wanted = |index: &usize| past[*index].status == Status::Pending;
     let wanted: Vec<usize> = chosen.order.iter().copied().filter(is_wanted).collect();
     if !wanted.is_empty() {
         study.write_machine(&Machine::this(slots.to_string()))?;
     }
     let view = StudyView::read(&study)?;
+    let placed = slots.place(&machine::cores());
     if mode == Mode::Progress {
         let kept = chosen.order.len() - wanted.len();
         let kept = if kept > 0 { format!(", {kept} kept from before") } else { String::new() };
         errln!("{} trials to train on slots {slots}{kept}; study folder {}", wanted.len(), study.folder.display());
+        if placed.iter().any(|slot| slot.cores.is_empty()) {
+            errln!(
+                "note: slots {slots} want {} cores and {} are there: trials share them and are timed together",
+                slots.total_threads(),
+                machine::cores().len()
+            );
+        }
     }
 
-    let placed = slots.place(&machine::cores());
-    if placed.iter().any(|slot| slot.cores.is_empty()) && mode == Mode::Progress {
-        let cores = machine::cores().len();
-        errln!(
-            "note: slots {slots} want {} cores and {cores} are there: trials share them and are timed together",
-            slots.total_threads()
-        );
-    }
     let program = machine::this_program().context("cannot find this program's own file")?;
     let mut executor = Local::new(program, trial_arguments(&args.data_dir, &args.checkpoints));
     let mut display = Display::new(mode, &view, &wanted, slots.count);
     let mut log = SweepLog::open(&study, &view);
-    log.line(&format!(
-        "process {} of build {build} explores {} trials on slots {slots}",
-        std::process::id(),
-        wanted.len()
-    ));
+    let build = machine::git_revision().unwrap_or_default();
+    let process = std::process::id();
+    log.line(&format!("process {process} of build {build} explores {} trials on slots {slots}", wanted.len()));
     let stop = stop_on_signals()?;
-    let began = std::time::Instant::now();
+    let began = Instant::now();
     let mut dispatcher = Dispatcher {
         study: &study,
         trials: &trials,
@@ -200,8 +181,50 @@ pub fn run(args: Args) -> Result<ExitCode> {
         Ok(swept) => format!("{:?}", swept.ending).to_lowercase(),
         Err(error) => format!("failed: {error:#}"),
     });
-    let (swept, view) = (swept?, written?);
+    let swept = swept?;
+    if let Some(error) = swept.unwritten {
+        errln!(
+            "warning: not all that ended stands in the journal: {error:#}; the next run takes it up from the trials' folders"
+        );
+    }
+    let view = written.or_else(|error| {
+        let folder = study.folder.display();
+        errln!(
+            "warning: tables and charts are not up to date: {error:#}; `fastrcaps study rebuild {folder}` writes them"
+        );
+        StudyView::read(&study)
+    })?;
     close(&study, &view, mode, began.elapsed().as_secs_f64(), swept.ending)
+}
+
+/// Declares the study, or finds that it is the same; says where another build began it.
+fn declare(
+    study: &Study,
+    lock: &Lock,
+    space: &Space,
+    keys: &[String],
+    data: BTreeMap<String, String>,
+    sets: &[(String, String)],
+    mode: Mode,
+) -> Result<()> {
+    let build = machine::git_revision().unwrap_or_default();
+    let declared = StudyFile {
+        fastrcaps_version: machine::VERSION.into(),
+        git_revision: build.clone(),
+        created: machine::rfc3339(SystemTime::now()),
+        identity: study::identity(keys),
+        data,
+        name: space.name.clone(),
+        set: sets.to_vec(),
+        space: space.text().to_string(),
+    };
+    let begun_by = study.declare(lock, &declared)?;
+    if begun_by != build && mode != Mode::Quiet {
+        errln!(
+            "note: this study was begun by build {begun_by}, this is {build}: bits and times may differ between them"
+        );
+    }
+    Ok(())
 }
 
 /// What is trained, and in which order.
@@ -210,30 +233,55 @@ struct Chosen {
     order: Vec<usize>,
 }
 
-impl Chosen {
-    fn in_order(trials: usize, order: Option<OrderArg>, limit: Option<usize>) -> Chosen {
-        let order = match order {
-            None | Some(OrderArg::Grid) => Order::Grid,
-            Some(OrderArg::Random) => Order::Random,
+/// What there is to choose from.
+struct Choice<'a> {
+    expansion: &'a Expansion,
+    trials: &'a [Trial],
+    threads: usize,
+    deadline: Option<SystemTime>,
+    mode: Mode,
+}
+
+impl Choice<'_> {
+    /// Chooses as the arguments say, with regard to what `begun` trials have behind them: a study, its keys and its past.
+    fn make(&self, args: &Args, begun: Option<(&Study, &[String], &[Past])>) -> Result<Chosen> {
+        let limit = args.limit.map(|limit| limit as usize);
+        let Some(deadline) = self.deadline else {
+            let order = match args.order {
+                None | Some(OrderArg::Grid) => Order::Grid,
+                Some(OrderArg::Random) => Order::Random,
+            };
+            let sweep = Sweep::new(self.trials.len(), order).limited(limit);
+            return Ok(Chosen { order: sweep.order().to_vec(), strategy: Box::new(sweep) });
         };
-        let sweep = Sweep::new(trials, order).limited(limit);
-        Chosen { order: sweep.order().to_vec(), strategy: Box::new(sweep) }
+        if self.mode == Mode::Progress {
+            errln!("until {}: timing a few steps, to begin with what tells most", machine::rfc3339(deadline));
+        }
+        let left = begun.map_or(vec![1.0; self.trials.len()], |(study, keys, past)| self.left(study, keys, past));
+        super::threads::install(self.threads)?;
+        let mut clock = StepClock::default();
+        let seconds = self.expansion.candidates.iter().map(|candidate| clock.predict_wall(&candidate.config));
+        let seconds: Vec<f64> = seconds.collect::<Result<_>>()?;
+        let predicted: Vec<f64> =
+            self.trials.iter().zip(&left).map(|(trial, left)| left * seconds[trial.candidate]).collect();
+        let Expansion { candidates, baseline, .. } = self.expansion;
+        let deadline = Deadline::new(self.trials, candidates, *baseline, &predicted, limit)
+            .with_begun(left.iter().map(|left| *left < 1.0).collect());
+        Ok(Chosen { order: deadline.order().to_vec(), strategy: Box::new(deadline) })
     }
 
-    /// What tells most in least time first. Times a few steps of each kind, on as many threads as a trial has.
-    fn before_deadline(
-        expansion: &Expansion,
-        trials: &[Trial],
-        threads: usize,
-        limit: Option<usize>,
-    ) -> Result<Chosen> {
-        super::threads::install(threads)?;
-        let mut clock = StepClock::default();
-        let seconds = expansion.candidates.iter().map(|candidate| clock.predict_wall(&candidate.config));
-        let seconds: Vec<f64> = seconds.collect::<Result<_>>()?;
-        let predicted: Vec<f64> = trials.iter().map(|trial| seconds[trial.candidate]).collect();
-        let deadline = Deadline::new(trials, &expansion.candidates, expansion.baseline, &predicted, limit);
-        Ok(Chosen { order: deadline.order().to_vec(), strategy: Box::new(deadline) })
+    /// Share of each trial that is still to be trained: less than all where it goes on from a checkpoint.
+    fn left(&self, study: &Study, keys: &[String], past: &[Past]) -> Vec<f64> {
+        let left = |((trial, key), past): ((&Trial, &String), &Past)| {
+            let folder = study.trial(key);
+            if past.status != Status::Pending || !folder.checkpoint().exists() {
+                return 1.0;
+            }
+            // Within its first epoch it has something behind it, too.
+            let done = folder.read_epochs().map_or(0, |rows| rows.len()) as f64;
+            (1.0 - done / trial.config.train.epochs as f64).clamp(0.01, 0.99)
+        };
+        self.trials.iter().zip(keys).zip(past).map(left).collect()
     }
 }
 
@@ -266,10 +314,18 @@ fn past(study: &Study, journal: &mut Journal, retry_failed: bool) -> Result<Vec<
 }
 
 /// Lists what would be trained, with regard to what the study holds already.
-fn dry_run(study: &Study, space: &Space, expansion: &Expansion, trials: &[Trial], order: &[usize]) -> Result<ExitCode> {
+fn dry_run(
+    study: &Study,
+    space: &Space,
+    expansion: &Expansion,
+    trials: &[Trial],
+    order: &[usize],
+    retry_failed: bool,
+) -> Result<ExitCode> {
     let known = StudyView::read(study).ok().filter(|view| view.space.declaration() == space.declaration());
     let is_over = |index: usize| {
-        known.as_ref().and_then(|view| view.records[index].as_ref()).is_some_and(|record| record.status.is_final())
+        let record = known.as_ref().and_then(|view| view.records[index].as_ref());
+        record.is_some_and(|record| record.status.is_final() && !(retry_failed && record.status == Status::Failed))
     };
     let wanted: Vec<usize> = order.iter().copied().filter(|index| !is_over(*index)).collect();
     for index in &wanted {
@@ -277,7 +333,7 @@ fn dry_run(study: &Study, space: &Space, expansion: &Expansion, trials: &[Trial]
         outln!("replicate {}  {}", trial.replicate, expansion.candidates[trial.candidate].label);
     }
     let kept = order.len() - wanted.len();
-    let kept = if kept > 0 { format!(", {kept} are done already") } else { String::new() };
+    let kept = if kept > 0 { format!(", {kept} have ended already") } else { String::new() };
     outln!("{} trials would be trained{kept}", wanted.len());
     Ok(ExitCode::SUCCESS)
 }

@@ -27,29 +27,28 @@ const OF_AVAILABLE: f64 = 0.9;
 
 /// What a sweep must not exceed.
 #[derive(clap::Args)]
-#[command(next_help_heading = "Limits")]
 pub struct LimitsArg {
-    /// Stop in time for this: nothing is started that could not end before, and what runs then ends at a checkpoint. As in
-    /// 08:00 or 2026-11-23T08:00. The baseline, then what is cheap and different, comes first
-    #[arg(long, value_name = "TIME", value_parser = parse_until)]
+    /// Stop at this time, as in 08:00 or 2026-11-23T08:00: nothing is started that could not end before, and what runs then
+    /// writes a checkpoint and ends, within a minute. The baseline, then what is cheap and different, comes first
+    #[arg(long, help_heading = "Limits", value_name = "TIME", value_parser = parse_until)]
     until: Option<SystemTime>,
     /// The same, after a duration from now, as in 6h
-    #[arg(long, value_name = "DURATION", value_parser = parse_budget)]
+    #[arg(long, help_heading = "Limits", value_name = "DURATION", value_parser = parse_budget)]
     budget: Option<Duration>,
     /// Wall time that an attempt of a trial may take; goes over the space's timeout_minutes
-    #[arg(long, value_name = "MINUTES", value_parser = parse_minutes)]
+    #[arg(long, help_heading = "Limits", value_name = "MINUTES", value_parser = parse_minutes)]
     timeout_minutes: Option<f64>,
     /// Memory that all trials together may take, as in 16GiB [default: 90 % of what is available]
-    #[arg(long, value_name = "SIZE", value_parser = parse_memory)]
+    #[arg(long, help_heading = "Limits", value_name = "SIZE", value_parser = parse_memory)]
     memory: Option<u64>,
     /// Further attempts of a trial that failed by no fault of its own: killed, or the disk full
-    #[arg(long, value_name = "N", default_value_t = 2)]
+    #[arg(long, help_heading = "Limits", value_name = "N", default_value_t = 2)]
     retries: usize,
     /// Time before the first of them, twice as long before each that follows
-    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = humantime::parse_duration)]
+    #[arg(long, help_heading = "Limits", value_name = "DURATION", default_value = "5s", value_parser = humantime::parse_duration)]
     backoff: Duration,
     /// Stop when as many trials failed, as in 20 or 25% (of those that ended, from ten on)
-    #[arg(long, value_name = "N", value_parser = parse_failures)]
+    #[arg(long, help_heading = "Limits", value_name = "N", value_parser = parse_failures)]
     max_failures: Option<MaxFailures>,
 }
 

@@ -55,6 +55,9 @@ impl MaxFailures {
     }
 }
 
+/// One trial that took far more than expected is no reason to let all others run one by one.
+const LARGEST_CORRECTION: f64 = 2.0;
+
 /// Memory that trials share, and what each is expected to take of it at its peak.
 #[derive(Clone, Debug)]
 pub struct Memory {
@@ -96,7 +99,8 @@ impl Limits {
     /// Takes up what a trial really took at its peak.
     pub(super) fn learn(&mut self, trial: usize, peak_bytes: Option<u64>) {
         if let (Some(memory), Some(peak)) = (&mut self.memory, peak_bytes) {
-            memory.correction = memory.correction.max(peak as f64 / memory.expected[trial].max(1) as f64);
+            let ratio = peak as f64 / memory.expected[trial].max(1) as f64;
+            memory.correction = memory.correction.max(ratio.min(LARGEST_CORRECTION));
         }
     }
 }

@@ -10,16 +10,18 @@ mod sweep;
 pub use limits::{Limits, MaxFailures, Memory};
 
 use std::{
+    io,
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant, SystemTime},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Error, Result};
 
 use crate::{
-    executor::{Executor, Slot},
+    executor::{Executor, Exit, Slot},
     files,
+    folder::trials_folder,
     journal::Journal,
     machine,
     record::{EpochRow, Fault, Status, TrialRecord},
@@ -34,8 +36,8 @@ use sweep::{Phase, Running, Sweep};
 const POLL: Duration = Duration::from_millis(20);
 /// How often their epochs are read.
 const PROGRESS: Duration = Duration::from_millis(500);
-/// How often a disk without room is looked at.
-const ROOM: Duration = Duration::from_secs(1);
+/// Bytes that a trial writes beside weights and checkpoints.
+const OTHER_FILES: u64 = 1 << 20;
 
 /// What happens in a sweep, for who watches it.
 #[derive(Debug)]
@@ -43,6 +45,8 @@ pub enum Event<'a> {
     Started {
         trial: usize,
         slot: usize,
+        /// Epochs that an earlier attempt trained: it goes on from about there.
+        epochs_before: usize,
     },
     /// A running trial completed another epoch.
     Epoch {
@@ -65,7 +69,7 @@ pub enum Event<'a> {
         trial: usize,
         record: &'a TrialRecord,
     },
-    /// Nothing is started for now, because of this.
+    /// Nothing is started for now, because of this; it is tried again.
     Paused {
         reason: &'a str,
     },
@@ -88,6 +92,8 @@ pub enum Ending {
     Deadline,
     /// More trials failed than may.
     Failures,
+    /// The journal refuses what it is given.
+    Broken,
 }
 
 /// What an earlier run knows of a trial.
@@ -103,11 +109,13 @@ impl Past {
 }
 
 /// A sweep that has ended.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Swept {
-    /// Status of each trial.
+    /// Status of each trial; `Running` for one that was to be tried again.
     pub history: Vec<Status>,
     pub ending: Ending,
+    /// Why the ends of some trials could not be written into the journal before the sweep had to end.
+    pub unwritten: Option<Error>,
 }
 
 /// A sweep of trials over slots.
@@ -131,6 +139,10 @@ impl Dispatcher<'_> {
     /// Trains what `strategy` chooses until it chooses nothing more and nothing runs, or until the sweep must stop.
     ///
     /// `past[i]` is what earlier runs know of trial `i`; trials that ended stay ended. After each event `observe` is called.
+    ///
+    /// What may pass (a full disk, a journal that somebody else holds, a process that cannot be started now) makes the
+    /// sweep pause and try again. Errors: the journal refuses what it is given; an error of `observe`. Both after what ran
+    /// had its time to write a checkpoint.
     pub fn run(&mut self, strategy: &dyn Strategy, past: Vec<Past>, observe: &mut Observe) -> Result<Swept> {
         let mut sweep = Sweep::new(past, self.slots.len());
         loop {
@@ -143,14 +155,17 @@ impl Dispatcher<'_> {
             }
             let wants_more = self.launch(&mut sweep, strategy, observe)?;
             if sweep.running().next().is_none() && sweep.unwritten.is_empty() {
-                match sweep.phase {
-                    Phase::Stopping { why, .. } => return Ok(Swept { history: sweep.history, ending: why }),
-                    Phase::Going if !wants_more => {
-                        let is_cut = strategy.next(&Moment { seconds_left: None, ..self.moment(&sweep) }).is_some();
-                        let ending = if is_cut { Ending::Deadline } else { Ending::Finished };
-                        return Ok(Swept { history: sweep.history, ending });
-                    }
-                    Phase::Going => {}
+                let ending = match sweep.phase {
+                    Phase::Stopping { why: Ending::Failures, .. } => Some(Ending::Failures),
+                    Phase::Stopping { why, .. } if self.is_wanting(&sweep, strategy) => Some(why),
+                    Phase::Going if wants_more => None,
+                    Phase::Going if self.is_wanting(&sweep, strategy) => Some(Ending::Deadline),
+                    _ => Some(Ending::Finished),
+                };
+                match (ending, sweep.broken) {
+                    (Some(_), Some(error)) => return Err(error),
+                    (Some(ending), None) => return Ok(Swept { history: sweep.history, ending, unwritten: sweep.lost }),
+                    (None, broken) => sweep.broken = broken,
                 }
             }
             self.look_after(&mut sweep, observe)?;
@@ -159,6 +174,9 @@ impl Dispatcher<'_> {
     }
 
     fn reason_to_stop(&self, sweep: &Sweep) -> Option<Ending> {
+        if sweep.broken.is_some() {
+            return Some(Ending::Broken);
+        }
         if self.stop.load(Ordering::Relaxed) {
             return Some(Ending::Asked);
         }
@@ -173,21 +191,20 @@ impl Dispatcher<'_> {
         if sweep.phase != Phase::Going {
             return Ok(false);
         }
-        if sweep.pause.is_some() && !self.may_resume(sweep, observe)? {
+        sweep.end_waits();
+        if sweep.pause.is_some() && !self.may_try_again(sweep, strategy, observe)? {
             return Ok(true);
         }
-        sweep.end_waits();
         while let Some(slot) = sweep.free_slot() {
             let Some(trial) = self.next(sweep, strategy) else { break };
             if !self.limits.has_memory(sweep.running().map(|running| running.trial), trial) {
                 return Ok(true);
             }
-            if let Err(shortage) = self.has_room(trial) {
+            if let Err(shortage) = self.has_room(sweep, trial) {
                 sweep.pause(shortage, observe)?;
                 return Ok(true);
             }
-            self.start(sweep, trial, slot, observe)?;
-            if sweep.pause.is_some() {
+            if !self.start(sweep, trial, slot, observe)? {
                 return Ok(true);
             }
         }
@@ -199,22 +216,34 @@ impl Dispatcher<'_> {
         if sweep.runs_alone() {
             return None;
         }
-        strategy.next(&self.moment(sweep)).or_else(|| sweep.next_alone())
+        strategy.next(&self.moment(sweep, &sweep.history)).or_else(|| {
+            // The strategy has the last word: there may be no time left for it.
+            let trial = sweep.next_alone()?;
+            let mut history = sweep.history.clone();
+            history[trial] = Status::Pending;
+            strategy.next(&self.moment(sweep, &history))
+        })
     }
 
-    fn moment<'a>(&'a self, sweep: &'a Sweep) -> Moment<'a> {
-        let seconds_left = self.limits.seconds_left();
-        Moment { trials: self.trials, history: &sweep.history, took: &sweep.took, seconds_left }
+    /// Whether there would be something to train if there were time.
+    fn is_wanting(&self, sweep: &Sweep, strategy: &dyn Strategy) -> bool {
+        let moment = Moment { seconds_left: None, ..self.moment(sweep, &sweep.history) };
+        sweep.is_waiting() || sweep.next_alone().is_some() || strategy.next(&moment).is_some()
     }
 
-    /// Whether the file system has room for what a trial writes: its weights, and two checkpoints of four values a parameter.
-    fn has_room(&self, trial: usize) -> Result<(), String> {
-        const OTHER: u64 = 1 << 20;
-        let wanted = OTHER + 36 * self.trials[trial].config.parameters() as u64;
+    fn moment<'a>(&'a self, sweep: &'a Sweep, history: &'a [Status]) -> Moment<'a> {
+        Moment { trials: self.trials, history, took: &sweep.took, seconds_left: self.limits.seconds_left() }
+    }
+
+    /// Whether the file system has room for what `trial` writes, beside what the running ones may still write.
+    fn has_room(&self, sweep: &Sweep, trial: usize) -> Result<(), String> {
+        // Weights, and three checkpoints of four values a parameter: while one is written, two are there.
+        let of = |trial: usize| OTHER_FILES + 52 * self.trials[trial].config.parameters() as u64;
+        let wanted = of(trial) + sweep.running().map(|running| of(running.trial)).sum::<u64>();
         let folder = &self.study.folder;
         match files::free_bytes(folder) {
             Some(free) if free < wanted => Err(format!(
-                "{} has {:.1} MB free, a trial wants {:.1} MB",
+                "{} has {:.1} MB free, the next trial and those running want {:.1} MB",
                 folder.display(),
                 free as f64 / 1e6,
                 wanted as f64 / 1e6
@@ -223,59 +252,103 @@ impl Dispatcher<'_> {
         }
     }
 
-    /// Looks, now and then, whether what made the sweep pause is over.
-    fn may_resume(&mut self, sweep: &mut Sweep, observe: &mut Observe) -> Result<bool> {
-        let Some(pause) = &mut sweep.pause else { return Ok(true) };
-        if pause.looked.elapsed() < ROOM || !sweep.unwritten.is_empty() {
+    /// Looks, now and then, whether what made the sweep pause is over. It is, where there is nothing to start; else once
+    /// something could be started again.
+    fn may_try_again(&mut self, sweep: &mut Sweep, strategy: &dyn Strategy, observe: &mut Observe) -> Result<bool> {
+        if !sweep.unwritten.is_empty() || !sweep.is_time_to_try() {
             return Ok(false);
         }
-        pause.looked = Instant::now();
-        let trial = sweep.history.iter().position(|status| *status == Status::Pending);
-        if trial.is_some_and(|trial| self.has_room(trial).is_err()) || files::try_room(&self.study.folder).is_err() {
+        let Some(trial) = self.next(sweep, strategy) else {
+            sweep.resume(observe)?;
+            return Ok(true);
+        };
+        if let Err(shortage) = self.has_room(sweep, trial) {
+            sweep.pause(shortage, observe)?;
             return Ok(false);
         }
-        sweep.pause = None;
-        observe(&Event::Resumed)?;
+        if let Err(error) = files::try_room(&trials_folder(&self.study.folder)) {
+            sweep.pause(error.to_string(), observe)?;
+            return Ok(false);
+        }
         Ok(true)
     }
 
-    /// Starts a trial. One that cannot be started is settled as one that failed.
-    fn start(&mut self, sweep: &mut Sweep, trial: usize, slot: usize, observe: &mut Observe) -> Result<()> {
-        let (of, place) = (&self.trials[trial], &self.slots[slot]);
+    /// Starts a trial; tells whether others may be started after it. A trial that cannot be started is settled as one that
+    /// failed, but where that is not for its own sake: then the sweep pauses.
+    fn start(&mut self, sweep: &mut Sweep, trial: usize, slot: usize, observe: &mut Observe) -> Result<bool> {
+        let place = &self.slots[slot];
         let record = TrialRecord {
             status: Status::Running,
-            attempts: sweep.attempts[trial] + 1,
             started: Some(now()),
-            threads: Some(place.threads),
-            host: Some(machine::host()),
-            git_revision: machine::git_revision(),
-            ..TrialRecord::pending(self.keys[trial].clone(), of.replicate, &of.config)
+            ..self.blank(trial, sweep.attempts[trial] + 1, slot)
         };
         let folder = self.study.trial(&record.key);
-        let begun = (self.journal.put(&record, &[]))
-            .and_then(|()| folder.prepare(&of.config, &record))
-            .and_then(|()| self.executor.start(&folder.path, place));
-        match begun {
+        let epochs_before =
+            if folder.checkpoint().exists() { folder.read_epochs().map_or(0, |rows| rows.len()) } else { 0 };
+        if let Err(error) = folder.prepare(&self.trials[trial].config, &record) {
+            let is_common =
+                files::is_out_of_room(&error) || files::try_room(&trials_folder(&self.study.folder)).is_err();
+            return self.could_not_start(sweep, trial, record, error, is_common, observe);
+        }
+        if let Err(error) = self.journal.put(&record, &[]) {
+            return match may_pass(&error) {
+                true => sweep.pause(format!("{error:#}"), observe).map(|()| false),
+                false => Err(error),
+            };
+        }
+        match self.executor.start(&folder.path, place) {
             Ok(process) => {
                 sweep.attempted(trial);
                 sweep.places[slot] = Some(Running {
                     trial,
                     folder,
                     process,
-                    epochs_seen: 0,
+                    epochs_seen: epochs_before,
                     began: Instant::now(),
                     oom_kills: machine::oom_kills(),
                     cut: None,
+                    end_at: None,
                 });
-                observe(&Event::Started { trial, slot })
+                sweep.resume(observe)?;
+                observe(&Event::Started { trial, slot, epochs_before })?;
+                Ok(true)
             }
-            Err(error) if files::is_out_of_room(&error) => sweep.pause(format!("{error:#}"), observe),
             Err(error) => {
-                sweep.attempted(trial);
-                let record = outcome::failed(record, Fault::Machine, format!("could not be started: {error:#}"));
-                sweep.settle(Outcome { trial, record, epochs: Vec::new(), verdict: Verdict::Again }, &self.limits);
-                Ok(())
+                let is_common = may_pass(&error);
+                self.could_not_start(sweep, trial, record, error, is_common, observe)
             }
+        }
+    }
+
+    fn could_not_start(
+        &mut self,
+        sweep: &mut Sweep,
+        trial: usize,
+        record: TrialRecord,
+        error: Error,
+        is_common: bool,
+        observe: &mut Observe,
+    ) -> Result<bool> {
+        if is_common {
+            // It was not begun: the journal may say otherwise by now.
+            sweep.take_back(trial, TrialRecord { attempts: sweep.attempts[trial], started: None, ..record });
+            return sweep.pause(format!("{error:#}"), observe).map(|()| false);
+        }
+        sweep.attempted(trial);
+        let record = outcome::failed(record, Fault::Machine, format!("could not be started: {error:#}"));
+        sweep.settle(Outcome { trial, record, epochs: Vec::new(), verdict: Verdict::Again }, &self.limits);
+        Ok(true)
+    }
+
+    /// The record of an attempt of `trial` in `slot` without any result.
+    fn blank(&self, trial: usize, attempts: usize, slot: usize) -> TrialRecord {
+        let of = &self.trials[trial];
+        TrialRecord {
+            attempts,
+            threads: Some(self.slots[slot].threads),
+            host: Some(machine::host()),
+            git_revision: machine::git_revision(),
+            ..TrialRecord::pending(self.keys[trial].clone(), of.replicate, &of.config)
         }
     }
 
@@ -288,21 +361,11 @@ impl Dispatcher<'_> {
         let phase = sweep.phase;
         for slot in 0..self.slots.len() {
             let Some(now) = &mut sweep.places[slot] else { continue };
-            if let Some(exit) = now.process.poll()? {
+            // How it ended may not be known (its parent ignores the ends of children): then what it left says it all.
+            if let Some(exit) = now.process.poll().unwrap_or(Some(Exit::Code(-1))) {
                 let Some(ended) = sweep.places[slot].take() else { continue };
                 let trial = ended.trial;
-                let blank = TrialRecord {
-                    attempts: sweep.attempts[trial],
-                    threads: Some(self.slots[slot].threads),
-                    host: Some(machine::host()),
-                    git_revision: machine::git_revision(),
-                    ..TrialRecord::pending(
-                        self.keys[trial].clone(),
-                        self.trials[trial].replicate,
-                        &self.trials[trial].config,
-                    )
-                };
-                let outcome = outcome::judge(&ended, exit, blank);
+                let outcome = outcome::judge(&ended, exit, self.blank(trial, sweep.attempts[trial], slot));
                 // A later attempt went on from a checkpoint, and says nothing of a whole training.
                 if outcome.record.status == Status::Done && sweep.attempts[trial] == 1 {
                     sweep.took[trial] = Some(ended.began.elapsed().as_secs_f64());
@@ -312,20 +375,17 @@ impl Dispatcher<'_> {
                 continue;
             }
             match phase {
-                Phase::Stopping { until, .. } => {
-                    if now.cut.is_none() {
-                        now.process.ask_to_stop();
-                        now.cut = Some(Cut::Stop);
-                    }
-                    if Instant::now() >= until {
-                        now.process.kill();
+                Phase::Stopping { until, .. } => now.end(Cut::Stop, until),
+                Phase::Going => {
+                    if let Some(most) = self.limits.timeout.filter(|most| now.began.elapsed() >= *most)
+                        // What waits for room on the disk is not slow.
+                        && (now.cut.is_some() || (is_time && files::try_room(&now.folder.path).is_ok()))
+                    {
+                        let patience =
+                            (most / 20).clamp(Duration::from_secs(1), self.limits.grace.max(Duration::from_secs(1)));
+                        now.end(Cut::Timeout(most), Instant::now() + patience);
                     }
                 }
-                Phase::Going if self.limits.timeout.is_some_and(|most| now.began.elapsed() >= most) => {
-                    now.cut = self.limits.timeout.map(Cut::Timeout);
-                    now.process.kill();
-                }
-                Phase::Going => {}
             }
             if is_time {
                 // A row that cannot be read now is read with the trial's end.
@@ -339,36 +399,45 @@ impl Dispatcher<'_> {
         Ok(())
     }
 
-    /// Writes ends into folder and journal, and tells of them then. Where there is no room, they wait.
+    /// Writes ends into folder and journal, and tells of them then. While they cannot be written, they wait.
     fn write_down(&mut self, sweep: &mut Sweep, observe: &mut Observe) -> Result<()> {
-        if sweep.pause.as_ref().is_some_and(|pause| pause.looked.elapsed() < ROOM) {
-            return Ok(());
-        }
         while let Some(ended) = sweep.unwritten.front() {
-            let record = &ended.outcome.record;
+            if sweep.pause.is_some() && !sweep.is_time_to_try() {
+                return Ok(());
+            }
+            let Outcome { record, epochs, .. } = &ended.outcome;
             let folder = self.study.trial(&record.key);
             // Where no folder could be made, the journal alone holds the row.
             let written = if folder.path.is_dir() { folder.write_record(record) } else { Ok(()) };
-            let epochs: &[EpochRow] = if record.status.is_final() { &ended.outcome.epochs } else { &[] };
+            let epochs: &[EpochRow] = if record.status.is_final() { epochs } else { &[] };
             let written = written.and_then(|()| self.journal.put(record, epochs));
-            match written {
-                Err(error) if files::is_out_of_room(&error) => {
-                    if let Some(pause) = &mut sweep.pause {
-                        pause.looked = Instant::now();
+            if let Err(error) = written.with_context(|| format!("trial {}", record.key)) {
+                match sweep.phase {
+                    // It is found in the trial's folder by the next run, or trained again.
+                    Phase::Stopping { until, .. } if Instant::now() >= until => {
+                        sweep.unwritten.clear();
+                        sweep.lost = Some(error);
                     }
-                    // A sweep that stops does not wait for room: this end is found in the trial's folder, or trained again.
-                    return match sweep.phase {
-                        Phase::Stopping { until, .. } if Instant::now() >= until => Err(error),
-                        _ => sweep.pause(format!("{error:#}"), observe),
-                    };
+                    _ if may_pass(&error) => sweep.pause(format!("{error:#}"), observe)?,
+                    _ => {
+                        sweep.unwritten.pop_front();
+                        sweep.broken.get_or_insert(error);
+                    }
                 }
-                written => written.with_context(|| format!("trial {}", record.key))?,
+                return Ok(());
             }
             let Some(ended) = sweep.unwritten.pop_front() else { break };
-            observe(&ended.event())?;
+            if let Some(event) = ended.event() {
+                observe(&event)?;
+            }
         }
         Ok(())
     }
+}
+
+/// Whether an error is of the system, not of what was asked of it: what may be otherwise in a while.
+fn may_pass(error: &Error) -> bool {
+    error.chain().any(|cause| cause.is::<io::Error>())
 }
 
 /// This moment in UTC.

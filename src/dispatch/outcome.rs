@@ -51,10 +51,13 @@ pub(super) fn judge(ended: &Running, exit: Exit, blank: TrialRecord) -> Outcome 
     let is_own = |record: &TrialRecord| record.key == blank.key;
     let (record, verdict) = match left {
         // It is written last of all: however the process went after that, its training is whole.
-        Ok(record) if is_own(&record) && matches!(record.status, Status::Done | Status::Diverged) => match damage {
-            None => (record, Verdict::Over),
-            Some(damage) => (failed(blank, Fault::Machine, damage), Verdict::Again),
-        },
+        Ok(record) if is_own(&record) && matches!(record.status, Status::Done | Status::Diverged) => {
+            let counts = format!("left {} epochs, and a record of {}", epochs.len(), record.epochs);
+            match damage.or((epochs.len() != record.epochs).then_some(counts)) {
+                None => (record, Verdict::Over),
+                Some(damage) => (failed(blank, Fault::Machine, damage), Verdict::Again),
+            }
+        }
         left => {
             let base = match &left {
                 Ok(record) if is_own(record) => record.clone(),
@@ -91,8 +94,8 @@ pub(super) fn judge(ended: &Running, exit: Exit, blank: TrialRecord) -> Outcome 
 /// Whose fault it was that a process ended without a result; nobody's where it was stopped.
 fn fault(ended: &Running, exit: Exit, left: Option<&TrialRecord>) -> Option<Fault> {
     match (ended.cut, exit) {
-        (_, Exit::Code(STOPPED)) | (Some(Cut::Stop), Exit::Signal(9)) => None,
         (Some(Cut::Timeout(_)), _) => Some(Fault::Timeout),
+        (_, Exit::Code(STOPPED)) | (Some(Cut::Stop), Exit::Signal(9)) => None,
         (_, Exit::Signal(9)) if was_out_of_memory(ended) => Some(Fault::Memory),
         (_, Exit::Signal(6)) if failed_to_allocate(&ended.folder) => Some(Fault::Memory),
         // A panic comes again: nothing in a training is left to chance.
@@ -126,6 +129,7 @@ fn reason(exit: Exit, folder: &TrialFolder) -> String {
         Exit::Signal(6) => "aborted (signal 6), as when an allocation fails".to_string(),
         Exit::Signal(signal) => format!("ended by signal {signal}"),
         Exit::Code(101) => "panicked".to_string(),
+        Exit::Code(-1) => "ended, nobody knows how, with no result".to_string(),
         Exit::Code(code) => format!("ended with exit code {code} and no result"),
     };
     match folder.last_words() {

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Result;
+use anyhow::{Error, Result};
 
 use super::{
     Ending, Event, Observe, Past,
@@ -15,8 +15,14 @@ use super::{
 use crate::{
     executor::Process,
     folder::TrialFolder,
-    record::{Fault, Status},
+    record::{Fault, Status, TrialRecord},
 };
+
+/// Between looks at what made a sweep pause, at first and at last.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// Before another attempt.
+const LONGEST_WAIT: Duration = Duration::from_secs(600);
 
 pub(super) struct Sweep {
     pub phase: Phase,
@@ -29,8 +35,12 @@ pub(super) struct Sweep {
     pub places: Vec<Option<Running>>,
     /// Ends that the journal does not hold yet, in order.
     pub unwritten: VecDeque<Ended>,
-    /// Present while nothing is started for want of room.
+    /// Present while nothing is started, until something can be again.
     pub pause: Option<Pause>,
+    /// What the journal refused: the sweep must stop.
+    pub broken: Option<Error>,
+    /// Why ends were left unwritten when the sweep had to end.
+    pub lost: Option<Error>,
     /// When epochs were last read.
     pub looked: Instant,
     /// Trials that ended in this run, and those of them that failed.
@@ -63,11 +73,30 @@ pub(super) struct Running {
     pub oom_kills: Option<u64>,
     /// Why it was made to end, if it was.
     pub cut: Option<Cut>,
+    /// When it is ended if it has not by then.
+    pub end_at: Option<Instant>,
+}
+
+impl Running {
+    /// Asks it to end at a checkpoint, for this reason; ends it where it has not `until` then. Later reasons change nothing
+    /// but to shorten its time.
+    pub fn end(&mut self, why: Cut, until: Instant) {
+        if self.cut.is_none() {
+            self.process.ask_to_stop();
+            self.cut = Some(why);
+        }
+        let end_at = self.end_at.map_or(until, |earlier| earlier.min(until));
+        self.end_at = Some(end_at);
+        if Instant::now() >= end_at {
+            self.process.kill();
+        }
+    }
 }
 
 pub(super) struct Pause {
-    reason: String,
-    pub looked: Instant,
+    looked: Instant,
+    /// Until the next look.
+    wait: Duration,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -84,17 +113,22 @@ pub(super) struct Ended {
 
 enum Then {
     Over,
-    Again { wait: Option<Duration> },
+    Again {
+        wait: Option<Duration>,
+    },
     Stopped,
+    /// It was not even begun.
+    Nothing,
 }
 
 impl Ended {
-    pub fn event(&self) -> Event<'_> {
+    pub fn event(&self) -> Option<Event<'_>> {
         let (trial, record) = (self.outcome.trial, &self.outcome.record);
         match self.then {
-            Then::Over => Event::Ended { trial, record },
-            Then::Again { wait } => Event::Retried { trial, record, wait },
-            Then::Stopped => Event::Stopped { trial, record },
+            Then::Over => Some(Event::Ended { trial, record }),
+            Then::Again { wait } => Some(Event::Retried { trial, record, wait }),
+            Then::Stopped => Some(Event::Stopped { trial, record }),
+            Then::Nothing => None,
         }
     }
 }
@@ -109,6 +143,8 @@ impl Sweep {
             places: (0..slots).map(|_| None).collect(),
             unwritten: VecDeque::new(),
             pause: None,
+            broken: None,
+            lost: None,
             looked: Instant::now(),
             ended: 0,
             failed: 0,
@@ -141,17 +177,39 @@ impl Sweep {
         self.phase = Phase::Stopping { why, until: Instant::now() + grace };
     }
 
-    /// Starts nothing until there is room again; tells of it once per reason.
+    /// Starts nothing until something can be started again. Tells of it once; while it lasts, looks come less often.
     pub fn pause(&mut self, reason: String, observe: &mut Observe) -> Result<()> {
-        let is_new = self.pause.as_ref().is_none_or(|pause| pause.reason != reason);
-        let is_first = self.pause.is_none();
-        if is_new {
-            self.pause = Some(Pause { reason, looked: Instant::now() });
+        let looked = Instant::now();
+        match &mut self.pause {
+            Some(pause) => {
+                *pause = Pause { looked, wait: (2 * pause.wait).min(LONGEST_PAUSE) };
+                Ok(())
+            }
+            None => {
+                self.pause = Some(Pause { looked, wait: FIRST_PAUSE });
+                observe(&Event::Paused { reason: &reason })
+            }
         }
-        match &self.pause {
-            Some(pause) if is_first => observe(&Event::Paused { reason: &pause.reason }),
-            _ => Ok(()),
+    }
+
+    /// Whether a pause is to be tried out.
+    pub fn is_time_to_try(&self) -> bool {
+        self.pause.as_ref().is_none_or(|pause| pause.looked.elapsed() >= pause.wait)
+    }
+
+    /// Ends a pause, if there is one.
+    pub fn resume(&mut self, observe: &mut Observe) -> Result<()> {
+        match self.pause.take() {
+            Some(_) => observe(&Event::Resumed),
+            None => Ok(()),
         }
+    }
+
+    /// Has a trial written down as pending that could not be begun.
+    pub fn take_back(&mut self, trial: usize, record: TrialRecord) {
+        let record = TrialRecord { status: Status::Pending, ..record };
+        let outcome = Outcome { trial, record, epochs: Vec::new(), verdict: Verdict::Stopped };
+        self.unwritten.push_back(Ended { outcome, then: Then::Nothing });
     }
 
     /// Lets trials whose wait is over be chosen again.
@@ -186,14 +244,19 @@ impl Sweep {
         let trial = outcome.trial;
         let then = match outcome.verdict {
             Verdict::Over => Then::Over,
-            Verdict::Stopped => Then::Stopped,
             _ if self.phase != Phase::Going => Then::Stopped,
+            // By somebody else, as nothing is stopping here: no failure, but no reason for haste either.
+            Verdict::Stopped => {
+                self.waits.push((trial, Instant::now() + limits.backoff));
+                Then::Again { wait: Some(limits.backoff) }
+            }
             Verdict::AgainAlone if !self.alone.contains(&Alone::Tried(trial)) => {
                 self.alone.push(Alone::Wanted(trial));
                 Then::Again { wait: None }
             }
             Verdict::Again if self.failures[trial] < limits.retries => {
-                let wait = limits.backoff * 2u32.saturating_pow(self.failures[trial].min(16) as u32);
+                let doubled = 2u32.saturating_pow(self.failures[trial] as u32);
+                let wait = limits.backoff.saturating_mul(doubled).min(LONGEST_WAIT);
                 self.failures[trial] += 1;
                 self.waits.push((trial, Instant::now() + wait));
                 Then::Again { wait: Some(wait) }
@@ -216,7 +279,7 @@ impl Sweep {
                 outcome.record.status = Status::Pending;
                 Status::Running
             }
-            Then::Stopped => {
+            Then::Stopped | Then::Nothing => {
                 outcome.record.status = Status::Pending;
                 Status::Pending
             }

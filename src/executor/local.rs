@@ -5,7 +5,8 @@ use std::{
     io::Write,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    time::SystemTime,
+    thread,
+    time::{Duration, Instant, SystemTime},
 };
 
 use anyhow::{Context, Result};
@@ -81,8 +82,12 @@ impl Process for ChildProcess {
 
 impl Drop for ChildProcess {
     fn drop(&mut self) {
-        // Both fail only where it has ended already.
+        // Fails only where it has ended already.
         let _ = self.0.kill();
-        let _ = self.0.wait();
+        // It ends at once, unless it hangs in the system (a lost network file system): that is not waited for.
+        let end = Instant::now() + Duration::from_secs(5);
+        while matches!(self.0.try_wait(), Ok(None)) && Instant::now() < end {
+            thread::sleep(Duration::from_millis(2));
+        }
     }
 }

@@ -24,7 +24,12 @@ pub struct Deadline {
     order: Vec<usize>,
     /// Seconds of each trial.
     predicted: Vec<f64>,
+    /// Trials that go on from a checkpoint: what they train is not lost where they do not end.
+    begun: Vec<bool>,
 }
+
+/// Share of what is left of a trial that must fit for it to go on a while.
+const WORTH_GOING_ON: f64 = 0.05;
 
 impl Deadline {
     /// `predicted[i]` is the time that `trials[i]` is thought to take, in seconds or in any other unit: it is measured as the
@@ -57,7 +62,13 @@ impl Deadline {
         let mut order: Vec<usize> = (0..trials.len()).collect();
         order.sort_by_key(|index| (trials[*index].replicate, rank[trials[*index].candidate]));
         order.truncate(limit.unwrap_or(usize::MAX));
-        Deadline { order, predicted }
+        Deadline { order, begun: vec![false; predicted.len()], predicted }
+    }
+
+    /// The same, where `begun[i]` says whether `trials[i]` goes on from a checkpoint: where nothing fits that could end, such a
+    /// one is trained a part of the way.
+    pub fn with_begun(self, begun: Vec<bool>) -> Deadline {
+        Deadline { begun, ..self }
     }
 
     /// Indices of the trials it would train, in order, if there were time for all.
@@ -79,7 +90,9 @@ impl Strategy for Deadline {
         let mut pending = self.order.iter().copied().filter(|index| moment.history[*index] == Status::Pending);
         let Some(left) = moment.seconds_left else { return pending.next() };
         let pace = self.pace(moment.took);
-        pending.find(|index| self.predicted[*index] * pace <= left)
+        let fits = |index: &usize, share: f64| share * self.predicted[*index] * pace <= left;
+        let begun = pending.clone().find(|index| self.begun[*index] && fits(index, WORTH_GOING_ON));
+        pending.find(|index| fits(index, 1.0)).or(begun)
     }
 }
 

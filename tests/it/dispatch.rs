@@ -17,7 +17,7 @@ use fastrcaps::{
     record::{EpochRow, Fault, Status, TrialRecord},
     source::Document,
     space::{Space, Trial},
-    strategy::{Order, Sweep},
+    strategy::{Deadline, Order, Strategy, Sweep},
     study::Study,
 };
 
@@ -35,6 +35,10 @@ enum Act {
     CannotStart,
     CannotAllocate,
     NoRoom,
+    /// As where a system runs out of processes.
+    NoProcess,
+    /// Says that it was done, but not all of its epochs.
+    LoseAnEpoch,
     /// Runs until it is asked to stop.
     Train,
     /// Runs until it is killed.
@@ -88,11 +92,19 @@ impl Executor for Pretender {
         let acts = self.acts.entry(epochs).or_insert_with(|| vec![Act::Finish]);
         let act = if acts.len() > 1 { acts.remove(0) } else { acts[0] };
         let log = |text: &str| std::fs::write(folder.log(), text).unwrap();
-        let write =
-            |status| folder.write_record(&TrialRecord { status, validation_accuracy: Some(0.5), ..record.clone() });
+        let write = |status| {
+            let validation_accuracy = Some(0.5);
+            folder.write_record(&TrialRecord { status, epochs, validation_accuracy, ..record.clone() })
+        };
         let exit = match act {
             Act::CannotStart => anyhow::bail!("no such program"),
             Act::NoRoom => return Err(std::io::Error::from(std::io::ErrorKind::StorageFull).into()),
+            Act::NoProcess => return Err(std::io::Error::from(std::io::ErrorKind::WouldBlock).into()),
+            Act::LoseAnEpoch => {
+                folder.append_epoch(&row(1))?;
+                folder.write_record(&TrialRecord { status: Status::Done, epochs, ..record })?;
+                Exit::Code(0)
+            }
             Act::CannotAllocate => {
                 log("memory allocation of 377487360 bytes failed");
                 Exit::Signal(6)
@@ -157,10 +169,11 @@ fn row(epoch: usize) -> EpochRow {
     }
 }
 
+const SPACE: &str = "[axes]\n\"train.epochs\" = [1, 2, 3, 4, 5]";
+
 /// Five trials, told apart by their epochs: 1 to 5.
 fn trials() -> Vec<Trial> {
-    let text = "[axes]\n\"train.epochs\" = [1, 2, 3, 4, 5]".to_string();
-    let space = Space::from_document(Document::parse("space", text).unwrap(), "space", &[]).unwrap();
+    let space = Space::from_document(Document::parse("space", SPACE.into()).unwrap(), "space", &[]).unwrap();
     space.expand().unwrap().trials(1)
 }
 
@@ -171,6 +184,8 @@ struct Case<'a> {
     limit: Option<usize>,
     past: Vec<Past>,
     limits: Limits,
+    /// A sweep in grid order where absent.
+    strategy: Option<&'a dyn Strategy>,
     /// Called with every event; may ask the sweep to stop.
     watch: &'a mut dyn FnMut(&Event, &AtomicBool),
 }
@@ -202,6 +217,7 @@ fn run(case: Case) -> Outcome {
     let (started, at_once) = (executor.started.clone(), executor.at_once.clone());
     let (mut ended_events, mut retried) = (0, 0);
     let stop = AtomicBool::new(false);
+    let grid = Sweep::new(trials.len(), Order::Grid).limited(case.limit);
     let swept = Dispatcher {
         study: &study,
         trials: &trials,
@@ -212,7 +228,7 @@ fn run(case: Case) -> Outcome {
         limits: case.limits,
         stop: &stop,
     }
-    .run(&Sweep::new(trials.len(), Order::Grid).limited(case.limit), case.past, &mut |event| {
+    .run(case.strategy.unwrap_or(&grid), case.past, &mut |event| {
         (case.watch)(event, &stop);
         match event {
             Event::Ended { record, .. } => {
@@ -233,7 +249,7 @@ fn run(case: Case) -> Outcome {
 }
 
 fn case<'a>(acts: &'a [(usize, &'a [Act])], slots: &'a str, watch: &'a mut dyn FnMut(&Event, &AtomicBool)) -> Case<'a> {
-    Case { acts, slots, limit: None, past: vec![Past::NONE; 5], limits: hasty(), watch }
+    Case { acts, slots, limit: None, past: vec![Past::NONE; 5], limits: hasty(), strategy: None, watch }
 }
 
 fn sweep(acts: &[(usize, &[Act])], slots: &str, limit: Option<usize>, history: Option<Vec<Status>>) -> Outcome {
@@ -396,6 +412,42 @@ fn a_full_disk_pauses_the_sweep_until_there_is_room() {
     assert!(outcome.records.iter().all(|record| record.attempts == 1));
     assert_eq!(said.len(), 2, "{said:?}");
     assert!(said[0].starts_with("paused: ") && said[1] == "resumed", "{said:?}");
+}
+
+#[test]
+fn while_no_process_can_be_started_the_sweep_waits_and_blames_no_trial() {
+    let mut said = Vec::new();
+    let mut watch = |event: &Event, _: &AtomicBool| match event {
+        Event::Paused { reason } => said.push(format!("paused: {reason}")),
+        Event::Resumed => said.push("resumed".into()),
+        _ => {}
+    };
+    let acts: &[(usize, &[Act])] = &[(1, &[Act::NoProcess, Act::NoProcess, Act::Finish])];
+    let outcome = run(case(acts, "2x1", &mut watch));
+    assert_eq!((outcome.history, outcome.retried), (vec![Status::Done; 5], 0));
+    assert!(outcome.records.iter().all(|record| record.attempts == 1));
+    assert_eq!(said.len(), 2, "{said:?}");
+}
+
+#[test]
+fn a_record_that_does_not_fit_its_epochs_is_the_machines_fault_and_ends_no_sweep() {
+    let outcome = sweep(&[(3, &[Act::LoseAnEpoch, Act::Finish])], "2x1", None, None);
+    assert_eq!((outcome.history, outcome.retried), (vec![Status::Done; 5], 1));
+}
+
+#[test]
+fn what_ran_out_of_memory_is_not_tried_alone_where_there_is_no_time() {
+    let limits = Limits { deadline: Some(SystemTime::now() + Duration::from_secs(100)), ..hasty() };
+    let trials = trials();
+    let space = Space::from_document(Document::parse("space", SPACE.into()).unwrap(), "space", &[]).unwrap();
+    let expansion = space.expand().unwrap();
+    // The first takes longer than there is time for, once its pace is known.
+    let strategy = Deadline::new(&trials, &expansion.candidates, None, &[1e6, 1e-9, 1e-9, 1e-9, 1e-9], None);
+    let acts: &[(usize, &[Act])] = &[(2, &[Act::CannotAllocate, Act::Finish])];
+    let outcome = run(Case { limits, strategy: Some(&strategy), ..case(acts, "1x1", &mut |_, _| {}) });
+    assert_eq!(outcome.ending, Ending::Deadline);
+    assert_eq!(outcome.history[0], Status::Pending);
+    assert_eq!(outcome.started.last(), Some(&2), "{:?}", outcome.started);
 }
 
 #[test]
