@@ -50,11 +50,11 @@ Examples:
   fastrcaps explore search-spaces/paper.toml --data-dir ~/data --until 08:00 --max-failures 25%
   fastrcaps explore my-space.toml --dry-run
 
-Ctrl-C (or SIGTERM) stops in order: what runs writes a checkpoint, and the same command goes on from there. A second one
-ends all at once; what came after the last checkpoints is trained again.
+Ctrl-C (or SIGTERM) stops in order: what runs writes a checkpoint, and the same command goes on from there. \
+A second one ends all at once; what came after the last checkpoints is trained again.
 
-Exit code: 0 when all that was wanted has ended or the time is over, 130 when stopped by a signal, 1 for an error, too many
-failures, or no trial that was trained to its end.")]
+Exit code: 0 when all that was wanted has ended or the time is over, 130 when stopped by a signal, \
+1 for an error, too many failures, or no trial that was trained to its end.")]
 pub struct Args {
     /// The space: search-spaces/README.md is its format
     space: PathBuf,

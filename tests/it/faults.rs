@@ -6,6 +6,7 @@
 use std::{
     collections::BTreeMap,
     fs,
+    os::fd::FromRawFd,
     path::Path,
     process::{Child, Command, Stdio},
     thread,
@@ -329,27 +330,54 @@ fn the_explorer_says_how_to_go_on_when_it_is_stopped() {
     assert!(log.contains("asked to stop") && log.contains("explores 6 trials"), "{log}");
 }
 
+/// A terminal: what holds it, and what a program writes to.
+fn terminal() -> (fs::File, fs::File) {
+    let (mut holder, mut program) = (0, 0);
+    use std::ptr::{null, null_mut};
+    // SAFETY: two places to write to, and no name, modes or size asked for.
+    let opened = unsafe { libc::openpty(&mut holder, &mut program, null_mut(), null(), null()) };
+    assert_eq!(opened, 0);
+    // SAFETY: both were just opened, and nobody else has them.
+    unsafe { (fs::File::from_raw_fd(holder), fs::File::from_raw_fd(program)) }
+}
+
 #[test]
 fn a_sweep_whose_terminal_goes_away_stops_in_order() {
     let folder = folder_with(SPACE);
-    // A terminal of its own, that is gone once two trials run; Python is what CI has that can make one.
-    let script = "import os, pty, sys, time\n\
-                  pid, terminal = pty.fork()\n\
-                  if pid == 0: os.execv(sys.argv[1], ['fastrcaps'] + sys.argv[2:])\n\
-                  end = time.time() + 60\n\
-                  while time.time() < end and not os.path.exists('results/space/sweep.log'): os.read(terminal, 4096)\n\
-                  while time.time() < end and open('results/space/sweep.log').read().count('started') < 2: os.read(terminal, 4096)\n\
-                  os.close(terminal)\n\
-                  status = os.waitpid(pid, 0)[1]\n\
-                  sys.exit(os.WEXITSTATUS(status) if os.WIFEXITED(status) else 1000 + os.WTERMSIG(status))\n";
-    let explorer = ["explore", "space.toml", "--set", "train.epochs=5000", "--slots", "2x1"];
-    let status = Command::new("python3")
-        .args(["-c", script, env!("CARGO_BIN_EXE_fastrcaps")])
-        .args(explorer)
+    let (mut holder, end) = terminal();
+    let mut explorer = program()
         .current_dir(folder.path())
-        .status();
-    assert_eq!(status.unwrap().code(), Some(130));
+        .args(["explore", "space.toml", "--set", "train.epochs=5000", "--slots", "2x1"])
+        .stdout(end.try_clone().unwrap())
+        .stderr(end)
+        .spawn()
+        .unwrap();
+    let limit = Instant::now() + Duration::from_secs(60);
+    let log = folder.path().join("results/space/sweep.log");
+    // Bars are drawn all the time, so that reading does not block for long.
+    while fs::read_to_string(&log).unwrap_or_default().matches("started").count() < 2 && Instant::now() < limit {
+        let _ = std::io::Read::read(&mut holder, &mut [0; 4096]);
+    }
+    drop(holder);
+    signal("-HUP", explorer.id());
+    assert_eq!(explorer.wait().unwrap().code(), Some(130));
     let rows = table(folder.path().join("results/space/trials.csv"));
     assert_eq!(rows.iter().filter(|row| row["status"] == "pending" && row["attempts"] == "1").count(), 2, "{rows:?}");
     assert_no_orphans(folder.path());
+}
+
+#[test]
+fn a_sweep_that_nobody_listens_to_goes_on() {
+    let folder = folder_with(SPACE);
+    let mut explorer = program()
+        .current_dir(folder.path())
+        .args(["explore", "space.toml", "--slots", "2x1"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop((explorer.stdout.take(), explorer.stderr.take()));
+    assert!(explorer.wait().unwrap().success());
+    let rows = table(folder.path().join("results/space/trials.csv"));
+    assert!(rows.iter().all(|row| row["status"] == "done"), "{rows:?}");
 }
