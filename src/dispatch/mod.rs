@@ -43,6 +43,8 @@ pub enum Event<'a> {
     Started {
         trial: usize,
         slot: usize,
+        /// Those that it goes on after.
+        epochs_before: usize,
     },
     /// A running trial completed another epoch.
     Epoch {
@@ -267,7 +269,7 @@ impl Dispatcher<'_> {
                     oom_kills: machine::oom_kills(),
                     cut: None,
                 });
-                observe(&Event::Started { trial, slot })
+                observe(&Event::Started { trial, slot, epochs_before: 0 })
             }
             Err(error) if files::is_out_of_room(&error) => sweep.pause(format!("{error:#}"), observe),
             Err(error) => {
