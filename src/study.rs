@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs::{self, File, TryLockError},
-    io::{Read, Seek, Write},
+    io::{ErrorKind, Read, Seek, Write},
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     data::DataConfig,
-    files::write_atomically,
+    files::{remove_unfinished, write_atomically},
     folder::{TrialFolder, trials_folder},
     machine::{self, Machine},
     seal,
@@ -67,17 +67,33 @@ pub struct Plan {
     pub keys: Vec<String>,
 }
 
+/// How the names of folders begin that are being copied into a study.
+pub const UNFINISHED_FOLDER: &str = ".writing-";
+/// What an explorer does with a study, as it stands in its lock.
+const EXPLORED: &str = "explored";
+
 /// Who explores a study.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Explorer {
-    /// The study's lock is held; this is what stands in it, empty for the moment in which it is written.
+    /// It is being explored by this process; empty for the moment in which its line is written.
     Active(String),
+    /// It is not being explored, but held by who does something else with it, as in "rebuilt by process 5 on host".
+    Busy(String),
     /// Nobody, but this one did, and left its line behind.
     Gone(String),
     Nobody,
+    /// It cannot be known, for this reason.
+    Unknown(String),
 }
 
-/// Held while a process explores a study; the operating system lets go of it when that process ends, however it ends.
+impl Explorer {
+    /// Whether someone may be writing to the study.
+    pub fn may_write(&self) -> bool {
+        matches!(self, Explorer::Active(_) | Explorer::Busy(_) | Explorer::Unknown(_))
+    }
+}
+
+/// Held while a process explores or changes a study; the operating system lets go of it when that process ends, however it ends.
 pub struct Lock {
     _file: File,
 }
@@ -157,12 +173,42 @@ impl Study {
         read().map(|machine| machine.line()).unwrap_or_default()
     }
 
-    /// Makes the folder and takes it for this process; an error says who has it.
+    /// Makes the folder and takes it for this process, for exploring; an error says who has it. What writers that were
+    /// killed left unfinished goes.
     pub fn open(&self) -> Result<Lock> {
         fs::create_dir_all(trials_folder(&self.folder)).with_context(|| {
             format!("cannot make the study folder {}; give another with --out", self.folder.display())
         })?;
-        self.lock()
+        let lock = self.lock(EXPLORED)?;
+        self.tidy()?;
+        Ok(lock)
+    }
+
+    /// Removes what writers left that were killed. Trials see to their own folders.
+    fn tidy(&self) -> Result<()> {
+        let trials = trials_folder(&self.folder);
+        let folders = [self.folder.clone(), self.folder.join("charts"), trials.clone()];
+        for folder in folders.iter().filter(|folder| folder.is_dir()) {
+            remove_unfinished(folder)?;
+        }
+        // A merge copies whole folders. The one that it had put aside comes back where nothing took its place.
+        let context = || format!("cannot tidy {}", trials.display());
+        for entry in fs::read_dir(&trials).with_context(context)? {
+            let entry = entry.with_context(context)?;
+            let is_folder = entry.file_type().with_context(context)?.is_dir();
+            if !is_folder || !entry.file_name().to_string_lossy().starts_with(UNFINISHED_FOLDER) {
+                continue;
+            }
+            for aside in fs::read_dir(entry.path()).with_context(context)? {
+                let aside = aside.with_context(context)?;
+                let place = trials.join(aside.file_name());
+                if aside.file_type().with_context(context)?.is_dir() && !place.exists() {
+                    fs::rename(aside.path(), place).with_context(context)?;
+                }
+            }
+            fs::remove_dir_all(entry.path()).with_context(context)?;
+        }
+        Ok(())
     }
 
     /// Declares the study, or takes up again one of the same trials; anything else is an error.
@@ -195,31 +241,46 @@ impl Study {
         Ok(there.git_revision)
     }
 
-    /// Takes a study that is there for this process; an error says who has it.
-    pub fn hold(&self) -> Result<Lock> {
+    /// Takes a study that is there for this process; `what` it does with it is a word as in "rebuilt", for others who
+    /// want the study meanwhile. An error says who has it.
+    pub fn hold(&self, what: &str) -> Result<Lock> {
         // An error of reading says that this is no study.
         self.read()?;
-        self.lock()
+        self.lock(what)
     }
 
     /// As [`Study::hold`], also of a study whose declaration is damaged.
-    pub fn seize(&self) -> Result<Lock> {
-        self.lock()
+    pub fn seize(&self, what: &str) -> Result<Lock> {
+        self.lock(what)
     }
 
     /// Who explores the study now. Does not keep anyone from beginning to.
     pub fn explorer(&self) -> Explorer {
-        let Ok(mut file) = File::open(self.lock_file()) else { return Explorer::Nobody };
+        let path = self.lock_file();
+        let mut file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Explorer::Nobody,
+            Err(error) => return Explorer::Unknown(format!("cannot read {}: {error}", path.display())),
+        };
         // Shared, so that those who ask are not in each other's way, and let go of at once.
-        let free = file.try_lock_shared().is_ok();
-        if free {
-            let _ = file.unlock();
-        }
+        let is_held = match file.try_lock_shared() {
+            Ok(()) => {
+                let _ = file.unlock();
+                false
+            }
+            Err(TryLockError::WouldBlock) => true,
+            Err(TryLockError::Error(error)) => {
+                return Explorer::Unknown(format!("the file system of {} locks no files: {error}", path.display()));
+            }
+        };
         let line = holder(&mut file);
-        match (free, line.is_empty()) {
-            (false, _) => Explorer::Active(line),
-            (true, true) => Explorer::Nobody,
-            (true, false) => Explorer::Gone(line),
+        let explored_by = line.strip_prefix(EXPLORED).and_then(|rest| rest.strip_prefix(" by "));
+        match (is_held, explored_by) {
+            (true, Some(who)) => Explorer::Active(who.into()),
+            (true, None) if line.is_empty() => Explorer::Active(line),
+            (true, None) => Explorer::Busy(line),
+            (false, Some(who)) => Explorer::Gone(who.into()),
+            (false, None) => Explorer::Nobody,
         }
     }
 
@@ -227,7 +288,7 @@ impl Study {
         self.folder.join("study.lock")
     }
 
-    fn lock(&self) -> Result<Lock> {
+    fn lock(&self, what: &str) -> Result<Lock> {
         let path = self.lock_file();
         let context = || format!("cannot write {}; give another folder with --out", path.display());
         let since = Instant::now();
@@ -247,15 +308,22 @@ impl Study {
                 Err(TryLockError::WouldBlock) => {
                     let line = holder(&mut file);
                     // Empty for the moment in which it is written.
-                    let who = if line.is_empty() { "another process" } else { &line };
-                    bail!("{} is being explored by {who}; wait for it, or stop it", self.folder.display());
+                    let what = if line.is_empty() { "held by another process" } else { &line };
+                    bail!("{} is being {what}; wait for it, or stop it", self.folder.display());
                 }
-                Err(TryLockError::Error(error)) => return Err(error).with_context(context),
+                Err(TryLockError::Error(error)) => {
+                    return Err(error).with_context(|| {
+                        format!(
+                            "cannot lock {}: does its file system lock files? Give a folder on another with --out",
+                            path.display()
+                        )
+                    });
+                }
             }
             thread::sleep(Duration::from_millis(5));
         };
         let since = machine::rfc3339(std::time::SystemTime::now());
-        let line = format!("process {} on {} since {since}\n", std::process::id(), machine::host());
+        let line = format!("{what} by process {} on {} since {since}\n", std::process::id(), machine::host());
         let write = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(line.as_bytes()));
         write.with_context(context)?;
         Ok(Lock { _file: file })

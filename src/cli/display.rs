@@ -29,18 +29,28 @@ pub enum Mode {
 /// Shows the events of a sweep.
 pub struct Display {
     kind: Kind,
-    /// Label and epochs of each trial.
-    trials: Vec<(String, usize)>,
-    /// Epochs to be trained in this run, and those that were.
+    trials: Vec<Shown>,
+    /// Epochs of all trials that this run wants, and those of them that are behind us: also those of an earlier run, and
+    /// those that a trial that failed will never train.
     epochs_wanted: usize,
-    epochs_seen: usize,
-    /// Of the trials running, by trial.
+    epochs_done: usize,
+    /// Epochs that this run trained: what its pace is known by.
+    epochs_trained: usize,
+    /// Epochs behind each running trial, by trial.
     running: Vec<usize>,
     wanted: usize,
     ended: usize,
     diverged: usize,
     failed: usize,
     began: Instant,
+}
+
+/// A trial as it is shown.
+struct Shown {
+    label: String,
+    key: String,
+    replicate: usize,
+    epochs: usize,
 }
 
 enum Kind {
@@ -57,22 +67,28 @@ impl Display {
             let label = &view.expansion.candidates[trial.candidate].label;
             if view.space.replicates > 1 { format!("{label} · replicate {}", trial.replicate) } else { label.clone() }
         };
-        let trials: Vec<(String, usize)> =
-            view.trials.iter().map(|trial| (label(trial), trial.config.train.epochs)).collect();
+        let shown = |(trial, key): (&fastrcaps::space::Trial, &String)| Shown {
+            label: label(trial),
+            key: key.clone(),
+            replicate: trial.replicate,
+            epochs: trial.config.train.epochs,
+        };
+        let trials: Vec<Shown> = view.trials.iter().zip(&view.keys).map(shown).collect();
         let kind = match mode {
             Mode::Quiet => Kind::Quiet,
             Mode::Json => Kind::Json,
             Mode::Progress if !std::io::stderr().is_terminal() => Kind::Lines,
             Mode::Progress => bars(wanted.len(), slots, trials.len()),
         };
-        let epochs_wanted = wanted.iter().map(|trial| trials[*trial].1).sum();
+        let epochs_wanted = wanted.iter().map(|trial| trials[*trial].epochs).sum();
         let running = vec![0; trials.len()];
-        let (epochs_seen, ended, diverged, failed) = (0, 0, 0, 0);
+        let (epochs_done, epochs_trained, ended, diverged, failed) = (0, 0, 0, 0, 0);
         Display {
             kind,
             trials,
             epochs_wanted,
-            epochs_seen,
+            epochs_done,
+            epochs_trained,
             running,
             wanted: wanted.len(),
             ended,
@@ -85,56 +101,92 @@ impl Display {
     /// Shows an event.
     pub fn show(&mut self, event: &Event) {
         match event {
-            Event::Started { trial, slot, .. } => self.started(*trial, *slot),
+            Event::Started { trial, slot, epochs_before } => self.started(*trial, *slot, *epochs_before),
             Event::Epoch { trial, row } => {
                 self.running[*trial] += 1;
-                self.epochs_seen += 1;
-                let (label, epochs) = &self.trials[*trial];
-                match &self.kind {
-                    Kind::Bars { slots, of_trial, .. } => {
-                        if let Some(slot) = of_trial[*trial] {
-                            let accuracy = percent(Some(row.validation_accuracy));
-                            slots[slot]
-                                .set_message(format!("{label} · epoch {}/{epochs} · validation {accuracy}", row.epoch));
-                        }
-                    }
-                    Kind::Json => emit(&json!({"event": "epoch", "configuration": label, "row": row})),
-                    Kind::Lines | Kind::Quiet => {}
+                self.epochs_done += 1;
+                self.epochs_trained += 1;
+                let Shown { label, epochs, .. } = &self.trials[*trial];
+                if let Kind::Bars { slots, of_trial, .. } = &self.kind
+                    && let Some(slot) = of_trial[*trial]
+                {
+                    let accuracy = percent(Some(row.validation_accuracy));
+                    slots[slot].set_message(format!("{label} · epoch {}/{epochs} · validation {accuracy}", row.epoch));
                 }
+                self.emit_of(*trial, || json!({"event": "epoch", "row": row}));
                 self.update_total();
             }
             Event::Ended { trial, record } => self.ended(*trial, record),
-            Event::Retried { trial, record, .. } | Event::Stopped { trial, record } => {
-                // Its epochs are shown again when it goes on.
-                self.epochs_seen -= std::mem::take(&mut self.running[*trial]);
-                self.free_slot(*trial);
-                if matches!(event, Event::Stopped { .. }) {
-                    self.emit(|label| json!({"event": "stopped", "configuration": label, "record": record}), *trial);
-                } else {
-                    self.emit(|label| json!({"event": "retried", "configuration": label, "record": record}), *trial);
-                    self.line(&event_line(event, &self.trials[*trial].0));
-                }
+            Event::Retried { trial, record, wait } => {
+                self.leaves(*trial);
+                let wait_seconds = wait.map(|wait| wait.as_secs_f64());
+                self.emit_of(*trial, || json!({"event": "retried", "record": record, "wait_seconds": wait_seconds}));
+                self.line(&event_line(event, &self.trials[*trial].label));
+            }
+            Event::Stopped { trial, record } => {
+                self.leaves(*trial);
+                self.emit_of(*trial, || json!({"event": "stopped", "record": record}));
             }
             Event::Paused { reason } => {
-                self.line(&event_line(event, ""));
-                self.emit(|_| json!({"event": "paused", "reason": reason}), 0);
+                self.warn(&event_line(event, ""));
+                self.emit(|| json!({"event": "paused", "reason": reason}));
             }
             Event::Resumed => {
-                self.line(&event_line(event, ""));
-                self.emit(|_| json!({"event": "resumed"}), 0);
+                self.warn(&event_line(event, ""));
+                self.emit(|| json!({"event": "resumed"}));
             }
-            Event::Stopping { running, .. } => {
-                self.line(&event_line(event, ""));
-                self.emit(|_| json!({"event": "stopping", "running": running}), 0);
+            Event::Stopping { why, running } => {
+                let line = event_line(event, "");
+                if *why == Ending::Failures {
+                    self.warn(&line)
+                } else {
+                    self.line(&line)
+                }
+                self.emit(|| json!({"event": "stopping", "why": word(*why), "running": running}));
             }
         }
     }
 
-    /// A JSON event, where those are wanted; `event` is given the trial's label.
-    fn emit(&self, event: impl FnOnce(&str) -> serde_json::Value, trial: usize) {
+    /// Tells that the sweep is over, and what it came to; `view` is the study as it stands then.
+    pub fn over(&self, view: &StudyView, ending: Ending) {
+        let [done, diverged, failed] = [Status::Done, Status::Diverged, Status::Failed].map(|of| view.count(of));
+        let pending = view.trials.len() - done - diverged - failed;
+        self.emit(|| {
+            json!({
+                "event": "finished",
+                "why": word(ending),
+                "done": done,
+                "diverged": diverged,
+                "failed": failed,
+                "pending": pending,
+            })
+        });
+    }
+
+    /// A trial leaves its slot before its end. Its epochs are behind us again when it goes on.
+    fn leaves(&mut self, trial: usize) {
+        let epochs = std::mem::take(&mut self.running[trial]);
+        self.epochs_done = self.epochs_done.saturating_sub(epochs);
+        self.free_slot(trial);
+    }
+
+    /// A JSON event, where those are wanted.
+    fn emit(&self, event: impl FnOnce() -> serde_json::Value) {
         if let Kind::Json = self.kind {
-            emit(&event(self.trials.get(trial).map_or("", |(label, _)| label)));
+            emit(&event());
         }
+    }
+
+    /// As [`Display::emit`], with what tells which trial it is of.
+    fn emit_of(&self, trial: usize, event: impl FnOnce() -> serde_json::Value) {
+        self.emit(|| {
+            let Shown { label, key, replicate, .. } = &self.trials[trial];
+            let mut event = event();
+            event["configuration"] = json!(label);
+            event["key"] = json!(key);
+            event["replicate"] = json!(replicate);
+            event
+        });
     }
 
     /// A line, where lines are wanted.
@@ -147,6 +199,14 @@ impl Display {
         }
     }
 
+    /// A line that is told even who wants to hear of errors only: nothing moves, until someone does something about it.
+    fn warn(&self, line: &str) {
+        if let Kind::Quiet = self.kind {
+            errln!("{line}");
+        }
+        self.line(line);
+    }
+
     fn free_slot(&self, trial: usize) {
         if let Kind::Bars { slots, of_trial, .. } = &self.kind
             && let Some(slot) = of_trial[trial]
@@ -155,25 +215,30 @@ impl Display {
         }
     }
 
-    fn started(&mut self, trial: usize, slot: usize) {
-        let (label, epochs) = &self.trials[trial];
-        match &mut self.kind {
-            Kind::Bars { slots, of_trial, .. } => {
-                of_trial[trial] = Some(slot);
-                slots[slot].set_message(format!("{label} · epoch 0/{epochs}"));
-            }
-            Kind::Json => emit(&json!({"event": "started", "configuration": label, "slot": slot})),
-            Kind::Lines | Kind::Quiet => {}
+    fn started(&mut self, trial: usize, slot: usize, epochs_before: usize) {
+        self.running[trial] = epochs_before;
+        self.epochs_done += epochs_before;
+        let Shown { label, epochs, .. } = &self.trials[trial];
+        if let Kind::Bars { slots, of_trial, .. } = &mut self.kind {
+            of_trial[trial] = Some(slot);
+            slots[slot].set_message(match epochs_before {
+                0 => format!("{label} · epoch 0/{epochs}"),
+                _ => format!("{label} · continues after epoch {epochs_before}/{epochs}"),
+            });
         }
+        self.emit_of(trial, || json!({"event": "started", "slot": slot, "epochs_before": epochs_before}));
+        self.update_total();
     }
 
     fn ended(&mut self, trial: usize, record: &TrialRecord) {
-        // Epochs that were never shown, or will never be trained, are behind us all the same.
-        self.epochs_seen += self.trials[trial].1.saturating_sub(self.running[trial]);
+        // Epochs that were never shown were trained all the same; those that never will be are behind us too.
+        let shown = std::mem::take(&mut self.running[trial]);
+        self.epochs_trained += record.epochs.saturating_sub(shown);
+        self.epochs_done += self.trials[trial].epochs.saturating_sub(shown);
         self.ended += 1;
         self.diverged += usize::from(record.status == Status::Diverged);
         self.failed += usize::from(record.status == Status::Failed);
-        let line = event_line(&Event::Ended { trial, record }, &self.trials[trial].0);
+        let line = event_line(&Event::Ended { trial, record }, &self.trials[trial].label);
         let line = format!("[{}/{}] {line}", self.ended, self.wanted);
         self.free_slot(trial);
         let eta = match (&self.kind, self.remaining()) {
@@ -181,19 +246,20 @@ impl Display {
             _ => String::new(),
         };
         self.line(&format!("{line}{eta}"));
-        self.emit(|label| json!({"event": "ended", "configuration": label, "record": record}), trial);
+        self.emit_of(trial, || json!({"event": "ended", "record": record}));
         self.update_total();
     }
 
-    /// Seconds to go, if the epochs to come take as long as those before.
+    /// Seconds to go, if the epochs to come take as long as those that this run trained.
     fn remaining(&self) -> Option<f64> {
-        let left = self.epochs_wanted.saturating_sub(self.epochs_seen);
-        (self.epochs_seen > 0).then(|| self.began.elapsed().as_secs_f64() * left as f64 / self.epochs_seen as f64)
+        let left = self.epochs_wanted.saturating_sub(self.epochs_done);
+        let pace = || self.began.elapsed().as_secs_f64() / self.epochs_trained as f64;
+        (self.epochs_trained > 0).then(|| pace() * left as f64)
     }
 
     fn update_total(&self) {
         if let Kind::Bars { total, .. } = &self.kind {
-            total.set_position(self.epochs_seen as u64);
+            total.set_position(self.epochs_done as u64);
             total.set_length(self.epochs_wanted.max(1) as u64);
             let eta = self.remaining().map_or("unknown".to_string(), duration);
             let done = self.ended - self.diverged - self.failed;
@@ -226,11 +292,29 @@ fn bars(wanted: usize, slots: usize, trials: usize) -> Kind {
     Kind::Bars { slots: (0..slots).map(slot).collect(), total, of_trial: vec![None; trials] }
 }
 
+/// How the lines begin that say that a sweep pauses, and that it goes on.
+pub const PAUSED: &str = "no trial is started for now";
+pub const RESUMED: &str = "trials are started again";
+
+/// Why a sweep ends, as a word of JSON events.
+fn word(why: Ending) -> &'static str {
+    match why {
+        Ending::Finished => "finished",
+        Ending::Asked => "asked",
+        Ending::Deadline => "deadline",
+        Ending::Failures => "failures",
+        Ending::Broken => "broken",
+    }
+}
+
 /// An event in words, for terminal and log; `label` is its trial's.
 pub fn event_line(event: &Event, label: &str) -> String {
     let reason = |record: &TrialRecord| record.error.clone().unwrap_or_else(|| "no reason known".into());
     match event {
-        Event::Started { slot, .. } => format!("{label}: started in slot {}", slot + 1),
+        Event::Started { slot, epochs_before: 0, .. } => format!("{label}: started in slot {}", slot + 1),
+        Event::Started { slot, epochs_before, .. } => {
+            format!("{label}: started in slot {}, continues after epoch {epochs_before}", slot + 1)
+        }
         Event::Epoch { row, .. } => {
             format!("{label}: epoch {}, validation {}", row.epoch, percent(Some(row.validation_accuracy)))
         }
@@ -249,11 +333,10 @@ pub fn event_line(event: &Event, label: &str) -> String {
             format!("{label}: attempt {} failed: {}; it is tried again {when}", record.attempts, reason(record))
         }
         Event::Stopped { record, .. } => format!("{label}: stopped after {} epochs, to be continued", record.epochs),
-        Event::Paused { reason } => {
-            format!("paused: no trial is started for now: {reason}; it is tried again, the sweep goes on by itself")
-        }
-        Event::Resumed => "the sweep goes on".into(),
+        Event::Paused { reason } => format!("{PAUSED}: {reason}; when that is mended, the sweep goes on"),
+        Event::Resumed => RESUMED.into(),
         Event::Stopping { why, running } => {
+            let again = if *why == Ending::Asked { "; once more ends them now" } else { "" };
             let why = match why {
                 Ending::Asked => "asked to stop",
                 Ending::Deadline => "the time is over",
@@ -261,7 +344,6 @@ pub fn event_line(event: &Event, label: &str) -> String {
                 Ending::Finished => "finished",
                 Ending::Broken => "the journal refuses what it is given",
             };
-            let again = if *why == *"asked to stop" { "; once more ends them now" } else { "" };
             match running {
                 0 => format!("{why}: nothing is started any more"),
                 _ => format!(
@@ -298,4 +380,43 @@ pub fn aligned(rows: &[Vec<String>]) -> String {
         text.push('\n');
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use fastrcaps::config::TrialConfig;
+
+    use super::*;
+
+    #[test]
+    fn epochs_of_earlier_attempts_are_behind_and_say_nothing_of_the_pace() {
+        let shown = || Shown { label: "x".into(), key: "k".into(), replicate: 0, epochs: 10 };
+        let mut display = Display {
+            kind: Kind::Quiet,
+            trials: vec![shown(), shown()],
+            epochs_wanted: 20,
+            epochs_done: 0,
+            epochs_trained: 0,
+            running: vec![0; 2],
+            wanted: 2,
+            ended: 0,
+            diverged: 0,
+            failed: 0,
+            began: Instant::now(),
+        };
+        let config = TrialConfig::resolve("[model]\npreset = 'tiny'".parse().unwrap()).unwrap();
+        let record = |status, epochs| TrialRecord { status, epochs, ..TrialRecord::pending("k".into(), 0, &config) };
+        let mut seen = |event: &Event| {
+            display.show(event);
+            (display.epochs_done, display.epochs_trained)
+        };
+        assert_eq!(seen(&Event::Started { trial: 0, slot: 0, epochs_before: 8 }), (8, 0));
+        // Two epochs that were never shown.
+        assert_eq!(seen(&Event::Ended { trial: 0, record: &record(Status::Done, 10) }), (10, 2));
+        assert_eq!(seen(&Event::Started { trial: 1, slot: 0, epochs_before: 3 }), (13, 2));
+        let stopped = record(Status::Pending, 3);
+        assert_eq!(seen(&Event::Stopped { trial: 1, record: &stopped }), (10, 2));
+        assert_eq!(seen(&Event::Started { trial: 1, slot: 0, epochs_before: 3 }), (13, 2));
+        assert_eq!(seen(&Event::Ended { trial: 1, record: &record(Status::Failed, 3) }), (20, 2));
+    }
 }

@@ -85,7 +85,7 @@ pub struct Args {
     /// Say what would be trained, and train nothing
     #[arg(long)]
     dry_run: bool,
-    /// Show nothing but errors
+    /// Show nothing but errors, and that the sweep waits for something
     #[arg(long, conflicts_with = "json")]
     quiet: bool,
     /// Print events as JSON, one a line, on standard output
@@ -194,6 +194,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         );
         StudyView::read(&study)
     })?;
+    display.over(&view, swept.ending);
     close(&study, &view, mode, began.elapsed().as_secs_f64(), swept.ending)
 }
 

@@ -11,6 +11,7 @@ use fastrcaps::{
 use super::{
     display::{duration, percent},
     input::outln,
+    sweep_log,
 };
 
 /// Show how a sweep stands: who explores it, what runs, what failed, the best so far.
@@ -31,21 +32,30 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Result<ExitCode> {
-    let standing = status::standing(&Study::new(args.study))?;
+    let study = Study::new(args.study);
+    let standing = status::standing(&study)?;
+    let paused = standing.explorer.as_ref().and_then(|_| sweep_log::pause(&study));
     if args.json {
-        outln!("{}", serde_json::to_string(&standing)?);
+        let mut object = serde_json::to_value(&standing)?;
+        object["paused"] = paused.into();
+        outln!("{object}");
     } else {
-        show(&standing)?;
+        show(&standing, paused.as_deref())?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn show(of: &Standing) -> Result<()> {
-    match (&of.explorer, &of.last_explorer) {
-        (Some(who), _) if who.is_empty() => outln!("being explored"),
-        (Some(who), _) => outln!("explored by {who}"),
-        (None, Some(who)) => outln!("nobody explores it now; the last to hold it was {who}"),
-        (None, None) => outln!("nobody explores it"),
+fn show(of: &Standing, paused: Option<&str>) -> Result<()> {
+    match (&of.explorer, &of.held, &of.unknown, &of.last_explorer) {
+        (Some(who), ..) if who.is_empty() => outln!("being explored"),
+        (Some(who), ..) => outln!("explored by {who}"),
+        (_, Some(what), ..) => outln!("nobody explores it; it is being {what}"),
+        (_, _, Some(why), _) => outln!("whether anybody explores it cannot be known: {why}"),
+        (_, _, _, Some(who)) => outln!("nobody explores it now; the last was {who}"),
+        _ => outln!("nobody explores it"),
+    }
+    if let Some(paused) = paused {
+        outln!("paused: {paused}");
     }
     outln!(
         "{} of {} trials done, {} diverged, {} failed, {} running, {} pending",
@@ -83,7 +93,7 @@ fn show(of: &Standing) -> Result<()> {
         );
     }
     if let Some(seconds) = of.eta_seconds {
-        outln!("the rest of the space takes {} at the pace of this exploration", duration(seconds));
+        outln!("the rest of the space takes {} at the pace of what this exploration trained so far", duration(seconds));
     }
     Ok(())
 }

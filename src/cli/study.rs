@@ -139,7 +139,7 @@ fn check(study: &Study, json: bool) -> Result<ExitCode> {
 }
 
 fn rebuild(study: &Study) -> Result<()> {
-    let lock = study.hold()?;
+    let lock = study.hold("rebuilt")?;
     let rebuilt = rebuild::rebuild(study, &lock)?;
     for (key, why) in &rebuilt.refused {
         outln!("trial {key} could not be taken up and is pending: {why}");
@@ -161,7 +161,7 @@ fn rebuild(study: &Study) -> Result<()> {
 fn remove(study: &Study, trials: &[String], yes: bool) -> Result<()> {
     let extent = remove::extent(study)?;
     // Of a damaged study nothing but its folder is known.
-    let lock = if trials.is_empty() { study.seize()? } else { study.hold()? };
+    let lock = if trials.is_empty() { study.seize("removed")? } else { study.hold("cut down")? };
     let folder = extent.folder.display();
     if trials.is_empty() {
         if !yes && !is_agreed(&format!("Remove {folder}, {} files, {}?", extent.files, megabytes(extent.bytes)))? {
@@ -181,7 +181,7 @@ fn remove(study: &Study, trials: &[String], yes: bool) -> Result<()> {
 
 fn merge(into: &Study, from: Vec<PathBuf>) -> Result<()> {
     let others: Vec<Study> = from.into_iter().map(Study::new).collect();
-    let lock = into.hold()?;
+    let lock = into.hold("merged into")?;
     let merged = merge::merge(into, &others, &lock)?;
     for (folder, why) in &merged.refused {
         outln!("{folder} was not taken up: {why}");

@@ -2,13 +2,16 @@
 
 use std::{
     fs::File,
-    io::Write,
+    io::{Read, Seek, SeekFrom, Write},
     time::{Instant, SystemTime},
 };
 
 use fastrcaps::{dispatch::Event, machine, report::view::StudyView, study::Study};
 
-use super::display::event_line;
+use super::display::{PAUSED, RESUMED, event_line};
+
+/// Bytes at the end of a log in which is looked for what its explorer said last.
+const LAST: u64 = 1 << 20;
 
 /// The log of a study, open at its end.
 pub struct SweepLog {
@@ -46,7 +49,8 @@ impl SweepLog {
 
     pub fn line(&mut self, line: &str) {
         if let Some(file) = &mut self.file {
-            // One writing a line: a full disk tears none that follows.
+            // One writing a line: a full disk tears none that follows. Reasons may have several lines.
+            let line = line.lines().map(str::trim).filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" / ");
             let line = format!("{} {line}\n", machine::rfc3339(SystemTime::now()));
             let _ = file.write_all(line.as_bytes());
         }
@@ -55,5 +59,51 @@ impl SweepLog {
     /// Writes down that this run has ended, and how.
     pub fn close(&mut self, how: &str) {
         self.line(&format!("{how} after {}", super::display::duration(self.began.elapsed().as_secs_f64())));
+    }
+}
+
+/// Why the sweep pauses that is writing this study's log, by the last line about that; none where it does not, or where the
+/// log does not say. To be asked only of a study that is being explored: who dies while it pauses says nothing more.
+pub fn pause(study: &Study) -> Option<String> {
+    let mut file = File::open(study.log()).ok()?;
+    let length = file.metadata().ok()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(LAST))).ok()?;
+    let mut text = Vec::new();
+    file.take(LAST).read_to_end(&mut text).ok()?;
+    let text = String::from_utf8_lossy(&text);
+    let lines = text.lines().rev().filter_map(|line| line.split_once(' ').map(|(_, line)| line));
+    for line in lines {
+        if line.starts_with(PAUSED) {
+            return Some(line.into());
+        }
+        // A sweep begins with the line of its process.
+        if line.starts_with(RESUMED) || line.starts_with("process ") {
+            return None;
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_one_line_and_a_pause_is_found_in_the_last_that_tell_of_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let study = Study::new(folder.path());
+        assert_eq!(pause(&study), None);
+        let file = File::options().create(true).append(true).open(study.log()).ok();
+        let mut log = SweepLog { file, labels: vec!["a".into()], began: Instant::now() };
+        log.line("process 5 explores");
+        log.event(&Event::Paused { reason: "cannot write x:\n  no room" });
+        log.line("a: validation 90 %");
+        assert!(pause(&study).unwrap().contains("cannot write x: / no room; when"));
+        log.event(&Event::Resumed);
+        assert_eq!(pause(&study), None);
+        log.event(&Event::Paused { reason: "again" });
+        log.line("process 6 explores");
+        assert_eq!(pause(&study), None);
+        assert_eq!(std::fs::read_to_string(study.log()).unwrap().lines().count(), 6);
     }
 }

@@ -19,8 +19,11 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, params};
 use crate::record::{EpochRow, Status, TrialRecord};
 use tables::{Changes, Rows, SCHEMA, UNSEALED};
 
-/// How long the writer waits for someone who reads, as a database browser does: a commit needs a moment without readers.
-const WRITER_PATIENCE: Duration = Duration::from_secs(600);
+/// How long the writer waits for others when it opens the journal.
+const OPENING_PATIENCE: Duration = Duration::from_secs(60);
+/// How long a commit waits for a moment without readers. One that holds on, as a database browser does, is told of: the
+/// dispatcher has a sweep to look after meanwhile, and tries again.
+const WRITER_PATIENCE: Duration = Duration::from_secs(2);
 /// How long a reader waits for a commit.
 const READER_PATIENCE: Duration = Duration::from_secs(10);
 /// How long a journal may be without tables, for one that is being made.
@@ -47,7 +50,7 @@ impl Journal {
     }
 
     fn prepare_to_write(&mut self) -> Result<()> {
-        self.connection.busy_timeout(WRITER_PATIENCE)?;
+        self.connection.busy_timeout(OPENING_PATIENCE)?;
         self.read_version()?;
         // A rollback journal with full sync: what is committed survives a power cut, also on network file systems.
         self.connection.pragma_update(None, "synchronous", "FULL")?;
@@ -66,6 +69,7 @@ impl Journal {
             tables::seal_rows(&transaction)?;
             transaction.commit()?;
         }
+        self.connection.busy_timeout(WRITER_PATIENCE)?;
         self.read_version()
     }
 
@@ -128,6 +132,9 @@ impl Journal {
     }
 
     /// Writes a record, in the place of an earlier one of the same trial, with its epochs.
+    ///
+    /// Errors leave the journal as it was, and may be gone the next time: where the system below refused, or another
+    /// program holds the journal ([`io::ErrorKind::ResourceBusy`]), an [`io::Error`] in the chain says so.
     pub fn put(&mut self, record: &TrialRecord, epochs: &[EpochRow]) -> Result<()> {
         self.put_all([(record, epochs)])
     }
@@ -282,29 +289,26 @@ impl Journal {
         Ok(())
     }
 
-    /// What an error means, and how to mend it. A disk that is full, or not to be written, is told apart by the
-    /// [`io::ErrorKind`] in the chain.
+    /// What an error means, and how to mend it. What the system below refuses (a full disk, one not to be written, a
+    /// quota) and what others hold is told apart by the [`io::ErrorKind`] in the chain.
     fn explain(&self, error: anyhow::Error) -> anyhow::Error {
         let path = self.path.display();
         if error.is::<Refused>() {
             return error;
         }
-        let code = error.chain().find_map(|cause| cause.downcast_ref::<rusqlite::Error>()?.sqlite_error_code());
-        match code {
-            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => error.context(format!(
-                "another program holds the journal {path}: close the database browser that has it open"
+        match code(&error) {
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => of_system(error).context(format!(
+                "another program holds the journal {path}: close its transaction, or the database browser that has it \
+                 open"
             )),
-            Some(
-                ErrorCode::DiskFull
-                | ErrorCode::ReadOnly
-                | ErrorCode::SystemIoFailure
-                | ErrorCode::CannotOpen
-                | ErrorCode::PermissionDenied
-                | ErrorCode::OutOfMemory,
-            ) => match error.downcast::<rusqlite::Error>() {
-                Ok(error) => of_system(error).context(format!("the journal {path}")),
-                Err(error) => error.context(format!("the journal {path}")),
-            },
+            Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen) => match self.errno() {
+                0 => of_system(error),
+                errno => anyhow::Error::new(io::Error::from_raw_os_error(errno)).context(format!("{error:#}")),
+            }
+            .context(format!("the journal {path}")),
+            Some(ErrorCode::DiskFull | ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::OutOfMemory) => {
+                of_system(error).context(format!("the journal {path}"))
+            }
             _ => {
                 let study = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
                 let study = study.unwrap_or(Path::new(".")).display();
@@ -315,6 +319,12 @@ impl Journal {
             }
         }
     }
+
+    /// The system's number of the last error below SQLite; 0 where it has none.
+    fn errno(&self) -> i32 {
+        // SAFETY: the handle is that of an open connection, which lives through the call.
+        unsafe { rusqlite::ffi::sqlite3_system_errno(self.connection.handle()) }
+    }
 }
 
 /// An error whose words are whole.
@@ -322,13 +332,22 @@ impl Journal {
 #[error("{0}")]
 struct Refused(String);
 
-/// An error of SQLite that is one of the system below, as that.
-fn of_system(error: rusqlite::Error) -> anyhow::Error {
-    let kind = match error.sqlite_error_code() {
+/// What kind of error SQLite gave, if it was SQLite.
+fn code(error: &anyhow::Error) -> Option<ErrorCode> {
+    error.chain().find_map(|cause| cause.downcast_ref::<rusqlite::Error>()?.sqlite_error_code())
+}
+
+/// An error of SQLite that is one of the system below, or that others cause, as an [`io::Error`] of its kind.
+fn of_system(error: impl Into<anyhow::Error>) -> anyhow::Error {
+    let error = error.into();
+    let kind = match code(&error) {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => io::ErrorKind::ResourceBusy,
         Some(ErrorCode::DiskFull) => io::ErrorKind::StorageFull,
         Some(ErrorCode::ReadOnly) => io::ErrorKind::ReadOnlyFilesystem,
         Some(ErrorCode::PermissionDenied) => io::ErrorKind::PermissionDenied,
-        _ => return error.into(),
+        Some(ErrorCode::OutOfMemory) => io::ErrorKind::OutOfMemory,
+        Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen) => io::ErrorKind::Other,
+        _ => return error,
     };
     io::Error::new(kind, error).into()
 }
@@ -367,5 +386,20 @@ mod tests {
         journal.connection.pragma_update(None, "query_only", false).unwrap();
         journal.put(&record("b"), &[]).unwrap();
         assert_eq!(journal.records().unwrap(), [long, record("b")]);
+    }
+
+    #[test]
+    fn what_the_system_refuses_has_its_own_number_in_the_chain_and_the_next_writing_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut journal = Journal::open(&folder.path().join("journal.sqlite")).unwrap();
+        // In the way of the rollback, which each commit begins with.
+        let in_the_way = folder.path().join("journal.sqlite-journal");
+        std::fs::create_dir(&in_the_way).unwrap();
+        let error = journal.put(&record("a"), &[]).unwrap_err();
+        assert_eq!(kind(&error), Some(io::ErrorKind::IsADirectory), "{error:#}");
+        assert!(!format!("{error:#}").contains("damaged"), "{error:#}");
+        std::fs::remove_dir(in_the_way).unwrap();
+        journal.put(&record("a"), &[]).unwrap();
+        assert_eq!(journal.records().unwrap(), [record("a")]);
     }
 }

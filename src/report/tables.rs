@@ -78,44 +78,31 @@ fn cell<T: ToString>(value: &Option<T>) -> String {
 
 /// `epochs.csv`: one row per epoch of every trial that ended.
 pub fn epochs(view: &StudyView, epochs: &[(String, EpochRow)]) -> Result<Vec<u8>> {
-    #[derive(serde::Serialize)]
-    struct Row<'a> {
-        key: &'a str,
-        configuration: &'a str,
-        replicate: usize,
-        epoch: usize,
-        learning_rate: f64,
-        batch_size: usize,
-        train_loss: f64,
-        train_accuracy: f64,
-        validation_loss: f64,
-        validation_accuracy: f64,
-        train_seconds: f64,
-        samples: u64,
-        steps: u64,
-    }
     let mut of: HashMap<&str, Vec<&EpochRow>> = HashMap::new();
     for (key, row) in epochs {
         of.entry(key).or_default().push(row);
     }
-    let mut table = csv::Writer::from_writer(Vec::new());
+    let mut table = csv::WriterBuilder::new().has_headers(false).from_writer(Vec::new());
+    table.write_record([
+        "key",
+        "configuration",
+        "replicate",
+        "epoch",
+        "learning_rate",
+        "batch_size",
+        "train_loss",
+        "train_accuracy",
+        "validation_loss",
+        "validation_accuracy",
+        "train_seconds",
+        "samples",
+        "steps",
+    ])?;
     for (trial, key) in view.trials.iter().zip(&view.keys) {
+        let label = &view.expansion.candidates[trial.candidate].label;
         for row in of.get(key.as_str()).into_iter().flatten() {
-            table.serialize(Row {
-                key,
-                configuration: &view.expansion.candidates[trial.candidate].label,
-                replicate: trial.replicate,
-                epoch: row.epoch,
-                learning_rate: row.learning_rate,
-                batch_size: row.batch_size,
-                train_loss: row.train_loss,
-                train_accuracy: row.train_accuracy,
-                validation_loss: row.validation_loss,
-                validation_accuracy: row.validation_accuracy,
-                train_seconds: row.train_seconds,
-                samples: row.samples,
-                steps: row.steps,
-            })?;
+            // The fields of a row follow in their order.
+            table.serialize((key, label, trial.replicate, row))?;
         }
     }
     Ok(table.into_inner().map_err(|error| error.into_error())?)

@@ -17,7 +17,7 @@ use crate::{
     machine::Machine,
     record::{EpochRow, Status, TrialRecord},
     seal,
-    study::{self, Explorer, Plan, Study},
+    study::{self, Plan, Study},
 };
 
 /// Age above which a temporary file belongs to no one, while the study is explored.
@@ -44,7 +44,7 @@ pub struct Findings {
     /// Folders of trials whose end was held against the journal, and files of weights held against their SHA-256.
     pub folders: usize,
     pub weights: usize,
-    /// Whether someone explores the study now.
+    /// Whether someone explores or changes the study now, or may.
     pub explored: bool,
 }
 
@@ -56,7 +56,7 @@ pub fn check(study: &Study) -> Result<Findings> {
     }
     let findings = look(study)?;
     // Where an exploration began meanwhile, what runs was taken for what was left: once more, with that known.
-    let began = !findings.explored && matches!(study.explorer(), Explorer::Active(_));
+    let began = !findings.explored && study.explorer().may_write();
     if began { look(study) } else { Ok(findings) }
 }
 
@@ -91,7 +91,7 @@ struct Check<'a> {
 
 impl Check<'_> {
     fn new(study: &Study) -> Check<'_> {
-        let explored = matches!(study.explorer(), Explorer::Active(_));
+        let explored = study.explorer().may_write();
         Check { study, findings: Findings { explored, ..Findings::default() }, has_journal: false }
     }
 

@@ -8,13 +8,13 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use super::{End, check_config, check_weights, end_of, entries, is_temporary};
+use super::{End, check_config, check_idle, check_weights, end_of, entries, is_temporary};
 use crate::{
     folder::trials_folder,
     journal::Journal,
     record::{Status, TrialRecord},
     report::{self, view::StudyView},
-    study::{self, Lock, Plan, Study},
+    study::{self, Lock, Plan, Study, UNFINISHED_FOLDER},
 };
 
 /// What a merge did.
@@ -118,9 +118,10 @@ fn check_same(into: &Study, plan: &Plan, other: &Study) -> Result<()> {
 /// Copies a trial's folder, whole or not at all, in the place of what is there.
 fn copy_trial(from: &Path, into: &Study, key: &str) -> Result<()> {
     let trials = trials_folder(&into.folder);
+    check_idle(&into.trial(key))?;
     let copy = || -> Result<()> {
         fs::create_dir_all(&trials)?;
-        let fresh = tempfile::Builder::new().prefix(".writing-").tempdir_in(&trials)?;
+        let fresh = tempfile::Builder::new().prefix(UNFINISHED_FOLDER).tempdir_in(&trials)?;
         for path in entries(from)?.iter().filter(|path| !is_temporary(path)) {
             // Links, and folders that no trial makes, stay where they are.
             if fs::symlink_metadata(path)?.is_file() {
@@ -135,12 +136,20 @@ fn copy_trial(from: &Path, into: &Study, key: &str) -> Result<()> {
             File::open(fresh.path())?.sync_all()?;
         }
         let place = into.trial(key).path;
-        // A folder cannot take the place of one that holds something: the old one steps aside, and goes with its drop.
-        let aside = tempfile::Builder::new().prefix(".writing-").tempdir_in(&trials)?;
+        // A folder cannot take the place of one that holds something: the old one steps aside, and goes once the new one
+        // stands there. Where this process dies between, the next explorer brings it back.
+        let aside = tempfile::Builder::new().prefix(UNFINISHED_FOLDER).tempdir_in(&trials)?;
+        let old = aside.path().join(key);
         if place.exists() {
-            fs::rename(&place, aside.path().join(key))?;
+            fs::rename(&place, &old)?;
         }
-        fs::rename(fresh.keep(), &place)?;
+        if let Err(error) = fs::rename(fresh.path(), &place) {
+            if old.exists() && fs::rename(&old, &place).is_err() {
+                let kept = aside.keep().join(key);
+                bail!("{error}; what was there is kept as {}: move it back", kept.display());
+            }
+            return Err(error.into());
+        }
         #[cfg(unix)]
         File::open(&trials)?.sync_all()?;
         Ok(())

@@ -8,7 +8,7 @@ pub mod remove;
 pub mod status;
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, TryLockError},
     io::{self, Read},
     path::{Path, PathBuf},
 };
@@ -130,5 +130,30 @@ fn name(path: &Path) -> &str {
 
 /// Whether this is a file, or a folder, that was being written when its writer died.
 fn is_temporary(path: &Path) -> bool {
-    name(path).starts_with(".writing-")
+    is_unfinished(name(path))
+}
+
+/// Whether a file of this name is one that is being written.
+fn is_unfinished(name: &str) -> bool {
+    name.starts_with(".writing-") || name.starts_with(".tmp")
+}
+
+/// An error where a process trains in a folder that is to be changed.
+fn check_idle(folder: &TrialFolder) -> Result<()> {
+    // Of a link what it leads to is not touched.
+    let is_link = fs::symlink_metadata(&folder.path).is_ok_and(|metadata| metadata.is_symlink());
+    // Who trains has made it and holds it.
+    let path = folder.path.join("trial.lock");
+    if is_link || !path.exists() {
+        return Ok(());
+    }
+    let lock = File::open(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    if let Err(TryLockError::WouldBlock) = lock.try_lock_shared() {
+        bail!(
+            "a process trains in {}: end it, or wait for it (`fuser -v {}` names it)",
+            folder.path.display(),
+            path.display()
+        );
+    }
+    Ok(())
 }

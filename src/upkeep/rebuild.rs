@@ -74,9 +74,12 @@ pub fn rebuild(study: &Study, _lock: &Lock) -> Result<Rebuilt> {
     Ok(rebuilt)
 }
 
-/// Moves what would be taken for the new journal's rollback out of its way, and keeps the old journal beside it.
+/// Keeps the old journal beside the new one, and moves what would be taken for the new one's rollback out of its way.
 fn keep_old(study: &Study) -> Result<Option<PathBuf>> {
     let path = study.journal();
+    // Has SQLite take back what a commit left unfinished, so that the old journal stands for itself, also where this
+    // process dies before the new one is in its place. One that cannot be opened so far has nothing to lose.
+    drop(Journal::read(&path));
     let now = machine::rfc3339(SystemTime::now()).replace(':', "");
     let named = |number: usize, suffix: &str| {
         let number = if number > 0 { format!("-{number}") } else { String::new() };

@@ -7,7 +7,9 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
+use super::{check_idle, entries};
 use crate::{
+    folder::{TrialFolder, trials_folder},
     journal::Journal,
     report::{self, view::StudyView},
     study::{Lock, Study},
@@ -58,6 +60,9 @@ fn size(folder: &Path) -> io::Result<(usize, u64)> {
 /// Removes a study's folder with all that is in it. Of a link the link goes, and what it leads to stays.
 pub fn remove(extent: &Extent, _lock: &Lock) -> Result<()> {
     let path = &extent.folder;
+    for trial in entries(&trials_folder(path))? {
+        check_idle(&TrialFolder::new(trial)).context("nothing is removed")?;
+    }
     // First what makes it a study: one that is removed by half is none.
     fs::remove_file(path.join("study.toml"))
         .and_then(|()| fs::remove_dir_all(path))
@@ -71,6 +76,7 @@ pub fn remove_trials(study: &Study, keys: &[String], _lock: &Lock) -> Result<usi
         if !view.keys.contains(key) {
             bail!("the study {} has no trial {key}; trials.csv lists them", study.folder.display());
         }
+        check_idle(&study.trial(key)).context("nothing is removed")?;
     }
     let mut journal = Journal::open(&study.journal())?;
     // First the folder's end, which would be taken up again.

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::{
     journal::Journal,
-    record::Status,
+    record::{Status, TrialRecord},
     report::view::{self, Objectives, StudyView},
     study::{Explorer, Study},
 };
@@ -22,6 +22,10 @@ pub struct Standing {
     pub explorer: Option<String>,
     /// Who explored it last, where nobody does now.
     pub last_explorer: Option<String>,
+    /// Who holds it for something else, and for what, as in "rebuilt by process 5 on host since then".
+    pub held: Option<String>,
+    /// Why it cannot be known who explores it; absent where it can.
+    pub unknown: Option<String>,
     pub trials: usize,
     pub done: usize,
     pub diverged: usize,
@@ -32,7 +36,9 @@ pub struct Standing {
     pub interrupted: usize,
     pub failures: Vec<Failure>,
     pub best: Option<Best>,
-    /// Seconds until every trial of the space has ended, if epochs take as long as those that this exploration trained.
+    /// Seconds until every trial of the space has ended, if epochs take as long as in those trials that this exploration
+    /// trained from their beginning, and as many run at once as now. Of a trial that goes on from an earlier attempt it
+    /// is not known which epochs were trained when.
     pub eta_seconds: Option<f64>,
 }
 
@@ -75,15 +81,24 @@ pub fn standing(study: &Study) -> Result<Standing> {
     if study.journal().exists() {
         view.update(&Journal::read(&study.journal())?)?;
     }
-    let is_explored = matches!(explorer, Explorer::Active(_));
+    // Where that cannot be known, what the journal has as running may be.
+    let is_explored = matches!(explorer, Explorer::Active(_) | Explorer::Unknown(_));
     let now = SystemTime::now();
     let (mut running, mut failures) = (Vec::new(), Vec::new());
-    // Epochs to come, and those that ended or went on since the explorer began.
+    // Epochs to come; and those of trials that began since the explorer did, with the seconds they took.
     let since = match &explorer {
         Explorer::Active(line) => line.rsplit(' ').next().and_then(time),
         _ => None,
     };
-    let (mut epochs_left, mut epochs_trained, mut interrupted) = (0, 0, 0);
+    let (mut epochs_left, mut epochs_trained, mut seconds_trained, mut interrupted) = (0, 0, 0.0, 0);
+    let mut learn = |record: &TrialRecord, epochs: usize, until: Option<SystemTime>| {
+        let started = record.started.as_deref().and_then(time).filter(|started| since.is_some_and(|at| *started >= at));
+        let took = started.zip(until).and_then(|(started, until)| until.duration_since(started).ok());
+        if let Some(took) = took.filter(|_| record.attempts <= 1 && epochs > 0) {
+            epochs_trained += epochs;
+            seconds_trained += took.as_secs_f64();
+        }
+    };
     for ((trial, key), record) in view.trials.iter().zip(&view.keys).zip(&view.records) {
         let label = || view.expansion.candidates[trial.candidate].label.clone();
         let epochs = trial.config.train.epochs;
@@ -97,10 +112,7 @@ pub fn standing(study: &Study) -> Result<Standing> {
                 let rows = study.trial(key).read_epochs().unwrap_or_default();
                 let started = record.started.as_deref().and_then(time);
                 epochs_left += epochs.saturating_sub(rows.len());
-                // Those that it had before this exploration say nothing of its pace.
-                if started.zip(since).is_none_or(|(started, since)| started >= since) {
-                    epochs_trained += rows.len();
-                }
+                learn(record, rows.len(), Some(now));
                 running.push(Running {
                     key: key.clone(),
                     configuration: label(),
@@ -117,10 +129,7 @@ pub fn standing(study: &Study) -> Result<Standing> {
                 epochs_left += epochs;
             }
             status => {
-                let ended = record.ended.as_deref().and_then(time);
-                if ended.zip(since).is_some_and(|(ended, since)| ended >= since) {
-                    epochs_trained += record.epochs;
-                }
+                learn(record, record.epochs, record.ended.as_deref().and_then(time));
                 if status == Status::Failed {
                     failures.push(Failure {
                         key: key.clone(),
@@ -134,16 +143,21 @@ pub fn standing(study: &Study) -> Result<Standing> {
     }
     failures.sort_by(|a, b| b.ended.cmp(&a.ended));
     failures.truncate(FAILURES);
-    let elapsed = since.and_then(|since| Some(now.duration_since(since).ok()?.as_secs_f64()));
     let (done, diverged, failed) = (view.count(Status::Done), view.count(Status::Diverged), view.count(Status::Failed));
-    let (explorer, last_explorer) = match explorer {
-        Explorer::Active(line) => (Some(line), None),
-        Explorer::Gone(line) => (None, Some(line)),
-        Explorer::Nobody => (None, None),
-    };
+    let at_once = running.len() as f64;
+    let [mut active, mut gone, mut held, mut unknown] = [const { None }; 4];
+    match explorer {
+        Explorer::Active(line) => active = Some(line),
+        Explorer::Gone(line) => gone = Some(line),
+        Explorer::Busy(line) => held = Some(line),
+        Explorer::Unknown(why) => unknown = Some(why),
+        Explorer::Nobody => {}
+    }
     Ok(Standing {
-        explorer,
-        last_explorer,
+        explorer: active,
+        last_explorer: gone,
+        held,
+        unknown,
         trials: view.trials.len(),
         done,
         diverged,
@@ -153,9 +167,8 @@ pub fn standing(study: &Study) -> Result<Standing> {
         running,
         failures,
         best: best(&view),
-        eta_seconds: elapsed
-            .filter(|_| epochs_trained > 0 && epochs_left > 0)
-            .map(|seconds| seconds * epochs_left as f64 / epochs_trained as f64),
+        eta_seconds: (epochs_trained > 0 && epochs_left > 0 && at_once > 0.0)
+            .then(|| seconds_trained / epochs_trained as f64 * epochs_left as f64 / at_once),
     })
 }
 

@@ -369,8 +369,13 @@ fn events_come_as_json_lines() {
     let out = succeed(folder.path(), &["explore", "space.toml", "--json", "--limit", "1"]);
     let events: Vec<serde_json::Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(events.first().unwrap()["event"], "started");
-    assert_eq!(events.last().unwrap()["event"], "ended");
-    assert_eq!(events.last().unwrap()["record"]["status"], "done");
+    assert_eq!(events[0]["epochs_before"], 0);
+    let ended = events.iter().rfind(|event| event["event"] == "ended").unwrap();
+    assert_eq!(ended["record"]["status"], "done");
+    for event in events.iter().filter(|event| ["started", "epoch", "ended"].iter().any(|of| event["event"] == *of)) {
+        assert_eq!((&event["key"], &event["replicate"]), (&ended["record"]["key"], &ended["record"]["replicate"]));
+        assert!(event["configuration"].is_string(), "{event}");
+    }
 }
 
 #[test]

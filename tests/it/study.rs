@@ -285,7 +285,7 @@ fn copies_taken_while_a_writer_commits_are_of_one_moment_or_refused_and_made_aga
                     assert!(format!("{error:#}").contains("study rebuild"), "{error:#}");
                     refused += 1;
                     assert!(!problems(&copy).is_empty());
-                    rebuild::rebuild(&copy, &copy.hold().unwrap()).unwrap();
+                    rebuild::rebuild(&copy, &copy.hold("rebuilt").unwrap()).unwrap();
                     assert_eq!(problems(&copy), [""; 0]);
                     assert_eq!(tables(&copy), before);
                 }
@@ -464,7 +464,7 @@ fn a_journal_made_again_gives_the_same_tables_and_keeps_the_old_one() {
     let bytes = fs::read(study.journal()).unwrap();
     fs::write(study.journal(), &bytes[..5000]).unwrap();
     assert!(StudyView::read(&study).is_err());
-    let rebuilt = rebuild::rebuild(&study, &study.hold().unwrap()).unwrap();
+    let rebuilt = rebuild::rebuild(&study, &study.hold("rebuilt").unwrap()).unwrap();
     assert_eq!((rebuilt.done, rebuilt.diverged, rebuilt.failed, rebuilt.pending), (4, 1, 1, 0));
     assert_eq!(fs::read(rebuilt.kept.unwrap()).unwrap(), &bytes[..5000]);
     assert_eq!(tables(&study), before);
@@ -472,7 +472,7 @@ fn a_journal_made_again_gives_the_same_tables_and_keeps_the_old_one() {
     // What cannot be trusted is pending.
     let key = study.plan().unwrap().keys[0].clone();
     fs::write(study.trial(&key).path.join("trial.json"), "{}").unwrap();
-    let rebuilt = rebuild::rebuild(&study, &study.hold().unwrap()).unwrap();
+    let rebuilt = rebuild::rebuild(&study, &study.hold("rebuilt").unwrap()).unwrap();
     assert_eq!((rebuilt.done, rebuilt.pending, rebuilt.refused.len()), (3, 1, 1));
     assert_eq!(rebuilt.refused[0].0, key);
 }
@@ -490,7 +490,7 @@ fn two_halves_merged_are_the_whole() {
     finish(&b, 2, Status::Done);
     finish(&a, 3, Status::Failed);
     let left = fs::read(b.journal()).unwrap();
-    let merged = merge::merge(&a, std::slice::from_ref(&b), &a.hold().unwrap()).unwrap();
+    let merged = merge::merge(&a, std::slice::from_ref(&b), &a.hold("merged into").unwrap()).unwrap();
     assert_eq!((merged.taken, merged.replaced, merged.kept, merged.pending), (2, 1, 1, 0));
     assert_eq!(merged.refused, []);
     assert_eq!(tables(&a), tables(&whole));
@@ -499,7 +499,7 @@ fn two_halves_merged_are_the_whole() {
     let hosts = merge::hosts(&StudyView::read(&a).unwrap());
     assert_eq!(hosts, [("host-0".to_string(), 2), ("host-1".to_string(), 2)]);
     // Again changes nothing.
-    let again = merge::merge(&a, &[b], &a.hold().unwrap()).unwrap();
+    let again = merge::merge(&a, &[b], &a.hold("merged into").unwrap()).unwrap();
     assert_eq!((again.taken, again.replaced, again.kept), (0, 0, 4));
     assert_eq!(tables(&a), tables(&whole));
 }
@@ -510,7 +510,7 @@ fn only_studies_of_the_same_trials_and_whole_ones_are_merged() {
     let into = declare(&folder.path().join("into"));
     let other = declare_on(&folder.path().join("other"), "other data");
     let refuse = |others: &[Study]| {
-        let lock = into.hold().unwrap();
+        let lock = into.hold("merged into").unwrap();
         format!("{:#}", merge::merge(&into, others, &lock).unwrap_err())
     };
     let said = refuse(&[other]);
@@ -520,7 +520,7 @@ fn only_studies_of_the_same_trials_and_whole_ones_are_merged() {
     let damaged = declare(&folder.path().join("damaged"));
     let (record, _) = finish(&damaged, 0, Status::Done);
     fs::write(damaged.trial(&record.key).weights(), "others").unwrap();
-    let merged = merge::merge(&into, &[damaged], &into.hold().unwrap()).unwrap();
+    let merged = merge::merge(&into, &[damaged], &into.hold("merged into").unwrap()).unwrap();
     assert_eq!((merged.taken, merged.refused.len(), merged.pending), (0, 1, 6));
     assert!(!into.trial(&record.key).path.exists());
 }
@@ -594,7 +594,7 @@ fn only_a_study_that_nobody_explores_is_removed_and_no_link_is_followed() {
     let study = finished(&here.join("study"));
     let text = fs::read_to_string(study.folder.join("study.toml")).unwrap();
     fs::write(study.folder.join("study.toml"), text.replace("tiny", "Tiny")).unwrap();
-    remove::remove(&remove::extent(&study).unwrap(), &study.seize().unwrap()).unwrap();
+    remove::remove(&remove::extent(&study).unwrap(), &study.seize("removed").unwrap()).unwrap();
     assert!(!study.folder.exists());
 }
 
@@ -621,6 +621,135 @@ fn who_asks_whether_a_study_is_explored_keeps_nobody_from_beginning() {
         }
         is_over.store(true, Ordering::SeqCst);
     });
+}
+
+#[test]
+fn who_holds_a_study_says_what_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let study = declare(folder.path());
+    let lock = study.hold("rebuilt").unwrap();
+    let wanted = format!("rebuilt by process {} on {}", std::process::id(), machine::host());
+    let Explorer::Busy(line) = study.explorer() else { panic!("{:?}", study.explorer()) };
+    assert!(line.starts_with(&wanted), "{line}");
+    let said = format!("{:#}", study.open().err().unwrap());
+    assert!(said.contains(&format!("is being {wanted}")), "{said}");
+    let (well, said) = say(folder.path(), &["status", "."]);
+    assert!(well && said.contains(&format!("nobody explores it; it is being {wanted}")), "{said}");
+    drop(lock);
+    assert_eq!(study.explorer(), Explorer::Nobody);
+    // What is no lock that can be asked for.
+    fs::remove_file(folder.path().join("study.lock")).unwrap();
+    std::os::unix::fs::symlink("study.lock", folder.path().join("study.lock")).unwrap();
+    assert!(matches!(study.explorer(), Explorer::Unknown(_)), "{:?}", study.explorer());
+    let (well, said) = say(folder.path(), &["status", "."]);
+    assert!(well && said.contains("cannot be known"), "{said}");
+}
+
+#[test]
+fn who_explores_clears_away_what_killed_writers_left_and_brings_back_what_they_moved() {
+    let folder = tempfile::tempdir().unwrap();
+    let study = declare(folder.path());
+    let (record, _) = finish(&study, 0, Status::Failed);
+    let (other, _) = finish(&study, 1, Status::Done);
+    fs::create_dir_all(folder.path().join("charts")).unwrap();
+    let left = [".writing-a", "charts/.writing-b", "trials/.writing-c", "trials/.tmpd", ".tmpe"];
+    for place in left {
+        fs::write(folder.path().join(place), "x").unwrap();
+    }
+    // A merge was killed between putting one folder aside and putting another in its place; one was being copied.
+    let trial = study.trial(&record.key).path;
+    fs::create_dir_all(folder.path().join("trials/.writing-f")).unwrap();
+    fs::rename(&trial, folder.path().join("trials/.writing-f").join(&record.key)).unwrap();
+    copy_folder(&study.trial(&other.key).path, &folder.path().join("trials/.writing-g"));
+    // What a trial's own folder holds is the trial's.
+    let own = study.trial(&other.key).path.join(".writing-own");
+    fs::write(&own, "x").unwrap();
+    let found = problems(&study);
+    assert_eq!(found.iter().filter(|said| said.contains("when its writer died")).count(), left.len() + 3, "{found:?}");
+    drop(study.open().unwrap());
+    assert_eq!(problems(&study).len(), 1, "{:?}", problems(&study));
+    assert!(own.exists() && study.trial(&record.key).read_end().is_some());
+}
+
+#[test]
+fn no_folder_is_changed_in_which_a_process_trains() {
+    let folder = tempfile::tempdir().unwrap();
+    let study = finished(&folder.path().join("study"));
+    let other = finished(&folder.path().join("other"));
+    let (record, _) = finish(&other, 5, Status::Done);
+    let claim = study.trial(&record.key).claim().unwrap();
+    let there = |path: &str| folder.path().join(path).exists();
+    for arguments in [
+        vec!["study", "rm", "study", "--yes"],
+        vec!["study", "rm", "study", "--yes", "--trial", &record.key],
+        vec!["study", "merge", "study", "other"],
+    ] {
+        let (well, said) = say(folder.path(), &arguments);
+        assert!(!well && said.contains("a process trains in"), "{arguments:?} says {said}");
+        assert!(there("study/study.toml") && study.trial(&record.key).read_end().is_some());
+    }
+    drop(claim);
+    let (well, said) = say(folder.path(), &["study", "merge", "study", "other"]);
+    assert!(well && said.contains("1 in the place of failed ones"), "{said}");
+    let (well, said) = say(folder.path(), &["study", "rm", "study", "--yes"]);
+    assert!(well && !there("study"), "{said}");
+}
+
+#[test]
+fn a_journal_kept_by_a_rebuilding_stands_for_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let study = finished(&folder.path().join("study"));
+    let before = Journal::read(&study.journal()).unwrap().contents().unwrap().0;
+    // The file and its rollback in the middle of a commit that does not fit in memory.
+    let writer = rusqlite::Connection::open(study.journal()).unwrap();
+    writer
+        .execute_batch("PRAGMA cache_size = 1; BEGIN IMMEDIATE; UPDATE trials SET record = record || zeroblob(1);")
+        .unwrap();
+    writer.execute_batch("CREATE TABLE big AS SELECT hex(randomblob(100000)) AS x FROM trials;").unwrap();
+    let copy = Study::new(folder.path().join("copy"));
+    copy_folder(&study.folder, &copy.folder);
+    drop(writer);
+    let is_hot = fs::metadata(copy.folder.join("journal.sqlite-journal")).unwrap().len() > 512;
+    assert!(is_hot && fs::read(copy.journal()).unwrap() != fs::read(study.journal()).unwrap());
+    let rebuilt = rebuild::rebuild(&copy, &copy.hold("rebuilt").unwrap()).unwrap();
+    let kept = Journal::read(&rebuilt.kept.unwrap()).unwrap();
+    assert_eq!(kept.contents().unwrap().0, before);
+    assert_eq!(problems(&copy), [""; 0]);
+}
+
+#[test]
+fn a_study_without_an_epoch_has_tables_with_their_headers() {
+    let folder = tempfile::tempdir().unwrap();
+    let study = declare(folder.path());
+    write_tables(&study);
+    let empty = tables(&study)[1].clone();
+    finish(&study, 0, Status::Done);
+    write_tables(&study);
+    let [_, filled] = tables(&study);
+    assert!(
+        empty.starts_with("key,configuration,replicate,epoch,") && empty.trim_end() == filled.lines().next().unwrap()
+    );
+    // As many cells in every row as in the header, which the CSV reader insists on.
+    let rows: Vec<_> = csv::Reader::from_reader(filled.as_bytes()).records().collect::<Result<_, _>>().unwrap();
+    assert_eq!((rows.len(), &rows[0][3], &rows[0][5]), (1, "1", "8"));
+}
+
+#[test]
+fn how_long_a_sweep_takes_is_said_by_what_it_trained_from_the_beginning_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let study = declare(folder.path());
+    let (record, _) = leave(&study, 5, Status::Done);
+    let lock = study.open().unwrap();
+    let now = Some(machine::rfc3339(std::time::SystemTime::now()));
+    let mut journal = Journal::open(&study.journal()).unwrap();
+    // An attempt after another one: which of its epochs were trained when is not known.
+    for (attempts, is_known) in [(2, false), (1, true)] {
+        let running = TrialRecord { status: Status::Running, attempts, started: now.clone(), ..record.clone() };
+        journal.put(&running, &[]).unwrap();
+        let standing = status::standing(&study).unwrap();
+        assert_eq!((standing.running.len(), standing.eta_seconds.is_some()), (1, is_known));
+    }
+    drop(lock);
 }
 
 #[test]
