@@ -370,6 +370,9 @@ fn events_come_as_json_lines() {
     let events: Vec<serde_json::Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(events.first().unwrap()["event"], "started");
     assert_eq!(events[0]["epochs_before"], 0);
+    let over = events.last().unwrap();
+    let said = ["event", "why"].map(|key| over[key].as_str().unwrap());
+    assert_eq!((said, &over["done"], &over["pending"]), (["finished", "finished"], &1.into(), &3.into()));
     let ended = events.iter().rfind(|event| event["event"] == "ended").unwrap();
     assert_eq!(ended["record"]["status"], "done");
     for event in events.iter().filter(|event| ["started", "epoch", "ended"].iter().any(|of| event["event"] == *of)) {
