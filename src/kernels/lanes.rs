@@ -31,7 +31,7 @@ pub(super) fn run<R>(task: impl FnMut() -> R) -> R {
     pulp::Arch::new().dispatch(Task(task))
 }
 
-/// Floats in a vector of the instructions that [`vectorised`] takes on this CPU; 1 where there are none.
+/// Floats in a vector of the instructions that `vectorised!` takes on this CPU; 1 where there are none.
 pub fn vector_width() -> usize {
     struct Width;
     impl pulp::WithSimd for Width {
