@@ -11,8 +11,8 @@ use tempfile::TempPath;
 
 /// How the names of files begin that are being written: who is killed meanwhile leaves them behind.
 const TEMPORARY: &str = ".writing-";
-/// How those begin that the writer of safetensors makes beside its target.
-const TEMPORARY_OF_OTHERS: &str = ".tmp";
+/// How those begin that libraries make, and how many letters and digits follow.
+const TEMPORARY_OF_OTHERS: (&str, usize) = (".tmp", 6);
 
 /// Writes a file so that a reader, or a power cut, sees the old bytes or the new ones and nothing between.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
@@ -30,10 +30,22 @@ pub fn write_through(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Re
 }
 
 /// As [`write_through`], but the file that was there before stays, as `previous`, in the place of the one of that name.
-/// At every moment one of the two is whole.
-pub fn write_keeping_previous(path: &Path, previous: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+/// At every moment one of the two is whole. Where there is no room for a third, and the one at `path` is known to be whole,
+/// the previous one goes first.
+pub fn write_keeping_previous(
+    path: &Path,
+    previous: &Path,
+    is_whole: bool,
+    write: impl Fn(&Path) -> Result<()>,
+) -> Result<()> {
     let replace = || {
-        let written = written(path, write)?;
+        let written = match written(path, &write) {
+            Err(error) if is_whole && previous.exists() && is_out_of_room(&error) => {
+                remove_if_there(previous)?;
+                written(path, &write)
+            }
+            written => written,
+        }?;
         if path.exists() {
             fs::rename(path, previous)?;
         }
@@ -53,15 +65,20 @@ pub fn remove_if_there(path: &Path) -> Result<()> {
     }
 }
 
+/// Whether a file of this name is one that was being written: it counts for nothing, whatever is in it.
+pub fn is_unfinished(name: &str) -> bool {
+    let (start, random) = TEMPORARY_OF_OTHERS;
+    let is_random = |rest: &str| rest.len() == random && rest.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    name.starts_with(TEMPORARY) || name.strip_prefix(start).is_some_and(is_random)
+}
+
 /// Removes what writers that were killed left in `folder`, in which nobody may be writing now.
 pub fn remove_unfinished(folder: &Path) -> Result<()> {
     let context = || format!("cannot list {}", folder.display());
     for entry in fs::read_dir(folder).with_context(context)? {
         let entry = entry.with_context(context)?;
-        let name = entry.file_name();
-        let is_temporary = |start: &str| name.to_string_lossy().starts_with(start);
         let is_file = entry.file_type().with_context(context)?.is_file();
-        if is_file && (is_temporary(TEMPORARY) || is_temporary(TEMPORARY_OF_OTHERS)) {
+        if is_file && is_unfinished(&entry.file_name().to_string_lossy()) {
             remove_if_there(&entry.path())?;
         }
     }

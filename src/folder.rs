@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::{
     config::TrialConfig,
-    files::{remove_if_there, remove_unfinished, write_atomically},
+    files::{is_unfinished, remove_if_there, remove_unfinished, write_atomically},
     record::{EpochRow, TrialRecord},
     seal,
 };
@@ -24,6 +24,8 @@ pub const ATTEMPT: &str = "=== attempt of";
 const LAST_WORDS: u64 = 1 << 16;
 /// How long a process that is about to end is waited for.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How often it is looked whether it has.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Held while a process trains in a folder; the operating system lets go of it when that process ends, however it ends.
 pub struct Claim {
@@ -76,6 +78,21 @@ impl TrialFolder {
         self.path.join("checkpoint-previous.safetensors")
     }
 
+    /// Whether nothing is here but what a process left that was ended before it wrote anything.
+    pub fn is_empty(&self) -> bool {
+        let is_nothing = |entry: fs::DirEntry| {
+            let name = entry.file_name();
+            entry.path() == self.lock() || is_unfinished(&name.to_string_lossy())
+        };
+        fs::read_dir(&self.path).map_or(true, |entries| entries.flatten().all(is_nothing))
+    }
+
+    /// Whether a training began here, also where its record is gone or damaged.
+    pub fn is_begun(&self) -> bool {
+        let is_prepared = self.config().exists() && (self.record().exists() || self.lock().exists());
+        is_prepared || self.checkpoint().exists() || self.previous_checkpoint().exists()
+    }
+
     /// What was trained so far is given up, or no longer needed.
     pub fn remove_checkpoints(&self) -> Result<()> {
         remove_if_there(&self.checkpoint())?;
@@ -96,6 +113,11 @@ impl TrialFolder {
 
     fn record(&self) -> PathBuf {
         self.path.join("trial.json")
+    }
+
+    /// What the process holds that trains here.
+    fn lock(&self) -> PathBuf {
+        self.path.join("trial.lock")
     }
 
     pub fn read_record(&self) -> Result<TrialRecord> {
@@ -162,14 +184,19 @@ impl TrialFolder {
     ///
     /// Errors: another process trains here; the folder cannot be written to.
     pub fn claim(&self) -> Result<Claim> {
-        let path = self.path.join("trial.lock");
+        self.claim_within(PATIENCE)
+    }
+
+    /// [`TrialFolder::claim`], with another patience.
+    pub fn claim_within(&self, patience: Duration) -> Result<Claim> {
+        let path = self.lock();
         let context = || format!("cannot write {}", path.display());
         let file = fs::File::options().write(true).create(true).truncate(false).open(&path).with_context(context)?;
         let began = Instant::now();
         loop {
             match file.try_lock() {
                 Ok(()) => return Ok(Claim { _file: file }),
-                Err(fs::TryLockError::WouldBlock) if began.elapsed() < PATIENCE => thread::sleep(PATIENCE / 1000),
+                Err(fs::TryLockError::WouldBlock) if began.elapsed() < patience => thread::sleep(LOOK),
                 Err(fs::TryLockError::WouldBlock) => bail!(
                     "another process still trains in {}: end it, or wait for it (`fuser -v {}` names it)",
                     self.path.display(),

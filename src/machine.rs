@@ -7,6 +7,8 @@ use std::{
     time::SystemTime,
 };
 
+#[cfg(target_os = "linux")]
+use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
 /// Version of this program.
@@ -131,7 +133,8 @@ pub fn pin_to(cores: &[usize]) -> anyhow::Result<()> {
             set.set(*core);
         }
         rustix::thread::sched_setaffinity(None, &set)
-            .map_err(|error| anyhow::anyhow!("cannot pin this process to cores {cores:?}: {error}"))?;
+            .map_err(std::io::Error::from)
+            .with_context(|| format!("cannot pin this process to cores {cores:?}"))?;
     }
     #[cfg(not(target_os = "linux"))]
     let _ = cores;

@@ -2,15 +2,19 @@
 
 use std::{ffi::OsString, sync::atomic::AtomicBool, time::Duration};
 
-use fastrcaps::train::{run::Interruption, session::CHECKPOINT_EVERY};
+use fastrcaps::train::{
+    run::Interruption,
+    session::{CHECKPOINT_EVERY, Foreign},
+};
 
 /// `--checkpoint-every` and `--keep-checkpoints`, for commands that train in a folder.
 #[derive(clap::Args)]
 pub struct CheckpointsArg {
-    /// Time between checkpoints, as in 30s; 0s for one after every step
+    /// Time between checkpoints, as in 30s; longer where they would cost more than a hundredth of it. 0s for one after every
+    /// step
     #[arg(long, value_name = "DURATION", default_value_t = CHECKPOINT_EVERY.into())]
     checkpoint_every: humantime::Duration,
-    /// Leave the checkpoints in the folder when the training is at its end
+    /// Leave a checkpoint in the folder when the training is at its end
     #[arg(long)]
     keep_checkpoints: bool,
 }
@@ -22,9 +26,9 @@ impl CheckpointsArg {
         every.into_iter().chain(self.keep_checkpoints.then(|| "--keep-checkpoints".into())).collect()
     }
 
-    /// That, for a training that ends when `stop` is set.
-    pub fn interruption<'a>(&self, stop: &'a AtomicBool) -> Interruption<'a> {
+    /// That, for a training that ends when `stop` is set, and what is done about checkpoints of others.
+    pub fn interruption<'a>(&self, stop: &'a AtomicBool, foreign: Foreign) -> Interruption<'a> {
         let checkpoint_every = Duration::from(self.checkpoint_every);
-        Interruption { stop, checkpoint_every, keep_checkpoints: self.keep_checkpoints }
+        Interruption { stop, checkpoint_every, keep_checkpoints: self.keep_checkpoints, foreign }
     }
 }

@@ -25,12 +25,17 @@ pub fn parse_set(text: &str) -> Result<(String, String), String> {
 
 /// The command line of this process, as a shell takes it.
 pub fn this_command() -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@%+".contains(c);
-    let quote = |argument: std::ffi::OsString| {
-        let text = argument.to_string_lossy().into_owned();
-        if !text.is_empty() && text.chars().all(is_plain) { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
+    shell_line(std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()))
+}
+
+/// A command of these words, as a shell takes it.
+pub fn shell_line(words: impl IntoIterator<Item = String>) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-./=:,@%+".contains(c);
+    let quote = |word: String| match !word.is_empty() && word.chars().all(is_plain) {
+        true => word,
+        false => format!("'{}'", word.replace('\'', "'\\''")),
     };
-    std::env::args_os().map(quote).collect::<Vec<_>>().join(" ")
+    words.into_iter().map(quote).collect::<Vec<_>>().join(" ")
 }
 
 /// Prints a line to standard output; an error of the function it stands in where that cannot be written.

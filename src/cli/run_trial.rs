@@ -9,7 +9,7 @@ use std::{
     time::SystemTime,
 };
 
-use anyhow::{Error, Result, bail};
+use anyhow::{Context, Error, Result, bail};
 use fastrcaps::{
     data, executor,
     folder::TrialFolder,
@@ -19,6 +19,7 @@ use fastrcaps::{
         Observer,
         checkpoint::State,
         run::{Outcome, run_in_folder},
+        session::Foreign,
     },
 };
 
@@ -32,7 +33,9 @@ use super::{
 /// Train the trial that a folder asks for.
 #[derive(clap::Args)]
 pub struct Args {
+    /// The trial's folder, with its config.toml and trial.json
     folder: PathBuf,
+    /// Threads to compute with
     #[arg(long)]
     threads: usize,
     /// Cores to stay on
@@ -52,7 +55,8 @@ pub fn run(args: Args) -> Result<ExitCode> {
     if args.end_with_stdin {
         machine::end_with_parent();
         let stop = stop.clone();
-        thread::spawn(move || listen(&stop));
+        let listener = thread::Builder::new().spawn(move || listen(&stop));
+        listener.context("cannot start the thread that hears the explorer")?;
     }
     let folder = TrialFolder::new(&args.folder);
     let _claim = folder.claim()?;
@@ -63,7 +67,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
             let _ = print_line(&serde_json::to_string(&record)?);
             Ok(ExitCode::SUCCESS)
         }
-        Ok(Outcome::Stopped(_)) => process::exit(executor::STOPPED),
+        Ok(Outcome::Stopped(..)) => process::exit(executor::STOPPED),
         Err(error) => {
             let ended = Some(machine::rfc3339(SystemTime::now()));
             let (fault, reason) = (Some(fault(&error)), Some(format!("{error:#}")));
@@ -77,8 +81,11 @@ pub fn run(args: Args) -> Result<ExitCode> {
 }
 
 fn train(args: &Args, folder: &TrialFolder, record: TrialRecord, stop: &AtomicBool) -> Result<Outcome> {
-    if !args.cores.is_empty() {
-        machine::pin_to(&args.cores)?;
+    if !args.cores.is_empty()
+        && let Err(error) = machine::pin_to(&args.cores)
+    {
+        // Slower perhaps, beside others; the results do not depend on it.
+        errln!("warning: {error:#}; it runs on any core");
     }
     super::threads::install(args.threads)?;
     let config = read_config(&folder.config())?;
@@ -87,7 +94,7 @@ fn train(args: &Args, folder: &TrialFolder, record: TrialRecord, stop: &AtomicBo
     if key != record.key {
         bail!("the data changed since the sweep began: this is trial {key}, {} was asked for", record.key);
     }
-    run_in_folder(folder, &config, record, &data, args.checkpoints.interruption(stop), &mut Log)
+    run_in_folder(folder, &config, record, &data, args.checkpoints.interruption(stop, Foreign::SetAside), &mut Log)
 }
 
 /// Hears what the explorer says on standard input, until it is gone.

@@ -1,20 +1,30 @@
 //! `fastrcaps train`: one configuration, from its file to its weights.
 
-use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Error, Result, bail};
 use fastrcaps::{
     charts::reconstructions::{self, Picture, ReconstructionsChart, Sample},
     config::TrialConfig,
-    data,
+    data::{self, Dataset},
     files::write_atomically,
     folder::TrialFolder,
-    model::argmax,
+    model::{
+        Network, argmax,
+        config::{Decoder, ModelConfig},
+    },
     record::{EpochRow, Status, TrialRecord},
+    seal,
     train::{
-        Observer, Predictions, StepReport,
-        checkpoint::State,
+        Observer, Predictions, StepReport, Trainer,
+        checkpoint::{State, Unusable},
         run::{Outcome, run_in_folder, save_predictions},
+        session::Foreign,
     },
 };
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -23,7 +33,7 @@ use super::{
     checkpoints::CheckpointsArg,
     data::DataDirArg,
     display::{duration, percent},
-    input::{errln, outln, read_config},
+    input::{errln, outln, read_config, shell_line},
     interrupt::{INTERRUPTED, stop_on_signals},
     threads::ThreadsArg,
 };
@@ -32,6 +42,8 @@ use super::{
 const SHOWN: usize = 20;
 /// Test images whose predictions are written down.
 const PREDICTED: usize = 1000;
+/// How long another process that trains in the folder is waited for.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Train one configuration.
 ///
@@ -46,6 +58,8 @@ Examples:
   fastrcaps train results/smoke/trials/KEY/config.toml --out results/again
   printf '[model]\\npreset = \"tiny\"\\n' > tiny.toml && fastrcaps train tiny.toml
 
+Exit codes: 0 trained to its end, 1 failed or diverged, 2 a wrong command line, 130 stopped in order.
+
 The weights load into PyTorch: python tests/load_weights.py results/train-my")]
 pub struct Args {
     /// Configuration to train: search-spaces/README.md lists every field
@@ -56,7 +70,7 @@ pub struct Args {
     /// Write over an earlier training in the folder
     #[arg(long)]
     force: bool,
-    /// Continue the interrupted training in the folder
+    /// Continue the interrupted training in the folder; configuration and data must be those that it began with
     #[arg(long, conflicts_with = "force")]
     resume: bool,
     #[command(flatten)]
@@ -77,9 +91,20 @@ pub fn run(args: Args) -> Result<ExitCode> {
     check_folder(&folder, args.force, args.resume)?;
     args.threads.install()?;
     let data = data::load(&config.data, &args.data_dir.dirs())?;
-    let record = TrialRecord::pending(config.key(&data.fingerprint), 0, &config);
+    fs::create_dir_all(&folder.path).with_context(|| format!("cannot make the folder {}", folder.path.display()))?;
+    // Held to the end. Whoever held it until now may have changed what is there.
+    let _claim = folder.claim_within(PATIENCE)?;
+    check_folder(&folder, args.force, args.resume)?;
+    let mut record = TrialRecord { attempts: 1, ..TrialRecord::pending(config.key(&data.fingerprint), 0, &config) };
     if args.resume {
-        check_resumed(&folder, &record)?;
+        let begun = begun(&folder, &args.config, &record.key, &data)?;
+        if let Some(begun) = begun.as_ref().filter(|begun| begun.status == Status::Done) {
+            return finish(&folder, &config, begun, &data);
+        }
+        record.attempts += begun.map_or(0, |begun| begun.attempts);
+        if !folder.checkpoint().exists() && !folder.previous_checkpoint().exists() {
+            errln!("note: {} holds no checkpoint: the training begins anew", folder.path.display());
+        }
     } else {
         folder.remove_checkpoints()?;
     }
@@ -96,12 +121,18 @@ pub fn run(args: Args) -> Result<ExitCode> {
         );
     }
     let mut progress = Progress::new(args.quiet, config.train.epochs, data.train.len());
-    let interruption = args.checkpoints.interruption(&stop);
-    let outcome = run_in_folder(&folder, &config, record, &data, interruption, &mut progress)?;
+    let interruption = args.checkpoints.interruption(&stop, Foreign::Refuse);
+    let outcome = run_in_folder(&folder, &config, record, &data, interruption, &mut progress).map_err(explained);
     progress.bar.finish_and_clear();
-    let Outcome::Ended(record, trained) = outcome else {
-        errln!("stopped; this continues it:\n  {}", continuing(std::env::args_os()));
-        return Ok(ExitCode::from(INTERRUPTED));
+    let (record, trained) = match outcome? {
+        Outcome::Ended(record, trained) => (record, trained),
+        Outcome::Stopped(_, kept) => {
+            let kept = kept.map_or("no checkpoint could be written, so that it begins anew".into(), |step| {
+                format!("the last checkpoint is of step {step}")
+            });
+            errln!("stopped; {kept}; this continues it:\n  {}", continuing());
+            return Ok(ExitCode::from(INTERRUPTED));
+        }
     };
     if record.status == Status::Diverged {
         bail!(
@@ -109,8 +140,19 @@ pub fn run(args: Args) -> Result<ExitCode> {
             record.error.unwrap_or_default()
         );
     }
-    let said = save_predictions(&folder, &trained, &data, PREDICTED)?;
-    draw_reconstructions(&folder, &config, &said)?;
+    show(&folder, &config, &record, &trained.trainer.network, &data)
+}
+
+/// Writes what a finished training has to show, and says what it came to.
+fn show(
+    folder: &TrialFolder,
+    config: &TrialConfig,
+    record: &TrialRecord,
+    network: &Network,
+    data: &Dataset,
+) -> Result<ExitCode> {
+    let said = save_predictions(folder, network, data, PREDICTED)?;
+    draw_reconstructions(folder, config, &said)?;
     outln!(
         "test accuracy {} (weights of epoch {}, validation {}), {} of training",
         percent(record.test_accuracy),
@@ -122,55 +164,96 @@ pub fn run(args: Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// [`show`] of a training that was interrupted after its end.
+fn finish(folder: &TrialFolder, config: &TrialConfig, record: &TrialRecord, data: &Dataset) -> Result<ExitCode> {
+    errln!("note: the training is at its end; what it has to show is written now");
+    let weights = folder.weights();
+    let bytes = fs::read(&weights).with_context(|| format!("cannot read {}", weights.display()))?;
+    if record.weights_sha256.as_ref().is_some_and(|sum| *sum != seal::sha256(&bytes)) {
+        bail!("{} is not as the training left it; train again with --force", weights.display());
+    }
+    drop(bytes);
+    let trainer = Trainer::new(config, data)?;
+    trainer.parameters.load(&weights)?;
+    show(folder, config, record, &trainer.network, data)
+}
+
+/// Whether a training that came to its end was interrupted before it had written all that it has to show.
+fn is_to_finish(folder: &TrialFolder, record: &TrialRecord) -> bool {
+    let draws = || {
+        let config = read_config(&folder.config()).ok();
+        config
+            .is_some_and(|config| matches!(config.model, ModelConfig::Capsnet(model) if model.decoder != Decoder::None))
+    };
+    let lacks = |path: PathBuf| !path.exists();
+    record.status == Status::Done && (lacks(folder.predictions()) || lacks(folder.reconstructions()) && draws())
+}
+
 /// Refuses a folder that holds anything but an earlier training, and that one unless it is said what is to become of it.
 fn check_folder(folder: &TrialFolder, force: bool, resume: bool) -> Result<()> {
     let path = folder.path.display();
-    let is_empty = std::fs::read_dir(&folder.path).map_or(true, |mut entries| entries.next().is_none());
+    let is_empty = folder.is_empty();
     match folder.read_record() {
         _ if is_empty && resume => bail!("{path} holds no training to continue; --resume is for one that began there"),
         _ if is_empty => Ok(()),
-        Ok(_) if force => Ok(()),
+        Err(_) if !folder.is_begun() => {
+            bail!("{path} holds other files than a training's; give a folder of its own with --out")
+        }
+        _ if force => Ok(()),
+        Ok(record) if resume && is_to_finish(folder, &record) => Ok(()),
         Ok(record) if record.status.is_final() => {
             let hint = "give another folder with --out, or --force to write over it";
             let resume = if resume { ", at its end: there is nothing to continue" } else { "" };
             bail!("{path} holds a training already{resume}; {hint}")
         }
-        Ok(_) if resume => Ok(()),
-        Ok(_) => bail!(
+        _ if resume => Ok(()),
+        _ => bail!(
             "{path} holds an interrupted training; continue it with --resume, write over it with --force, or give \
              another folder with --out"
         ),
-        Err(_) => bail!("{path} holds other files than a training's; give a folder of its own with --out"),
     }
 }
 
-/// Refuses to continue what another configuration, or other data, began.
-fn check_resumed(folder: &TrialFolder, record: &TrialRecord) -> Result<()> {
-    let begun = folder.read_record()?;
-    if begun.key != record.key {
+/// The record of the training that began in the folder, if it can be read.
+///
+/// Errors: another configuration, or other data, began it than those of `key`.
+fn begun(folder: &TrialFolder, config: &Path, key: &str, data: &Dataset) -> Result<Option<TrialRecord>> {
+    let record = folder.read_record();
+    let begun = match &record {
+        Ok(record) => Some(record.key.clone()),
+        Err(error) => {
+            errln!("warning: {error:#}; it is written anew");
+            // Where that cannot be read either, the checkpoints still know whose they are.
+            read_config(&folder.config()).ok().map(|config| config.key(&data.fingerprint))
+        }
+    };
+    if let Some(begun) = begun.filter(|begun| begun != key) {
+        let [own, out] = [folder.config(), folder.path.clone()].map(|path| path.to_string_lossy().into_owned());
         bail!(
-            "{} holds the interrupted training {}, and this configuration and its data make training {}; continue it \
-             with {}, or write over it with --force",
-            folder.path.display(),
-            begun.key,
-            record.key,
-            folder.config().display()
+            "{out} holds the interrupted training {begun}, and {} and its data make training {key}: write over it with \
+             --force, or continue it with\n  {}",
+            config.display(),
+            shell_line(["fastrcaps", "train", &own, "--out", &out, "--resume"].map(String::from))
         );
     }
-    Ok(())
+    Ok(record.ok())
 }
 
-/// The command `arguments`, for a shell, as it continues what it began.
-fn continuing(arguments: impl Iterator<Item = OsString>) -> String {
-    let words = arguments.map(|word| word.to_string_lossy().into_owned());
-    let mut words: Vec<String> = words.filter(|word| word != "--force" && word != "--resume").collect();
-    words.push("--resume".into());
-    let is_plain = |word: &str| word.chars().all(|c| c.is_ascii_alphanumeric() || "_-./:=,+@%".contains(c));
-    let quoted = words.iter().map(|word| match is_plain(word) && !word.is_empty() {
-        true => word.clone(),
-        false => format!("'{}'", word.replace('\'', "'\\''")),
-    });
-    quoted.collect::<Vec<_>>().join(" ")
+/// What to do about a checkpoint that is not this training's.
+fn explained(error: Error) -> Error {
+    match error.downcast_ref::<Unusable>() {
+        Some(Unusable::Foreign(_)) => {
+            error.context("it stays as it is; write over it with --force, or give another folder with --out")
+        }
+        _ => error,
+    }
+}
+
+/// The command of this process, for a shell, as it continues what it began.
+fn continuing() -> String {
+    let words = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
+    let words = words.filter(|word| word != "--force" && word != "--resume");
+    shell_line(words.chain(["--resume".into()]))
 }
 
 struct Progress {

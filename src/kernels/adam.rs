@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, ops::Range};
 
-use candle_core::{Result, Tensor, Var, backprop::GradStore, bail};
+use candle_core::{Result, Tensor, Var, backprop::GradStore};
 use rayon::prelude::*;
 
 use super::{
@@ -121,36 +121,15 @@ impl Adam {
         Ok(())
     }
 
-    /// What a checkpoint needs besides the variables: the steps taken, and the moments `[2, ..shape]` (m, v) by variable.
-    pub fn state(&self) -> Result<(u64, BTreeMap<String, Tensor>)> {
-        let copy = |t: &Trained| Ok((t.name.clone(), t.moments.copy()?));
-        Ok((self.steps, self.trained.iter().map(copy).collect::<Result<_>>()?))
-    }
-
-    /// [`Adam::state`] without a copy: the moments change with the next step.
+    /// What a checkpoint needs besides the variables: the steps taken, and the moments `[2, ..shape]` (m, v) by variable, which
+    /// the next step changes.
     pub fn view(&self) -> (u64, BTreeMap<String, Tensor>) {
         (self.steps, self.trained.iter().map(|trained| (trained.name.clone(), trained.moments.clone())).collect())
     }
 
-    /// Takes up a state of [`Adam::state`].
-    ///
-    /// Errors: a variable without moments, or moments of another shape.
-    pub fn restore(&mut self, steps: u64, moments: &BTreeMap<String, Tensor>) -> Result<()> {
-        for Trained { name, moments: own, .. } in &self.trained {
-            match moments.get(name) {
-                None => bail!("the optimizer's state holds no moments of `{name}`"),
-                Some(m) if m.shape() != own.shape() => {
-                    bail!("moments of `{name}`: the state holds {:?}, expected {:?}", m.dims(), own.dims())
-                }
-                Some(_) => {}
-            }
-        }
-        for trained in &mut self.trained {
-            let (moments, own) = (&moments[&trained.name], &trained.moments);
-            trained.set_moments(moments.to_dtype(own.dtype())?.to_device(own.device())?.copy()?.detach())?;
-        }
+    /// Goes on after `steps` steps, whose moments stand in the tensors of [`Adam::view`] by now.
+    pub fn go_on_after(&mut self, steps: u64) {
         self.steps = steps;
-        Ok(())
     }
 }
 

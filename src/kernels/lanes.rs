@@ -31,6 +31,19 @@ pub(super) fn run<R>(task: impl FnMut() -> R) -> R {
     pulp::Arch::new().dispatch(Task(task))
 }
 
+/// Floats in a vector of the instructions that `vectorised!` takes on this CPU; 1 where there are none.
+pub fn vector_width() -> usize {
+    struct Width;
+    impl pulp::WithSimd for Width {
+        type Output = usize;
+        #[inline(always)]
+        fn with_simd<S: pulp::Simd>(self, _: S) -> usize {
+            S::F32_LANES
+        }
+    }
+    pulp::Arch::new().dispatch(Width)
+}
+
 const LANES: usize = 8;
 
 /// Values computed with at a time: a vector of the widest instructions.

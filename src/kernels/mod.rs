@@ -34,6 +34,7 @@ pub use capsule_plan::ClassCapsulesPlan;
 pub(crate) use chosen::DenseOfChosen;
 pub use class_capsules::class_capsules;
 pub use conv2d::{Activation, Algorithm, Conv2dPlan, conv2d, conv2d_by, conv2d_relu};
+pub use lanes::vector_width;
 pub(crate) use linear::Dense;
 pub use linear::linear;
 pub use max_pool::max_pool_2x2;
@@ -41,7 +42,7 @@ pub use relu::relu;
 pub(crate) use relu::{relu_backward, relu_forward};
 pub(crate) use squash::InChannels;
 pub use squash::{EPSILON, squash};
-pub use storage::{Real, with_values};
+pub use storage::{Real, with_values, with_values_mut};
 
 /// The weight of a layer while its gradient arrives, block by block: whoever takes a block may at once move the values under it.
 pub trait Weight<T> {

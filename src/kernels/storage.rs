@@ -126,6 +126,11 @@ pub fn with_values<T: Real, R>(tensor: &Tensor, task: impl FnOnce(&[T]) -> R) ->
     Ok(task(cpu_values(&storage, layout)?))
 }
 
+/// [`with_values`], to be changed: of every tensor that shares them.
+pub fn with_values_mut<T: Real, R>(tensor: &Tensor, task: impl FnOnce(&mut [T]) -> R) -> Result<R> {
+    InPlace::of(tensor)?.with(task)
+}
+
 /// The values of a contiguous tensor on the CPU, to be changed in place.
 pub(super) struct InPlace {
     /// The tensor's first value. candle's door to a storage is an op in place, before which it looks whether values overlap: of a

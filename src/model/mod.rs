@@ -24,6 +24,7 @@ pub mod lenet;
 pub mod loss;
 pub mod parameters;
 pub mod pass;
+pub mod tensor_file;
 
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;

@@ -1,17 +1,18 @@
 //! The trained variables of a network: seeded, named as a PyTorch model would, saved as safetensors.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use candle_core::{DType, Device, Error, Shape, Tensor, Var, bail};
 use candle_nn::{Init, VarBuilder, var_builder::SimpleBackend};
 use rand::RngCore;
 use rand_distr::{Distribution, StandardNormal};
 
+use super::tensor_file;
 use crate::files::write_through;
 use crate::rng;
 
@@ -44,6 +45,11 @@ impl Snapshot {
     /// The values by variable.
     pub fn tensors(&self) -> &BTreeMap<String, Tensor> {
         &self.0
+    }
+
+    /// Names, shapes and types: see [`Parameters::check`].
+    pub fn shapes(&self) -> impl Iterator<Item = (&str, &[usize], DType)> {
+        self.0.iter().map(|(name, tensor)| (name.as_str(), tensor.dims(), tensor.dtype()))
     }
 }
 
@@ -89,37 +95,31 @@ impl Parameters {
     ///
     /// Errors: the snapshot is of another network, see [`Parameters::check`]. No variable changes then.
     pub fn restore(&self, snapshot: &Snapshot) -> candle_core::Result<()> {
-        self.check(snapshot)?;
-        self.vars().into_iter().try_for_each(|(name, var)| var.set(&snapshot.0[&name]))
+        self.check(snapshot.shapes())?;
+        self.vars().into_iter().try_for_each(|(name, var)| var.set(&snapshot.0[&name].to_device(var.device())?))
     }
 
-    /// Whether a snapshot holds these variables and no others, with their shapes and types.
-    pub fn check(&self, snapshot: &Snapshot) -> candle_core::Result<()> {
-        let vars = self.vars();
-        for (name, var) in &vars {
-            match snapshot.0.get(name) {
-                None => bail!("it holds no `{name}` (shape {:?} expected)", var.dims()),
-                Some(values) if values.dims() != var.dims() || values.dtype() != var.dtype() => bail!(
-                    "its `{name}` is {:?} of {:?}, but the network's is {:?} of {:?}",
-                    values.dims(),
-                    values.dtype(),
-                    var.dims(),
-                    var.dtype()
-                ),
-                Some(_) => {}
+    /// Whether these names, shapes and types are those of the variables, of all and of no others.
+    pub fn check<'a>(&self, held: impl Iterator<Item = (&'a str, &'a [usize], DType)>) -> candle_core::Result<()> {
+        let mut missing = lock(&self.vars).clone();
+        for (name, shape, dtype) in held {
+            let Some(var) = missing.remove(name) else { bail!("`{name}` is not part of the network") };
+            if var.dims() != shape {
+                bail!("`{name}` has shape {shape:?}, but the network's is {:?}", var.dims());
+            }
+            if var.dtype() != dtype {
+                bail!("`{name}` is of {dtype:?}, but the network's is of {:?}", var.dtype());
             }
         }
-        if snapshot.0.len() != vars.len() {
-            bail!("it holds {} variables, but the network has {}", snapshot.0.len(), vars.len());
+        if let Some((name, var)) = missing.first_key_value() {
+            bail!("it holds no `{name}` (shape {:?} expected)", var.dims());
         }
         Ok(())
     }
 
     /// Writes all variables to a safetensors file, atomically.
     pub fn save(&self, path: &Path) -> anyhow::Result<()> {
-        let tensors: HashMap<_, _> =
-            self.vars().into_iter().map(|(name, var)| (name, var.as_detached_tensor())).collect();
-        write_through(path, |path| Ok(candle_core::safetensors::save(&tensors, path)?))
+        write_through(path, |path| tensor_file::write(path, self.view().tensors()))
     }
 
     /// Reads the values of all variables from a safetensors file.
@@ -127,27 +127,14 @@ impl Parameters {
     /// Errors: an unreadable file; a tensor missing, unknown or of another shape. No variable changes then.
     pub fn load(&self, path: &Path) -> anyhow::Result<()> {
         let read = || candle_core::safetensors::load(path, &Device::Cpu);
-        let tensors = read().with_context(|| format!("cannot read weights from {}", path.display()))?;
-        let vars = self.vars();
-        for (name, var) in &vars {
-            let found = tensors.get(name).with_context(|| {
-                format!("{} holds no tensor `{name}` (shape {:?} expected)", path.display(), var.dims())
-            })?;
-            ensure!(
-                found.dims() == var.dims(),
-                "{}: tensor `{name}` has shape {:?}, but the network's is {:?}",
-                path.display(),
-                found.dims(),
-                var.dims()
-            );
-        }
-        if let Some(name) = tensors.keys().filter(|name| vars.iter().all(|(known, _)| known != *name)).min() {
-            anyhow::bail!("{}: tensor `{name}` is not part of the network", path.display());
-        }
-        for (name, var) in &vars {
-            var.set(&tensors[name].to_dtype(var.dtype())?.to_device(var.device())?)?;
-        }
-        Ok(())
+        let context = || format!("cannot read weights from {}", path.display());
+        let vars = lock(&self.vars).clone();
+        let convert = |(name, tensor): (String, Tensor)| {
+            let dtype = vars.get(&name).map_or(tensor.dtype(), |var| var.dtype());
+            Ok((name, tensor.to_dtype(dtype)?))
+        };
+        let tensors = read().with_context(context)?.into_iter().map(convert).collect::<candle_core::Result<_>>()?;
+        self.restore(&Snapshot(tensors)).with_context(context)
     }
 }
 

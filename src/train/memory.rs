@@ -19,8 +19,9 @@ const THREAD: usize = 3 << 20;
 /// Buffers start and end in whole huge pages, and freed ones go back late: as measured.
 const SLACK: f64 = 1.05;
 
-/// Bytes a process that trains `config` on `threads` threads has resident at its peak, at most a third too many and hardly ever
-/// too few, of what was measured on Linux (see `tests/it/memory.rs`).
+/// Bytes a process that trains `config` on `threads` threads has resident at its peak: from a tenth below to two fifths above what
+/// was measured on Linux (see `tests/it/memory.rs`). One that goes on from a checkpoint takes no more: the file is read into the
+/// tensors that are there.
 ///
 /// Errors: sizes that make no network.
 pub fn peak_bytes(config: &TrialConfig, threads: usize) -> Result<u64> {

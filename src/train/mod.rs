@@ -15,6 +15,8 @@ pub use evaluate::{Evaluation, Predictions, predict};
 pub use session::Session;
 pub use trainer::{StepOutcome, Trainer};
 
+use std::time::SystemTime;
+
 use anyhow::Result;
 
 use self::checkpoint::{State, Sums};
@@ -42,6 +44,8 @@ pub trait Observer {
     fn resumed(&mut self, _state: &State) -> Result<()> {
         Ok(())
     }
+    /// After a checkpoint of the `step`th step of the training was written or gone on from.
+    fn kept(&mut self, _step: u64) {}
     /// What whoever runs the training should know: a line that begins with `warning:` or `note:`.
     fn say(&mut self, _line: &str) {}
 }
@@ -70,7 +74,7 @@ pub enum Ending {
         epoch: usize,
         reason: String,
     },
-    /// Somebody asked for it. The checkpoint holds what a later session needs to go on.
+    /// Somebody asked for it. The checkpoint, if one could be written, holds what a later session needs to go on.
     Stopped,
 }
 
@@ -84,6 +88,8 @@ pub struct Trained {
     /// Of the weights of `best_epoch`, read once, at the end.
     pub test_accuracy: Option<f64>,
     pub last_test_accuracy: Option<f64>,
+    /// When it began first, whatever it was interrupted by. UTC, RFC 3339.
+    pub started: Option<String>,
     pub train_seconds: f64,
     pub samples: u64,
     /// The largest resident size of this process and of those that the training goes on from.
@@ -117,8 +123,9 @@ pub fn train(
 ) -> Result<Trained> {
     let trainer = Trainer::new(config, data)?;
     let best_weights = trainer.parameters.snapshot()?;
-    let mut training = Training { trainer, best_weights, state: State::default() };
-    session.take_up(&mut training, observer)?;
+    let state = State { started: Some(machine::rfc3339(SystemTime::now())), ..State::default() };
+    let mut training = Training { trainer, best_weights, state };
+    session.take_up(&mut training, config, data.train.len(), observer)?;
     let mut ending = Ending::Finished;
 
     'training: for epoch in training.state.epochs.len()..config.train.epochs {
@@ -187,6 +194,9 @@ pub fn train(
         }
     }
 
+    if ending == Ending::Finished {
+        session.at_end(&training, observer);
+    }
     let Training { mut trainer, best_weights, state } = training;
     let is_finished = ending == Ending::Finished;
     let test = |trainer: &mut Trainer| Ok::<_, anyhow::Error>(trainer.evaluate(data, &data.test)?.accuracy);
@@ -200,6 +210,7 @@ pub fn train(
         validation_accuracy: state.best.map(|(_, accuracy)| accuracy),
         test_accuracy,
         last_test_accuracy,
+        started: state.started,
         train_seconds: state.clock.as_secs_f64(),
         samples: state.samples,
         peak_memory_bytes: state.peak_memory_bytes.max(machine::peak_memory_bytes()),

@@ -1,7 +1,7 @@
 //! A training in its folder: what it is asked for, and the files it leaves behind.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     fs,
     sync::atomic::{AtomicBool, Ordering::Relaxed},
     thread,
@@ -11,13 +11,14 @@ use std::{
 use anyhow::{Context, Result};
 use candle_core::Tensor;
 
-use super::{Ending, Observer, Session, StepReport, Trained, checkpoint::State, predict, train};
+use super::{Ending, Observer, Session, StepReport, Trained, checkpoint::State, predict, session::Foreign, train};
 use crate::{
     config::TrialConfig,
     data::Dataset,
     files::{is_out_of_room, write_through},
     folder::TrialFolder,
     machine,
+    model::{Network, tensor_file},
     record::{EpochRow, Fault, Status, TrialRecord},
     seal,
 };
@@ -36,14 +37,15 @@ pub struct Interruption<'a> {
     pub checkpoint_every: Duration,
     /// Whether the checkpoints stay when the training has come to its end.
     pub keep_checkpoints: bool,
+    pub foreign: Foreign,
 }
 
 /// What came of a training in a folder.
 pub enum Outcome {
     /// Its record, and the training for who wants more of it than its numbers.
     Ended(TrialRecord, Box<Trained>),
-    /// It was asked to stop before its end: the record is pending again.
-    Stopped(TrialRecord),
+    /// It was asked to stop before its end: the record is pending again. The step of the last checkpoint, if there is one.
+    Stopped(TrialRecord, Option<u64>),
 }
 
 /// Stopped while there was no room for what must be written: as if it had stopped before.
@@ -64,36 +66,37 @@ pub fn run_in_folder(
     observer: &mut dyn Observer,
 ) -> Result<Outcome> {
     let pending = TrialRecord { status: Status::Pending, ..record.clone() };
-    let mut recorder = Recorder { folder, interruption, observer };
+    let mut recorder = Recorder { folder, interruption, observer, kept: None };
     match recorder.run(config, record, data) {
         Ok(Some((record, trained))) => return Ok(Outcome::Ended(record, Box::new(trained))),
         Err(error) if !error.is::<StoppedWaiting>() => return Err(error),
         Ok(None) | Err(_) => {}
     }
+    let kept = recorder.kept;
     // No waiting for room here: without this record the trial has not ended either.
     if let Err(error) = folder.write_record(&pending) {
         observer.say(&format!("warning: {error:#}"));
     }
-    Ok(Outcome::Stopped(pending))
+    Ok(Outcome::Stopped(pending, kept))
 }
 
 /// Writes what the network says of the first `count` test images as safetensors: `images`
 /// `[n, channels, height, width]`, `labels` `[n]`, `scores` `[n, classes]` and, with a decoder, `reconstruction` `[n, pixels]`.
 pub fn save_predictions(
     folder: &TrialFolder,
-    trained: &Trained,
+    network: &Network,
     data: &Dataset,
     count: usize,
 ) -> Result<super::Predictions> {
-    let said = predict(&trained.trainer.network, data, &data.test, count)?;
-    let mut tensors: HashMap<String, Tensor> = HashMap::new();
+    let said = predict(network, data, &data.test, count)?;
+    let mut tensors: BTreeMap<String, Tensor> = BTreeMap::new();
     tensors.insert("images".into(), said.images.clone());
     tensors.insert("labels".into(), said.labels.clone());
     tensors.insert("scores".into(), said.scores.clone());
     if let Some(reconstruction) = &said.reconstruction {
         tensors.insert("reconstruction".into(), reconstruction.clone());
     }
-    write_through(&folder.predictions(), |path| Ok(candle_core::safetensors::save(&tensors, path)?))?;
+    write_through(&folder.predictions(), |path| tensor_file::write(path, &tensors))?;
     Ok(said)
 }
 
@@ -102,6 +105,8 @@ struct Recorder<'a> {
     folder: &'a TrialFolder,
     interruption: Interruption<'a>,
     observer: &'a mut dyn Observer,
+    /// The step of the last checkpoint.
+    kept: Option<u64>,
 }
 
 impl Recorder<'_> {
@@ -112,10 +117,10 @@ impl Recorder<'_> {
         record: TrialRecord,
         data: &Dataset,
     ) -> Result<Option<(TrialRecord, Trained)>> {
-        let began = Instant::now();
         let folder = self.folder;
-        let Interruption { stop, checkpoint_every, keep_checkpoints } = self.interruption;
+        let Interruption { stop, checkpoint_every, keep_checkpoints, foreign } = self.interruption;
         let session = Session::in_folder(folder, &record.key, checkpoint_every, stop);
+        let session = session.with_foreign(foreign).keeping(keep_checkpoints);
         let trained = train(config, data, session, self)?;
         let (status, error) = match &trained.ending {
             Ending::Stopped => return Ok(None),
@@ -129,7 +134,6 @@ impl Recorder<'_> {
             let bytes = fs::read(&weights).with_context(|| format!("cannot read {}", weights.display()))?;
             weights_sha256 = Some(seal::sha256(&bytes));
         }
-        let ended = SystemTime::now();
         let record = TrialRecord {
             status,
             fault: (status == Status::Diverged).then_some(Fault::Configuration),
@@ -143,8 +147,8 @@ impl Recorder<'_> {
             samples_per_second: Some(trained.samples as f64 / trained.train_seconds),
             threads: Some(rayon::current_num_threads()),
             peak_memory_bytes: trained.peak_memory_bytes,
-            started: record.started.or_else(|| Some(machine::rfc3339(ended - began.elapsed()))),
-            ended: Some(machine::rfc3339(ended)),
+            started: trained.started.clone().or(record.started),
+            ended: Some(machine::rfc3339(SystemTime::now())),
             host: Some(machine::host()),
             git_revision: machine::git_revision(),
             weights_sha256,
@@ -202,6 +206,11 @@ impl Observer for Recorder<'_> {
         let folder = self.folder;
         self.insist(|| folder.write_epochs(&state.epochs))?;
         self.observer.resumed(state)
+    }
+
+    fn kept(&mut self, step: u64) {
+        self.kept = Some(step);
+        self.observer.kept(step);
     }
 
     fn say(&mut self, line: &str) {

@@ -22,7 +22,7 @@ use crate::{
     model::{
         Mask, Network,
         config::ModelConfig,
-        parameters::{Parameters, Snapshot},
+        parameters::Parameters,
         pass::{Pass, Work},
     },
 };
@@ -171,13 +171,10 @@ impl Trainer {
         self.adam.view()
     }
 
-    /// Goes on from `weights` and the optimizer's state of the same moment. Nothing else is kept from step to step.
-    ///
-    /// Errors: either is another network's. Nothing changes then.
-    pub(super) fn restore(&mut self, weights: &Snapshot, steps: u64, moments: &BTreeMap<String, Tensor>) -> Result<()> {
-        self.parameters.check(weights)?;
-        self.adam.restore(steps, moments)?;
-        Ok(self.parameters.restore(weights)?)
+    /// Goes on after `steps` steps, whose weights and moments stand in their tensors by now. Nothing else is kept from step to
+    /// step.
+    pub(super) fn go_on_after(&mut self, steps: u64) {
+        self.adam.go_on_after(steps);
     }
 
     /// Fills `pixels` `[batch, channels, height, width]`, in 0..=1, and `labels` `[batch]`.

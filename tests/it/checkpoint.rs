@@ -16,14 +16,16 @@ use fastrcaps::{
     config::TrialConfig,
     data::{self, DataDirs, Dataset},
     executor::STOPPED,
+    files::{is_unfinished, write_keeping_previous},
     folder::TrialFolder,
     machine,
-    model::parameters::Snapshot,
+    model::{parameters::Snapshot, tensor_file},
     record::{EpochRow, Fault, Status, TrialRecord},
     train::{
         Observer, StepReport,
-        checkpoint::{Checkpoint, State, Sums},
+        checkpoint::{Build, Checkpoint, State, Sums, Unusable},
         run::{Interruption, Outcome, run_in_folder},
+        session::Foreign,
     },
 };
 use rustix::process::{Pid, Signal, kill_process};
@@ -63,6 +65,7 @@ struct Case {
     stop: AtomicBool,
     every: Duration,
     keep_checkpoints: bool,
+    foreign: Foreign,
 }
 
 impl Case {
@@ -71,7 +74,15 @@ impl Case {
         let data = data::load(&config.data, &DataDirs::at("/nonexistent")).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let every = Duration::ZERO;
-        Case { config, data, folder, stop: AtomicBool::new(false), every, keep_checkpoints: false }
+        Case {
+            config,
+            data,
+            folder,
+            stop: AtomicBool::new(false),
+            every,
+            keep_checkpoints: false,
+            foreign: Foreign::SetAside,
+        }
     }
 
     /// One that writes hardly a checkpoint but when it is stopped.
@@ -93,9 +104,14 @@ impl Case {
 
     /// Trains in the folder as it is.
     fn run(&self, observer: &mut dyn Observer) -> Outcome {
+        self.try_run(observer).unwrap()
+    }
+
+    fn try_run(&self, observer: &mut dyn Observer) -> Result<Outcome> {
         let (stop, checkpoint_every, keep_checkpoints) = (&self.stop, self.every, self.keep_checkpoints);
-        let interruption = Interruption { stop, checkpoint_every, keep_checkpoints };
-        run_in_folder(&self.trial(), &self.config, self.record(), &self.data, interruption, observer).unwrap()
+        let foreign = self.foreign;
+        let interruption = Interruption { stop, checkpoint_every, keep_checkpoints, foreign };
+        run_in_folder(&self.trial(), &self.config, self.record(), &self.data, interruption, observer)
     }
 
     /// Trains to the end, from what is there.
@@ -104,7 +120,7 @@ impl Case {
         self.prepare();
         match self.run(observer) {
             Outcome::Ended(record, _) => End::read(&self.trial(), record),
-            Outcome::Stopped(_) => panic!("stopped unasked"),
+            Outcome::Stopped(..) => panic!("stopped unasked"),
         }
     }
 
@@ -113,7 +129,9 @@ impl Case {
         self.stop.store(false, SeqCst);
         self.prepare();
         let mut steps = Stop { at: step, steps: 0, stop: &self.stop };
-        assert!(matches!(self.run(&mut steps), Outcome::Stopped(record) if record.status == Status::Pending));
+        assert!(
+            matches!(self.run(&mut steps), Outcome::Stopped(record, Some(kept)) if record.status == Status::Pending && kept == step)
+        );
         assert_eq!(self.trial().read_record().unwrap().status, Status::Pending);
         assert_eq!(steps.steps, step, "stopped after another step than the one it was asked in");
     }
@@ -143,6 +161,7 @@ impl End {
             started: None,
             ended: None,
             threads: None,
+            attempts: 0,
             ..record
         };
         let epochs = epochs.into_iter().map(|row| EpochRow { train_seconds: 0.0, ..row }).collect();
@@ -276,7 +295,15 @@ fn a_training_that_diverges_does_so_in_the_same_words_when_it_was_resumed() {
 fn training_time_of_before_counts_and_of_lost_steps_does_not() {
     let case = Case::new(&format!("{CAPSNET}\n{SCHEDULE}"));
     case.stop_after(8);
-    let before = Checkpoint::read(&case.trial().checkpoint()).unwrap().state;
+    let before = Checkpoint::read(&case.trial().checkpoint()).unwrap();
+    // Two more steps, which take an hour each, and are lost: the checkpoint after them is torn.
+    case.stop_after(10);
+    let mut lost = Checkpoint::read(&case.trial().checkpoint()).unwrap();
+    lost.state.clock += Duration::from_secs(7200);
+    before.write(&case.trial(), false).unwrap();
+    lost.write(&case.trial(), false).unwrap();
+    fs::File::options().write(true).open(case.trial().checkpoint()).unwrap().set_len(1000).unwrap();
+    let before = before.state;
     assert_eq!((before.steps, before.epochs.len()), (8, 1));
     let mut listener = Listener::new();
     case.finish(&mut listener);
@@ -284,6 +311,7 @@ fn training_time_of_before_counts_and_of_lost_steps_does_not() {
     let epochs = case.trial().read_epochs().unwrap();
     assert_eq!(epochs[0], before.epochs[0], "the first epoch was over already");
     assert!(epochs[1].train_seconds > before.clock.as_secs_f64());
+    assert!(epochs[2].train_seconds < 7200.0, "time of lost steps was counted");
 }
 
 #[test]
@@ -302,21 +330,194 @@ fn a_checkpoint_of_another_trial_network_or_version_is_refused_in_words() {
     moments.1.pop_first();
     let without_moments = Checkpoint { optimizer: moments, ..checkpoint.clone() };
     missing.state.steps = 1;
+    let mut of_no_step = checkpoint.clone();
+    of_no_step.state.sums.seen = 17;
     let refused = [
         (of_another, "it is of trial 0123456789abcdef"),
         (missing, "it holds no"),
         (of_other_shape, "but the network's is"),
-        (without_moments, "holds no moments of"),
+        (without_moments, "its moments are another network's: it holds no"),
+        (of_no_step, "of sample 17 in epoch 1, where no step of this training ends"),
     ];
     let expected = Case::new(&text).finish(&mut ());
     for (checkpoint, words) in refused {
         let case = Case::new(&text);
-        checkpoint.write(&case.trial()).unwrap();
+        checkpoint.write(&case.trial(), false).unwrap();
         let mut listener = Listener::new();
         assert_eq!(case.finish(&mut listener), expected);
         assert!(listener.said[0].contains(words), "{:?} without {words}", listener.said);
         assert!(listener.resumed.is_none());
+        // Whoever it belongs to has it still.
+        let aside = case.folder.path().join("checkpoint.safetensors.unusable");
+        assert_eq!(said(&Checkpoint::read(&aside).unwrap()), said(&checkpoint));
+        let case = Case { foreign: Foreign::Refuse, ..Case::new(&text) };
+        checkpoint.write(&case.trial(), false).unwrap();
+        let error = case.try_run(&mut ()).err().unwrap();
+        assert!(matches!(error.downcast_ref(), Some(Unusable::Foreign(_))) && format!("{error:#}").contains(words));
+        assert_eq!(said(&Checkpoint::read(&case.trial().checkpoint()).unwrap()), said(&checkpoint));
     }
+}
+
+#[test]
+fn a_checkpoint_that_cannot_be_read_is_neither_removed_nor_begun_anew_from() {
+    let text = format!("{CAPSNET}\n{SCHEDULE}");
+    let case = Case::new(&text);
+    case.stop_after(5);
+    let (newest, previous) = (case.trial().checkpoint(), case.trial().previous_checkpoint());
+    let kept = case.folder.path().join("kept");
+    fs::rename(&newest, &kept).unwrap();
+    // Reading a folder fails as a broken disk does: nothing is known of what is there.
+    fs::create_dir(&newest).unwrap();
+    let mut listener = Listener::new();
+    case.prepare();
+    case.stop.store(true, SeqCst);
+    assert!(matches!(case.run(&mut listener), Outcome::Stopped(_, Some(5))), "four steps, and one more");
+    assert_eq!(listener.resumed.unwrap().steps, 4, "it goes on from the one before");
+    assert!(case.folder.path().join("checkpoint.safetensors.unusable").is_dir());
+
+    fs::remove_file(&previous).ok();
+    fs::remove_file(&newest).unwrap();
+    fs::create_dir(&newest).unwrap();
+    let mut listener = Listener::new();
+    let error = format!("{:#}", case.try_run(&mut listener).err().unwrap());
+    assert!(error.contains("neither goes on nor begins anew") && error.contains("cannot be read"), "{error}");
+    assert!(newest.is_dir());
+}
+
+#[test]
+fn a_training_that_another_build_goes_on_with_is_told_that_bits_may_differ() {
+    let case = Case::new(&format!("{CAPSNET}\n{SCHEDULE}"));
+    case.stop_after(3);
+    let mut checkpoint = Checkpoint::read(&case.trial().checkpoint()).unwrap();
+    checkpoint.build.vector_width = Some(3);
+    checkpoint.write(&case.trial(), false).unwrap();
+    let mut listener = Listener::new();
+    case.finish(&mut listener);
+    assert!(listener.said[0].contains("vectors of 3 floats") && listener.said[0].contains("bits may differ"));
+    assert_eq!(listener.said.len(), 1);
+    assert!(listener.resumed.is_some());
+}
+
+#[test]
+fn a_training_whose_checkpoints_are_kept_has_one_at_its_end() {
+    let text = format!("{CAPSNET}\n{SCHEDULE}");
+    let case = Case { keep_checkpoints: true, ..Case::rarely(&text) };
+    let end = case.finish(&mut ());
+    let checkpoint = Checkpoint::read(&case.trial().checkpoint()).unwrap();
+    assert_eq!(checkpoint.state.steps, end.epochs.last().unwrap().steps);
+    assert_eq!(case.finish(&mut ()), end);
+}
+
+#[test]
+fn a_training_that_is_stopped_without_a_checkpoint_says_so() {
+    let case = Case::new(&format!("{CAPSNET}\n{SCHEDULE}"));
+    case.prepare();
+    // A folder with something in it is in the way of the first and of its successor.
+    let mut listener = InTheWay { trial: case.trial(), stop: &case.stop, said: Vec::new() };
+    assert!(matches!(case.run(&mut listener), Outcome::Stopped(_, None)));
+    assert!(listener.said.iter().any(|line| line.starts_with("warning: no checkpoint")), "{:?}", listener.said);
+}
+
+#[test]
+fn checkpoints_that_cost_more_than_a_hundredth_of_the_training_are_put_off() {
+    struct Count(usize);
+    impl Observer for Count {
+        fn kept(&mut self, _: u64) {
+            self.0 += 1;
+        }
+    }
+    let case = Case { every: Duration::from_nanos(1), ..Case::new(&format!("{CAPSNET}\n{SCHEDULE}")) };
+    let mut kept = Count(0);
+    let end = case.finish(&mut kept);
+    assert!(kept.0 < end.epochs.last().unwrap().steps as usize, "{} checkpoints", kept.0);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_trial_that_may_not_run_on_its_cores_runs_on_others_and_says_so() {
+    let error = machine::pin_to(&[1000]).unwrap_err();
+    assert!(error.chain().any(|cause| cause.is::<std::io::Error>()), "{error:#}");
+    let case = Case::new(&format!("{CAPSNET}\n{SCHEDULE}"));
+    case.prepare();
+    let folder = case.folder.path();
+    let output = command(folder, &["run-trial", folder.to_str().unwrap(), "--cores", "1000"]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("warning: cannot pin this process to cores [1000]"), "{said}");
+}
+
+/// Is in the way of every checkpoint from the first step on, in which it asks to stop.
+struct InTheWay<'a> {
+    trial: TrialFolder,
+    stop: &'a AtomicBool,
+    said: Vec<String>,
+}
+
+impl Observer for InTheWay<'_> {
+    fn step(&mut self, _: &StepReport) {
+        for path in [self.trial.checkpoint(), self.trial.previous_checkpoint()] {
+            fs::create_dir_all(path.join("in the way")).unwrap();
+        }
+        self.stop.store(true, SeqCst);
+    }
+
+    fn say(&mut self, line: &str) {
+        self.said.push(line.to_string());
+    }
+}
+
+#[test]
+fn the_start_of_a_training_is_that_of_its_first_sitting() {
+    let case = Case::new(&format!("{CAPSNET}\n{SCHEDULE}"));
+    case.stop_after(3);
+    let mut checkpoint = Checkpoint::read(&case.trial().checkpoint()).unwrap();
+    assert!(checkpoint.state.started.is_some());
+    checkpoint.state.started = Some("2020-02-02T02:02:02Z".into());
+    checkpoint.write(&case.trial(), false).unwrap();
+    case.finish(&mut ());
+    assert_eq!(case.trial().read_record().unwrap().started.as_deref(), Some("2020-02-02T02:02:02Z"));
+}
+
+#[test]
+fn where_there_is_no_room_for_a_third_file_the_previous_one_goes_first_if_the_newest_is_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let [newest, previous] = ["newest", "previous"].map(|name| folder.path().join(name));
+    let room = |path: &Path| match previous.exists() {
+        true => Err(std::io::Error::from(std::io::ErrorKind::StorageFull).into()),
+        false => Ok(fs::write(path, "c")?),
+    };
+    for is_whole in [false, true] {
+        fs::write(&newest, "b").unwrap();
+        fs::write(&previous, "a").unwrap();
+        let written = write_keeping_previous(&newest, &previous, is_whole, room);
+        assert_eq!(written.is_ok(), is_whole);
+        let left = [&newest, &previous].map(|path| fs::read_to_string(path).unwrap());
+        assert_eq!(left, if is_whole { ["c", "b"] } else { ["b", "a"] });
+    }
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+}
+
+#[test]
+fn names_of_files_that_were_being_written_are_known() {
+    for name in [".writing-a", ".tmpAb3dE9"] {
+        assert!(is_unfinished(name), "{name}");
+    }
+    for name in ["checkpoint.safetensors", ".tmp", ".tmpfiles", ".tmp-a.b", "a.tmpAb3dE9"] {
+        assert!(!is_unfinished(name), "{name}");
+    }
+}
+
+#[test]
+fn tensors_are_written_as_the_library_of_safetensors_writes_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let [ours, theirs] = ["ours", "theirs"].map(|name| folder.path().join(name));
+    let mut tensors = small_checkpoint().weights.tensors().clone();
+    tensors.insert("\"é\n".into(), Tensor::new(&[1_u32, 2, 3], &Device::Cpu).unwrap());
+    tensors.insert("bytes".into(), Tensor::new(&[1_u8, 2, 3], &Device::Cpu).unwrap());
+    tensors.insert("none".into(), Tensor::zeros((0, 3), DType::F32, &Device::Cpu).unwrap());
+    fs::write(&ours, "").unwrap();
+    tensor_file::write(&ours, &tensors).unwrap();
+    candle_core::safetensors::save(&tensors.into_iter().collect(), &theirs).unwrap();
+    assert_eq!(fs::read(ours).unwrap(), fs::read(theirs).unwrap());
 }
 
 /// A checkpoint of three variables, of which one is a number and one has no values.
@@ -339,6 +540,7 @@ pub fn small_checkpoint() -> Checkpoint {
         steps: 2,
     };
     let state = State {
+        started: Some("2026-01-01T00:00:00Z".into()),
         epochs: vec![epoch],
         best: Some((1, 1.0 / 3.0)),
         clock: Duration::new(3, 999_999_999),
@@ -349,12 +551,13 @@ pub fn small_checkpoint() -> Checkpoint {
         peak_memory_bytes: Some(1 << 40),
     };
     let moments = BTreeMap::from([("b".to_string(), tensor(&[0.25, 0.5], &[2, 1]))]);
-    Checkpoint { key: "00".into(), state, weights: weights(1.5), best: weights(-1.5), optimizer: (3, moments) }
+    let optimizer = (3, moments);
+    Checkpoint { key: "00".into(), build: Build::this(), state, weights: weights(1.5), best: weights(-1.5), optimizer }
 }
 
 /// Everything that a checkpoint says, to the bit.
 fn said(checkpoint: &Checkpoint) -> String {
-    let Checkpoint { key, state, weights, best, optimizer } = checkpoint;
+    let Checkpoint { key, build, state, weights, best, optimizer } = checkpoint;
     let bits = |tensors: &BTreeMap<String, Tensor>| {
         let values = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         let bits = |tensor: &Tensor| values(tensor).into_iter().map(f32::to_bits).collect::<Vec<_>>();
@@ -364,7 +567,7 @@ fn said(checkpoint: &Checkpoint) -> String {
             .collect::<Vec<_>>()
     };
     let parts = [weights.tensors(), best.tensors(), &optimizer.1].map(bits);
-    format!("{key} {state:?} {} {parts:?}", optimizer.0)
+    format!("{key} {build} {state:?} {} {parts:?}", optimizer.0)
 }
 
 #[test]
@@ -372,7 +575,7 @@ fn no_damage_to_a_checkpoint_makes_another_one_of_it() {
     let folder = tempfile::tempdir().unwrap();
     let trial = TrialFolder::new(folder.path());
     let checkpoint = small_checkpoint();
-    checkpoint.write(&trial).unwrap();
+    checkpoint.write(&trial, false).unwrap();
     let bytes = fs::read(trial.checkpoint()).unwrap();
     let expected = said(&checkpoint);
     assert_eq!(said(&Checkpoint::from_bytes(&bytes).unwrap()), expected);
@@ -409,7 +612,7 @@ fn no_damage_to_a_checkpoint_makes_another_one_of_it() {
 fn another_version_of_the_format_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let trial = TrialFolder::new(folder.path());
-    small_checkpoint().write(&trial).unwrap();
+    small_checkpoint().write(&trial, false).unwrap();
     // Rewritten with a checksum of its own, as another version's program would have.
     let mut tensors: BTreeMap<_, _> =
         candle_core::safetensors::load(trial.checkpoint(), &Device::Cpu).unwrap().into_iter().collect();
@@ -430,12 +633,12 @@ fn a_checkpoint_that_cannot_be_written_is_told_once_and_the_training_goes_on() {
     let text = format!("{CAPSNET}\n{SCHEDULE}");
     let expected = Case::new(&text).finish(&mut ());
     let case = Case { keep_checkpoints: true, ..Case::new(&text) };
+    case.stop_after(1);
+    // The first cannot become the previous one.
     fs::create_dir_all(case.trial().previous_checkpoint().join("in the way")).unwrap();
     let mut listener = Listener::new();
     assert_eq!(case.finish(&mut listener), expected);
-    // Told of as it is found; and once when the first cannot become the previous one.
-    let [found, anew, failing] = &listener.said[..] else { panic!("{:?}", listener.said) };
-    assert!(found.contains("cannot be used") && anew.contains("begins anew"), "{found} {anew}");
+    let [failing] = &listener.said[..] else { panic!("{:?}", listener.said) };
     assert!(failing.contains("warning: no checkpoint: cannot write"), "{failing}");
     let left: HashSet<_> = fs::read_dir(case.folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left.len(), 6, "a temporary file is left: {left:?}");
@@ -467,7 +670,7 @@ fn a_training_without_room_for_an_epoch_waits_for_room_or_for_being_stopped() {
     let case = Case::new(&text);
     fill(&case);
     let mut listener = Listener::doing(|_| case.stop.store(true, SeqCst));
-    assert!(matches!(case.run(&mut listener), Outcome::Stopped(_)));
+    assert!(matches!(case.run(&mut listener), Outcome::Stopped(_, Some(_))));
     drop(listener);
     fs::remove_file(case.trial().epochs()).unwrap();
     assert_eq!(case.finish(&mut ()), expected);
@@ -590,7 +793,7 @@ fn a_training_that_is_killed_again_and_again_comes_to_the_same_bits() {
         fs::write(path.join("other.toml"), format!("seed = 1\n{}", fs::read_to_string(path.join("my.toml")).unwrap()))
             .unwrap();
         let said = refuse(path, &["train", "other.toml", "--out", "killed", "--resume"]);
-        assert!(said.contains("this configuration and its data"), "{said}");
+        assert!(said.contains("other.toml and its data make training"), "{said}");
         succeed(path, &["train", "my.toml", "--out", "killed", "--quiet", "--resume"]);
     }
     assert_eq!(end_of(path, "killed"), end_of(path, "whole"));
@@ -600,6 +803,121 @@ fn a_training_that_is_killed_again_and_again_comes_to_the_same_bits() {
     assert!(refuse(path, &["train", "my.toml", "--out", "killed", "--resume"]).contains("nothing to continue"));
     assert!(refuse(path, &["train", "my.toml", "--out", "absent", "--resume"]).contains("no training to continue"));
     assert!(!path.join("absent").exists());
+}
+
+#[test]
+fn a_folder_is_trained_in_by_one_process_at_a_time() {
+    let folder = with_config();
+    let path = folder.path();
+    let trial = TrialFolder::new(path.join("one"));
+    let train = ["train", "my.toml", "--out", "one", "--quiet"];
+    let text = fs::read_to_string(path.join("my.toml")).unwrap();
+    fs::write(path.join("short.toml"), &text).unwrap();
+    let text = text.replace("epochs = 40", "epochs = 4000");
+    fs::write(path.join("my.toml"), text).unwrap();
+    let mut child = start(&trial, command(path, &train));
+    let before = fs::read(trial.config()).unwrap();
+    for other in ["--resume", "--force"] {
+        let said = refuse(path, &[&train[..], &[other]].concat());
+        assert!(said.contains("another process still trains in") && said.contains("end it, or wait for it"), "{said}");
+    }
+    assert_eq!(fs::read(trial.config()).unwrap(), before);
+    assert!(trial.checkpoint().exists() || trial.previous_checkpoint().exists(), "--force removed them");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // Of its folder only the lock is left: nothing that another training could be in the way of.
+    fs::remove_dir_all(&trial.path).unwrap();
+    fs::create_dir(&trial.path).unwrap();
+    fs::write(trial.path.join("trial.lock"), "").unwrap();
+    assert!(refuse(path, &[&train[..], &["--resume"]].concat()).contains("no training to continue"));
+    succeed(path, &["train", "short.toml", "--out", "one", "--quiet"]);
+}
+
+/// A training in `out` of a folder that was stopped after step 5, and what it would come to.
+fn stopped_in_out() -> (TempDir, TrialFolder, End) {
+    let case = Case::new(&format!("{CAPSNET}\n{SCHEDULE}"));
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("my.toml"), case.config.to_toml()).unwrap();
+    case.stop_after(5);
+    let trial = TrialFolder::new(folder.path().join("out"));
+    fs::create_dir(&trial.path).unwrap();
+    for entry in fs::read_dir(case.folder.path()).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, trial.path.join(path.file_name().unwrap())).unwrap();
+    }
+    let end = Case::new(&format!("{CAPSNET}\n{SCHEDULE}")).finish(&mut ());
+    (folder, trial, end)
+}
+
+/// What `train --resume` of it says.
+fn resume(folder: &Path, arguments: &[&str]) -> std::process::Output {
+    let all = [&["train", "my.toml", "--out", "out"], arguments].concat();
+    program().current_dir(folder).args(all).output().unwrap()
+}
+
+#[test]
+fn a_training_whose_record_is_damaged_or_gone_is_continued_and_written_over() {
+    let spoil: [fn(&Path); 2] =
+        [|record| fs::write(record, "torn").unwrap(), |record| fs::remove_file(record).unwrap()];
+    for spoil in spoil {
+        for option in ["--resume", "--force"] {
+            let (folder, trial, end) = stopped_in_out();
+            spoil(&trial.path.join("trial.json"));
+            assert!(refuse(folder.path(), &["train", "my.toml", "--out", "out"]).contains("interrupted training"));
+            let output = resume(folder.path(), &[option]);
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(output.status.success(), "{said}");
+            assert_eq!(said.contains("continues after step 5"), option == "--resume", "{said}");
+            assert_eq!(end_of(folder.path(), "out"), end);
+        }
+    }
+}
+
+#[test]
+fn a_training_that_is_continued_without_a_checkpoint_says_that_it_begins_anew() {
+    let (folder, trial, end) = stopped_in_out();
+    trial.remove_checkpoints().unwrap();
+    let output = resume(folder.path(), &["--resume"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() && said.contains("holds no checkpoint: the training begins anew"), "{said}");
+    assert_eq!(end_of(folder.path(), "out"), end);
+    assert_eq!(trial.read_record().unwrap().attempts, 1);
+}
+
+#[test]
+fn a_training_is_not_continued_over_a_checkpoint_that_is_not_its_own() {
+    let (folder, trial, _) = stopped_in_out();
+    let checkpoint = Checkpoint::read(&trial.checkpoint()).unwrap();
+    Checkpoint { key: "0123456789abcdef".into(), ..checkpoint }.write(&trial, false).unwrap();
+    let before = fs::read(trial.checkpoint()).unwrap();
+    let said = refuse(folder.path(), &["train", "my.toml", "--out", "out", "--resume"]);
+    assert!(said.contains("it is of trial 0123456789abcdef") && said.contains("--force"), "{said}");
+    assert_eq!(fs::read(trial.checkpoint()).unwrap(), before);
+    let text = fs::read_to_string(folder.path().join("my.toml")).unwrap().replace("seed = 0", "seed = 1");
+    fs::write(folder.path().join("other.toml"), text).unwrap();
+    let said = refuse(folder.path(), &["train", "other.toml", "--out", "out", "--resume"]);
+    assert!(said.contains("fastrcaps train out/config.toml --out out --resume"), "{said}");
+}
+
+#[test]
+fn a_training_that_ended_before_it_had_shown_its_predictions_shows_them_when_it_is_continued() {
+    let (folder, trial, end) = stopped_in_out();
+    assert!(resume(folder.path(), &["--resume"]).status.success());
+    let written = || [trial.predictions(), trial.reconstructions()].map(|path| fs::read(path).unwrap());
+    let before = written();
+    for lost in [trial.predictions(), trial.reconstructions()] {
+        fs::remove_file(lost).unwrap();
+        let output = resume(folder.path(), &["--resume"]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(written() == before, "other predictions or another picture");
+    }
+    assert_eq!(end_of(folder.path(), "out"), end);
+    assert!(String::from_utf8_lossy(&resume(folder.path(), &["--resume"]).stderr).contains("nothing to continue"));
+    fs::remove_file(trial.predictions()).unwrap();
+    fs::write(trial.weights(), "torn").unwrap();
+    assert!(
+        String::from_utf8_lossy(&resume(folder.path(), &["--resume"]).stderr).contains("not as the training left it")
+    );
 }
 
 #[test]
@@ -615,6 +933,8 @@ fn a_training_stopped_by_a_signal_names_the_command_that_continues_it() {
         let output = child.wait_with_output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(130), "{said}");
+        let steps = Checkpoint::read(&trial.checkpoint()).unwrap().state.steps;
+        assert!(said.contains(&format!("stopped; the last checkpoint is of step {steps};")), "{said}");
         let continuing = said.lines().last().unwrap().trim();
         assert!(continuing.contains("'it'\\''s stopped'") && continuing.ends_with("--resume"), "{continuing}");
         next = Command::new("sh");
@@ -631,7 +951,7 @@ fn a_training_that_is_to_ignore_the_end_of_its_terminal_goes_on_after_it() {
     let trial = TrialFolder::new(folder.path().join("long"));
     let mut command = Command::new("sh");
     let started = format!(
-        "trap '' HUP; exec '{}' train my.toml --out long --quiet --checkpoint-every 30ms --threads 1",
+        "trap '' HUP; exec '{}' train my.toml --out long --quiet --checkpoint-every 0s --threads 1",
         program().get_program().to_str().unwrap()
     );
     command.current_dir(folder.path()).args(["-c", &started]);

@@ -4,17 +4,21 @@
 //! inputs each reader gets. They follow from their numbers alone, so that a failure comes again.
 
 use std::{
+    collections::BTreeMap,
     fs,
     io::Write,
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
+    sync::{OnceLock, atomic::AtomicBool},
     time::{Duration, Instant},
 };
 
+use candle_core::{Device, Tensor};
 use fastrcaps::{
     config::TrialConfig,
-    data::{ImageShape, cifar, idx},
+    data::{self, DataDirs, Dataset, ImageShape, cifar, idx},
     folder::TrialFolder,
+    model::tensor_file,
     record::{EpochRow, Status, TrialRecord},
     rng,
     schedule::{Progress, ScheduleConfig},
@@ -22,7 +26,13 @@ use fastrcaps::{
     source::Document,
     space::Space,
     study::{Study, StudyFile},
-    train::{checkpoint::Checkpoint, memory::peak_bytes, timing::steps_by_size},
+    train::{
+        Observer, Session,
+        checkpoint::{self, Checkpoint, State},
+        memory::peak_bytes,
+        timing::steps_by_size,
+        train,
+    },
 };
 use flate2::{Compression, write::GzEncoder};
 use rand::{Rng, seq::IndexedRandom};
@@ -55,6 +65,7 @@ const TARGETS: &[Target] = &[
     Target { name: "study.toml", read: read_study, valid: studies },
     Target { name: "study.toml sealed anew", read: read_resealed_study, valid: studies },
     Target { name: "checkpoints", read: |_, input| Checkpoint::from_bytes(input).is_ok(), valid: checkpoints },
+    Target { name: "checkpoints sealed anew", read: read_resealed_checkpoint, valid: states_of_checkpoints },
 ];
 
 /// Bytes that a reader may take beside a multiple of its input.
@@ -498,8 +509,64 @@ fn read_resealed_study(folder: &Path, input: &[u8]) -> bool {
 fn checkpoints() -> Vec<Vec<u8>> {
     let folder = tempfile::tempdir().unwrap();
     let folder = TrialFolder::new(folder.path());
-    small_checkpoint().write(&folder).unwrap();
+    small_checkpoint().write(&folder, false).unwrap();
     vec![fs::read(folder.checkpoint()).unwrap()]
+}
+
+/// A training that was stopped after its third step: its configuration, its data, and its checkpoint.
+fn stopped_training() -> &'static (TrialConfig, Dataset, BTreeMap<String, Tensor>) {
+    static STOPPED: OnceLock<(TrialConfig, Dataset, BTreeMap<String, Tensor>)> = OnceLock::new();
+    STOPPED.get_or_init(|| {
+        let text = "data = { train_samples = 40, test_samples = 10, validation_fraction = 0.5 }\ntrain.epochs = 3\n\
+                    schedule.batch = { policy = 'fixed', size = 7 }\n\
+                    model = { preset = 'tiny', conv1_channels = 4, primary_types = 2, primary_dim = 4, class_dim = 4, \
+                    decoder_hidden = [8, 8] }\n";
+        let config = TrialConfig::resolve(text.parse().unwrap()).unwrap();
+        let data = data::load(&config.data, &DataDirs::at("/nonexistent")).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let folder = TrialFolder::new(folder.path());
+        for _ in 0..4 {
+            take_a_step(&config, &data, &folder);
+        }
+        let tensors = candle_core::safetensors::load(folder.checkpoint(), &Device::Cpu).unwrap();
+        (config, data, tensors.into_iter().collect())
+    })
+}
+
+/// Goes on with a training by one step; whether there was a checkpoint that it went on from.
+fn take_a_step(config: &TrialConfig, data: &Dataset, folder: &TrialFolder) -> bool {
+    struct Resumed(bool);
+    impl Observer for Resumed {
+        fn resumed(&mut self, _: &State) -> anyhow::Result<()> {
+            self.0 = true;
+            Ok(())
+        }
+    }
+    let mut resumed = Resumed(false);
+    let stop = AtomicBool::new(true);
+    let session = Session::in_folder(folder, "00", Duration::MAX, &stop);
+    train(config, data, session, &mut resumed).unwrap();
+    resumed.0
+}
+
+fn states_of_checkpoints() -> Vec<Vec<u8>> {
+    vec![stopped_training().2["state"].to_vec1().unwrap()]
+}
+
+/// Damage to the state of a checkpoint that its checksum does not show.
+fn read_resealed_checkpoint(folder: &Path, input: &[u8]) -> bool {
+    let (config, data, tensors) = stopped_training();
+    let mut tensors = tensors.clone();
+    let bytes = |bytes: &[u8]| Tensor::from_slice(bytes, bytes.len(), &Device::Cpu).unwrap();
+    tensors.insert("state".into(), bytes(input));
+    tensors.remove("sha256");
+    let sum = checkpoint::hash(&tensors).unwrap();
+    tensors.insert("sha256".into(), bytes(&sum));
+    let folder = TrialFolder::new(folder);
+    folder.remove_checkpoints().unwrap();
+    tensor_file::write(&write(&folder.path, "checkpoint.safetensors", &[]), &tensors).unwrap();
+    // What cannot even be read is not worth a step.
+    Checkpoint::read(&folder.checkpoint()).is_ok() && take_a_step(config, data, &folder)
 }
 
 fn read_study(folder: &Path, input: &[u8]) -> bool {

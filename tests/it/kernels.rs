@@ -421,16 +421,18 @@ fn an_optimizer_goes_on_from_its_saved_state_with_the_same_bits() {
     };
     let (mut adam, theta) = start(&var("θ", &[5, 3]).to_dtype(DType::F32).unwrap());
     (0..3).for_each(|_| step(&mut adam, &theta));
-    let (steps, moments) = adam.state().unwrap();
+    let (steps, moments) = adam.view();
     let (mut resumed, resumed_theta) = start(&theta);
-    resumed.restore(steps, &moments).unwrap();
+    for (name, own) in resumed.view().1 {
+        let copy = |from: &[f32]| kernels::with_values_mut(&own, |own: &mut [f32]| own.copy_from_slice(from));
+        kernels::with_values(&moments[&name], copy).unwrap().unwrap();
+    }
+    resumed.go_on_after(steps);
     for _ in 0..3 {
         step(&mut adam, &theta);
         step(&mut resumed, &resumed_theta);
     }
     assert_eq!(bits(&theta), bits(&resumed_theta));
-    let error = resumed.restore(steps, &Default::default()).unwrap_err().to_string();
-    assert!(error.contains("no moments of `θ`"), "{error}");
 }
 
 #[test]

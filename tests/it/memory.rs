@@ -106,6 +106,33 @@ fn a_training_takes_no_more_than_twice_and_no_less_than_half_of_what_is_predicte
     }
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_training_that_goes_on_takes_no_more_memory_than_one_that_was_never_interrupted() {
+    let config = config(["glyphs", "paper", "none"], 1, [100, 20]);
+    let folder = tempfile::tempdir().unwrap();
+    let (file, out) = (folder.path().join("config.toml"), folder.path().join("out"));
+    let train = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fastrcaps"));
+        command.args(["train", "--quiet", "--threads", "1", "--keep-checkpoints", "--out"]).args([&out, &file]);
+        command
+    };
+    let peak = |mut command: Command| {
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        TrialFolder::new(&out).read_record().unwrap().peak_memory_bytes.unwrap()
+    };
+    std::fs::write(&file, config.to_toml()).unwrap();
+    let whole = peak(train());
+    // From the checkpoint of its end: the record is that of the larger of both processes.
+    std::fs::remove_file(out.join("trial.json")).unwrap();
+    let mut resumed = train();
+    resumed.arg("--resume");
+    let (resumed, predicted) = (peak(resumed), peak_bytes(&config, 1).unwrap());
+    assert!(resumed <= whole + whole / 10, "{resumed} bytes after {whole}");
+    assert!(resumed <= predicted + predicted / 10, "{resumed} bytes, {predicted} predicted");
+}
+
 #[test]
 fn more_samples_threads_and_parameters_never_need_less_memory() {
     let bytes =

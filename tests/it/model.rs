@@ -288,7 +288,7 @@ fn saved_weights_load_with_the_same_bits_and_others_are_refused() {
 
     let refused = |config: CapsNetConfig| {
         let other = Setup::new(&ModelConfig::Capsnet(config), MNIST, 2, DType::F32);
-        other.parameters.load(&path).unwrap_err().to_string()
+        format!("{:#}", other.parameters.load(&path).unwrap_err())
     };
     let error = refused(CapsNetConfig { class_dim: 4, decoder: Decoder::None, ..tiny.clone() });
     assert!(error.contains("`class_caps.bias` has shape [10, 8], but the network's is [10, 4]"), "{error}");
