@@ -30,7 +30,7 @@ use super::{
     data::DataDirArg,
     display::{Display, Mode, duration},
     front::{self, ObjectivesArg},
-    input::{errln, outln, print_line, this_command},
+    input::{errln, outln, print_line, shell_line},
     interrupt::{INTERRUPTED, stop_on_signals},
     limits::LimitsArg,
     sweep_log::SweepLog,
@@ -353,7 +353,7 @@ fn close(study: &Study, view: &StudyView, mode: Mode, seconds: f64, ending: Endi
         say(format!("front: {}", study.folder.join("charts/front.png").display()));
         say(format!("tables: {}", study.folder.join("{trials,epochs,front}.csv").display()));
     }
-    let again = || format!("the same command continues it:\n  {}", this_command());
+    let again = || format!("this continues it:\n  {}", continuing(std::env::args_os()));
     match ending {
         Ending::Failures => bail!(
             "the sweep was stopped: {failed} trials failed, of {} that ended. Their reasons stand in {}; \
@@ -378,6 +378,31 @@ fn close(study: &Study, view: &StudyView, mode: Mode, seconds: f64, ending: Endi
     Ok(ExitCode::SUCCESS)
 }
 
+/// The command line that continues the sweep of this one: without a time that will be over, and without what was to be done
+/// once.
+fn continuing(words: impl IntoIterator<Item = OsString>) -> String {
+    let mut kept: Vec<String> = Vec::new();
+    let mut words = words.into_iter().map(|word| word.to_string_lossy().into_owned());
+    while let Some(word) = words.next() {
+        let (name, value) = word.split_once('=').map_or((word.as_str(), None), |(name, value)| (name, Some(value)));
+        match name {
+            "--retry-failed" => {}
+            "--until" => {
+                let is_inline = value.is_some();
+                let time = value.map(str::to_string).or_else(|| words.next()).unwrap_or_default();
+                // A time of day comes again, a date does not.
+                match (time.contains('-'), is_inline) {
+                    (true, _) => {}
+                    (false, true) => kept.push(word),
+                    (false, false) => kept.extend(["--until".to_string(), time]),
+                }
+            }
+            _ => kept.push(word),
+        }
+    }
+    shell_line(kept)
+}
+
 /// Fingerprint of every selection of data that the trials train on; reads all of it, so that damage shows before a start.
 fn fingerprints(trials: &[Trial], dirs: &DataDirs) -> Result<BTreeMap<String, String>> {
     let mut known = BTreeMap::new();
@@ -396,4 +421,22 @@ fn trial_arguments(data_dir: &DataDirArg, checkpoints: &CheckpointsArg) -> Vec<O
         arguments.extend(["--data-dir".into(), dir.clone().into()]);
     }
     arguments
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_that_continues_leaves_out_what_is_over() {
+        let continues = |line: &str| continuing(line.split(' ').map(OsString::from));
+        assert_eq!(continues("f explore s.toml --retry-failed --slots 2x1"), "f explore s.toml --slots 2x1");
+        assert_eq!(continues("f explore s.toml --until 2026-11-23T08:00 --limit 2"), "f explore s.toml --limit 2");
+        assert_eq!(continues("f explore s.toml --until=2026-11-23T08:00"), "f explore s.toml");
+        assert_eq!(continues("f explore s.toml --until 08:00"), "f explore s.toml --until 08:00");
+        assert_eq!(
+            continues("f explore s.toml --until=08:00 --set a=[1]"),
+            "f explore s.toml --until=08:00 --set 'a=[1]'"
+        );
+    }
 }

@@ -23,11 +23,6 @@ pub fn parse_set(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// The command line of this process, as a shell takes it.
-pub fn this_command() -> String {
-    shell_line(std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()))
-}
-
 /// A command of these words, as a shell takes it.
 pub fn shell_line(words: impl IntoIterator<Item = String>) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-./=:,@%+".contains(c);

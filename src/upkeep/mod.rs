@@ -18,6 +18,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     config::TrialConfig,
+    files::is_unfinished,
     folder::TrialFolder,
     journal::Journal,
     record::{EpochRow, Status, TrialRecord},
@@ -131,11 +132,6 @@ fn name(path: &Path) -> &str {
 /// Whether this is a file, or a folder, that was being written when its writer died.
 fn is_temporary(path: &Path) -> bool {
     is_unfinished(name(path))
-}
-
-/// Whether a file of this name is one that is being written.
-fn is_unfinished(name: &str) -> bool {
-    name.starts_with(".writing-") || name.starts_with(".tmp")
 }
 
 /// An error where a process trains in a folder that is to be changed.
