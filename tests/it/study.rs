@@ -652,7 +652,7 @@ fn who_explores_clears_away_what_killed_writers_left_and_brings_back_what_they_m
     let (record, _) = finish(&study, 0, Status::Failed);
     let (other, _) = finish(&study, 1, Status::Done);
     fs::create_dir_all(folder.path().join("charts")).unwrap();
-    let left = [".writing-a", "charts/.writing-b", "trials/.writing-c", "trials/.tmpd", ".tmpe"];
+    let left = [".writing-a", "charts/.writing-b", "trials/.writing-c", "trials/.tmpAb3dE9", ".tmpeeeeee"];
     for place in left {
         fs::write(folder.path().join(place), "x").unwrap();
     }
