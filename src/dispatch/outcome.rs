@@ -80,7 +80,10 @@ pub(super) fn judge(ended: &Running, exit: Exit, blank: TrialRecord) -> Outcome 
                 _ => why,
             };
             match fault {
-                None => (TrialRecord { status: Status::Pending, error: None, ..base }, Verdict::Stopped),
+                None => {
+                    let by_others = ended.cut.is_none().then(|| "asked to stop, but not by its explorer".to_string());
+                    (TrialRecord { status: Status::Pending, error: by_others, ..base }, Verdict::Stopped)
+                }
                 Some(of @ (Fault::Configuration | Fault::Timeout)) => (failed(base, of, why), Verdict::Over),
                 Some(of @ Fault::Machine) => (failed(base, of, why), Verdict::Again),
                 Some(of @ Fault::Memory) => (failed(base, of, why), Verdict::AgainAlone),
