@@ -7,16 +7,22 @@ use fastrcaps::train::{
     session::{CHECKPOINT_EVERY, Foreign},
 };
 
+use super::input::parse_duration;
+
 /// `--checkpoint-every` and `--keep-checkpoints`, for commands that train in a folder.
 #[derive(clap::Args)]
 pub struct CheckpointsArg {
     /// Time between checkpoints, as in 30s; longer where they would cost more than a hundredth of it. 0s for one after every
     /// step
-    #[arg(long, value_name = "DURATION", default_value_t = CHECKPOINT_EVERY.into())]
+    #[arg(long, value_name = "DURATION", default_value_t = CHECKPOINT_EVERY.into(), value_parser = parse_every)]
     checkpoint_every: humantime::Duration,
     /// Leave a checkpoint in the folder when the training is at its end
     #[arg(long)]
     keep_checkpoints: bool,
+}
+
+fn parse_every(text: &str) -> Result<humantime::Duration, String> {
+    parse_duration(text).map(humantime::Duration::from)
 }
 
 impl CheckpointsArg {

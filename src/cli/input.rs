@@ -1,6 +1,6 @@
 //! What several subcommands read and write: config files, `--set`, standard output and error.
 
-use std::{io::Write, path::Path};
+use std::{io::Write, path::Path, time::Duration};
 
 use anyhow::{Context, Result};
 use fastrcaps::{
@@ -21,6 +21,11 @@ pub fn parse_set(text: &str) -> Result<(String, String), String> {
         Some((path, value)) if !path.trim().is_empty() => Ok((path.trim().to_string(), value.trim().to_string())),
         _ => Err("expected PATH=VALUE, as in train.epochs=2".into()),
     }
+}
+
+/// A duration as people write it.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text.trim()).map_err(|_| "give a duration, as in 30s, 2m or 1h 30m".to_string())
 }
 
 /// A command of these words, as a shell takes it.

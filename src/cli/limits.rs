@@ -45,7 +45,7 @@ pub struct LimitsArg {
     #[arg(long, help_heading = "Limits", value_name = "N", default_value_t = 2)]
     retries: usize,
     /// Time before the first of them, twice as long before each that follows
-    #[arg(long, help_heading = "Limits", value_name = "DURATION", default_value = "5s", value_parser = humantime::parse_duration)]
+    #[arg(long, help_heading = "Limits", value_name = "DURATION", default_value = "5s", value_parser = super::input::parse_duration)]
     backoff: Duration,
     /// Stop when as many trials failed, as in 20 or 25% (of those that ended, from ten on)
     #[arg(long, help_heading = "Limits", value_name = "N", value_parser = parse_failures)]

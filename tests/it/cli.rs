@@ -280,6 +280,8 @@ fn bad_arguments_and_files_are_refused_in_words_and_leave_nothing_behind() {
         (vec!["explore", "space.toml", "--slots", "2x0"], "at least 1"),
         (vec!["explore", "space.toml", "--slots", "two"], "as in 2x1"),
         (vec!["explore", "space.toml", "--limit", "0"], "0 is not in 1.."),
+        (vec!["explore", "space.toml", "--checkpoint-every", "soon"], "as in 30s, 2m or 1h 30m"),
+        (vec!["explore", "space.toml", "--backoff", "5"], "as in 30s, 2m or 1h 30m"),
         (vec!["explore", "space.toml", "--set", "epochs"], "PATH=VALUE"),
         (vec!["explore", "space.toml", "--set", "train.epocs=2"], "unknown field `epocs`"),
         (vec!["explore", "space.toml", "--set", "train.epochs=two"], "train.epochs"),
