@@ -5,11 +5,12 @@
 //! [`schedule`] are its parts, [`train`] is the loop, [`record`] what it leaves behind in its [`folder`].
 //!
 //! The search half trains a whole [`space`]: a [`strategy`] chooses, an [`executor`] starts processes,
-//! [`dispatch`] joins them with the [`journal`] of a [`study`], [`pareto`] and [`stats`] judge, [`report`] and
-//! [`charts`] show, [`upkeep`] checks, mends, joins and takes away.
+//! [`dispatch`] joins them with the [`journal`] of a [`study`], [`times`] are taken anew, [`analysis`] (on
+//! [`pareto`] and [`stats`]) judges, [`report`] and [`charts`] show, [`upkeep`] checks, mends, joins and takes away.
 //!
 //! The library prints nothing and knows no command line.
 
+pub mod analysis;
 pub mod charts;
 pub mod config;
 pub mod data;
@@ -33,5 +34,6 @@ pub mod space;
 pub mod stats;
 pub mod strategy;
 pub mod study;
+pub mod times;
 pub mod train;
 pub mod upkeep;

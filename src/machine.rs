@@ -37,7 +37,7 @@ impl Machine {
             host: host(),
             system: format!("{} {}", uname.sysname().to_string_lossy(), uname.release().to_string_lossy()),
             architecture: uname.machine().to_string_lossy().into_owned(),
-            processor: proc_value("/proc/cpuinfo", "model name"),
+            processor: processor(),
             cores: cores().len(),
             memory_bytes: proc_kilobytes("/proc/meminfo", "MemTotal"),
             fastrcaps_version: VERSION.into(),
@@ -53,6 +53,11 @@ impl Machine {
         let processor = self.processor.as_deref().unwrap_or(&self.architecture);
         format!("{} cores of {processor}, slots {}", self.cores, self.slots)
     }
+}
+
+/// The kind of the processor.
+pub fn processor() -> Option<String> {
+    proc_value("/proc/cpuinfo", "model name")
 }
 
 /// This machine's name.

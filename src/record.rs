@@ -83,7 +83,9 @@ pub struct EpochRow {
     /// In 0..=1.
     pub validation_accuracy: f64,
     /// Seconds spent in training steps since the start of training; evaluation, decoding and start-up are not counted.
-    pub train_seconds: f64,
+    /// Wall time beside whatever ran at the same time: `co_runners` of the record.
+    #[serde(alias = "train_seconds")]
+    pub train_seconds_screen: f64,
     /// Training samples seen since the start of training.
     pub samples: u64,
     /// Optimizer steps taken since the start of training.
@@ -113,8 +115,12 @@ pub struct TrialRecord {
     pub test_accuracy: Option<f64>,
     /// Test accuracy of the last weights, in 0..=1.
     pub last_test_accuracy: Option<f64>,
-    /// Seconds spent in training steps.
-    pub train_seconds: Option<f64>,
+    /// Seconds spent in training steps, by the wall clock, beside the trials that ran at the same time.
+    #[serde(default, alias = "train_seconds")]
+    pub train_seconds_screen: Option<f64>,
+    /// The most trials of the sweep that ran at the same time as this one, itself not counted.
+    #[serde(default)]
+    pub co_runners: Option<usize>,
     pub samples_per_second: Option<f64>,
     /// Threads the trial was given.
     pub threads: Option<usize>,
@@ -123,6 +129,9 @@ pub struct TrialRecord {
     pub started: Option<String>,
     pub ended: Option<String>,
     pub host: Option<String>,
+    /// Kind of the processor it was trained on.
+    #[serde(default)]
+    pub processor: Option<String>,
     pub git_revision: Option<String>,
     /// SHA-256 of `weights.safetensors`.
     #[serde(default)]
@@ -148,13 +157,15 @@ impl TrialRecord {
             validation_accuracy: None,
             test_accuracy: None,
             last_test_accuracy: None,
-            train_seconds: None,
+            train_seconds_screen: None,
+            co_runners: None,
             samples_per_second: None,
             threads: None,
             peak_memory_bytes: None,
             started: None,
             ended: None,
             host: None,
+            processor: None,
             git_revision: None,
             weights_sha256: None,
             fault: None,

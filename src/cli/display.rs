@@ -322,7 +322,7 @@ pub fn event_line(event: &Event, label: &str) -> String {
             "{label}: validation {}, test {}, trained {}",
             percent(record.validation_accuracy),
             percent(record.test_accuracy),
-            duration(record.train_seconds.unwrap_or_default())
+            duration(record.train_seconds_screen.unwrap_or_default())
         ),
         Event::Ended { record, .. } => format!("{label}: {}: {}", record.status.as_str(), reason(record)),
         Event::Retried { record, wait, .. } => {

@@ -158,7 +158,7 @@ fn show(
         percent(record.test_accuracy),
         record.best_epoch.unwrap_or_default(),
         percent(record.validation_accuracy),
-        duration(record.train_seconds.unwrap_or_default()),
+        duration(record.train_seconds_screen.unwrap_or_default()),
     );
     outln!("written to {}", folder.path.display());
     Ok(ExitCode::SUCCESS)
@@ -305,8 +305,8 @@ impl Observer for Progress {
                 100.0 * row.validation_accuracy,
                 row.learning_rate,
                 row.batch_size,
-                duration(row.train_seconds),
-                row.samples as f64 / row.train_seconds,
+                duration(row.train_seconds_screen),
+                row.samples as f64 / row.train_seconds_screen,
             );
             self.bar.suspend(|| errln!("{line}"));
             self.bar.tick();

@@ -304,11 +304,13 @@ impl Dispatcher<'_> {
                     folder,
                     process,
                     epochs_seen: epochs_before,
+                    co_runners: 0,
                     began: Instant::now(),
                     oom_kills: machine::oom_kills(),
                     cut: None,
                     end_at: None,
                 });
+                sweep.count_co_runners();
                 sweep.resume(observe)?;
                 observe(&Event::Started { trial, slot, epochs_before })?;
                 Ok(true)
@@ -347,6 +349,7 @@ impl Dispatcher<'_> {
             attempts,
             threads: Some(self.slots[slot].threads),
             host: Some(machine::host()),
+            processor: machine::processor(),
             git_revision: machine::git_revision(),
             ..TrialRecord::pending(self.keys[trial].clone(), of.replicate, &of.config)
         }

@@ -90,7 +90,8 @@ pub(super) fn judge(ended: &Running, exit: Exit, blank: TrialRecord) -> Outcome 
             }
         }
     };
-    let record = TrialRecord { epochs: epochs.len(), attempts, ..record };
+    let co_runners = Some(ended.co_runners);
+    let record = TrialRecord { epochs: epochs.len(), attempts, co_runners, ..record };
     Outcome { trial: ended.trial, record, epochs, verdict }
 }
 

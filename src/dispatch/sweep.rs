@@ -68,6 +68,8 @@ pub(super) struct Running {
     pub folder: TrialFolder,
     pub process: Box<dyn Process>,
     pub epochs_seen: usize,
+    /// The most trials that ran at the same time.
+    pub co_runners: usize,
     pub began: Instant,
     /// Processes that the system had killed for want of memory when it was started.
     pub oom_kills: Option<u64>,
@@ -156,6 +158,14 @@ impl Sweep {
 
     pub fn running(&self) -> impl Iterator<Item = &Running> {
         self.places.iter().flatten()
+    }
+
+    /// Takes note of who runs at the same time.
+    pub fn count_co_runners(&mut self) {
+        let others = self.running().count().saturating_sub(1);
+        for running in self.places.iter_mut().flatten() {
+            running.co_runners = running.co_runners.max(others);
+        }
     }
 
     pub fn free_slot(&self) -> Option<usize> {

@@ -22,7 +22,7 @@ CREATE TABLE trials (
     replicate INTEGER GENERATED ALWAYS AS (json_extract(record, '$.replicate')) VIRTUAL,
     validation_accuracy REAL GENERATED ALWAYS AS (json_extract(record, '$.validation_accuracy')) VIRTUAL,
     test_accuracy REAL GENERATED ALWAYS AS (json_extract(record, '$.test_accuracy')) VIRTUAL,
-    train_seconds REAL GENERATED ALWAYS AS (json_extract(record, '$.train_seconds')) VIRTUAL,
+    train_seconds_screen REAL GENERATED ALWAYS AS (json_extract(record, '$.train_seconds_screen')) VIRTUAL,
     parameters INTEGER GENERATED ALWAYS AS (json_extract(record, '$.parameters')) VIRTUAL,
     fault TEXT GENERATED ALWAYS AS (json_extract(record, '$.fault')) VIRTUAL,
     error TEXT GENERATED ALWAYS AS (json_extract(record, '$.error')) VIRTUAL

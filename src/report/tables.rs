@@ -21,13 +21,15 @@ pub fn trials(view: &StudyView) -> Result<Vec<u8>> {
         "validation_accuracy",
         "test_accuracy",
         "last_test_accuracy",
-        "train_seconds",
+        "train_seconds_screen",
+        "co_runners",
         "samples_per_second",
         "threads",
         "peak_memory_bytes",
         "started",
         "ended",
         "host",
+        "processor",
         "git_revision",
         "weights_sha256",
         "fault",
@@ -46,7 +48,7 @@ pub fn trials(view: &StudyView) -> Result<Vec<u8>> {
     Ok(table.into_inner().map_err(|error| error.into_error())?)
 }
 
-fn record_cells(record: &TrialRecord) -> [String; 20] {
+fn record_cells(record: &TrialRecord) -> [String; 22] {
     [
         record.attempts.to_string(),
         record.replicate.to_string(),
@@ -57,13 +59,15 @@ fn record_cells(record: &TrialRecord) -> [String; 20] {
         cell(&record.validation_accuracy),
         cell(&record.test_accuracy),
         cell(&record.last_test_accuracy),
-        cell(&record.train_seconds),
+        cell(&record.train_seconds_screen),
+        cell(&record.co_runners),
         cell(&record.samples_per_second),
         cell(&record.threads),
         cell(&record.peak_memory_bytes),
         cell(&record.started),
         cell(&record.ended),
         cell(&record.host),
+        cell(&record.processor),
         cell(&record.git_revision),
         cell(&record.weights_sha256),
         cell(&record.fault.map(Fault::as_str)),
@@ -94,7 +98,7 @@ pub fn epochs(view: &StudyView, epochs: &[(String, EpochRow)]) -> Result<Vec<u8>
         "train_accuracy",
         "validation_loss",
         "validation_accuracy",
-        "train_seconds",
+        "train_seconds_screen",
         "samples",
         "steps",
     ])?;

@@ -161,6 +161,24 @@ impl LearningRatePolicy {
         }
     }
 
+    /// Whether a training of `epochs` may end at `epoch` as if it had been planned so.
+    pub(super) fn may_end_at(&self, epoch: f64, epochs: f64, batch: &BatchPolicy) -> bool {
+        match self {
+            LearningRatePolicy::Fixed { .. }
+            | LearningRatePolicy::Exponential { .. }
+            | LearningRatePolicy::Step { .. } => true,
+            LearningRatePolicy::OneCycle { .. } | LearningRatePolicy::Cosine { .. } => false,
+            LearningRatePolicy::WarmRestarts { period, multiplier, .. } => {
+                // Where a cycle begins, one has ended; by rounding, the moment may still count to that one.
+                let (start, end) = match period {
+                    Period::Epochs(first) => cycle_span(*first, *multiplier, epoch),
+                    Period::Named(NamedPeriod::BatchPhase) => batch.phase_span(Progress { epoch, epochs }),
+                };
+                (start - epoch).abs() < 1e-9 || (end - epoch).abs() < 1e-9
+            }
+        }
+    }
+
     pub(super) fn validate(&self, path: &str) -> Result<(), Invalid> {
         let check = |key: &str, value: f64, good: bool, allowed: &str| {
             if good { Ok(()) } else { Err(Invalid::new(&format!("{path}.{key}"), value, allowed)) }

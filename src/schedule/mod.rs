@@ -6,6 +6,8 @@
 pub mod batch;
 pub mod lr;
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 pub use batch::BatchPolicy;
@@ -85,6 +87,46 @@ impl ScheduleConfig {
             start = step.samples.end;
             Some(step)
         })
+    }
+
+    /// Optimizer steps of the first `stop` epochs of a training of `epochs` on `samples` training samples, by number of
+    /// samples in the step.
+    pub fn steps_by_size(&self, stop: usize, epochs: usize, samples: usize) -> BTreeMap<usize, u64> {
+        let mut steps = BTreeMap::new();
+        let mut add = |size: usize, count: u64| {
+            if size > 0 && count > 0 {
+                *steps.entry(size).or_default() += count;
+            }
+        };
+        let mut epoch = 0;
+        while epoch < stop {
+            let progress = Progress { epoch: epoch as f64, epochs: epochs as f64 };
+            let (_, end) = self.batch.phase_span(progress);
+            let alike = (end as usize).min(stop).saturating_sub(epoch);
+            if alike > 0 {
+                // Whole epochs of one phase need not be walked through: a hundred thousand epochs of single samples would take long.
+                let size = self.batch_size(progress);
+                add(size, (samples / size * alike) as u64);
+                add(samples % size, alike as u64);
+                epoch += alike;
+            } else {
+                self.epoch_steps(epoch, epochs, samples).for_each(|step| add(step.samples.len(), 1));
+                epoch += 1;
+            }
+        }
+        steps
+    }
+
+    /// The epochs after which a training of `epochs` may be read as one that was planned to end there: up to then, every
+    /// step is that of the shorter training. Ascending; the last is `epochs`.
+    ///
+    /// Every epoch after the warm-up where the learning rate does not depend on the length of the training; of warm restarts
+    /// those that end a cycle, as within one the rate is still high; none but the last of policies that plan the whole.
+    pub fn stops(&self, epochs: usize) -> Vec<usize> {
+        let is_warm = |epoch: &usize| *epoch as f64 >= self.warmup_epochs;
+        let stops =
+            (1..epochs).filter(is_warm).filter(|epoch| self.lr.may_end_at(*epoch as f64, epochs as f64, &self.batch));
+        stops.chain([epochs]).collect()
     }
 
     /// Checks every value; `epochs` is the length of the training.

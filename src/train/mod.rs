@@ -166,7 +166,7 @@ pub fn train(
             train_accuracy: state.sums.accuracy(),
             validation_loss: validation.loss,
             validation_accuracy: validation.accuracy,
-            train_seconds: state.clock.as_secs_f64(),
+            train_seconds_screen: state.clock.as_secs_f64(),
             samples: state.samples,
             steps: state.steps,
         };

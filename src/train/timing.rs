@@ -11,7 +11,6 @@ use super::Trainer;
 use crate::{
     config::TrialConfig,
     data::{Dataset, DatasetName, Images},
-    schedule::Progress,
     stats::Spread,
 };
 
@@ -26,30 +25,8 @@ pub struct Limits {
 
 /// Optimizer steps of a whole training on `samples` training samples, by number of samples in the step.
 pub fn steps_by_size(config: &TrialConfig, samples: usize) -> BTreeMap<usize, u64> {
-    let (schedule, epochs) = (&config.schedule, config.train.epochs);
-    let mut steps = BTreeMap::new();
-    let mut add = |size: usize, count: u64| {
-        if size > 0 && count > 0 {
-            *steps.entry(size).or_default() += count;
-        }
-    };
-    let mut epoch = 0;
-    while epoch < epochs {
-        let progress = Progress { epoch: epoch as f64, epochs: epochs as f64 };
-        let (_, end) = schedule.batch.phase_span(progress);
-        let alike = (end as usize).min(epochs).saturating_sub(epoch);
-        if alike > 0 {
-            // Whole epochs of one phase need not be walked through: a hundred thousand epochs of single samples would take long.
-            let size = schedule.batch_size(progress);
-            add(size, (samples / size * alike) as u64);
-            add(samples % size, alike as u64);
-            epoch += alike;
-        } else {
-            schedule.epoch_steps(epoch, epochs, samples).for_each(|step| add(step.samples.len(), 1));
-            epoch += 1;
-        }
-    }
-    steps
+    let epochs = config.train.epochs;
+    config.schedule.steps_by_size(epochs, epochs, samples)
 }
 
 /// Predicts how long trainings take, from steps that it times: each kind of step once.

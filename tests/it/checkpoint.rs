@@ -149,13 +149,13 @@ impl End {
     fn read(folder: &TrialFolder, record: TrialRecord) -> End {
         assert_eq!(folder.read_record().unwrap(), record);
         let (_, epochs) = folder.read_end().unwrap();
-        assert_eq!(epochs.last().map(|row| row.train_seconds), record.train_seconds);
-        assert!(epochs.is_sorted_by(|a, b| a.train_seconds < b.train_seconds));
+        assert_eq!(epochs.last().map(|row| row.train_seconds_screen), record.train_seconds_screen);
+        assert!(epochs.is_sorted_by(|a, b| a.train_seconds_screen < b.train_seconds_screen));
         let weights = fs::read(folder.weights()).ok();
         assert_eq!(weights.is_some(), record.best_epoch.is_some());
         assert_eq!(record.weights_sha256, weights.as_deref().map(fastrcaps::seal::sha256));
         let record = TrialRecord {
-            train_seconds: None,
+            train_seconds_screen: None,
             samples_per_second: None,
             peak_memory_bytes: None,
             started: None,
@@ -164,7 +164,7 @@ impl End {
             attempts: 0,
             ..record
         };
-        let epochs = epochs.into_iter().map(|row| EpochRow { train_seconds: 0.0, ..row }).collect();
+        let epochs = epochs.into_iter().map(|row| EpochRow { train_seconds_screen: 0.0, ..row }).collect();
         End { record, epochs, weights }
     }
 }
@@ -310,8 +310,8 @@ fn training_time_of_before_counts_and_of_lost_steps_does_not() {
     assert_eq!(listener.resumed, Some(before.clone()));
     let epochs = case.trial().read_epochs().unwrap();
     assert_eq!(epochs[0], before.epochs[0], "the first epoch was over already");
-    assert!(epochs[1].train_seconds > before.clock.as_secs_f64());
-    assert!(epochs[2].train_seconds < 7200.0, "time of lost steps was counted");
+    assert!(epochs[1].train_seconds_screen > before.clock.as_secs_f64());
+    assert!(epochs[2].train_seconds_screen < 7200.0, "time of lost steps was counted");
 }
 
 #[test]
@@ -535,7 +535,7 @@ pub fn small_checkpoint() -> Checkpoint {
         train_accuracy: 0.5,
         validation_loss: f64::INFINITY,
         validation_accuracy: 1.0 / 3.0,
-        train_seconds: 1e-300,
+        train_seconds_screen: 1e-300,
         samples: 4,
         steps: 2,
     };

@@ -101,7 +101,7 @@ fn a_sweep_leaves_tables_charts_and_a_front() {
             "best_epoch",
             "validation_accuracy",
             "test_accuracy",
-            "train_seconds",
+            "train_seconds_screen",
             "started",
             "ended",
             "host",

@@ -163,7 +163,7 @@ fn row(epoch: usize) -> EpochRow {
         train_accuracy: 0.5,
         validation_loss: 0.5,
         validation_accuracy: 0.5,
-        train_seconds: 1.0,
+        train_seconds_screen: 1.0,
         samples: 1,
         steps: 1,
     }

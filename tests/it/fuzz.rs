@@ -431,7 +431,7 @@ fn record() -> TrialRecord {
         epochs: 2,
         best_epoch: Some(1),
         validation_accuracy: Some(0.5),
-        train_seconds: Some(1.25),
+        train_seconds_screen: Some(1.25),
         error: Some("\"é\n\"".into()),
         ..pending
     }
@@ -464,7 +464,7 @@ fn epochs() -> Vec<Vec<u8>> {
             train_accuracy: 0.75,
             validation_loss: 0.25,
             validation_accuracy: 0.5,
-            train_seconds: 1.5 * epoch as f64,
+            train_seconds_screen: 1.5 * epoch as f64,
             samples: 60_000,
             steps: 3750,
         };

@@ -71,7 +71,7 @@ fn row(epoch: usize, trial: usize) -> EpochRow {
         train_accuracy: 1.0 / 3.0,
         validation_loss: 0.5,
         validation_accuracy: 0.5 + 0.01 * trial as f64,
-        train_seconds: epoch as f64 / 3.0,
+        train_seconds_screen: epoch as f64 / 3.0,
         samples: 100,
         steps: 13,
     }
@@ -97,7 +97,7 @@ fn leave(study: &Study, at: usize, status: Status) -> (TrialRecord, Vec<EpochRow
         best_epoch: Some(1),
         validation_accuracy: Some(0.5 + 0.01 * at as f64),
         test_accuracy: Some(0.5),
-        train_seconds: Some(epochs.len() as f64 / 3.0),
+        train_seconds_screen: Some(epochs.len() as f64 / 3.0),
         started: Some("2026-01-01T00:00:00Z".into()),
         ended: Some(format!("2026-01-01T00:00:0{at}Z")),
         host: Some(format!("host-{}", at % 2)),

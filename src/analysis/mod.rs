@@ -1,0 +1,140 @@
+//! What a study's figures say, and how surely: pure functions of its points.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    pareto::{self, Goal},
+    stats::{self, Spread},
+};
+
+/// A configuration, trained for so many epochs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Point {
+    /// Index of the configuration in its space.
+    pub candidate: usize,
+    /// The configuration by name, and the epochs where they are not all.
+    pub label: String,
+    pub epochs: usize,
+    pub extent: Extent,
+    pub parameters: usize,
+    /// Best validation accuracy up to there, in 0..=1, by replicate; of those that ended well.
+    pub accuracy: BTreeMap<usize, f64>,
+    /// Test accuracy of the weights of that best epoch, by replicate, where it is known: reported, never chosen by.
+    pub test_accuracy: BTreeMap<usize, f64>,
+    pub time: Time,
+    /// Replicates that diverged: a point with any is on no front.
+    pub diverged: usize,
+}
+
+/// Whether all of the training or its beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    Whole,
+    /// The first epochs of a training whose schedule is the same for every length.
+    Prefix,
+}
+
+/// Training time, measured several times.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Time {
+    pub basis: Basis,
+    /// Seconds: by round where it is confirmed, by replicate where it was screened; empty where it is not known.
+    pub seconds: Vec<f64>,
+}
+
+/// How a time came about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Basis {
+    /// From steps that were timed alone on the machine.
+    Confirmed,
+    /// During the sweep, beside other trials.
+    Screened,
+}
+
+/// How the configurations of a space differ.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Design {
+    /// Dotted path of each axis.
+    pub axes: Vec<String>,
+    /// The value of each configuration on each axis; absent where the axis does not matter to it.
+    pub values: Vec<Vec<Option<String>>>,
+    /// Index of the configuration that others are compared to.
+    pub baseline: Option<usize>,
+}
+
+impl Point {
+    /// Mean over the replicates of the best validation accuracy.
+    pub fn mean_accuracy(&self) -> Option<f64> {
+        let values: Vec<f64> = self.accuracy.values().copied().collect();
+        stats::mean(&values)
+    }
+
+    /// What stands for the point's time: the median of its rounds where it is confirmed, else the mean over its replicates.
+    pub fn seconds(&self) -> Option<f64> {
+        match self.time.basis {
+            _ if self.time.seconds.is_empty() => None,
+            Basis::Confirmed => Some(Spread::of(&self.time.seconds).median),
+            Basis::Screened => stats::mean(&self.time.seconds),
+        }
+    }
+
+    /// Seconds, validation accuracy, parameters; NaN where they are not known, or where a replicate diverged: such a point is
+    /// on no front.
+    pub fn objectives(&self) -> [f64; 3] {
+        let known = |value: Option<f64>| value.filter(|_| self.diverged == 0).unwrap_or(f64::NAN);
+        [known(self.seconds()), known(self.mean_accuracy()), self.parameters as f64]
+    }
+}
+
+/// What the front weighs up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Objectives {
+    TimeAccuracy,
+    TimeAccuracyParameters,
+}
+
+const GOALS: [Goal; 3] = [Goal::Minimise, Goal::Maximise, Goal::Minimise];
+
+/// Indices of the points on the front, by time; `points` are [`Point::objectives`].
+pub fn front(points: &[[f64; 3]], objectives: Objectives) -> Vec<usize> {
+    match objectives {
+        Objectives::TimeAccuracy => pareto::front_2d(&flat(points), &[GOALS[0], GOALS[1]]),
+        Objectives::TimeAccuracyParameters => pareto::front(points, &GOALS),
+    }
+}
+
+fn flat(points: &[[f64; 3]]) -> Vec<[f64; 2]> {
+    points.iter().map(|[seconds, accuracy, _]| [*seconds, *accuracy]).collect()
+}
+
+/// Volume that a front dominates.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Hypervolume {
+    /// In seconds × accuracy (× parameters).
+    pub volume: f64,
+    /// The worst point that counts: seconds, accuracy, parameters.
+    pub reference: [f64; 3],
+    /// Share of the box between the ideal point (0 s, accuracy 1, 0 parameters) and the reference.
+    pub share: f64,
+}
+
+/// The volume of the front up to the worst time and size seen and the accuracy of guessing.
+pub fn hypervolume(points: &[[f64; 3]], objectives: Objectives, chance: f64) -> Option<Hypervolume> {
+    let points: Vec<[f64; 3]> =
+        points.iter().copied().filter(|point| point.iter().all(|value| value.is_finite())).collect();
+    let worst = |axis: usize| points.iter().map(|point| point[axis]).fold(f64::NAN, f64::max);
+    let reference = [worst(0), chance, worst(2)];
+    if points.is_empty() {
+        return None;
+    }
+    let (volume, unit) = match objectives {
+        Objectives::TimeAccuracy => (
+            pareto::hypervolume_2d(&flat(&points), &[GOALS[0], GOALS[1]], [reference[0], reference[1]]),
+            reference[0] * (1.0 - chance),
+        ),
+        Objectives::TimeAccuracyParameters => {
+            (pareto::hypervolume_3d(&points, &GOALS, reference), reference[0] * (1.0 - chance) * reference[2])
+        }
+    };
+    Some(Hypervolume { volume, reference, share: volume / unit })
+}

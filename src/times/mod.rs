@@ -1,0 +1,198 @@
+//! Times of training steps, each taken alone on a machine, and what a whole training costs by them.
+//!
+//! A training's time is the sum over its steps, and a step's depends on its [`Shape`] alone: so a few shapes, timed well,
+//! give the times of many trainings. One machine's times are a [`TimeSet`], a file of the study; those of another machine are
+//! another set, and no figure is made of two.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs, io,
+    path::PathBuf,
+};
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+
+use crate::{config::TrialConfig, files::write_atomically, model::config::ModelConfig, seal, study::Study};
+
+/// The set that is meant where none is named.
+pub const DEFAULT_SET: &str = "default";
+/// Clean samples of every shape that a confirmed time needs: with fewer, no interval of 95 % can be given.
+pub const ENOUGH_ROUNDS: usize = 6;
+
+/// What the time of a step depends on, within one study and on one machine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Shape {
+    pub model: ModelConfig,
+    /// Largest shift of the images, in pixels.
+    pub shift: usize,
+    /// Samples of the step.
+    pub samples: usize,
+}
+
+impl Shape {
+    /// Hash of the shape.
+    pub fn id(&self) -> String {
+        // Numbers and strings: what JSON can hold.
+        seal::checksum(serde_json::to_string(self).expect("a shape is JSON").as_bytes())
+    }
+}
+
+/// The steps of the first `stop` epochs of a training: each shape, and how many steps have it.
+pub fn steps_of(config: &TrialConfig, stop: usize) -> Vec<(Shape, u64)> {
+    let steps = config.schedule.steps_by_size(stop, config.train.epochs, config.data.counts().train);
+    let shape = |samples| Shape { model: config.model.clone(), shift: config.data.shift, samples };
+    steps.into_iter().map(|(samples, count)| (shape(samples), count)).collect()
+}
+
+/// What times are only comparable within: machine, build and how it was used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fingerprint {
+    pub processor: Option<String>,
+    /// Cores that this process could have used.
+    pub cores: usize,
+    /// Threads that a step was computed with.
+    pub threads: usize,
+    /// `cpu`, or a GPU with its driver.
+    pub device: String,
+    /// How the clock of the cores is governed, where that can be read.
+    pub governor: Option<String>,
+    pub fastrcaps_version: String,
+    pub git_revision: Option<String>,
+    /// What the build was compiled with, as in `cuda`.
+    pub features: Vec<String>,
+}
+
+/// Steps of one shape, timed one after the other.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Sample {
+    /// [`Shape::id`].
+    pub shape: String,
+    /// From 0; samples of one round were taken within one process.
+    pub round: usize,
+    /// UTC, RFC 3339.
+    pub at: String,
+    /// Steps that were timed, after those that were not.
+    pub steps: usize,
+    /// Mean over the steps.
+    pub seconds_per_step: f64,
+    /// Cores that other processes took meanwhile; absent where the system does not say.
+    pub foreign_cores: Option<f64>,
+    /// Of the system, over the last minute.
+    pub load: Option<f64>,
+    /// Why it does not count.
+    pub tainted: Option<String>,
+}
+
+/// A fixed step, timed now and then: whether the machine is still what it was.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Sentinel {
+    pub round: usize,
+    pub at: String,
+    pub seconds_per_step: f64,
+}
+
+/// The times of one machine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TimeSet {
+    pub name: String,
+    pub host: String,
+    pub fingerprint: Fingerprint,
+    /// Every shape that was asked for, by its id.
+    pub shapes: BTreeMap<String, Shape>,
+    /// In the order of their taking, the tainted ones too.
+    pub samples: Vec<Sample>,
+    pub sentinels: Vec<Sentinel>,
+}
+
+impl TimeSet {
+    /// An empty set.
+    pub fn new(name: &str, host: String, fingerprint: Fingerprint) -> TimeSet {
+        let (shapes, samples, sentinels) = Default::default();
+        TimeSet { name: name.into(), host, fingerprint, shapes, samples, sentinels }
+    }
+
+    /// Seconds of the steps of the first `stop` epochs of a training, by round. None where a shape of it has too few clean
+    /// samples: no training is given half its time.
+    pub fn rounds(&self, config: &TrialConfig, stop: usize) -> Option<Vec<f64>> {
+        let mut sums: Option<BTreeMap<usize, f64>> = None;
+        for (shape, steps) in steps_of(config, stop) {
+            let of = self.clean(&shape.id());
+            let cost = |seconds: &f64| seconds * steps as f64;
+            sums = Some(match sums {
+                None => of.iter().map(|(round, seconds)| (*round, cost(seconds))).collect(),
+                Some(sums) => {
+                    sums.into_iter().filter_map(|(round, sum)| Some((round, sum + cost(of.get(&round)?)))).collect()
+                }
+            });
+        }
+        let rounds: Vec<f64> = sums?.into_values().collect();
+        (rounds.len() >= ENOUGH_ROUNDS).then_some(rounds)
+    }
+
+    /// Seconds per step of a shape, by round.
+    pub fn clean(&self, shape: &str) -> BTreeMap<usize, f64> {
+        let clean = self.samples.iter().filter(|sample| sample.shape == shape && sample.tainted.is_none());
+        clean.map(|sample| (sample.round, sample.seconds_per_step)).collect()
+    }
+
+    /// The rounds in which `shape` still lacks a clean sample, of `rounds`.
+    pub fn missing(&self, shape: &str, rounds: usize) -> BTreeSet<usize> {
+        let there = self.clean(shape);
+        (0..rounds).filter(|round| !there.contains_key(round)).collect()
+    }
+
+    /// The set of a study, if there is one of this name.
+    pub fn read(study: &Study, name: &str) -> Result<Option<TimeSet>> {
+        let path = file(study, name)?;
+        let bytes = match fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            bytes => bytes.with_context(|| format!("cannot read {}", path.display()))?,
+        };
+        let set: TimeSet = seal::from_json(&bytes).with_context(|| {
+            format!("{} is damaged: remove it, and `fastrcaps time` takes the times again", path.display())
+        })?;
+        if set.name != name {
+            bail!("{} holds the times {:?}: it was renamed or copied", path.display(), set.name);
+        }
+        Ok(Some(set))
+    }
+
+    /// Writes the set into its study, in the place of the last one of its name.
+    pub fn write(&self, study: &Study) -> Result<()> {
+        let path = file(study, &self.name)?;
+        let folder = folder(study);
+        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        write_atomically(&path, &seal::to_json(self)?)
+    }
+
+    /// The names of a study's sets, in order.
+    pub fn names(study: &Study) -> Result<Vec<String>> {
+        let folder = folder(study);
+        let context = || format!("cannot list {}", folder.display());
+        let listed = match fs::read_dir(&folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            listed => listed.with_context(context)?,
+        };
+        let mut names = Vec::new();
+        for entry in listed {
+            let name = entry.with_context(context)?.file_name();
+            names.extend(name.to_string_lossy().strip_suffix(".json").map(str::to_string));
+        }
+        names.sort();
+        Ok(names)
+    }
+}
+
+fn folder(study: &Study) -> PathBuf {
+    study.folder.join("times")
+}
+
+/// Where a set stands; an error for a name that no file can have.
+fn file(study: &Study, name: &str) -> Result<PathBuf> {
+    let is_good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if name.is_empty() || name.starts_with('.') || name.len() > 100 || !name.chars().all(is_good) {
+        bail!("{name:?} is no name for a set of times: take letters, digits, '-', '_' and '.', as in gpu-server");
+    }
+    Ok(folder(study).join(format!("{name}.json")))
+}
