@@ -32,8 +32,11 @@ pub struct StudyFile {
     pub git_revision: String,
     /// UTC, RFC 3339.
     pub created: String,
-    /// Hash of every configuration of the space, its replicates and its data.
+    /// Hash of every configuration of the space, its replicates and its data; not of further replicates.
     pub identity: String,
+    /// Replicates of each configuration beyond those of the space that may be trained: a study may grow by them.
+    #[serde(default)]
+    pub further_replicates: usize,
     /// Fingerprint of each data selection the space trains on, by its hash.
     pub data: BTreeMap<String, String>,
     /// Name of the space.
@@ -65,6 +68,8 @@ pub struct Plan {
     pub trials: Vec<Trial>,
     /// Identity of each trial.
     pub keys: Vec<String>,
+    /// How many of them the space declares; those that follow are further replicates.
+    pub declared: usize,
 }
 
 /// How the names of folders begin that are being copied into a study.
@@ -143,9 +148,10 @@ impl Study {
         let file = self.read()?;
         let space = file.space(&format!("the space in {}", self.file().display()))?;
         let expansion = space.expand()?;
-        let trials = expansion.trials(space.replicates);
+        let trials = expansion.trials(space.replicates + file.further_replicates);
         let keys = trial_keys(&trials, &file.data)?;
-        let found = identity(&keys);
+        let declared = expansion.candidates.len() * space.replicates;
+        let found = identity(&keys[..declared]);
         if found != file.identity {
             bail!(
                 "{} declares trials of identity {}, and its space means those of {found}: it was changed by hand, or \
@@ -154,7 +160,7 @@ impl Study {
                 file.identity
             );
         }
-        Ok(Plan { file, space, expansion, trials, keys })
+        Ok(Plan { file, space, expansion, trials, keys, declared })
     }
 
     /// The space the study explores.
@@ -236,8 +242,13 @@ impl Study {
                 if old.declaration() == new.declaration() { "the same space on other data" } else { "another space" };
             bail!("{folder} holds a study of {what}{}. Give a new folder with --out", difference(&old, &new));
         }
-        // The same trials: the baseline, a label or a comment may have changed.
-        write(&StudyFile { created: there.created, git_revision: there.git_revision.clone(), ..declared.clone() })?;
+        // The same trials: the baseline, a label or a comment may have changed. What was added to them stays.
+        write(&StudyFile {
+            created: there.created,
+            git_revision: there.git_revision.clone(),
+            further_replicates: there.further_replicates.max(declared.further_replicates),
+            ..declared.clone()
+        })?;
         Ok(there.git_revision)
     }
 

@@ -65,7 +65,11 @@ impl Display {
     pub fn new(mode: Mode, view: &StudyView, wanted: &[usize], slots: usize) -> Display {
         let label = |trial: &fastrcaps::space::Trial| {
             let label = &view.expansion.candidates[trial.candidate].label;
-            if view.space.replicates > 1 { format!("{label} · replicate {}", trial.replicate) } else { label.clone() }
+            if view.trials.len() > view.expansion.candidates.len() {
+                format!("{label} · replicate {}", trial.replicate)
+            } else {
+                label.clone()
+            }
         };
         let shown = |(trial, key): (&fastrcaps::space::Trial, &String)| Shown {
             label: label(trial),
@@ -150,7 +154,7 @@ impl Display {
     /// Tells that the sweep is over, and what it came to; `view` is the study as it stands then.
     pub fn over(&self, view: &StudyView, ending: Ending) {
         let [done, diverged, failed] = [Status::Done, Status::Diverged, Status::Failed].map(|of| view.count(of));
-        let pending = view.trials.len() - done - diverged - failed;
+        let pending = view.wanted().count() - done - diverged - failed;
         self.emit(|| {
             json!({
                 "event": "finished",

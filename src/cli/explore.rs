@@ -9,7 +9,6 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use clap::ValueEnum;
 use fastrcaps::{
     data::{self, DataDirs},
     dispatch::{Dispatcher, Ending, Event, Past},
@@ -17,11 +16,10 @@ use fastrcaps::{
     journal::Journal,
     machine::{self, Machine},
     record::{Status, TrialRecord},
-    report::{keeper::Keeper, view::StudyView},
+    report::{findings::Findings, keeper::Keeper, view::StudyView},
     space::{Expansion, Space, Trial},
-    strategy::{Deadline, Order, Strategy, Sweep},
+    strategy::{Strategy, Sweep},
     study::{self, Lock, Study, StudyFile},
-    train::timing::StepClock,
     upkeep,
 };
 
@@ -33,6 +31,8 @@ use super::{
     input::{errln, outln, print_line, shell_line},
     interrupt::{INTERRUPTED, stop_on_signals},
     limits::LimitsArg,
+    order::{Choice, OrderArg},
+    replicates::{Replicates, further, parse_replicates},
     sweep_log::SweepLog,
 };
 
@@ -75,6 +75,13 @@ pub struct Args {
     /// Order of the trials [default: grid; with a deadline, what tells most in least time]
     #[arg(long, value_enum, conflicts_with_all = ["until", "budget"])]
     order: Option<OrderArg>,
+    /// Trainings of each configuration, each under a seed of its own [default: the space's]; auto: those of the space, then
+    /// further ones where it is undecided who is on the front
+    #[arg(long, value_name = "N|auto", value_parser = parse_replicates)]
+    replicates: Option<Replicates>,
+    /// The most that --replicates auto trains of a configuration
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    max_replicates: usize,
     /// Train trials again that failed in an earlier run
     #[arg(long)]
     retry_failed: bool,
@@ -93,18 +100,11 @@ pub struct Args {
     json: bool,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum OrderArg {
-    /// As the space lists them
-    Grid,
-    /// Shuffled, always in the same way
-    Random,
-}
-
 pub fn run(args: Args) -> Result<ExitCode> {
     let space = Space::read(&args.space, &args.sets)?;
     let expansion = space.expand()?;
-    let trials = expansion.trials(space.replicates);
+    let replicates = args.replicates.unwrap_or(Replicates::Count(space.replicates));
+    let (first, most) = replicates.range(&space, args.max_replicates)?;
     let slots = args.slots.unwrap_or_else(|| Slots::one_per_core(machine::cores().len()));
     let mode = match (args.quiet, args.json) {
         (true, _) => Mode::Quiet,
@@ -114,25 +114,39 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let study = Study::new(args.out.clone().unwrap_or_else(|| Path::new("results").join(&space.name)));
     // A budget counts from here.
     let deadline = args.limits.deadline();
+    let limit = args.limit.map(|limit| limit as usize);
+    let trials = expansion.trials(first);
     let choice = Choice { expansion: &expansion, trials: &trials, threads: slots.threads, deadline, mode };
     if args.dry_run {
-        let chosen = choice.make(&args, None)?;
+        let chosen = choice.make(args.order, limit, None)?;
         return dry_run(&study, &space, &expansion, &trials, &chosen.order, args.retry_failed);
     }
 
     let fingerprints = fingerprints(&trials, &args.data_dir.dirs())?;
-    let keys = study::trial_keys(&trials, &fingerprints)?;
+    let keys = study::trial_keys(&expansion.trials(space.replicates), &fingerprints)?;
     let lock = study.open()?;
-    declare(&study, &lock, &space, &keys, fingerprints, &args.sets, mode)?;
+    let declared = StudyFile {
+        fastrcaps_version: machine::VERSION.into(),
+        git_revision: machine::git_revision().unwrap_or_default(),
+        created: machine::rfc3339(SystemTime::now()),
+        identity: study::identity(&keys),
+        further_replicates: most - space.replicates,
+        data: fingerprints,
+        name: space.name.clone(),
+        set: args.sets.clone(),
+        space: space.text().to_string(),
+    };
+    declare(&study, &lock, &declared, mode)?;
+    // With what earlier explorations added to it.
+    let plan = study.plan()?;
     let mut journal = Journal::open(&study.journal())?;
     let past = past(&study, &mut journal, args.retry_failed)?;
-    let chosen = choice.make(&args, Some((&study, &keys, &past)))?;
-    let is_wanted = |index: &usize| past[*index].status == Status::Pending;
-    let wanted: Vec<usize> = chosen.order.iter().copied().filter(is_wanted).collect();
+    let chosen = choice.make(args.order, limit, Some((&study, &plan.keys[..trials.len()], &past)))?;
+    let is_pending = |past: &[Past], index: &usize| past[*index].status == Status::Pending;
+    let wanted: Vec<usize> = chosen.order.iter().copied().filter(|index| is_pending(&past, index)).collect();
     if !wanted.is_empty() {
         study.write_machine(&Machine::this(slots.to_string()))?;
     }
-    let view = StudyView::read(&study)?;
     let placed = slots.place(&machine::cores());
     if mode == Mode::Progress {
         let kept = chosen.order.len() - wanted.len();
@@ -149,141 +163,94 @@ pub fn run(args: Args) -> Result<ExitCode> {
 
     let program = machine::this_program().context("cannot find this program's own file")?;
     let mut executor = Local::new(program, trial_arguments(&args.data_dir, &args.checkpoints));
-    let mut display = Display::new(mode, &view, &wanted, slots.count);
-    let mut log = SweepLog::open(&study, &view);
-    let build = machine::git_revision().unwrap_or_default();
-    let process = std::process::id();
-    log.line(&format!("process {process} of build {build} explores {} trials on slots {slots}", wanted.len()));
     let stop = stop_on_signals()?;
     let began = Instant::now();
-    let mut dispatcher = Dispatcher {
+    let dispatcher = Dispatcher {
         study: &study,
-        trials: &trials,
-        keys: &keys,
+        trials: &plan.trials,
+        keys: &plan.keys,
         slots: &placed,
         journal: &mut journal,
         executor: &mut executor,
-        limits: args.limits.limits(&space, &trials, slots.threads, deadline)?,
+        limits: args.limits.limits(&space, &plan.trials, slots.threads, deadline)?,
         stop: &stop,
     };
-    let keeper = Keeper::start(study.clone())?;
-    let swept = dispatcher.run(chosen.strategy.as_ref(), past, &mut |event| {
-        display.show(event);
-        log.event(event);
-        if matches!(event, Event::Ended { .. } | Event::Retried { .. } | Event::Stopped { .. }) {
-            keeper.changed();
+    let mut sweeper = Sweeper { dispatcher, mode, slots };
+    let (mut view, mut ending) = sweeper.sweep(chosen.strategy.as_ref(), &wanted, past)?;
+    while replicates == Replicates::Auto && ending == Ending::Finished {
+        let wanted = further(&view, most, deadline);
+        if wanted.is_empty() {
+            break;
         }
-        Ok(())
-    });
-    display.finish();
-    let written = keeper.finish();
-    log.close(&match &swept {
-        Ok(swept) => format!("{:?}", swept.ending).to_lowercase(),
-        Err(error) => format!("failed: {error:#}"),
-    });
-    let swept = swept?;
-    if let Some(error) = swept.unwritten {
-        errln!(
-            "warning: not all that ended stands in the journal: {error:#}; the next run takes it up from the trials' folders"
-        );
+        if mode == Mode::Progress {
+            errln!("{} points may or may not be on the front: as many further seeds", wanted.len());
+        }
+        let past = past_of(&view, false);
+        (view, ending) = sweeper.sweep(&Sweep::over(wanted.clone()), &wanted, past)?;
     }
-    let view = written.or_else(|error| {
-        let folder = study.folder.display();
-        errln!(
-            "warning: tables and charts are not up to date: {error:#}; `fastrcaps study rebuild {folder}` writes them"
-        );
-        StudyView::read(&study)
-    })?;
-    display.over(&view, swept.ending);
-    close(&study, &view, mode, began.elapsed().as_secs_f64(), swept.ending)
+    close(&study, &view, mode, began.elapsed().as_secs_f64(), ending)
+}
+
+/// Trains trials, and shows and logs what happens meanwhile.
+struct Sweeper<'a> {
+    dispatcher: Dispatcher<'a>,
+    mode: Mode,
+    slots: Slots,
+}
+
+impl Sweeper<'_> {
+    /// Trains what `strategy` wants, which is `wanted` where all goes well; gives the study as it stands then.
+    fn sweep(&mut self, strategy: &dyn Strategy, wanted: &[usize], past: Vec<Past>) -> Result<(StudyView, Ending)> {
+        let study = self.dispatcher.study;
+        let view = StudyView::read(study)?;
+        let mut display = Display::new(self.mode, &view, wanted, self.slots.count);
+        let mut log = SweepLog::open(study, &view);
+        let (process, build) = (std::process::id(), machine::git_revision().unwrap_or_default());
+        let slots = self.slots;
+        log.line(&format!("process {process} of build {build} explores {} trials on slots {slots}", wanted.len()));
+        let keeper = Keeper::start(study.clone())?;
+        let swept = self.dispatcher.run(strategy, past, &mut |event| {
+            display.show(event);
+            log.event(event);
+            if matches!(event, Event::Ended { .. } | Event::Retried { .. } | Event::Stopped { .. }) {
+                keeper.changed();
+            }
+            Ok(())
+        });
+        display.finish();
+        let written = keeper.finish();
+        log.close(&match &swept {
+            Ok(swept) => format!("{:?}", swept.ending).to_lowercase(),
+            Err(error) => format!("failed: {error:#}"),
+        });
+        let swept = swept?;
+        if let Some(error) = swept.unwritten {
+            errln!(
+                "warning: not all that ended stands in the journal: {error:#}; the next run takes it up from the trials' folders"
+            );
+        }
+        let view = written.or_else(|error| {
+            let folder = study.folder.display();
+            errln!(
+                "warning: tables and charts are not up to date: {error:#}; `fastrcaps study rebuild {folder}` writes them"
+            );
+            StudyView::read(study)
+        })?;
+        display.over(&view, swept.ending);
+        Ok((view, swept.ending))
+    }
 }
 
 /// Declares the study, or finds that it is the same; says where another build began it.
-fn declare(
-    study: &Study,
-    lock: &Lock,
-    space: &Space,
-    keys: &[String],
-    data: BTreeMap<String, String>,
-    sets: &[(String, String)],
-    mode: Mode,
-) -> Result<()> {
-    let build = machine::git_revision().unwrap_or_default();
-    let declared = StudyFile {
-        fastrcaps_version: machine::VERSION.into(),
-        git_revision: build.clone(),
-        created: machine::rfc3339(SystemTime::now()),
-        identity: study::identity(keys),
-        data,
-        name: space.name.clone(),
-        set: sets.to_vec(),
-        space: space.text().to_string(),
-    };
-    let begun_by = study.declare(lock, &declared)?;
-    if begun_by != build && mode != Mode::Quiet {
+fn declare(study: &Study, lock: &Lock, declared: &StudyFile, mode: Mode) -> Result<()> {
+    let begun_by = study.declare(lock, declared)?;
+    let build = &declared.git_revision;
+    if begun_by != *build && mode != Mode::Quiet {
         errln!(
             "note: this study was begun by build {begun_by}, this is {build}: bits and times may differ between them"
         );
     }
     Ok(())
-}
-
-/// What is trained, and in which order.
-struct Chosen {
-    strategy: Box<dyn Strategy>,
-    order: Vec<usize>,
-}
-
-/// What there is to choose from.
-struct Choice<'a> {
-    expansion: &'a Expansion,
-    trials: &'a [Trial],
-    threads: usize,
-    deadline: Option<SystemTime>,
-    mode: Mode,
-}
-
-impl Choice<'_> {
-    /// Chooses as the arguments say, with regard to what `begun` trials have behind them: a study, its keys and its past.
-    fn make(&self, args: &Args, begun: Option<(&Study, &[String], &[Past])>) -> Result<Chosen> {
-        let limit = args.limit.map(|limit| limit as usize);
-        let Some(deadline) = self.deadline else {
-            let order = match args.order {
-                None | Some(OrderArg::Grid) => Order::Grid,
-                Some(OrderArg::Random) => Order::Random,
-            };
-            let sweep = Sweep::new(self.trials.len(), order).limited(limit);
-            return Ok(Chosen { order: sweep.order().to_vec(), strategy: Box::new(sweep) });
-        };
-        if self.mode == Mode::Progress {
-            errln!("until {}: timing a few steps, to begin with what tells most", machine::rfc3339(deadline));
-        }
-        let left = begun.map_or(vec![1.0; self.trials.len()], |(study, keys, past)| self.left(study, keys, past));
-        super::threads::install(self.threads)?;
-        let mut clock = StepClock::default();
-        let seconds = self.expansion.candidates.iter().map(|candidate| clock.predict_wall(&candidate.config));
-        let seconds: Vec<f64> = seconds.collect::<Result<_>>()?;
-        let predicted: Vec<f64> =
-            self.trials.iter().zip(&left).map(|(trial, left)| left * seconds[trial.candidate]).collect();
-        let Expansion { candidates, baseline, .. } = self.expansion;
-        let deadline = Deadline::new(self.trials, candidates, *baseline, &predicted, limit)
-            .with_begun(left.iter().map(|left| *left < 1.0).collect());
-        Ok(Chosen { order: deadline.order().to_vec(), strategy: Box::new(deadline) })
-    }
-
-    /// Share of each trial that is still to be trained: less than all where it goes on from a checkpoint.
-    fn left(&self, study: &Study, keys: &[String], past: &[Past]) -> Vec<f64> {
-        let left = |((trial, key), past): ((&Trial, &String), &Past)| {
-            let folder = study.trial(key);
-            if past.status != Status::Pending || !folder.checkpoint().exists() {
-                return 1.0;
-            }
-            // Within its first epoch it has something behind it, too.
-            let done = folder.read_epochs().map_or(0, |rows| rows.len()) as f64;
-            (1.0 - done / trial.config.train.epochs as f64).clamp(0.01, 0.99)
-        };
-        self.trials.iter().zip(keys).zip(past).map(left).collect()
-    }
 }
 
 /// What earlier runs know of every trial. What an earlier explorer left running is pending again: nobody runs it now.
@@ -298,20 +265,25 @@ fn past(study: &Study, journal: &mut Journal, retry_failed: bool) -> Result<Vec<
         }
     }
     upkeep::take_up(study, &mut view, journal)?;
-    let mut past = Vec::new();
-    for record in view.records {
-        let Some(record) = record else {
-            past.push(Past::NONE);
-            continue;
-        };
-        let is_kept = record.status.is_final() && !(retry_failed && record.status == Status::Failed);
-        let status = if is_kept { record.status } else { Status::Pending };
-        past.push(Past { status, attempts: record.attempts });
-        if record.status != status {
-            journal.put(&TrialRecord { status, ..record }, &[])?;
+    let past = past_of(&view, retry_failed);
+    for (record, past) in view.records.into_iter().zip(&past) {
+        if let Some(record) = record.filter(|record| record.status != past.status) {
+            journal.put(&TrialRecord { status: past.status, ..record }, &[])?;
         }
     }
     Ok(past)
+}
+
+/// What a study that nobody else explores knows of every trial.
+fn past_of(view: &StudyView, retry_failed: bool) -> Vec<Past> {
+    let is_kept = |record: &TrialRecord| record.status.is_final() && !(retry_failed && record.status == Status::Failed);
+    let past = |record: &Option<TrialRecord>| {
+        record.as_ref().map_or(Past::NONE, |record| Past {
+            status: if is_kept(record) { record.status } else { Status::Pending },
+            attempts: record.attempts,
+        })
+    };
+    view.records.iter().map(past).collect()
 }
 
 /// Lists what would be trained, with regard to what the study holds already.
@@ -345,7 +317,7 @@ fn close(study: &Study, view: &StudyView, mode: Mode, seconds: f64, ending: Endi
     // The sweep is over and written down: that its summary cannot be printed, as the terminal is gone, is no failure of it.
     let say = |line: String| drop(print_line(&line));
     if mode == Mode::Progress {
-        say(front::table(view, ObjectivesArg::TimeAccuracy.into()));
+        say(front::table(view, &Findings::of(view), ObjectivesArg::TimeAccuracy.into()));
         say(format!("{done} trials done, {diverged} diverged, {failed} failed; this run took {}", duration(seconds)));
         if failed > 0 {
             say("reasons stand in trials.csv; the same command with --retry-failed trains the failed ones again".into());

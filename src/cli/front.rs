@@ -5,11 +5,16 @@ use std::{fmt::Write, path::PathBuf, process::ExitCode};
 use anyhow::Result;
 use clap::ValueEnum;
 use fastrcaps::{
+    analysis::{self, Basis, Objectives, Point},
     report::{
         self,
-        view::{self, Objectives, StudyView, Summary},
+        findings::{Findings, accuracy_sd, test_accuracy},
+        reach::{self, Reach},
+        view::StudyView,
     },
+    stats,
     study::Study,
+    times::TimeSet,
 };
 
 use super::{
@@ -23,6 +28,8 @@ use super::{
 Examples:
   fastrcaps front results/smoke
   fastrcaps front results/smoke --objectives time-accuracy-parameters
+  fastrcaps front results/smoke --times gpu-server
+  fastrcaps front results/smoke --time-to-accuracy 98%
   fastrcaps front results/smoke --csv > front.csv
 
 The front is chosen by validation accuracy; test accuracy is reported beside it.")]
@@ -32,6 +39,12 @@ pub struct Args {
     /// What a configuration must not be beaten in
     #[arg(long, value_enum, default_value_t = ObjectivesArg::TimeAccuracy)]
     objectives: ObjectivesArg,
+    /// Set of times to go by, as `fastrcaps time --as NAME` made it [default: default]
+    #[arg(long, value_name = "NAME")]
+    times: Option<String>,
+    /// Instead of the front: how long each configuration trains until its validation accuracy is this, as in 0.98 or 98%
+    #[arg(long, value_name = "ACCURACY", value_parser = parse_accuracy, conflicts_with = "objectives")]
+    time_to_accuracy: Option<f64>,
     /// Print front.csv instead (time, accuracy and parameters)
     #[arg(long)]
     csv: bool,
@@ -55,42 +68,55 @@ impl From<ObjectivesArg> for Objectives {
 }
 
 pub fn run(args: Args) -> Result<ExitCode> {
-    let view = StudyView::read(&Study::new(args.study))?;
+    let study = Study::new(args.study);
+    let view = StudyView::read_with_times(&study, args.times.as_deref())?;
+    if let Some(target) = args.time_to_accuracy {
+        let reaches = reach::time_to_accuracy(&view, target);
+        match args.csv {
+            true => outln!("{}", String::from_utf8_lossy(&reach::table(&reaches)?).trim_end()),
+            false => outln!("{}", reach_table(&reaches, target, &view)),
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let findings = Findings::of(&view);
     if args.csv {
-        outln!("{}", String::from_utf8_lossy(&report::tables::front(&view)?).trim_end());
-    } else {
-        outln!("{}", table(&view, args.objectives.into()));
+        outln!("{}", String::from_utf8_lossy(&report::tables::front(&view, &findings)?).trim_end());
+        return Ok(ExitCode::SUCCESS);
+    }
+    outln!("{}", table(&view, &findings, args.objectives.into()));
+    if let Some(text) = beside_other_machines(&study, &view, &findings)? {
+        outln!("\n{text}");
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// The front as a table, with its hypervolume.
-pub fn table(view: &StudyView, objectives: Objectives) -> String {
-    let summaries = view.summaries();
-    let front = view::front(&summaries, objectives);
-    let known = summaries.iter().filter(|summary| summary.done > 0).count();
-    let mut text = String::new();
+pub fn table(view: &StudyView, findings: &Findings, objectives: Objectives) -> String {
+    let front = findings.on(objectives);
     if front.is_empty() {
         return "no configuration was trained to its end in all its replicates: there is no front yet".into();
     }
-    let baseline = view.expansion.baseline.map(|index| &summaries[index]).filter(|baseline| baseline.done > 0);
-    let mut rows: Vec<Vec<String>> =
-        vec!["CONFIGURATION|TIME|VALIDATION|TEST|PARAMETERS|SPEED-UP|ACCURACY".split('|').map(String::from).collect()];
-    rows.extend(front.iter().map(|index| row(&summaries[*index], baseline)));
-    if let Some(baseline) = baseline.filter(|baseline| !front.contains(&baseline.candidate)) {
-        let mut cells = row(baseline, Some(baseline));
+    let header = "CONFIGURATION|TIME|VALIDATION|TEST|PARAMETERS|SPEED-UP|ACCURACY";
+    let mut rows: Vec<Vec<String>> = vec![header.split('|').map(String::from).collect()];
+    rows.extend(front.iter().map(|index| row(findings, *index)));
+    if let Some(baseline) = findings.baseline.filter(|index| !front.contains(index)) {
+        let mut cells = row(findings, baseline);
         cells[0].push_str(" (not on the front)");
         rows.push(cells);
     }
-    text += &aligned(&rows);
-    let _ = writeln!(text, "\n{} of {known} configurations are on the front.", front.len());
+    let mut text = aligned(&rows);
+    let candidates: std::collections::BTreeSet<usize> =
+        findings.points.iter().filter(|point| !point.accuracy.is_empty()).map(|point| point.candidate).collect();
+    let of: std::collections::BTreeSet<usize> = front.iter().map(|index| findings.points[*index].candidate).collect();
+    let _ = writeln!(text, "\n{} of {} configurations are on the front.", of.len(), candidates.len());
     let classes = view.expansion.candidates[0].config.data.name.classes();
-    if let Some(of) = view::hypervolume(&summaries, objectives, 1.0 / classes as f64) {
+    let points: Vec<[f64; 3]> = findings.points.iter().map(Point::objectives).collect();
+    if let Some(of) = analysis::hypervolume(&points, objectives, 1.0 / classes as f64) {
         let (unit, size) = match objectives {
             Objectives::TimeAccuracy => ("s", String::new()),
             Objectives::TimeAccuracyParameters => ("s × parameters", format!(", {} parameters", of.reference[2])),
         };
-        let _ = write!(
+        let _ = writeln!(
             text,
             "Hypervolume {:.4e} {unit}, {} of the box up to the reference point: {}, accuracy {:.2}{size}.",
             of.volume,
@@ -99,22 +125,121 @@ pub fn table(view: &StudyView, objectives: Objectives) -> String {
             of.reference[1],
         );
     }
+    text += &notes(view, findings);
+    text.trim_end().into()
+}
+
+/// An accuracy as a share or in per cent.
+fn parse_accuracy(text: &str) -> Result<f64, String> {
+    let (number, unit) = text.strip_suffix('%').map_or((text, 1.0), |number| (number, 100.0));
+    match number.trim().parse::<f64>() {
+        Ok(value) if value > 0.0 && value <= unit => Ok(value / unit),
+        _ => {
+            Err(format!("{text:?} is no accuracy: give a share from above 0 to 1, as in 0.98, or per cent, as in 98%"))
+        }
+    }
+}
+
+fn reach_table(reaches: &[Reach], target: f64, view: &StudyView) -> String {
+    let mut rows: Vec<Vec<String>> = vec!["CONFIGURATION|TIME|EPOCHS|REACHED".split('|').map(String::from).collect()];
+    rows.extend(reaches.iter().map(|of| {
+        let mark = if of.basis == Basis::Screened { "~" } else { "" };
+        let replicates = match (of.reached, of.replicates) {
+            (0, _) => String::new(),
+            (reached, of) if reached == of => "yes".into(),
+            (reached, of) => format!("by {reached} of {of} replicates"),
+        };
+        vec![
+            of.label.clone(),
+            of.seconds.map_or("not reached".into(), |seconds| format!("{mark}{}", duration(seconds))),
+            of.epochs.map_or(String::new(), |epochs| format!("{epochs:.1}")),
+            replicates,
+        ]
+    }));
+    let mut text = format!("Training time until the validation accuracy is {}:\n\n", percent(Some(target)));
+    text += &aligned(&rows);
+    if reaches.iter().any(|of| of.basis == Basis::Screened && of.seconds.is_some()) {
+        text += "~ Taken beside other trials, not confirmed: `fastrcaps time` does that.\n";
+    }
+    match view.times_line() {
+        line if line.is_empty() => {}
+        line => text += &format!("Times: {line}."),
+    }
+    text.trim_end().into()
+}
+
+/// How the times came about, and what to know of them.
+fn notes(view: &StudyView, findings: &Findings) -> String {
+    let mut text = String::new();
+    match view.times_line() {
+        line if line.is_empty() => {}
+        line => drop(writeln!(text, "Times: {line}.")),
+    }
+    let is_any =
+        |basis| findings.points.iter().any(|point| point.time.basis == basis && !point.time.seconds.is_empty());
+    match (is_any(Basis::Confirmed), is_any(Basis::Screened)) {
+        (false, true) => {
+            text += "~ They were taken beside other trials, and are not confirmed: `fastrcaps time` does that.\n"
+        }
+        (true, true) => text += "~ Taken beside other trials, not confirmed: `fastrcaps time` does that.\n",
+        _ => {}
+    }
+    let origins = view.origins();
+    if origins.len() > 1 && view.times.is_none() {
+        text += "Its trials are of several machines or builds, whose times are not comparable; those of most of them stand here:\n";
+        for (origin, trials) in origins {
+            let _ = writeln!(text, "  {trials} trials: {origin}");
+        }
+    }
     text
 }
 
-fn row(of: &Summary, baseline: Option<&Summary>) -> Vec<String> {
-    let spread = |mean: Option<view::Mean>| {
-        mean.map_or("unknown".into(), |mean| match mean.sd {
-            Some(sd) => format!("{:.2} ± {:.2} %", 100.0 * mean.mean, 100.0 * sd),
-            None => percent(Some(mean.mean)),
-        })
+/// The speed-ups of the front's points by every set of times there is, where there are several.
+fn beside_other_machines(study: &Study, view: &StudyView, findings: &Findings) -> Result<Option<String>> {
+    let names = TimeSet::names(study)?;
+    let Some(baseline) = view.expansion.baseline.filter(|_| names.len() > 1) else { return Ok(None) };
+    let mut header = vec!["SPEED-UP OVER THE BASELINE".to_string()];
+    let mut sets = Vec::new();
+    for name in names {
+        sets.extend(TimeSet::read(study, &name)?);
+        header.push(name);
+    }
+    let candidates = &view.expansion.candidates;
+    let seconds = |set: &TimeSet, candidate: usize, stop: usize| {
+        Some(stats::Spread::of(&set.rounds(&candidates[candidate].config, stop)?).median)
     };
-    let change = baseline.map(|baseline| of.compare(baseline));
+    let mut rows = vec![header];
+    for point in findings.front.iter().map(|index| &findings.points[*index]) {
+        let speedup = |set: &TimeSet| {
+            let base = seconds(set, baseline, candidates[baseline].config.train.epochs)?;
+            Some(base / seconds(set, point.candidate, point.epochs)?)
+        };
+        let cells = sets.iter().map(|set| speedup(set).map_or("unknown".into(), |speedup| format!("{speedup:.2}×")));
+        rows.push(std::iter::once(point.label.clone()).chain(cells).collect());
+    }
+    let mut text = aligned(&rows);
+    for set in &sets {
+        let processor = set.fingerprint.processor.as_deref().unwrap_or("an unknown processor");
+        let _ = writeln!(text, "{}: {} threads of {processor}, {}", set.name, set.fingerprint.threads, set.host);
+    }
+    Ok(Some(text.trim_end().into()))
+}
+
+fn row(findings: &Findings, index: usize) -> Vec<String> {
+    let of = &findings.points[index];
+    let share = |mean: Option<f64>, sd: Option<f64>| match (mean, sd) {
+        (Some(mean), Some(sd)) => format!("{:.2} ± {:.2} %", 100.0 * mean, 100.0 * sd),
+        (mean, _) => percent(mean),
+    };
+    let tested: Vec<f64> = of.test_accuracy.values().copied().collect();
+    let mark = if of.time.basis == Basis::Screened { "~" } else { "" };
+    let change = findings.change(index);
+    let replicates = of.accuracy.len();
     vec![
-        if of.done > 1 { format!("{} ({} replicates)", of.label, of.done) } else { of.label.clone() },
-        of.train_seconds.map_or("unknown".into(), |mean| duration(mean.mean)),
-        spread(of.validation_accuracy),
-        spread(of.test_accuracy),
+        if replicates > 1 { format!("{} ({replicates} replicates)", of.label) } else { of.label.clone() },
+        of.seconds().map_or("unknown".into(), |seconds| format!("{mark}{}", duration(seconds))),
+        share(of.mean_accuracy(), accuracy_sd(of)),
+        share(test_accuracy(of), test_accuracy(of).and_then(|_| stats::standard_deviation(&tested))),
         of.parameters.to_string(),
         change.and_then(|change| change.speedup).map_or("".into(), |speedup| format!("{speedup:.2}×")),
         change

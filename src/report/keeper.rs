@@ -47,7 +47,7 @@ impl Keeper {
 fn keep(study: &Study, view: &mut StudyView, told: &Receiver<()>) -> Result<()> {
     let journal = Journal::read(&study.journal())?;
     loop {
-        let written = view.update(&journal).and_then(|()| write_all(study, view, &journal));
+        let written = view.update(&journal).and_then(|()| write_all(study, view));
         if told.recv().is_err() {
             return written;
         }

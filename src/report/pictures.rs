@@ -1,78 +1,93 @@
 //! What the charts of a study show.
 
-use std::collections::HashMap;
-
-use super::view::{Objectives, StudyView, front};
+use super::{
+    findings::{Findings, accuracy_sd, test_accuracy},
+    view::StudyView,
+};
 use crate::{
+    analysis::{Basis, Extent, Point},
     charts::{
         curves::{Curve, CurvesChart, Emphasis, Over, Quantity},
-        front::{FrontChart, FrontPoint, Role, Standing},
+        front::{Clock, FrontChart, FrontPoint, Role, Standing},
     },
-    record::{EpochRow, Status},
+    record::Status,
     stats,
 };
 
-/// Accuracy over training time: every configuration that was trained, the front and the baseline.
-pub fn front_chart(view: &StudyView) -> FrontChart {
-    let summaries = view.summaries();
-    let on_front = front(&summaries, Objectives::TimeAccuracy);
-    let points: Vec<FrontPoint> = summaries
-        .iter()
-        .filter(|of| of.diverged == 0)
-        .filter_map(|of| {
-            let (time, accuracy) = (of.train_seconds?, of.validation_accuracy?);
+/// Accuracy over training time: every configuration that was trained, the front and the baseline. Of beginnings of
+/// trainings those that are on the front.
+pub fn front_chart(view: &StudyView, findings: &Findings) -> FrontChart {
+    let Findings { points: all, front, baseline, .. } = findings;
+    let is_shown =
+        |index: usize, point: &Point| point.diverged == 0 && (point.extent == Extent::Whole || front.contains(&index));
+    let points: Vec<FrontPoint> = (all.iter().enumerate())
+        .filter(|(index, point)| is_shown(*index, point))
+        .filter_map(|(index, of)| {
+            let (train_seconds, accuracy) = (of.seconds()?, of.mean_accuracy()?);
+            let spread =
+                || stats::standard_deviation(&of.time.seconds).map(|sd| (train_seconds - sd, train_seconds + sd));
             Some(FrontPoint {
                 label: of.label.clone(),
-                train_seconds: time.mean,
-                train_seconds_sd: time.sd,
-                accuracy: accuracy.mean,
-                accuracy_sd: accuracy.sd,
-                test_accuracy: of.test_accuracy.map(|mean| mean.mean),
+                train_seconds,
+                clock: match of.time.basis {
+                    Basis::Confirmed => Clock::Confirmed,
+                    Basis::Screened => Clock::Screened,
+                },
+                seconds_range: spread(),
+                accuracy,
+                accuracy_sd: accuracy_sd(of),
+                test_accuracy: test_accuracy(of),
                 parameters: of.parameters,
-                replicates: of.done,
-                standing: if on_front.contains(&of.candidate) { Standing::Front } else { Standing::Dominated },
-                role: if view.expansion.baseline == Some(of.candidate) { Role::Baseline } else { Role::Other },
+                replicates: of.accuracy.len(),
+                standing: if front.contains(&index) { Standing::Front } else { Standing::Dominated },
+                role: if *baseline == Some(index) { Role::Baseline } else { Role::Other },
             })
         })
         .collect();
-    let diverged = summaries.iter().filter(|of| of.diverged > 0).count();
-    let mut subtitle =
-        format!("{} of {} configurations, {} on the front", points.len(), summaries.len(), on_front.len());
-    if view.space.replicates > 1 {
-        subtitle.push_str(&format!(" · mean ± standard deviation of up to {} replicates", view.space.replicates));
+    let whole = || all.iter().filter(|point| point.extent == Extent::Whole);
+    let diverged = whole().filter(|point| point.diverged > 0).count();
+    let trained = whole().filter(|point| point.diverged == 0 && !point.accuracy.is_empty()).count();
+    let mut subtitle = format!(
+        "{trained} of {} configurations, {} on the front",
+        view.expansion.candidates.len(),
+        crate::charts::style::plural(front.len(), "point")
+    );
+    let replicates = whole().map(|point| point.accuracy.len()).max().unwrap_or(0);
+    if replicates > 1 {
+        subtitle.push_str(&format!(" · mean ± standard deviation of up to {replicates} replicates"));
     }
     if diverged > 0 {
         subtitle.push_str(&format!(" · {diverged} diverged"));
     }
-    let footnote = match view.origin.as_str() {
-        "" => "time: training steps only".to_string(),
-        origin => format!("time: training steps only, on {origin}"),
+    let footnote = match view.times_line() {
+        line if line.is_empty() => "time: training steps only".to_string(),
+        line => format!("time: training steps only, {line}"),
     };
     FrontChart { title: format!("{}: accuracy over training time", view.space.name), subtitle, footnote, points }
 }
 
 /// Validation accuracy over the epochs, mean over the replicates that ended well.
-pub fn curves_chart(view: &StudyView, epochs: &[(String, EpochRow)]) -> CurvesChart {
-    let summaries = view.summaries();
-    let on_front = front(&summaries, Objectives::TimeAccuracy);
-    let mut accuracies: Vec<Vec<Vec<f64>>> = vec![Vec::new(); summaries.len()];
-    let candidate_of: HashMap<&str, usize> = (view.trials.iter().zip(&view.keys).zip(&view.records))
-        .filter(|(_, record)| record.as_ref().is_some_and(|record| record.status == Status::Done))
-        .map(|((trial, key), _)| (key.as_str(), trial.candidate))
-        .collect();
-    for (key, row) in epochs {
-        let Some(&candidate) = candidate_of.get(key.as_str()) else { continue };
-        let of = &mut accuracies[candidate];
-        of.resize(of.len().max(row.epoch), Vec::new());
-        of[row.epoch - 1].push(row.validation_accuracy);
+pub fn curves_chart(view: &StudyView, findings: &Findings) -> CurvesChart {
+    let candidates = &view.expansion.candidates;
+    let is_on_front = |candidate| findings.front.iter().any(|index| findings.points[*index].candidate == candidate);
+    let mut accuracies: Vec<Vec<Vec<f64>>> = vec![Vec::new(); candidates.len()];
+    for ((trial, record), rows) in view.trials.iter().zip(&view.records).zip(&view.epochs) {
+        if record.as_ref().is_none_or(|record| record.status != Status::Done) {
+            continue;
+        }
+        let of = &mut accuracies[trial.candidate];
+        for row in rows {
+            of.resize(of.len().max(row.epoch), Vec::new());
+            of[row.epoch - 1].push(row.validation_accuracy);
+        }
     }
-    let curves = (summaries.iter().zip(accuracies))
-        .filter(|(_, epochs)| !epochs.is_empty())
-        .map(|(of, epochs)| Curve {
+    let curves = (candidates.iter().zip(accuracies).enumerate())
+        .filter(|(_, (_, epochs))| !epochs.is_empty())
+        .map(|(candidate, (of, epochs))| Curve {
             label: of.label.clone(),
-            emphasis: if view.expansion.baseline == Some(of.candidate) {
+            emphasis: if view.expansion.baseline == Some(candidate) {
                 Emphasis::Baseline
-            } else if on_front.contains(&of.candidate) {
+            } else if is_on_front(candidate) {
                 Emphasis::Front
             } else {
                 Emphasis::Context

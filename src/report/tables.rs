@@ -1,11 +1,16 @@
 //! The CSV files of a study.
 
-use std::collections::HashMap;
-
 use anyhow::Result;
 
-use super::view::{Mean, Objectives, StudyView, front as front_of};
-use crate::record::{EpochRow, Fault, TrialRecord};
+use super::{
+    findings::{Findings, accuracy_sd, test_accuracy},
+    view::StudyView,
+};
+use crate::{
+    analysis::Basis,
+    record::{Fault, TrialRecord},
+    stats::{self, Spread},
+};
 
 /// `trials.csv`: one row per trial of the space, in grid order.
 pub fn trials(view: &StudyView) -> Result<Vec<u8>> {
@@ -21,6 +26,7 @@ pub fn trials(view: &StudyView) -> Result<Vec<u8>> {
         "validation_accuracy",
         "test_accuracy",
         "last_test_accuracy",
+        "train_seconds",
         "train_seconds_screen",
         "co_runners",
         "samples_per_second",
@@ -36,19 +42,22 @@ pub fn trials(view: &StudyView) -> Result<Vec<u8>> {
         "error",
     ];
     table.write_record(["key", "status", "configuration"].into_iter().chain(axes).chain(fixed))?;
-    for ((trial, key), record) in view.trials.iter().zip(&view.keys).zip(&view.records) {
+    for index in view.wanted() {
+        let (trial, key, record) = (&view.trials[index], &view.keys[index], &view.records[index]);
         let pending = || TrialRecord::pending(key.clone(), trial.replicate, &trial.config);
         let record = record.clone().unwrap_or_else(pending);
         let candidate = &view.expansion.candidates[trial.candidate];
         let mut row = vec![record.key.clone(), record.status.as_str().into(), candidate.label.clone()];
         row.extend(candidate.values.iter().map(|value| value.clone().unwrap_or_default()));
-        row.extend(record_cells(&record));
+        let confirmed = view.confirmed(trial.candidate, trial.config.train.epochs);
+        row.extend(record_cells(&record, confirmed.map(|rounds| Spread::of(&rounds).median)));
         table.write_record(row)?;
     }
     Ok(table.into_inner().map_err(|error| error.into_error())?)
 }
 
-fn record_cells(record: &TrialRecord) -> [String; 22] {
+/// A record's cells; `train_seconds` are those of its configuration, confirmed.
+fn record_cells(record: &TrialRecord, train_seconds: Option<f64>) -> [String; 23] {
     [
         record.attempts.to_string(),
         record.replicate.to_string(),
@@ -59,6 +68,7 @@ fn record_cells(record: &TrialRecord) -> [String; 22] {
         cell(&record.validation_accuracy),
         cell(&record.test_accuracy),
         cell(&record.last_test_accuracy),
+        cell(&train_seconds),
         cell(&record.train_seconds_screen),
         cell(&record.co_runners),
         cell(&record.samples_per_second),
@@ -81,11 +91,7 @@ fn cell<T: ToString>(value: &Option<T>) -> String {
 }
 
 /// `epochs.csv`: one row per epoch of every trial that ended.
-pub fn epochs(view: &StudyView, epochs: &[(String, EpochRow)]) -> Result<Vec<u8>> {
-    let mut of: HashMap<&str, Vec<&EpochRow>> = HashMap::new();
-    for (key, row) in epochs {
-        of.entry(key).or_default().push(row);
-    }
+pub fn epochs(view: &StudyView) -> Result<Vec<u8>> {
     let mut table = csv::WriterBuilder::new().has_headers(false).from_writer(Vec::new());
     table.write_record([
         "key",
@@ -101,29 +107,36 @@ pub fn epochs(view: &StudyView, epochs: &[(String, EpochRow)]) -> Result<Vec<u8>
         "train_seconds_screen",
         "samples",
         "steps",
+        "train_seconds",
     ])?;
-    for (trial, key) in view.trials.iter().zip(&view.keys) {
+    // Replicates of a configuration share its confirmed times.
+    let mut confirmed: Vec<Option<Vec<Option<f64>>>> = vec![None; view.expansion.candidates.len()];
+    for ((trial, key), rows) in
+        view.trials.iter().zip(&view.keys).zip(&view.epochs).filter(|(_, rows)| !rows.is_empty())
+    {
         let label = &view.expansion.candidates[trial.candidate].label;
-        for row in of.get(key.as_str()).into_iter().flatten() {
+        let median = |stop| Some(Spread::of(&view.confirmed(trial.candidate, stop)?).median);
+        let times =
+            confirmed[trial.candidate].get_or_insert_with(|| (1..=trial.config.train.epochs).map(median).collect());
+        for row in rows {
             // The fields of a row follow in their order.
-            table.serialize((key, label, trial.replicate, row))?;
+            let time = times.get(row.epoch.saturating_sub(1)).copied().flatten();
+            table.serialize((key, label, trial.replicate, row, time))?;
         }
     }
     Ok(table.into_inner().map_err(|error| error.into_error())?)
 }
 
-/// `front.csv`: the configurations no other beats in time, accuracy and parameters together, by time.
-pub fn front(view: &StudyView) -> Result<Vec<u8>> {
-    let summaries = view.summaries();
-    let flat = front_of(&summaries, Objectives::TimeAccuracy);
-    let baseline = view.expansion.baseline.map(|index| &summaries[index]);
+/// `front.csv`: what no other beats in time, accuracy and parameters together, by time.
+pub fn front(view: &StudyView, findings: &Findings) -> Result<Vec<u8>> {
     let mut table = csv::Writer::from_writer(Vec::new());
     let axes = view.space.axes.iter().map(|axis| axis.path.as_str());
     let fixed = [
+        "epochs",
         "on_time_accuracy_front",
         "replicates",
         "train_seconds",
-        "train_seconds_sd",
+        "train_seconds_screen",
         "validation_accuracy",
         "validation_accuracy_sd",
         "test_accuracy",
@@ -133,22 +146,24 @@ pub fn front(view: &StudyView) -> Result<Vec<u8>> {
         "accuracy_change",
     ];
     table.write_record(std::iter::once("configuration").chain(axes).chain(fixed))?;
-    for index in front_of(&summaries, Objectives::TimeAccuracyParameters) {
-        let of = &summaries[index];
+    for &index in &findings.wide_front {
+        let of = &findings.points[index];
         let mut row = vec![of.label.clone()];
-        row.extend(view.expansion.candidates[index].values.iter().map(|value| value.clone().unwrap_or_default()));
-        let mean = |mean: Option<Mean>| cell(&mean.map(|mean| mean.mean));
-        let sd = |mean: Option<Mean>| cell(&mean.and_then(|mean| mean.sd));
-        let change = baseline.map(|baseline| of.compare(baseline));
+        row.extend(
+            view.expansion.candidates[of.candidate].values.iter().map(|value| value.clone().unwrap_or_default()),
+        );
+        let change = findings.change(index);
+        let tested: Vec<f64> = of.test_accuracy.values().copied().collect();
         row.extend([
-            flat.contains(&index).to_string(),
-            of.done.to_string(),
-            mean(of.train_seconds),
-            sd(of.train_seconds),
-            mean(of.validation_accuracy),
-            sd(of.validation_accuracy),
-            mean(of.test_accuracy),
-            sd(of.test_accuracy),
+            of.epochs.to_string(),
+            findings.front.contains(&index).to_string(),
+            of.accuracy.len().to_string(),
+            cell(&of.seconds().filter(|_| of.time.basis == Basis::Confirmed)),
+            cell(&stats::mean(&view.screen_seconds(of))),
+            cell(&of.mean_accuracy()),
+            cell(&accuracy_sd(of)),
+            cell(&test_accuracy(of)),
+            cell(&test_accuracy(of).and_then(|_| stats::standard_deviation(&tested))),
             of.parameters.to_string(),
             cell(&change.and_then(|change| change.speedup)),
             cell(&change.and_then(|change| change.accuracy_change)),

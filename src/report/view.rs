@@ -7,10 +7,8 @@ use anyhow::{Result, bail};
 use crate::{
     analysis::{Basis, Design, Extent, Point, Time},
     journal::Journal,
-    pareto::{self, Goal},
     record::{EpochRow, Status, TrialRecord},
     space::{Candidate, Expansion, Space, Trial},
-    stats,
     study::{Plan, Study},
     times::{DEFAULT_SET, TimeSet},
 };
@@ -22,6 +20,8 @@ pub struct StudyView {
     pub trials: Vec<Trial>,
     /// Identity of each trial.
     pub keys: Vec<String>,
+    /// How many of the trials the space declares; those that follow are further replicates, wanted once they are begun.
+    pub declared: usize,
     /// Record of each trial that was started.
     pub records: Vec<Option<TrialRecord>>,
     /// Epochs of each trial that ended.
@@ -47,52 +47,17 @@ impl Origin {
     }
 }
 
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        let processor = self.processor.as_deref().unwrap_or("an unknown processor");
+        write!(f, "{} threads of {processor}", self.threads.map_or("unknown".into(), |threads| threads.to_string()))?;
+        self.git_revision.as_ref().map_or(Ok(()), |build| write!(f, ", build {build}"))
+    }
+}
+
 /// A number of epochs in words.
 pub fn epochs(count: usize) -> String {
     if count == 1 { "1 epoch".into() } else { format!("{count} epochs") }
-}
-
-/// A mean over replicates.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Mean {
-    pub mean: f64,
-    /// Standard deviation of the sample; absent below two replicates.
-    pub sd: Option<f64>,
-}
-
-/// What is known of one configuration, over its replicates.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Summary {
-    pub candidate: usize,
-    pub label: String,
-    pub parameters: usize,
-    /// Replicates that ended well; the means are theirs.
-    pub done: usize,
-    pub diverged: usize,
-    pub failed: usize,
-    pub train_seconds: Option<Mean>,
-    /// Best validation accuracy: what selections are made by.
-    pub validation_accuracy: Option<Mean>,
-    /// Test accuracy of the weights of that epoch: reported only.
-    pub test_accuracy: Option<Mean>,
-}
-
-/// What the front weighs up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Objectives {
-    TimeAccuracy,
-    TimeAccuracyParameters,
-}
-
-/// Volume that a front dominates.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Hypervolume {
-    /// In seconds × accuracy (× parameters).
-    pub volume: f64,
-    /// The worst point that counts: seconds, accuracy, parameters.
-    pub reference: [f64; 3],
-    /// Share of the box between the ideal point (0 s, accuracy 1, 0 parameters) and the reference.
-    pub share: f64,
 }
 
 impl StudyView {
@@ -122,11 +87,11 @@ impl StudyView {
 
     /// A study of which nothing is known but what it declares.
     pub fn blank(study: &Study) -> Result<StudyView> {
-        let Plan { file: _, space, expansion, trials, keys } = study.plan()?;
+        let Plan { file: _, space, expansion, trials, keys, declared } = study.plan()?;
         let origin = study.machine_line();
         let (records, epochs) = (vec![None; trials.len()], vec![Vec::new(); trials.len()]);
         let times = TimeSet::read(study, DEFAULT_SET)?;
-        Ok(StudyView { space, expansion, records, epochs, trials, keys, times, origin })
+        Ok(StudyView { space, expansion, records, epochs, trials, keys, declared, times, origin })
     }
 
     /// Takes up the records that the journal holds now.
@@ -186,15 +151,9 @@ impl StudyView {
         let best = |rows: &[EpochRow]| rows.iter().take(stop).map(|row| row.validation_accuracy).reduce(f64::max);
         // Of a shorter training only where its best epoch is the one whose weights were tested.
         let is_tested = |record: &TrialRecord| record.best_epoch.is_some_and(|epoch| epoch <= stop);
-        let confirmed = self.times.as_ref().and_then(|set| set.rounds(config, stop));
-        let time = match confirmed {
+        let time = match self.confirmed(candidate, stop) {
             Some(seconds) => Time { basis: Basis::Confirmed, seconds },
-            None => {
-                let is_comparable = |record: &TrialRecord| Some(&Origin::of(record)) == origin;
-                let screened = done().filter(|(_, record)| is_comparable(record));
-                let seconds = |index: usize| self.epochs[index].get(stop - 1).map(|row| row.train_seconds_screen);
-                Time { basis: Basis::Screened, seconds: screened.filter_map(|(index, _)| seconds(index)).collect() }
-            }
+            None => Time { basis: Basis::Screened, seconds: self.screened(trials, stop, origin) },
         };
         Point {
             candidate,
@@ -212,6 +171,37 @@ impl StudyView {
             time,
             diverged: records().filter(|(_, record)| record.status == Status::Diverged).count(),
         }
+    }
+
+    /// Where and how the times were taken, in a line; empty where that is not known.
+    pub fn times_line(&self) -> String {
+        let screened = || if self.origin.is_empty() { String::new() } else { format!("screened on {}", self.origin) };
+        let Some(TimeSet { fingerprint: of, .. }) = &self.times else { return screened() };
+        let processor = of.processor.as_deref().unwrap_or("an unknown processor");
+        let threads = if of.threads == 1 { "1 thread".to_string() } else { format!("{} threads", of.threads) };
+        format!("steps timed alone, {threads} on {} cores of {processor}", of.cores)
+    }
+
+    /// Confirmed seconds of a configuration's first `stop` epochs, by round.
+    pub fn confirmed(&self, candidate: usize, stop: usize) -> Option<Vec<f64>> {
+        self.times.as_ref()?.rounds(&self.expansion.candidates[candidate].config, stop)
+    }
+
+    /// Screening seconds of the first `stop` epochs, of those of `trials` that ended well and are of this origin.
+    fn screened(&self, trials: &[usize], stop: usize, origin: Option<&Origin>) -> Vec<f64> {
+        let seconds = |index: &usize| {
+            let record = self.records[*index].as_ref().filter(|record| record.status == Status::Done)?;
+            origin.filter(|origin| **origin == Origin::of(record))?;
+            Some(self.epochs[*index].get(stop - 1)?.train_seconds_screen)
+        };
+        trials.iter().filter_map(seconds).collect()
+    }
+
+    /// Screening seconds of a point by replicate, whether or not its time is confirmed.
+    pub fn screen_seconds(&self, point: &Point) -> Vec<f64> {
+        let trials = self.trials.iter().enumerate().filter(|(_, trial)| trial.candidate == point.candidate);
+        let trials: Vec<usize> = trials.map(|(index, _)| index).collect();
+        self.screened(&trials, point.epochs, self.common_origin().as_ref())
     }
 
     /// What the screening times are of that may be compared: with each other and, if there are any, with the confirmed ones.
@@ -242,109 +232,13 @@ impl StudyView {
         origins
     }
 
-    /// What is known of every configuration, in grid order.
-    pub fn summaries(&self) -> Vec<Summary> {
-        let mut of: Vec<Vec<&TrialRecord>> = vec![Vec::new(); self.expansion.candidates.len()];
-        for (trial, record) in self.trials.iter().zip(&self.records) {
-            of[trial.candidate].extend(record);
-        }
-        let candidates = self.expansion.candidates.iter().zip(of).enumerate();
-        candidates
-            .map(|(candidate, (config, records))| {
-                let count = |status| records.iter().filter(|record| record.status == status).count();
-                let done: Vec<&TrialRecord> =
-                    records.iter().copied().filter(|record| record.status == Status::Done).collect();
-                let mean = |field: fn(&TrialRecord) -> Option<f64>| {
-                    let values: Vec<f64> = done.iter().filter_map(|record| field(record)).collect();
-                    stats::mean(&values).map(|mean| Mean { mean, sd: stats::standard_deviation(&values) })
-                };
-                Summary {
-                    candidate,
-                    label: config.label.clone(),
-                    parameters: config.config.parameters(),
-                    done: done.len(),
-                    diverged: count(Status::Diverged),
-                    failed: count(Status::Failed),
-                    train_seconds: mean(|record| record.train_seconds_screen),
-                    validation_accuracy: mean(|record| record.validation_accuracy),
-                    test_accuracy: mean(|record| record.test_accuracy),
-                }
-            })
-            .collect()
+    /// Indices of the trials that the study is about: all that the space declares, and further replicates that were begun.
+    pub fn wanted(&self) -> impl Iterator<Item = usize> {
+        (0..self.trials.len()).filter(|index| *index < self.declared || self.records[*index].is_some())
     }
 
     /// Trials of a status.
     pub fn count(&self, status: Status) -> usize {
         self.records.iter().flatten().filter(|record| record.status == status).count()
     }
-}
-
-impl Summary {
-    /// Seconds, validation accuracy, parameters; NaN where they are not known, or where a replicate diverged:
-    /// such a configuration is on no front.
-    fn point(&self) -> [f64; 3] {
-        let known = |mean: Option<Mean>| mean.filter(|_| self.diverged == 0).map_or(f64::NAN, |mean| mean.mean);
-        [known(self.train_seconds), known(self.validation_accuracy), self.parameters as f64]
-    }
-}
-
-/// A configuration beside the baseline.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Change {
-    /// How many times as fast it trains.
-    pub speedup: Option<f64>,
-    /// Difference of the mean validation accuracies.
-    pub accuracy_change: Option<f64>,
-    /// Its parameters as a share of the baseline's.
-    pub parameter_share: f64,
-}
-
-impl Summary {
-    /// This configuration beside `baseline`.
-    pub fn compare(&self, baseline: &Summary) -> Change {
-        let both = |a: Option<Mean>, b: Option<Mean>, f: fn(f64, f64) -> f64| Some(f(a?.mean, b?.mean));
-        Change {
-            speedup: both(self.train_seconds, baseline.train_seconds, |own, base| base / own),
-            accuracy_change: both(self.validation_accuracy, baseline.validation_accuracy, |own, base| own - base),
-            parameter_share: self.parameters as f64 / baseline.parameters as f64,
-        }
-    }
-}
-
-const GOALS: [Goal; 3] = [Goal::Minimise, Goal::Maximise, Goal::Minimise];
-
-/// Indices of the summaries on the front, by time.
-pub fn front(summaries: &[Summary], objectives: Objectives) -> Vec<usize> {
-    let points = summaries.iter().map(Summary::point);
-    match objectives {
-        Objectives::TimeAccuracy => pareto::front_2d(
-            &points.map(|[seconds, accuracy, _]| [seconds, accuracy]).collect::<Vec<_>>(),
-            &[GOALS[0], GOALS[1]],
-        ),
-        Objectives::TimeAccuracyParameters => pareto::front(&points.collect::<Vec<_>>(), &GOALS),
-    }
-}
-
-/// The volume of the front up to `reference`, or up to the worst time and size seen and the accuracy of guessing.
-pub fn hypervolume(summaries: &[Summary], objectives: Objectives, chance: f64) -> Option<Hypervolume> {
-    let points: Vec<[f64; 3]> =
-        summaries.iter().map(Summary::point).filter(|point| point.iter().all(|value| value.is_finite())).collect();
-    let worst = |axis: usize| points.iter().map(|point| point[axis]).fold(f64::NAN, f64::max);
-    let reference = [worst(0), chance, worst(2)];
-    if points.is_empty() {
-        return None;
-    }
-    let (volume, unit) = match objectives {
-        Objectives::TimeAccuracy => {
-            let flat: Vec<[f64; 2]> = points.iter().map(|[seconds, accuracy, _]| [*seconds, *accuracy]).collect();
-            (
-                pareto::hypervolume_2d(&flat, &[GOALS[0], GOALS[1]], [reference[0], reference[1]]),
-                reference[0] * (1.0 - chance),
-            )
-        }
-        Objectives::TimeAccuracyParameters => {
-            (pareto::hypervolume_3d(&points, &GOALS, reference), reference[0] * (1.0 - chance) * reference[2])
-        }
-    };
-    Some(Hypervolume { volume, reference, share: volume / unit })
 }

@@ -28,6 +28,11 @@ impl Sweep {
         Sweep { order: indices }
     }
 
+    /// These trials, in this order.
+    pub fn over(order: Vec<usize>) -> Sweep {
+        Sweep { order }
+    }
+
     /// The first `limit` trials of the order, and no others.
     pub fn limited(mut self, limit: Option<usize>) -> Sweep {
         self.order.truncate(limit.unwrap_or(usize::MAX));

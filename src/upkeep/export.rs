@@ -10,7 +10,14 @@ use flate2::{Compression, write::GzEncoder};
 use serde::{Deserialize, Serialize};
 
 use super::{entries, is_temporary, name};
-use crate::{files::write_through, journal::Journal, machine, report, report::view::StudyView, seal, study::Study};
+use crate::{
+    files::write_through,
+    journal::Journal,
+    machine,
+    report::{self, findings::Findings, view::StudyView},
+    seal,
+    study::Study,
+};
 
 /// The file that tells an unpacked study from the one it was packed from.
 const NOTE: &str = "exported.json";
@@ -53,8 +60,7 @@ pub fn export(study: &Study, to: &Path, weights: bool, force: bool) -> Result<Ex
     Journal::read(&study.journal())?.copy_to(&snapshot)?;
     let journal = Journal::read(&snapshot)?;
     // What is damaged is not handed on.
-    let (_, epochs) = journal.contents().context("the study cannot be exported")?;
-    view.update(&journal)?;
+    view.update(&journal).context("the study cannot be exported")?;
     let note = Note {
         fastrcaps_version: machine::VERSION.into(),
         exported: machine::rfc3339(std::time::SystemTime::now()),
@@ -74,8 +80,8 @@ pub fn export(study: &Study, to: &Path, weights: bool, force: bool) -> Result<Ex
         }
         archive.file(&snapshot, "journal.sqlite")?;
         archive.bytes("trials.csv", &report::tables::trials(&view)?)?;
-        archive.bytes("epochs.csv", &report::tables::epochs(&view, &epochs)?)?;
-        archive.bytes("front.csv", &report::tables::front(&view)?)?;
+        archive.bytes("epochs.csv", &report::tables::epochs(&view)?)?;
+        archive.bytes("front.csv", &report::tables::front(&view, &Findings::of(&view))?)?;
         for path in entries(&folder.join("charts"))? {
             archive.file(&path, &format!("charts/{}", name(&path)))?;
         }

@@ -86,7 +86,7 @@ pub fn merge(into: &Study, others: &[Study], _lock: &Lock) -> Result<Merged> {
     }
     let has_ended = |record: &Option<TrialRecord>| record.as_ref().is_some_and(|record| record.status.is_final());
     merged.pending = view.records.iter().filter(|record| !has_ended(record)).count();
-    report::write_all(into, &view, &journal)?;
+    report::write_all(into, &view)?;
     Ok(merged)
 }
 

@@ -70,7 +70,7 @@ pub fn rebuild(study: &Study, _lock: &Lock) -> Result<Rebuilt> {
     let mut view = StudyView::blank(study)?;
     let journal = Journal::read(&path)?;
     view.update(&journal)?;
-    report::write_all(study, &view, &journal)?;
+    report::write_all(study, &view)?;
     Ok(rebuilt)
 }
 

@@ -101,6 +101,6 @@ pub fn remove_trials(study: &Study, keys: &[String], _lock: &Lock) -> Result<usi
     }
     started = journal.remove(keys)?.max(started);
     view.update(&journal)?;
-    report::write_all(study, &view, &journal)?;
+    report::write_all(study, &view)?;
     Ok(started)
 }

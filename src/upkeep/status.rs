@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::{
     journal::Journal,
     record::{Status, TrialRecord},
-    report::view::{self, Objectives, StudyView},
+    report::{findings::Findings, view::StudyView},
     study::{Explorer, Study},
 };
 
@@ -99,7 +99,8 @@ pub fn standing(study: &Study) -> Result<Standing> {
             seconds_trained += took.as_secs_f64();
         }
     };
-    for ((trial, key), record) in view.trials.iter().zip(&view.keys).zip(&view.records) {
+    for index in view.wanted() {
+        let (trial, key, record) = (&view.trials[index], &view.keys[index], &view.records[index]);
         let label = || view.expansion.candidates[trial.candidate].label.clone();
         let epochs = trial.config.train.epochs;
         let Some(record) = record else {
@@ -158,11 +159,11 @@ pub fn standing(study: &Study) -> Result<Standing> {
         last_explorer: gone,
         held,
         unknown,
-        trials: view.trials.len(),
+        trials: view.wanted().count(),
         done,
         diverged,
         failed,
-        pending: view.trials.len() - done - diverged - failed - running.len(),
+        pending: view.wanted().count() - done - diverged - failed - running.len(),
         interrupted,
         running,
         failures,
@@ -173,14 +174,14 @@ pub fn standing(study: &Study) -> Result<Standing> {
 }
 
 fn best(view: &StudyView) -> Option<Best> {
-    let summaries = view.summaries();
+    let findings = Findings::of(view);
     // By time: on a front the slowest is the most accurate.
-    let best = &summaries[*view::front(&summaries, Objectives::TimeAccuracy).last()?];
+    let best = &findings.points[*findings.front.last()?];
     Some(Best {
         configuration: best.label.clone(),
-        replicates: best.done,
-        validation_accuracy: best.validation_accuracy.map(|mean| mean.mean),
-        train_seconds: best.train_seconds.map(|mean| mean.mean),
+        replicates: best.accuracy.len(),
+        validation_accuracy: best.mean_accuracy(),
+        train_seconds: best.seconds(),
     })
 }
 

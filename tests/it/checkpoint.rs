@@ -57,6 +57,23 @@ decoder_hidden = [8, 8]
 ";
 const LENET: &str = "model = { kind = 'lenet5' }";
 
+#[test]
+fn the_beginning_of_a_training_is_the_shorter_training_where_its_schedule_says_so() {
+    let text = |epochs: usize| {
+        format!(
+            "data = {{ name = 'glyphs', train_samples = 160, test_samples = 40, validation_fraction = 0.2, shift = 1 }}\n\
+             model = {{ preset = 'tiny' }}\ntrain = {{ epochs = {epochs} }}\n\
+             schedule = {{ lr = {{ policy = 'warm-restarts', period = 2 }}, batch = {{ policy = 'adabatch', phases = [{{ epochs = 1, size = 8 }}, {{ size = 32 }}] }} }}"
+        )
+    };
+    let long = Case::new(&text(5));
+    assert_eq!(long.config.schedule.stops(5), [2, 4, 5]);
+    let whole = long.finish(&mut ()).epochs;
+    for stop in [2, 4] {
+        assert_eq!(Case::new(&text(stop)).finish(&mut ()).epochs, whole[..stop]);
+    }
+}
+
 /// One training in a folder of its own.
 struct Case {
     config: TrialConfig,

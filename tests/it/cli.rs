@@ -122,8 +122,13 @@ fn slots_and_threads_change_no_bit() {
         succeed(folder.path(), &["explore", "space.toml", "--quiet", "--slots", slots, "--out", slots]);
         figures(&folder.path().join(slots))
     };
+    let co_runners = |slots: &str| -> Option<usize> {
+        let rows = table(folder.path().join(slots).join("trials.csv"));
+        rows.iter().map(|row| row["co_runners"].parse().unwrap()).max()
+    };
     let alone = run_with("1x1");
     assert_eq!(alone, run_with("2x1"));
+    assert_eq!([co_runners("1x1"), co_runners("2x1")], [Some(0), Some(1)]);
     assert_eq!(alone, run_with("1x2"));
 }
 

@@ -175,4 +175,50 @@ proptest! {
             prop_assert!((0.0..=1e-2 + 1e-12).contains(&rate), "{lr} at {epoch}: {rate}");
         }
     }
+
+    #[test]
+    fn where_a_training_may_stop_it_has_been_that_shorter_training_all_along(
+        batch in any_batch(), samples in 1usize..300, epochs in 1usize..9, policy in 0usize..8, warmup in 0usize..3,
+    ) {
+        let lr = ["'fixed'", "'exponential', period = 1.7", "'step', milestones = [1, 2.5]", "'one-cycle'", "'cosine'",
+                  "'warm-restarts', period = 0.5, multiplier = 2", "'warm-restarts', period = 2",
+                  "'warm-restarts', period = 'batch-phase'"][policy];
+        let warmup_epochs = warmup.min(epochs) as f64;
+        let schedule = ScheduleConfig { batch, warmup_epochs, ..schedule(&format!("lr = {{ policy = {lr} }}")) };
+        let stops = schedule.stops(epochs);
+        prop_assert_eq!(stops.last(), Some(&epochs));
+        prop_assert!(stops.is_sorted_by(|a, b| a < b));
+        for &stop in &stops {
+            prop_assert!(stop as f64 >= warmup_epochs);
+            for epoch in 0..stop {
+                let whole = schedule.epoch_steps(epoch, epochs, samples);
+                let short = schedule.epoch_steps(epoch, stop, samples);
+                for (whole, short) in whole.zip(short) {
+                    prop_assert_eq!(&whole.samples, &short.samples);
+                    prop_assert_eq!(whole.learning_rate, short.learning_rate, "{} in {} of {}", lr, epoch, stop);
+                }
+            }
+            // Counted as if walked through.
+            let mut walked = std::collections::BTreeMap::new();
+            for epoch in 0..stop {
+                for step in schedule.epoch_steps(epoch, epochs, samples) {
+                    *walked.entry(step.samples.len()).or_insert(0) += 1;
+                }
+            }
+            prop_assert_eq!(schedule.steps_by_size(stop, epochs, samples), walked);
+        }
+    }
+}
+
+#[test]
+fn restarts_may_stop_where_a_cycle_ends_and_plans_of_the_whole_nowhere() {
+    let stops = |lr: &str| schedule(&format!("lr = {{ policy = {lr} }}")).stops(8);
+    assert_eq!(stops("'fixed'"), [1, 2, 3, 4, 5, 6, 7, 8]);
+    assert_eq!(stops("'warm-restarts', period = 1, multiplier = 2"), [1, 3, 7, 8]);
+    assert_eq!(stops("'warm-restarts', period = 1.5"), [3, 6, 8]);
+    assert_eq!(stops("'one-cycle'"), [8]);
+    let phases = "lr = { policy = 'warm-restarts', period = 'batch-phase' }\n\
+                  batch = { policy = 'adabatch', phases = [{ epochs = 1, size = 8 }, { epochs = 1.5, size = 16 }, { epochs = 1.5, size = 32 }, { size = 64 }] }";
+    assert_eq!(schedule(phases).stops(8), [1, 4, 8]);
+    assert_eq!(schedule("lr = { policy = 'fixed' }\nwarmup_epochs = 2.5").stops(5), [3, 4, 5]);
 }

@@ -51,6 +51,7 @@ fn declare_on(folder: &Path, fingerprint: &str) -> Study {
         git_revision: "build".into(),
         created: "2026-01-01T00:00:00Z".into(),
         identity: study::identity(&study::trial_keys(&trials, &data).unwrap()),
+        further_replicates: 0,
         data,
         name: "space".into(),
         set: Vec::new(),
@@ -128,7 +129,7 @@ fn finished(folder: &Path) -> Study {
 
 fn write_tables(study: &Study) {
     let view = StudyView::read(study).unwrap();
-    report::write_all(study, &view, &Journal::read(&study.journal()).unwrap()).unwrap();
+    report::write_all(study, &view).unwrap();
 }
 
 fn tables(study: &Study) -> [String; 2] {

@@ -1,10 +1,10 @@
 //! Paints the front chart.
 
-use super::{FrontChart, FrontData, Kind, Mark, Place, Role, data, size_share};
+use super::{Clock, FrontChart, FrontData, Kind, Mark, Place, Role, data, size_share};
 use crate::charts::axis::Scale;
 use crate::charts::canvas::{Anchor, Area, Point, Scene, Stroke, Text, Weight};
 use crate::charts::labels::leader_end;
-use crate::charts::style::{BLUE, Colour, FAINT, INK, LABEL, MUTED, NOTE, SMALL, count, percent, sequential};
+use crate::charts::style::{BLUE, Colour, FAINT, INK, LABEL, MUTED, NOTE, SMALL, WHITE, count, percent, sequential};
 use crate::charts::{font, layout};
 
 /// Distance of a label's lines.
@@ -54,8 +54,14 @@ fn draw_attained(scene: &mut Scene, data: &FrontData) {
 fn draw_mark(scene: &mut Scene, mark: &Mark, role: Role) {
     let (x, y) = mark.at;
     let faded = mark.kind == Kind::Dominated && role == Role::Other;
-    let fill = mark.colour.opacity(if faded { 0.5 } else { 1.0 });
-    let outline = Stroke::solid(if faded { mark.colour.opacity(0.6) } else { INK }, if faded { 1.0 } else { 1.8 });
+    let strength = if faded { 0.6 } else { 1.0 };
+    let (fill, outline) = match mark.clock {
+        Clock::Confirmed => (
+            mark.colour.opacity(if faded { 0.5 } else { 1.0 }),
+            Stroke::solid(if faded { mark.colour.opacity(strength) } else { INK }, if faded { 1.0 } else { 1.8 }),
+        ),
+        Clock::Screened => hollow(mark.colour, strength),
+    };
     for (from, to) in &mark.bars {
         let colour = if faded { FAINT.opacity(0.8) } else { INK.opacity(0.75) };
         scene.line(vec![*from, *to], Stroke::solid(colour, 1.5));
@@ -66,6 +72,11 @@ fn draw_mark(scene: &mut Scene, mark: &Mark, role: Role) {
         (Place::Inside, Role::Baseline) => diamond(scene, mark.at, fill, outline),
         (Place::Inside, Role::Other) => scene.circle(mark.at, r, fill, Some(outline)),
     }
+}
+
+/// Fill and outline of a point whose time is not confirmed.
+fn hollow(colour: Colour, strength: f64) -> (Colour, Stroke) {
+    (WHITE, Stroke::solid(colour.opacity(strength), 3.5))
 }
 
 fn diamond(scene: &mut Scene, (x, y): Point, fill: Colour, outline: Stroke) {
@@ -163,6 +174,12 @@ fn draw_legend(scene: &mut Scene, chart: &FrontChart, data: &FrontData) {
     }
     if data.baseline.is_some() {
         entry(scene, "baseline", &|scene, at| diamond(scene, at, sample, outline));
+    }
+    if data.marks.iter().any(|mark| mark.clock == Clock::Screened) {
+        entry(scene, "hollow: time not confirmed", &|scene, at| {
+            let (fill, outline) = hollow(sample, 1.0);
+            scene.circle(at, 8.0, fill, Some(outline));
+        });
     }
     draw_sizes(scene, data, y);
 }

@@ -25,16 +25,27 @@ pub struct FrontChart {
 pub struct FrontPoint {
     pub label: String,
     pub train_seconds: f64,
-    /// Standard deviations are drawn as bars where there is more than one replicate.
-    pub train_seconds_sd: Option<f64>,
+    pub clock: Clock,
+    /// From where to where the time may be, drawn as a bar: see [`Clock`].
+    pub seconds_range: Option<(f64, f64)>,
     /// Validation accuracy in 0..=1.
     pub accuracy: f64,
+    /// Drawn as a bar where there is more than one replicate.
     pub accuracy_sd: Option<f64>,
     pub test_accuracy: Option<f64>,
     pub parameters: usize,
     pub replicates: usize,
     pub standing: Standing,
     pub role: Role,
+}
+
+/// How a time came about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clock {
+    /// From steps timed alone on the machine; its range is the 95 % interval.
+    Confirmed,
+    /// During the sweep, beside other trials; its range is ± 1 standard deviation. Drawn hollow.
+    Screened,
 }
 
 /// Whether a configuration is on the front of all the search's objectives.
@@ -82,6 +93,7 @@ pub struct Mark {
     pub kind: Kind,
     pub colour: Colour,
     pub place: Place,
+    pub clock: Clock,
     /// Error bars, as ends in pixels.
     pub bars: Vec<(Point, Point)>,
 }
@@ -170,8 +182,8 @@ fn accuracy_bar(point: &FrontPoint) -> Option<f64> {
     point.accuracy_sd.filter(|sd| point.replicates > 1 && (0.0..=1.0).contains(sd))
 }
 
-fn time_bar(point: &FrontPoint) -> Option<f64> {
-    point.train_seconds_sd.filter(|sd| point.replicates > 1 && (0.0..1e12).contains(sd))
+fn time_bar(point: &FrontPoint) -> Option<(f64, f64)> {
+    point.seconds_range.filter(|(from, to)| (0.0..1e12).contains(from) && (*from..1e12).contains(to))
 }
 
 fn spread(value: f64, deviation: Option<f64>) -> [f64; 2] {
@@ -219,7 +231,7 @@ fn mark(
         Place::Below => at.1 = plot.area.bottom - 12.0,
         Place::Inside => {
             let down = accuracy_bar(point).map(|sd| (plot.at(seconds, accuracy - sd), plot.at(seconds, accuracy + sd)));
-            let along = time_bar(point).map(|sd| (plot.at(seconds - sd, accuracy), plot.at(seconds + sd, accuracy)));
+            let along = time_bar(point).map(|(from, to)| (plot.at(from, accuracy), plot.at(to, accuracy)));
             let shown = count <= CROWD || kind != Kind::Dominated;
             bars = down
                 .into_iter()
@@ -234,7 +246,8 @@ fn mark(
         Kind::Dominated if count > CROWD => 5.0,
         Kind::Dominated => 7.5,
     };
-    Mark { point: index, at, radius, kind, colour: style::sequential(size_share(sizes, point.parameters)), place, bars }
+    let colour = style::sequential(size_share(sizes, point.parameters));
+    Mark { point: index, at, radius, kind, colour, place, clock: point.clock, bars }
 }
 
 /// Where a size stands on the colour scale: few sizes by rank, many by their logarithm.
@@ -284,7 +297,9 @@ impl FrontData {
 fn notes(chart: &FrontChart, data: &FrontData) -> Vec<String> {
     let mut notes = Vec::new();
     if data.marks.iter().any(|mark| !mark.bars.is_empty()) {
-        notes.push("bars: ± 1 standard deviation of the replicates".to_string());
+        let is_confirmed = data.marks.iter().any(|mark| mark.clock == Clock::Confirmed);
+        let of_time = if is_confirmed { "; of confirmed times the 95 % interval" } else { "" };
+        notes.push(format!("bars: ± 1 standard deviation of the replicates{of_time}"));
     }
     if data.absent > 0 {
         notes.push(format!(

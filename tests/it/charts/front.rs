@@ -1,14 +1,15 @@
 use super::{png_size, texts};
 use fastrcaps::charts::axis::Scale;
 use fastrcaps::charts::canvas::Area;
-use fastrcaps::charts::front::{FrontChart, FrontPoint, Kind, Place, Role, Standing, data, draw, steps};
+use fastrcaps::charts::front::{Clock, FrontChart, FrontPoint, Kind, Place, Role, Standing, data, draw, steps};
 use proptest::prelude::*;
 
 fn point(label: &str, train_seconds: f64, accuracy: f64) -> FrontPoint {
     FrontPoint {
         label: label.to_string(),
         train_seconds,
-        train_seconds_sd: None,
+        clock: Clock::Confirmed,
+        seconds_range: None,
         accuracy,
         accuracy_sd: Some(0.0004),
         test_accuracy: None,
@@ -154,7 +155,7 @@ proptest! {
             parameters,
             replicates: 3,
             accuracy_sd: Some(seconds),
-            train_seconds_sd: Some(accuracy),
+            seconds_range: Some((accuracy, 2.0 * accuracy)),
             test_accuracy: Some(seconds),
             role: if is_baseline { Role::Baseline } else { Role::Other },
             ..point(&label, seconds, accuracy)

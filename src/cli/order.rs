@@ -1,0 +1,87 @@
+//! What an exploration trains, and in which order.
+
+use std::time::SystemTime;
+
+use anyhow::Result;
+use clap::ValueEnum;
+use fastrcaps::{
+    dispatch::Past,
+    machine,
+    record::Status,
+    space::{Expansion, Trial},
+    strategy::{Deadline, Order, Strategy, Sweep},
+    study::Study,
+    train::timing::StepClock,
+};
+
+use super::{display::Mode, input::errln};
+
+#[derive(Clone, Copy, ValueEnum)]
+pub enum OrderArg {
+    /// As the space lists them
+    Grid,
+    /// Shuffled, always in the same way
+    Random,
+}
+
+/// What is trained, and in which order.
+pub struct Chosen {
+    pub strategy: Box<dyn Strategy>,
+    pub order: Vec<usize>,
+}
+
+/// What there is to choose from.
+pub struct Choice<'a> {
+    pub expansion: &'a Expansion,
+    pub trials: &'a [Trial],
+    pub threads: usize,
+    pub deadline: Option<SystemTime>,
+    pub mode: Mode,
+}
+
+impl Choice<'_> {
+    /// No more than the first `limit` of them, with regard to what `begun` trials have behind them: a study, its keys and its past.
+    pub fn make(
+        &self,
+        order: Option<OrderArg>,
+        limit: Option<usize>,
+        begun: Option<(&Study, &[String], &[Past])>,
+    ) -> Result<Chosen> {
+        let Some(deadline) = self.deadline else {
+            let order = match order {
+                None | Some(OrderArg::Grid) => Order::Grid,
+                Some(OrderArg::Random) => Order::Random,
+            };
+            let sweep = Sweep::new(self.trials.len(), order).limited(limit);
+            return Ok(Chosen { order: sweep.order().to_vec(), strategy: Box::new(sweep) });
+        };
+        if self.mode == Mode::Progress {
+            errln!("until {}: timing a few steps, to begin with what tells most", machine::rfc3339(deadline));
+        }
+        let left = begun.map_or(vec![1.0; self.trials.len()], |(study, keys, past)| self.left(study, keys, past));
+        super::threads::install(self.threads)?;
+        let mut clock = StepClock::default();
+        let seconds = self.expansion.candidates.iter().map(|candidate| clock.predict_wall(&candidate.config));
+        let seconds: Vec<f64> = seconds.collect::<Result<_>>()?;
+        let predicted: Vec<f64> =
+            self.trials.iter().zip(&left).map(|(trial, left)| left * seconds[trial.candidate]).collect();
+        let Expansion { candidates, baseline, .. } = self.expansion;
+        let deadline = Deadline::new(self.trials, candidates, *baseline, &predicted, limit)
+            .with_begun(left.iter().map(|left| *left < 1.0).collect());
+        Ok(Chosen { order: deadline.order().to_vec(), strategy: Box::new(deadline) })
+    }
+
+    /// Share of each trial that is still to be trained: less than all where it goes on from a checkpoint.
+    fn left(&self, study: &Study, keys: &[String], past: &[Past]) -> Vec<f64> {
+        let left = |((trial, key), past): ((&Trial, &String), &Past)| {
+            let folder = study.trial(key);
+            if past.status != Status::Pending || !folder.checkpoint().exists() {
+                return 1.0;
+            }
+            // Within its first epoch it has something behind it, too.
+            let done = folder.read_epochs().map_or(0, |rows| rows.len()) as f64;
+            (1.0 - done / trial.config.train.epochs as f64).clamp(0.01, 0.99)
+        };
+        self.trials.iter().zip(keys).zip(past).map(left).collect()
+    }
+}

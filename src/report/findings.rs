@@ -1,0 +1,81 @@
+//! What a study's points amount to: its fronts, and every point beside the baseline.
+
+use super::view::StudyView;
+use crate::{
+    analysis::{self, Basis, Extent, Objectives, Point},
+    stats,
+};
+
+/// A study's points and its fronts.
+pub struct Findings {
+    pub points: Vec<Point>,
+    /// Index of the baseline's whole training, if it has ended.
+    pub baseline: Option<usize>,
+    /// Indices of the points on the front of time and accuracy, by time.
+    pub front: Vec<usize>,
+    /// Indices of the points on the front of time, accuracy and parameters, by time.
+    pub wide_front: Vec<usize>,
+}
+
+/// A point beside the baseline.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Change {
+    /// How many times as fast it trains; absent where the two times did not come about in the same way.
+    pub speedup: Option<f64>,
+    /// Difference of the mean validation accuracies.
+    pub accuracy_change: Option<f64>,
+    /// Its parameters as a share of the baseline's.
+    pub parameter_share: f64,
+}
+
+impl Findings {
+    pub fn of(view: &StudyView) -> Findings {
+        let points = view.points();
+        let objectives: Vec<[f64; 3]> = points.iter().map(Point::objectives).collect();
+        let is_baseline =
+            |point: &Point| point.extent == Extent::Whole && Some(point.candidate) == view.expansion.baseline;
+        Findings {
+            baseline: points.iter().position(is_baseline),
+            front: analysis::front(&objectives, Objectives::TimeAccuracy),
+            wide_front: analysis::front(&objectives, Objectives::TimeAccuracyParameters),
+            points,
+        }
+    }
+
+    /// Indices of the points on a front, by time.
+    pub fn on(&self, objectives: Objectives) -> &[usize] {
+        match objectives {
+            Objectives::TimeAccuracy => &self.front,
+            Objectives::TimeAccuracyParameters => &self.wide_front,
+        }
+    }
+
+    /// A point beside the baseline, if that has ended.
+    pub fn change(&self, point: usize) -> Option<Change> {
+        let (of, base) = (&self.points[point], &self.points[self.baseline?]);
+        let is_alike = of.time.basis == base.time.basis;
+        let pair = |a: Option<f64>, b: Option<f64>| a.zip(b);
+        Some(Change {
+            speedup: pair(of.seconds(), base.seconds()).filter(|_| is_alike).map(|(own, base)| base / own),
+            accuracy_change: pair(of.mean_accuracy(), base.mean_accuracy()).map(|(own, base)| own - base),
+            parameter_share: of.parameters as f64 / base.parameters as f64,
+        })
+    }
+
+    /// Whether times of both kinds are among the points.
+    pub fn is_mixed(&self) -> bool {
+        let has = |basis| self.points.iter().any(|point| point.time.basis == basis && !point.time.seconds.is_empty());
+        has(Basis::Confirmed) && has(Basis::Screened)
+    }
+}
+
+/// Standard deviation of a point's validation accuracy over its replicates.
+pub fn accuracy_sd(point: &Point) -> Option<f64> {
+    stats::standard_deviation(&point.accuracy.values().copied().collect::<Vec<_>>())
+}
+
+/// Mean over the replicates whose test accuracy is known, if those are all that ended well.
+pub fn test_accuracy(point: &Point) -> Option<f64> {
+    let values: Vec<f64> = point.test_accuracy.values().copied().collect();
+    stats::mean(&values).filter(|_| values.len() == point.accuracy.len())
+}
