@@ -1,5 +1,7 @@
 //! Statistics of replicates and of times.
 
+use statrs::distribution::{ContinuousCDF, StudentsT};
+
 /// Arithmetic mean; none of nothing.
 pub fn mean(values: &[f64]) -> Option<f64> {
     (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
@@ -10,6 +12,25 @@ pub fn standard_deviation(values: &[f64]) -> Option<f64> {
     let mean = mean(values)?;
     let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
     (values.len() > 1).then(|| (squares / (values.len() - 1) as f64).sqrt())
+}
+
+/// The value below which a share of `share` of Student's t distribution with `degrees` degrees of freedom lies; NaN where
+/// there is none.
+pub fn student_t_quantile(share: f64, degrees: f64) -> f64 {
+    match StudentsT::new(0.0, 1.0, degrees) {
+        // The ends are not finite, and outside of them there is nothing.
+        Ok(of) if share > 0.0 && share < 1.0 => of.inverse_cdf(share),
+        _ => f64::NAN,
+    }
+}
+
+/// The interval that covers the mean of normal values with probability `level`, by Student's t; none of fewer than two
+/// values.
+pub fn mean_interval(values: &[f64], level: f64) -> Option<(f64, f64)> {
+    let (mean, deviation) = (mean(values)?, standard_deviation(values)?);
+    let count = values.len() as f64;
+    let reach = student_t_quantile(0.5 + level / 2.0, count - 1.0) * deviation / count.sqrt();
+    Some((mean - reach, mean + reach))
 }
 
 /// The value below which a share of `share` of the sorted values lies, between two values where it falls there; NaN of none.

@@ -1,5 +1,8 @@
 //! What a study's figures say, and how surely: pure functions of its points.
 
+pub mod bootstrap;
+pub mod pick;
+
 use std::collections::BTreeMap;
 
 use crate::{

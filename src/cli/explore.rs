@@ -183,7 +183,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
             break;
         }
         if mode == Mode::Progress {
-            errln!("{} points may or may not be on the front: as many further seeds", wanted.len());
+            errln!("it is open whether {} configurations are on the front: another seed for each", wanted.len());
         }
         let past = past_of(&view, false);
         (view, ending) = sweeper.sweep(&Sweep::over(wanted.clone()), &wanted, past)?;

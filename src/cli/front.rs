@@ -96,9 +96,20 @@ pub fn table(view: &StudyView, findings: &Findings, objectives: Objectives) -> S
     if front.is_empty() {
         return "no configuration was trained to its end in all its replicates: there is no front yet".into();
     }
-    let header = "CONFIGURATION|TIME|VALIDATION|TEST|PARAMETERS|SPEED-UP|ACCURACY";
+    let header = "CONFIGURATION|TIME|VALIDATION|TEST|PARAMETERS|SPEED-UP|ACCURACY|ON FRONT|GROUP";
     let mut rows: Vec<Vec<String>> = vec![header.split('|').map(String::from).collect()];
-    rows.extend(front.iter().map(|index| row(findings, *index)));
+    let groups = findings.groups(objectives);
+    let has_no_spread = groups.iter().all(Option::is_none);
+    let probability = |index: usize| findings.memberships()[index].of(objectives);
+    rows.extend(front.iter().zip(&groups).map(|(index, group)| {
+        let mut cells = row(findings, *index);
+        cells.push(probability(*index).map_or(String::new(), |share| format!("{:.0} %", 100.0 * share)));
+        cells.push(group.map_or(String::new(), letter));
+        cells
+    }));
+    if has_no_spread {
+        rows.iter_mut().for_each(|cells| cells.truncate(7));
+    }
     if let Some(baseline) = findings.baseline.filter(|index| !front.contains(index)) {
         let mut cells = row(findings, baseline);
         cells[0].push_str(" (not on the front)");
@@ -124,6 +135,9 @@ pub fn table(view: &StudyView, findings: &Findings, objectives: Objectives) -> S
             duration(of.reference[0]),
             of.reference[1],
         );
+    }
+    if !has_no_spread {
+        text += "ON FRONT: how probable that is, given the spread over replicates. Points of one GROUP cannot be told apart by accuracy.\n";
     }
     text += &notes(view, findings);
     text.trim_end().into()
@@ -223,6 +237,12 @@ fn beside_other_machines(study: &Study, view: &StudyView, findings: &Findings) -
         let _ = writeln!(text, "{}: {} threads of {processor}, {}", set.name, set.fingerprint.threads, set.host);
     }
     Ok(Some(text.trim_end().into()))
+}
+
+/// A group's name: a, b, … z, then numbers.
+fn letter(group: usize) -> String {
+    let letter = u8::try_from(group).ok().filter(|at| *at < 26).map(|at| char::from(b'a' + at));
+    letter.map_or((group + 1).to_string(), |letter| letter.to_string())
 }
 
 fn row(findings: &Findings, index: usize) -> Vec<String> {

@@ -13,6 +13,7 @@ mod limits;
 mod local_time;
 mod lr_find;
 mod order;
+mod pick;
 mod plan;
 mod replicates;
 mod run_trial;
@@ -22,6 +23,7 @@ mod study;
 mod sweep_log;
 mod threads;
 mod train;
+mod wishes;
 
 use std::process::ExitCode;
 
@@ -40,6 +42,7 @@ Examples:
   fastrcaps explore search-spaces/smoke.toml        train a space of 48 small configurations, half a minute
   fastrcaps plan search-spaces/mnist-small.toml     what a space holds and how long it would take
   fastrcaps front results/smoke                     the front of a study, as a table
+  fastrcaps pick results/smoke --within 0.1pp       one configuration of it, ready to train
   fastrcaps status results/smoke                    how a sweep stands, from another terminal
   fastrcaps train results/smoke/trials/KEY/config.toml --out results/again
 
@@ -53,6 +56,7 @@ struct Cli {
 enum Command {
     Explore(explore::Args),
     Front(front::Args),
+    Pick(pick::Args),
     Status(status::Args),
     Study(study::Args),
     Plan(plan::Args),
@@ -71,6 +75,7 @@ pub fn run() -> Result<ExitCode> {
     match Cli::parse().command {
         Command::Explore(args) => explore::run(args),
         Command::Front(args) => front::run(args),
+        Command::Pick(args) => pick::run(args),
         Command::Status(args) => status::run(args),
         Command::Study(args) => study::run(args),
         Command::Plan(args) => plan::run(args),

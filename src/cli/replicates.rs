@@ -3,7 +3,11 @@
 use std::time::SystemTime;
 
 use anyhow::{Result, bail};
-use fastrcaps::{report::view::StudyView, space::Space};
+use fastrcaps::{
+    analysis::{Objectives, bootstrap},
+    report::{findings::Findings, view::StudyView},
+    space::Space,
+};
 
 /// How often each configuration is trained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,8 +44,29 @@ impl Replicates {
     }
 }
 
-/// A further trial of every configuration of which it is undecided whether it is on the front, where one may still be
-/// trained and would end in time.
-pub fn further(_view: &StudyView, _most: usize, _deadline: Option<SystemTime>) -> Vec<usize> {
-    Vec::new()
+/// Between these probabilities it is open whether a configuration is on the front.
+const OPEN: (f64, f64) = (0.05, 0.95);
+/// Seconds from start to end of a trial for each second of its steps, evaluation included: more than most take.
+const WALL_PER_TRAINING: f64 = 1.5;
+
+/// A further trial of every configuration of which it is open whether it is on the front of time and accuracy, where one may
+/// still be trained and would end in time.
+pub fn further(view: &StudyView, most: usize, deadline: Option<SystemTime>) -> Vec<usize> {
+    let findings = Findings::of(view);
+    let probabilities: Vec<Option<f64>> =
+        findings.memberships().iter().map(|of| of.of(Objectives::TimeAccuracy)).collect();
+    let left = deadline.map(|at| at.duration_since(SystemTime::now()).unwrap_or_default().as_secs_f64());
+    let next = |candidate: usize| {
+        let mut trials = (0..view.trials.len()).filter(|index| view.trials[*index].candidate == candidate);
+        let longest = (view.trials.iter().zip(&view.records))
+            .filter(|(trial, _)| trial.candidate == candidate)
+            .filter_map(|(_, record)| record.as_ref()?.train_seconds_screen)
+            .fold(0.0, f64::max);
+        let trial = trials.find(|index| {
+            let is_over = view.records[*index].as_ref().is_some_and(|record| record.status.is_final());
+            view.trials[*index].replicate < most && !is_over
+        })?;
+        left.is_none_or(|left| left > WALL_PER_TRAINING * longest).then_some(trial)
+    };
+    bootstrap::undecided(&findings.points, &probabilities, OPEN.0, OPEN.1).into_iter().filter_map(next).collect()
 }

@@ -1,8 +1,13 @@
 //! What a study's points amount to: its fronts, and every point beside the baseline.
 
+use std::cell::OnceCell;
+
 use super::view::StudyView;
 use crate::{
-    analysis::{self, Basis, Extent, Objectives, Point},
+    analysis::{
+        self, Basis, Extent, Objectives, Point,
+        bootstrap::{self, Membership},
+    },
     stats,
 };
 
@@ -15,6 +20,7 @@ pub struct Findings {
     pub front: Vec<usize>,
     /// Indices of the points on the front of time, accuracy and parameters, by time.
     pub wide_front: Vec<usize>,
+    memberships: OnceCell<Vec<Membership>>,
 }
 
 /// A point beside the baseline.
@@ -39,7 +45,19 @@ impl Findings {
             front: analysis::front(&objectives, Objectives::TimeAccuracy),
             wide_front: analysis::front(&objectives, Objectives::TimeAccuracyParameters),
             points,
+            memberships: OnceCell::new(),
         }
+    }
+
+    /// How probable it is that each point is on each front: drawn when it is first asked for.
+    pub fn memberships(&self) -> &[Membership] {
+        self.memberships.get_or_init(|| bootstrap::memberships(&self.points))
+    }
+
+    /// Points of a front that cannot be told apart by accuracy have the same number, from 0 for the most accurate; in the
+    /// order of [`Findings::on`].
+    pub fn groups(&self, objectives: Objectives) -> Vec<Option<usize>> {
+        bootstrap::groups(&self.points, self.on(objectives))
     }
 
     /// Indices of the points on a front, by time.

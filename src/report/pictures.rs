@@ -5,7 +5,7 @@ use super::{
     view::StudyView,
 };
 use crate::{
-    analysis::{Basis, Extent, Point},
+    analysis::{Basis, Extent, Point, bootstrap},
     charts::{
         curves::{Curve, CurvesChart, Emphasis, Over, Quantity},
         front::{Clock, FrontChart, FrontPoint, Role, Standing},
@@ -24,8 +24,11 @@ pub fn front_chart(view: &StudyView, findings: &Findings) -> FrontChart {
         .filter(|(index, point)| is_shown(*index, point))
         .filter_map(|(index, of)| {
             let (train_seconds, accuracy) = (of.seconds()?, of.mean_accuracy()?);
-            let spread =
-                || stats::standard_deviation(&of.time.seconds).map(|sd| (train_seconds - sd, train_seconds + sd));
+            let deviation = || stats::standard_deviation(&of.time.seconds);
+            let seconds_range = match of.time.basis {
+                Basis::Confirmed => bootstrap::time_interval(of),
+                Basis::Screened => deviation().map(|sd| (train_seconds - sd, train_seconds + sd)),
+            };
             Some(FrontPoint {
                 label: of.label.clone(),
                 train_seconds,
@@ -33,7 +36,7 @@ pub fn front_chart(view: &StudyView, findings: &Findings) -> FrontChart {
                     Basis::Confirmed => Clock::Confirmed,
                     Basis::Screened => Clock::Screened,
                 },
-                seconds_range: spread(),
+                seconds_range,
                 accuracy,
                 accuracy_sd: accuracy_sd(of),
                 test_accuracy: test_accuracy(of),

@@ -7,7 +7,7 @@ use super::{
     view::StudyView,
 };
 use crate::{
-    analysis::Basis,
+    analysis::{Basis, Objectives, bootstrap},
     record::{Fault, TrialRecord},
     stats::{self, Spread},
 };
@@ -134,11 +134,18 @@ pub fn front(view: &StudyView, findings: &Findings) -> Result<Vec<u8>> {
     let fixed = [
         "epochs",
         "on_time_accuracy_front",
+        "time_accuracy_front_probability",
+        "front_probability",
+        "accuracy_group",
         "replicates",
         "train_seconds",
+        "train_seconds_low",
+        "train_seconds_high",
         "train_seconds_screen",
         "validation_accuracy",
         "validation_accuracy_sd",
+        "validation_accuracy_low",
+        "validation_accuracy_high",
         "test_accuracy",
         "test_accuracy_sd",
         "parameters",
@@ -146,7 +153,8 @@ pub fn front(view: &StudyView, findings: &Findings) -> Result<Vec<u8>> {
         "accuracy_change",
     ];
     table.write_record(std::iter::once("configuration").chain(axes).chain(fixed))?;
-    for &index in &findings.wide_front {
+    let groups = findings.groups(Objectives::TimeAccuracyParameters);
+    for (&index, group) in findings.wide_front.iter().zip(groups) {
         let of = &findings.points[index];
         let mut row = vec![of.label.clone()];
         row.extend(
@@ -154,14 +162,25 @@ pub fn front(view: &StudyView, findings: &Findings) -> Result<Vec<u8>> {
         );
         let change = findings.change(index);
         let tested: Vec<f64> = of.test_accuracy.values().copied().collect();
+        let membership = &findings.memberships()[index];
+        let is_confirmed = of.time.basis == Basis::Confirmed;
+        let (low, high) = bootstrap::time_interval(of).filter(|_| is_confirmed).unzip();
+        let (least, most) = bootstrap::accuracy_interval(of).unzip();
         row.extend([
             of.epochs.to_string(),
             findings.front.contains(&index).to_string(),
+            cell(&membership.of(Objectives::TimeAccuracy)),
+            cell(&membership.of(Objectives::TimeAccuracyParameters)),
+            cell(&group),
             of.accuracy.len().to_string(),
-            cell(&of.seconds().filter(|_| of.time.basis == Basis::Confirmed)),
+            cell(&of.seconds().filter(|_| is_confirmed)),
+            cell(&low),
+            cell(&high),
             cell(&stats::mean(&view.screen_seconds(of))),
             cell(&of.mean_accuracy()),
             cell(&accuracy_sd(of)),
+            cell(&least),
+            cell(&most),
             cell(&test_accuracy(of)),
             cell(&test_accuracy(of).and_then(|_| stats::standard_deviation(&tested))),
             of.parameters.to_string(),

@@ -1,6 +1,7 @@
 //! The integration tests, one binary.
 
 mod allocations;
+mod analysis;
 mod bench;
 mod charts;
 mod checkpoint;

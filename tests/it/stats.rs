@@ -1,4 +1,4 @@
-use fastrcaps::stats::{Spread, mean, quantile, standard_deviation};
+use fastrcaps::stats::{Spread, mean, mean_interval, quantile, standard_deviation, student_t_quantile};
 
 #[test]
 fn replicates_have_a_mean_and_a_sample_deviation() {
@@ -19,4 +19,33 @@ fn quantiles_lie_on_values_or_between_two() {
     assert!(quantile(&[], 0.5).is_nan());
     let spread = Spread { min: 1.0, lower_quartile: 2.0, median: 3.0, upper_quartile: 4.0, max: 5.0 };
     assert_eq!(Spread::of(&[5.0, 1.0, 4.0, 2.0, 3.0]), spread);
+}
+
+#[test]
+fn student_t_is_that_of_the_tables() {
+    // From 1 to 6 degrees of freedom and far out, to ten digits: the share is 0.975, then 0.995.
+    let table = [
+        (1.0, 12.706_204_736_432_1, 63.656_741_162_871_5),
+        (2.0, 4.302_652_729_696_14, 9.924_843_200_918_29),
+        (3.0, 3.182_446_305_283_71, 5.840_909_309_732_42),
+        (4.0, 2.776_445_105_197_8, 4.604_094_871_349_99),
+        (6.0, 2.446_911_851_144_97, 3.707_428_021_324_91),
+        (100.0, 1.983_971_518_449_33, 2.625_890_521_397_74),
+    ];
+    for (degrees, at_975, at_995) in table {
+        for (share, expected) in [(0.975, at_975), (0.995, at_995)] {
+            let found = student_t_quantile(share, degrees);
+            assert!((found / expected - 1.0).abs() < 1e-7, "{share} of {degrees}: {found}, not {expected}");
+            assert!((student_t_quantile(1.0 - share, degrees) / -expected - 1.0).abs() < 1e-7);
+        }
+    }
+    assert!(student_t_quantile(0.975, 0.0).is_nan() && student_t_quantile(1.0, 3.0).is_nan());
+}
+
+#[test]
+fn a_mean_of_one_value_has_no_interval() {
+    assert_eq!(mean_interval(&[1.0], 0.95), None);
+    assert_eq!(mean_interval(&[], 0.95), None);
+    let (low, high) = mean_interval(&[1.0, 3.0], 0.95).unwrap();
+    assert!((low - (2.0 - 12.706_204_736_432_1)).abs() < 1e-6 && (low + high - 4.0).abs() < 1e-9, "{low} {high}");
 }

@@ -1,0 +1,274 @@
+//! How sure a study's figures are: intervals, the probability to be on the front, and who cannot be told from whom.
+//!
+//! Replicate r of every configuration has the same seed, and round r of the times is one visit to the machine: what is drawn
+//! here keeps what configurations have in common by that. With two to five replicates, drawing replicates again would come
+//! out far too narrow; the means are drawn from a multivariate t distribution instead, so that each of them, and each
+//! difference of two, is spread exactly as its t-interval says.
+
+use std::collections::BTreeMap;
+
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+use rand_distr::{Distribution, StandardNormal};
+
+use super::{Basis, Objectives, Point, front};
+use crate::{
+    rng,
+    stats::{self, Spread},
+};
+
+/// Probability with which an interval covers what it is of.
+pub const LEVEL: f64 = 0.95;
+/// Draws that a probability is a share of: it is known to about one percentage point.
+pub const DRAWS: usize = 2000;
+
+/// Interval of a point's mean validation accuracy; none below two replicates.
+pub fn accuracy_interval(point: &Point) -> Option<(f64, f64)> {
+    stats::mean_interval(&point.accuracy.values().copied().collect::<Vec<_>>(), LEVEL)
+}
+
+/// Interval of a point's time: of the median of its rounds where it is confirmed, else of the mean over its replicates.
+pub fn time_interval(point: &Point) -> Option<(f64, f64)> {
+    match point.time.basis {
+        Basis::Confirmed => median_interval(&point.time.seconds, LEVEL),
+        Basis::Screened => stats::mean_interval(&point.time.seconds, LEVEL),
+    }
+}
+
+/// Interval of how much more accurate `a` is than `b`, over the replicates that both have; none with fewer than two.
+pub fn difference_interval(a: &Point, b: &Point) -> Option<(f64, f64)> {
+    stats::mean_interval(&differences(a, b), LEVEL)
+}
+
+fn differences(a: &Point, b: &Point) -> Vec<f64> {
+    a.accuracy.iter().filter_map(|(replicate, own)| Some(own - b.accuracy.get(replicate)?)).collect()
+}
+
+/// Interval of the median by order statistics, interpolated between two of them (Hettmansperger and Sheather 1986); none
+/// where even the extremes cover less than `level`.
+fn median_interval(values: &[f64], level: f64) -> Option<(f64, f64)> {
+    let count = values.len();
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    // Coverage of the interval from the depth-th least to the depth-th greatest value: 1 − 2 P(Binomial(n, ½) < depth).
+    let (mut coverage, mut probability) = (1.0, 0.5_f64.powi(i32::try_from(count).ok()?));
+    let mut covers = vec![coverage];
+    for depth in 1..=count / 2 {
+        coverage -= 2.0 * probability;
+        probability *= (count - depth + 1) as f64 / depth as f64;
+        covers.push(coverage);
+    }
+    let depth = (1..covers.len()).rev().find(|depth| covers[*depth] >= level)?;
+    let weight = covers.get(depth + 1).map_or(0.0, |next| {
+        let share = (covers[depth] - level) / (covers[depth] - next);
+        (count - depth) as f64 * share / (depth as f64 + (count - 2 * depth) as f64 * share)
+    });
+    let between = |outer: usize, inner: usize| sorted[outer] + weight * (sorted[inner] - sorted[outer]);
+    Some((between(depth - 1, depth.min(count - 1)), between(count - depth, (count - depth).saturating_sub(1))))
+}
+
+/// A study's points as they could as well have been, again and again: the same draws every time.
+pub struct Draws {
+    points: Vec<Drawn>,
+    replicates: usize,
+    rounds: usize,
+}
+
+struct Drawn {
+    seconds: Seconds,
+    accuracy: Scatter,
+    parameters: f64,
+}
+
+enum Seconds {
+    /// Resampled by round: the median.
+    Rounds(Vec<f64>),
+    /// The mean, times the exponential of a scatter of logarithms: no draw is below 0.
+    Replicates(f64, Scatter),
+}
+
+/// A mean that is spread by Student's t.
+struct Scatter {
+    centre: f64,
+    /// By replicate; divided by √(n (n − 1)). None of fewer than two values, whose spread is not known: the mean stays.
+    residuals: Vec<(usize, f64)>,
+}
+
+impl Scatter {
+    fn of(values: &BTreeMap<usize, f64>) -> Scatter {
+        let count = values.len() as f64;
+        let centre = stats::mean(&values.values().copied().collect::<Vec<_>>()).unwrap_or(f64::NAN);
+        let scale = (count * (count - 1.0)).sqrt();
+        let residuals = values.iter().map(|(replicate, value)| (*replicate, (value - centre) / scale));
+        Scatter { centre, residuals: if values.len() < 2 { Vec::new() } else { residuals.collect() } }
+    }
+
+    fn is_known(&self) -> bool {
+        !self.residuals.is_empty()
+    }
+
+    fn draw(&self, shared: &Shared) -> f64 {
+        let Some(degrees) = self.residuals.len().checked_sub(1) else { return self.centre };
+        let sum: f64 = self.residuals.iter().map(|(replicate, residual)| residual * shared.normal[*replicate]).sum();
+        self.centre + sum / (shared.squares[degrees] / degrees as f64).sqrt()
+    }
+}
+
+/// What all points of a draw share.
+struct Shared {
+    /// By replicate.
+    normal: Vec<f64>,
+    /// Sum of the squares of the first so many of another list of normal values.
+    squares: Vec<f64>,
+}
+
+impl Shared {
+    fn draw(count: usize, rng: &mut ChaCha8Rng) -> Shared {
+        let mut normal = || (0..count).map(|_| StandardNormal.sample(&mut *rng)).collect::<Vec<f64>>();
+        let (normal, others) = (normal(), normal());
+        let sums = others.iter().scan(0.0, |sum, value| {
+            *sum += value * value;
+            Some(*sum)
+        });
+        Shared { normal, squares: [0.0].into_iter().chain(sums).collect() }
+    }
+}
+
+impl Draws {
+    pub fn of(points: &[Point]) -> Draws {
+        let drawn = |point: &Point| {
+            let seconds = &point.time.seconds;
+            let logarithms = || seconds.iter().map(|value| value.ln()).enumerate().collect();
+            Drawn {
+                seconds: match point.time.basis {
+                    Basis::Confirmed if seconds.len() > 1 => Seconds::Rounds(seconds.clone()),
+                    _ => Seconds::Replicates(point.objectives()[0], Scatter::of(&logarithms())),
+                },
+                accuracy: Scatter { centre: point.objectives()[1], ..Scatter::of(&point.accuracy) },
+                parameters: point.parameters as f64,
+            }
+        };
+        let replicates = points.iter().flat_map(|point| point.accuracy.keys()).max().map_or(0, |last| last + 1);
+        let rounds = points.iter().map(|point| point.time.seconds.len()).max().unwrap_or(0);
+        Draws { points: points.iter().map(drawn).collect(), replicates: replicates.max(rounds), rounds }
+    }
+
+    /// Whether it is known how far a point's mean accuracy is spread: from two replicates on.
+    pub fn knows_accuracy(&self, point: usize) -> bool {
+        self.points[point].accuracy.is_known()
+    }
+
+    /// The same of its time.
+    pub fn knows_seconds(&self, point: usize) -> bool {
+        match &self.points[point].seconds {
+            Seconds::Rounds(_) => true,
+            Seconds::Replicates(_, scatter) => scatter.is_known(),
+        }
+    }
+
+    /// Hands on [`DRAWS`] draws, each the objectives of every point as [`Point::objectives`] has them. A figure whose spread
+    /// is not known stays what it is.
+    pub fn each(&self, mut visit: impl FnMut(&[[f64; 3]])) {
+        let mut rng = rng::stream(0, "front", 0);
+        for _ in 0..DRAWS {
+            let [of_accuracy, of_time] = [(); 2].map(|()| Shared::draw(self.replicates, &mut rng));
+            let rounds: Vec<f64> = (0..self.rounds).map(|_| rng.random()).collect();
+            let draw = |point: &Drawn| {
+                let seconds = match &point.seconds {
+                    Seconds::Rounds(seconds) => {
+                        let again = rounds.iter().take(seconds.len());
+                        // Below the length, as what is random is below 1.
+                        let again = again.map(|at| seconds[(at * seconds.len() as f64) as usize]);
+                        Spread::of(&again.collect::<Vec<_>>()).median
+                    }
+                    // So far out, two replicates may come to lie; a time stays a number there too.
+                    Seconds::Replicates(mean, of) => mean * (of.draw(&of_time) - of.centre).clamp(-300.0, 300.0).exp(),
+                };
+                [seconds, point.accuracy.draw(&of_accuracy), point.parameters]
+            };
+            visit(&self.points.iter().map(draw).collect::<Vec<_>>());
+        }
+    }
+}
+
+/// How probable it is that a point is on the true front.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Membership {
+    /// Absent where the spread of its accuracy or of its time is not known, or where it can be on no front.
+    pub time_accuracy: Option<f64>,
+    pub time_accuracy_parameters: Option<f64>,
+}
+
+impl Membership {
+    pub fn of(&self, objectives: Objectives) -> Option<f64> {
+        match objectives {
+            Objectives::TimeAccuracy => self.time_accuracy,
+            Objectives::TimeAccuracyParameters => self.time_accuracy_parameters,
+        }
+    }
+}
+
+/// The probability of every point to be on the front: the share of draws in whose front it is.
+pub fn memberships(points: &[Point]) -> Vec<Membership> {
+    let draws = Draws::of(points);
+    let can_be = |point: &Point| point.objectives().iter().all(|value| value.is_finite());
+    let known: Vec<bool> = (points.iter().enumerate())
+        .map(|(index, point)| can_be(point) && draws.knows_accuracy(index) && draws.knows_seconds(index))
+        .collect();
+    let both = [Objectives::TimeAccuracy, Objectives::TimeAccuracyParameters];
+    let mut counts = vec![[0_usize; 2]; points.len()];
+    if known.contains(&true) {
+        draws.each(|objectives| {
+            for (which, of) in both.into_iter().enumerate() {
+                front(objectives, of).into_iter().for_each(|index| counts[index][which] += 1);
+            }
+        });
+    }
+    let share = |count: usize, known: bool| known.then_some(count as f64 / DRAWS as f64);
+    (counts.into_iter().zip(known))
+        .map(|([flat, solid], known)| Membership {
+            time_accuracy: share(flat, known),
+            time_accuracy_parameters: share(solid, known),
+        })
+        .collect()
+}
+
+/// Candidates of which it is still open whether any of their points is on the front: the probability of the likeliest one
+/// lies between `low` and `high`. Ascending; without those of whose points no probability is known.
+pub fn undecided(points: &[Point], probabilities: &[Option<f64>], low: f64, high: f64) -> Vec<usize> {
+    let mut best: BTreeMap<usize, f64> = BTreeMap::new();
+    for (point, probability) in points.iter().zip(probabilities) {
+        if let Some(probability) = probability {
+            let best = best.entry(point.candidate).or_insert(*probability);
+            *best = best.max(*probability);
+        }
+    }
+    let is_open = |probability: f64| probability > low && probability < high;
+    best.into_iter().filter(|(_, probability)| is_open(*probability)).map(|(candidate, _)| candidate).collect()
+}
+
+/// Which of the points at `indices` cannot be told apart by accuracy: the number of each one's group, from 0 for the most
+/// accurate. A group is the best point that is in none yet, and all after it whose difference to it may be 0 by the
+/// interval over their common replicates. Absent for a point with fewer than two in common with the best of a
+/// group before its own.
+pub fn groups(points: &[Point], indices: &[usize]) -> Vec<Option<usize>> {
+    let accuracy = |at: usize| points[indices[at]].mean_accuracy().unwrap_or(f64::NEG_INFINITY);
+    let mut left: Vec<usize> = (0..indices.len()).filter(|at| points[indices[*at]].accuracy.len() > 1).collect();
+    left.sort_by(|a, b| accuracy(*b).total_cmp(&accuracy(*a)).then(a.cmp(b)));
+    let mut groups = vec![None; indices.len()];
+    let mut number = 0;
+    while !left.is_empty() {
+        let best = left.remove(0);
+        groups[best] = Some(number);
+        left.retain(|at| match difference_interval(&points[indices[best]], &points[indices[*at]]) {
+            None => false,
+            Some((low, high)) if low <= 0.0 && 0.0 <= high => {
+                groups[*at] = Some(number);
+                false
+            }
+            Some(_) => true,
+        });
+        number += 1;
+    }
+    groups
+}

@@ -1,0 +1,121 @@
+//! One configuration out of a study: what is wished for, which one it is, why, and how sure that is.
+
+mod field;
+mod knee;
+mod wish;
+mod words;
+
+pub use wish::Wish;
+
+use super::{Design, Extent, Point};
+use field::Field;
+
+/// What is wished for: at least one thing.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Wishes {
+    pub limits: Vec<Wish>,
+    pub near_best: Option<NearBest>,
+    pub choice: Choice,
+}
+
+/// How near to the most accurate of those within the limits.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum NearBest {
+    /// In 0..=1: 0.001 is a tenth of a percentage point.
+    Within(f64),
+    /// Its standard error, over its replicates.
+    OneStandardError,
+}
+
+/// Which one is taken of those that keep to everything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Choice {
+    /// The fastest where a wish is about accuracy, else the most accurate.
+    #[default]
+    ByWishes,
+    /// Where the front bends most.
+    Knee,
+}
+
+/// The configuration that was wished for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pick {
+    /// Index of the point.
+    pub point: usize,
+    pub why: String,
+    /// Points with a time, an accuracy, and no replicate that diverged.
+    pub considered: usize,
+    /// Those of them that keep to everything.
+    pub met: usize,
+    pub runner_up: Option<RunnerUp>,
+    /// Share of draws of the study in which the point keeps to the wishes; absent where a spread that it takes is not
+    /// known, or no wish is about a measured figure.
+    pub confidence: Option<f64>,
+    /// The whole training of the baseline, where it has ended.
+    pub baseline: Option<usize>,
+    /// What its figures must not be taken for.
+    pub notes: Vec<String>,
+}
+
+/// What would have been taken instead.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunnerUp {
+    pub point: usize,
+    pub why_not: String,
+}
+
+/// Why there is nothing to pick.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum PickError {
+    #[error("nothing is wished for: ask for a time, an accuracy, a speed-up, a size, or the knee of the front")]
+    NoWish,
+    #[error(
+        "no configuration has a time, an accuracy, and no replicate that diverged: there is nothing to pick from yet"
+    )]
+    NoPoints,
+    #[error("{wish:?} compares with the baseline, and {why}")]
+    NoBaseline { wish: String, why: &'static str },
+    #[error("no configuration meets every wish. {nearest}")]
+    NothingMeets { nearest: String },
+    #[error(
+        "the standard error of the most accurate configuration ({label}) is not known, it has one replicate: explore the \
+         space with two or more, or say how far below it is near enough"
+    )]
+    NoStandardError { label: String },
+    #[error(
+        "there is no knee: it takes a point of the front above the straight line between its ends, and the front of what is \
+         left has {0}; ask for a time or an accuracy"
+    )]
+    NoKnee(String),
+}
+
+/// Index of the point that others are compared to: the whole training of the baseline.
+pub fn baseline(points: &[Point], design: &Design) -> Option<usize> {
+    points.iter().position(|point| Some(point.candidate) == design.baseline && point.extent == Extent::Whole)
+}
+
+/// The point that `wishes` ask for, out of a study's.
+pub fn pick(points: &[Point], design: &Design, wishes: &Wishes) -> Result<Pick, PickError> {
+    if *wishes == Wishes::default() {
+        return Err(PickError::NoWish);
+    }
+    let field = Field::new(points, design, wishes)?;
+    let within_limits = field.within_limits()?;
+    let met = field.near_best(&within_limits, wishes.near_best)?;
+    let order = match wishes.choice {
+        Choice::Knee => knee::order(&field.objectives, &met)?,
+        Choice::ByWishes => field.ordered(met.clone()),
+    };
+    // Of a limit something kept to, the best is within any distance of itself, and a knee was found.
+    let chosen = order[0];
+    Ok(Pick {
+        point: chosen,
+        why: field.why(wishes, &met),
+        considered: field.considered.len(),
+        met: met.len(),
+        runner_up: field.runner_up(wishes, &order, &within_limits),
+        confidence: field.confidence(wishes, chosen, &within_limits),
+        baseline: field.baseline,
+        notes: field.notes(chosen),
+    })
+}

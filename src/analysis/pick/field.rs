@@ -1,0 +1,132 @@
+//! Who keeps to the wishes, in which order they are preferred, and how surely.
+
+use std::cmp::Ordering;
+
+use super::{NearBest, PickError, Wish, Wishes, baseline, wish};
+use crate::{
+    analysis::{
+        Design, Point,
+        bootstrap::{DRAWS, Draws},
+    },
+    stats,
+};
+
+/// The points as they are chosen among.
+pub struct Field<'a> {
+    pub points: &'a [Point],
+    pub objectives: Vec<[f64; 3]>,
+    pub considered: Vec<usize>,
+    pub baseline: Option<usize>,
+    /// The baseline's objectives; NaN without one, and nothing asks for them then.
+    pub base: [f64; 3],
+    pub limits: &'a [Wish],
+    pub wants_fastest: bool,
+}
+
+impl<'a> Field<'a> {
+    pub fn new(points: &'a [Point], design: &Design, wishes: &'a Wishes) -> Result<Field<'a>, PickError> {
+        let objectives: Vec<[f64; 3]> = points.iter().map(Point::objectives).collect();
+        let is_known = |index: &usize| objectives[*index].iter().all(|v| v.is_finite()) && objectives[*index][0] > 0.0;
+        let considered: Vec<usize> = (0..points.len()).filter(is_known).collect();
+        if considered.is_empty() {
+            return Err(PickError::NoPoints);
+        }
+        let baseline = baseline(points, design);
+        let base = baseline.map_or([f64::NAN; 3], |index| objectives[index]);
+        for wish in wishes.limits.iter().filter(|wish| wish.is_relative()) {
+            if wish.value(&base, &base).is_nan() {
+                let why = match (design.baseline, baseline) {
+                    (None, _) => "the space has none: its [baseline] was excluded, or set to something else",
+                    (_, None) => "none of its trials has ended yet",
+                    (_, Some(index)) if points[index].diverged > 0 => "a replicate of it diverged",
+                    _ => "its time or its accuracy is not known",
+                };
+                return Err(PickError::NoBaseline { wish: wish.words(), why });
+            }
+        }
+        let wants_fastest = wishes.near_best.is_some() || wishes.limits.iter().any(|wish| wish.is_about_accuracy());
+        Ok(Field { points, objectives, considered, baseline, base, limits: &wishes.limits, wants_fastest })
+    }
+
+    pub fn meets(&self, index: usize, wish: Wish) -> bool {
+        wish.is_met(&self.objectives[index], &self.base)
+    }
+
+    pub fn within_limits(&self) -> Result<Vec<usize>, PickError> {
+        let meets_all = |index: &usize| self.limits.iter().all(|wish| self.meets(*index, *wish));
+        let met: Vec<usize> = self.considered.iter().copied().filter(meets_all).collect();
+        if met.is_empty() { Err(PickError::NothingMeets { nearest: self.nearest() }) } else { Ok(met) }
+    }
+
+    pub fn near_best(&self, within: &[usize], near: Option<NearBest>) -> Result<Vec<usize>, PickError> {
+        let Some(near) = near else { return Ok(within.to_vec()) };
+        let Some(best) = within.iter().copied().min_by(|a, b| self.by_accuracy(*a, *b)) else { return Ok(Vec::new()) };
+        let margin = match near {
+            NearBest::Within(margin) => margin,
+            NearBest::OneStandardError => standard_error(&self.points[best])
+                .ok_or_else(|| PickError::NoStandardError { label: self.points[best].label.clone() })?,
+        };
+        let least = self.objectives[best][1] - margin - wish::SLACK;
+        Ok(within.iter().copied().filter(|index| self.objectives[*index][1] >= least).collect())
+    }
+
+    /// The better by the wishes first; then by the other of time and accuracy, by parameters, in grid order.
+    pub fn compare(&self, a: usize, b: usize) -> Ordering {
+        if self.wants_fastest { self.by_time(a, b) } else { self.by_accuracy(a, b) }
+    }
+
+    pub fn by_time(&self, a: usize, b: usize) -> Ordering {
+        let [a, b] = [a, b].map(|index| (self.objectives[index], index));
+        let less = |k: usize| a.0[k].total_cmp(&b.0[k]);
+        less(0).then(less(1).reverse()).then(less(2)).then(a.1.cmp(&b.1))
+    }
+
+    pub fn by_accuracy(&self, a: usize, b: usize) -> Ordering {
+        self.objectives[b][1].total_cmp(&self.objectives[a][1]).then(self.by_time(a, b))
+    }
+
+    pub fn ordered(&self, mut among: Vec<usize>) -> Vec<usize> {
+        among.sort_by(|a, b| self.compare(*a, *b));
+        among
+    }
+
+    pub fn confidence(&self, wishes: &Wishes, chosen: usize, within_limits: &[usize]) -> Option<f64> {
+        let margin = match wishes.near_best {
+            Some(NearBest::Within(margin)) => Some(margin),
+            _ => None,
+        };
+        let draws = Draws::of(self.points);
+        let mut needed: Vec<(bool, bool, usize)> = Vec::new();
+        for wish in self.limits {
+            let (time, accuracy) = (wish.is_about_time(), wish.is_about_accuracy());
+            needed.push((time, accuracy, chosen));
+            needed.extend(self.baseline.filter(|_| wish.is_relative()).map(|base| (time, accuracy, base)));
+        }
+        if margin.is_some() {
+            needed.extend(within_limits.iter().map(|index| (false, true, *index)));
+        }
+        let is_known = |(time, accuracy, index): &(bool, bool, usize)| {
+            (!time || draws.knows_seconds(*index)) && (!accuracy || draws.knows_accuracy(*index))
+        };
+        if !needed.iter().any(|(time, accuracy, _)| *time || *accuracy) || !needed.iter().all(is_known) {
+            return None;
+        }
+        let mut kept = 0_usize;
+        draws.each(|drawn| {
+            let base = self.baseline.map_or([f64::NAN; 3], |index| drawn[index]);
+            let keeps_limits = self.limits.iter().all(|wish| wish.is_met(&drawn[chosen], &base));
+            let is_near = margin.is_none_or(|margin| {
+                let best = within_limits.iter().map(|index| drawn[*index][1]).fold(f64::NEG_INFINITY, f64::max);
+                drawn[chosen][1] >= best - margin - wish::SLACK
+            });
+            kept += usize::from(keeps_limits && is_near);
+        });
+        Some(kept as f64 / DRAWS as f64)
+    }
+}
+
+/// Standard error of a point's mean accuracy; none below two replicates.
+fn standard_error(point: &Point) -> Option<f64> {
+    let values: Vec<f64> = point.accuracy.values().copied().collect();
+    stats::standard_deviation(&values).map(|deviation| deviation / (values.len() as f64).sqrt())
+}

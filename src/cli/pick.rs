@@ -1,0 +1,256 @@
+//! `fastrcaps pick`: one configuration out of a study, ready to train.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::{Context, Result, bail};
+use fastrcaps::{
+    analysis::{
+        Basis, Extent, Point,
+        bootstrap::{accuracy_interval, difference_interval, time_interval},
+        pick::{self, Pick},
+    },
+    config::TrialConfig,
+    files::write_atomically,
+    report::view::StudyView,
+    stats,
+    study::Study,
+};
+use serde_json::json;
+
+use super::{
+    display::{duration, percent},
+    input::{outln, shell_line},
+    wishes::WishesArg,
+};
+
+/// How the files begin that this command writes: those it may write anew.
+const HEADER: &str = "# Picked by `fastrcaps pick`";
+
+/// Pick one configuration of a study by what is wished for, and write the config file that trains it.
+///
+/// Wishes can be combined. What meets all of them is chosen among: the fastest, where one of them is about accuracy; else
+/// the most accurate; with --knee the knee of the front. Accuracy is validation accuracy.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  fastrcaps pick results/smoke --max-time 90s
+  fastrcaps pick results/smoke --min-speedup 2x --max-accuracy-loss 0.1pp
+  fastrcaps pick results/smoke --within 0.1pp --max-parameters 100000
+  fastrcaps pick results/smoke --knee --json
+
+METHODOLOGY.md says how the choice is made, and what the confidence means.")]
+pub struct Args {
+    /// A study folder, made by `fastrcaps explore`
+    study: PathBuf,
+    #[command(flatten)]
+    wishes: WishesArg,
+    /// Go by this set of times [default: the set of that name `default`, or times of the sweep]
+    #[arg(long, value_name = "NAME")]
+    times: Option<String>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    /// Where the config file goes [default: STUDY/pick/config.toml]
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+pub fn run(args: Args) -> Result<ExitCode> {
+    let study = Study::new(args.study);
+    let view = StudyView::read_with_times(&study, args.times.as_deref())?;
+    let points = view.points();
+    let pick = pick::pick(&points, &view.design(), &args.wishes.wishes())
+        .with_context(|| format!("nothing is picked from {}", study.folder.display()))?;
+    let out = args.out.unwrap_or_else(|| study.folder.join("pick").join("config.toml"));
+    let of = Picked { study: &study, view: &view, points: &points, pick: &pick, out: &out };
+    of.write()?;
+    if args.json {
+        outln!("{}", of.json());
+    } else {
+        outln!("{}", of.text());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A configuration that was picked, with all that is told of it.
+struct Picked<'a> {
+    study: &'a Study,
+    view: &'a StudyView,
+    points: &'a [Point],
+    pick: &'a Pick,
+    out: &'a Path,
+}
+
+impl Picked<'_> {
+    fn point(&self) -> &Point {
+        &self.points[self.pick.point]
+    }
+
+    fn baseline(&self) -> Option<&Point> {
+        self.pick.baseline.map(|index| &self.points[index])
+    }
+
+    fn speedup(&self) -> Option<f64> {
+        Some(self.baseline()?.seconds()? / self.point().seconds()?)
+    }
+
+    fn accuracy_change(&self) -> Option<f64> {
+        Some(self.point().mean_accuracy()? - self.baseline()?.mean_accuracy()?)
+    }
+
+    fn accuracy_change_interval(&self) -> Option<(f64, f64)> {
+        difference_interval(self.point(), self.baseline()?)
+    }
+
+    /// Writes the config file; an error where another's file stands in its place.
+    fn write(&self) -> Result<()> {
+        let is_others = |bytes: Vec<u8>| !bytes.starts_with(HEADER.as_bytes());
+        if self.out.is_dir() || fs::read(self.out).is_ok_and(is_others) {
+            bail!(
+                "{} is there already and was not written by `fastrcaps pick`: give another file with --out",
+                self.out.display()
+            );
+        }
+        if let Some(folder) = self.out.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        }
+        write_atomically(self.out, self.config()?.as_bytes())
+    }
+
+    fn config(&self) -> Result<String> {
+        let point = self.point();
+        let mut config = self.view.expansion.candidates[point.candidate].config.clone();
+        config.train.epochs = point.epochs;
+        // A beginning of a training is a training of its own only if it passes as one.
+        let config = TrialConfig::resolve(config.to_table())
+            .with_context(|| format!("{} cannot be trained by itself", point.label))?;
+        let lines = [
+            format!("{HEADER} from the study {}: {}", self.study.folder.display(), point.label),
+            format!("# Why: {}", self.pick.why),
+            format!("# Time: {}; {}", self.time(), self.view.origin),
+            format!("# Validation accuracy: {}", self.accuracy()),
+        ];
+        // A path or a label may hold anything; a comment ends with its line.
+        let comment = |line: String| line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<String>();
+        Ok(format!("{}\n\n{}", lines.map(comment).join("\n"), config.to_toml()))
+    }
+
+    fn command(&self) -> String {
+        let words = ["fastrcaps", "train", &self.out.display().to_string(), "--out", "trained"];
+        shell_line(words.map(String::from))
+    }
+
+    fn time(&self) -> String {
+        let point = self.point();
+        let count = point.time.seconds.len();
+        let basis = match point.time.basis {
+            Basis::Confirmed => format!("confirmed, {count} rounds"),
+            Basis::Screened => format!("screening, {}", replicates(count)),
+        };
+        let interval = time_interval(point)
+            .map_or("interval not known".into(), |(low, high)| format!("95 %: {low:.4} to {high:.4} s"));
+        format!("{} ({interval}; {basis})", point.seconds().map_or("unknown".into(), duration))
+    }
+
+    fn accuracy(&self) -> String {
+        let point = self.point();
+        let interval = accuracy_interval(point).map_or("interval not known".into(), |(low, high)| {
+            format!("95 %: {:.2} to {:.2} %", 100.0 * low, 100.0 * high)
+        });
+        let values: Vec<f64> = point.accuracy.values().copied().collect();
+        format!("{} ({interval}; {})", mean_and_deviation(&values), replicates(values.len()))
+    }
+
+    fn text(&self) -> String {
+        let (point, pick) = (self.point(), self.pick);
+        let tested: Vec<f64> = point.test_accuracy.values().copied().collect();
+        let change = match (self.speedup(), self.accuracy_change()) {
+            (Some(speedup), Some(change)) => {
+                let interval = self.accuracy_change_interval().map_or(String::new(), |(low, high)| {
+                    format!(" (95 %: {:+.2} to {:+.2})", 100.0 * low, 100.0 * high)
+                });
+                format!("{speedup:.2}× as fast, {:+.2} points of accuracy{interval}", 100.0 * change)
+            }
+            _ => "not known".into(),
+        };
+        let next = match &pick.runner_up {
+            Some(next) => format!("{}: {}", self.points[next.point].label, next.why_not),
+            None => "nothing else".into(),
+        };
+        let confidence = pick.confidence.map_or("not known".into(), |share| {
+            format!("the wishes are met in {:.0} % of draws from what is known of its figures", 100.0 * share)
+        });
+        let rows = [
+            ("configuration", point.label.clone()),
+            ("time", self.time()),
+            ("validation", self.accuracy()),
+            ("test", if tested.is_empty() { "not known".into() } else { mean_and_deviation(&tested) }),
+            ("parameters", point.parameters.to_string()),
+            ("to the baseline", change),
+            ("why", pick.why.clone()),
+            ("next", next),
+            ("confidence", confidence),
+        ];
+        let rows = rows.into_iter().chain(pick.notes.iter().map(|note| ("note", note.clone())));
+        let lines: String = rows.map(|(name, value)| format!("{name:<17}{value}\n")).collect();
+        format!("{lines}\n{} is its config file; this trains it:\n  {}", self.out.display(), self.command())
+    }
+
+    fn json(&self) -> serde_json::Value {
+        let (point, pick) = (self.point(), self.pick);
+        let pair = |interval: Option<(f64, f64)>| interval.map(|(low, high)| [low, high]);
+        let known = |values: Vec<f64>| (stats::mean(&values), stats::standard_deviation(&values));
+        let (validation, validation_sd) = known(point.accuracy.values().copied().collect());
+        let (test, test_sd) = known(point.test_accuracy.values().copied().collect());
+        json!({
+            "study": self.study.folder.display().to_string(),
+            "configuration": point.label,
+            "epochs": point.epochs,
+            "extent": match point.extent { Extent::Whole => "whole", Extent::Prefix => "prefix" },
+            "parameters": point.parameters,
+            "train_seconds": point.seconds(),
+            "train_seconds_interval": pair(time_interval(point)),
+            "time_basis": match point.time.basis { Basis::Confirmed => "confirmed", Basis::Screened => "screening" },
+            "times_measured": point.time.seconds.len(),
+            "replicates": point.accuracy.len(),
+            "validation_accuracy": validation,
+            "validation_accuracy_sd": validation_sd,
+            "validation_accuracy_interval": pair(accuracy_interval(point)),
+            "test_accuracy": test,
+            "test_accuracy_sd": test_sd,
+            "baseline": self.baseline().map(|baseline| &baseline.label),
+            "speedup": self.speedup(),
+            "accuracy_change": self.accuracy_change(),
+            "accuracy_change_interval": pair(self.accuracy_change_interval()),
+            "why": pick.why,
+            "considered": pick.considered,
+            "met": pick.met,
+            "runner_up": pick.runner_up.as_ref().map(|next| json!({
+                "configuration": self.points[next.point].label,
+                "epochs": self.points[next.point].epochs,
+                "train_seconds": self.points[next.point].seconds(),
+                "validation_accuracy": self.points[next.point].mean_accuracy(),
+                "why_not": next.why_not,
+            })),
+            "confidence": pick.confidence,
+            "notes": pick.notes,
+            "config_file": self.out.display().to_string(),
+            "command": self.command(),
+        })
+    }
+}
+
+fn replicates(count: usize) -> String {
+    if count == 1 { "1 replicate".into() } else { format!("{count} replicates") }
+}
+
+fn mean_and_deviation(values: &[f64]) -> String {
+    match (stats::mean(values), stats::standard_deviation(values)) {
+        (Some(mean), Some(deviation)) => format!("{:.2} ± {:.2} %", 100.0 * mean, 100.0 * deviation),
+        (mean, _) => percent(mean),
+    }
+}

@@ -1,0 +1,115 @@
+//! What is said of points: how sure it is, and which one is picked.
+
+mod coverage;
+mod pick;
+
+use std::collections::BTreeMap;
+
+use fastrcaps::analysis::{
+    Basis, Design, Extent, Objectives, Point, Time,
+    bootstrap::{Draws, accuracy_interval, difference_interval, groups, memberships, time_interval, undecided},
+};
+
+/// A point of the configuration `candidate`, with a value for each replicate and for each time.
+fn point(candidate: usize, seconds: &[f64], accuracy: &[f64]) -> Point {
+    Point {
+        candidate,
+        label: format!("configuration {candidate}"),
+        epochs: 5,
+        extent: Extent::Whole,
+        parameters: 1000,
+        accuracy: accuracy.iter().copied().enumerate().collect(),
+        test_accuracy: BTreeMap::new(),
+        time: Time { basis: Basis::Confirmed, seconds: seconds.to_vec() },
+        diverged: 0,
+    }
+}
+
+/// A space of so many configurations, of which the first is the baseline.
+fn design(count: usize) -> Design {
+    Design { axes: Vec::new(), values: vec![Vec::new(); count], baseline: Some(0) }
+}
+
+const TEN: [f64; 6] = [10.0; 6];
+const TWENTY: [f64; 6] = [20.0; 6];
+
+#[test]
+fn what_was_measured_once_has_no_interval_and_no_probability() {
+    let once = point(0, &[10.0], &[0.9]);
+    assert_eq!((accuracy_interval(&once), time_interval(&once)), (None, None));
+    let points = [once, point(1, &TWENTY, &[0.95, 0.96])];
+    let of = memberships(&points);
+    assert_eq!(of[0].of(Objectives::TimeAccuracy), None);
+    assert!(of[1].of(Objectives::TimeAccuracy).is_some());
+    assert_eq!(difference_interval(&points[0], &points[1]), None);
+}
+
+#[test]
+fn intervals_are_those_of_the_tables() {
+    let of = point(0, &[], &[0.90, 0.91, 0.92]);
+    let (low, high) = accuracy_interval(&of).unwrap();
+    let reach = 4.302_652_729_696_14 * 0.01 / 3_f64.sqrt();
+    assert!((low - (0.91 - reach)).abs() < 1e-9 && (high - (0.91 + reach)).abs() < 1e-9, "{low} {high}");
+    // Replicates that rise and fall together: the difference is surer than either.
+    let other = point(1, &[], &[0.905, 0.915, 0.925]);
+    let (low, high) = difference_interval(&other, &of).unwrap();
+    assert!((low - 0.005).abs() < 1e-9 && (high - 0.005).abs() < 1e-9, "{low} {high}");
+    // Seven rounds: between the extremes (coverage 126/128) and their neighbours (112/128).
+    let rounds = point(0, &[7.0, 1.0, 2.0, 3.0, 6.0, 5.0, 4.0], &[]);
+    let (low, high) = time_interval(&rounds).unwrap();
+    assert!(1.0 < low && low < 2.0 && (low + high - 8.0).abs() < 1e-12, "{low} {high}");
+    assert_eq!(time_interval(&point(0, &[1.0; 5], &[])), None);
+}
+
+#[test]
+fn what_is_plain_is_certain_and_what_diverged_is_on_no_front() {
+    let fast = point(0, &TEN, &[0.90, 0.901, 0.899]);
+    let accurate = point(1, &TWENTY, &[0.98, 0.981, 0.979]);
+    let neither = point(2, &TWENTY, &[0.80, 0.801, 0.799]);
+    let diverged = Point { diverged: 1, ..point(3, &TEN, &[0.99, 0.99, 0.99]) };
+    let of = memberships(&[fast, accurate, neither, diverged]);
+    let sure: Vec<Option<f64>> = of.iter().map(|of| of.of(Objectives::TimeAccuracy)).collect();
+    assert_eq!(sure[0], Some(1.0));
+    assert!(sure[1].unwrap() > 0.99 && sure[2].unwrap() < 0.01, "{sure:?}");
+    assert_eq!(sure[3], None);
+}
+
+#[test]
+fn draws_are_the_same_every_time_and_spread_as_the_intervals_say() {
+    let points = [point(0, &TEN, &[0.90, 0.92, 0.91]), point(1, &TEN, &[0.91, 0.93, 0.92])];
+    let all = || {
+        let mut all = Vec::new();
+        Draws::of(&points).each(|drawn| all.push([drawn[0][1], drawn[1][1]]));
+        all
+    };
+    let drawn = all();
+    assert_eq!(drawn, all());
+    // The two rise and fall together, so that their difference never changes.
+    assert!(drawn.iter().all(|[a, b]| (b - a - 0.01).abs() < 1e-9));
+    let (low, high) = accuracy_interval(&points[0]).unwrap();
+    let inside = drawn.iter().filter(|[a, _]| low <= *a && *a <= high).count() as f64 / drawn.len() as f64;
+    assert!((inside - 0.95).abs() < 0.02, "{inside}");
+}
+
+#[test]
+fn groups_are_told_apart_by_paired_differences() {
+    let points = [
+        point(0, &TEN, &[0.90, 0.94, 0.92]),
+        // As far apart as the spread of either, and always above it.
+        point(1, &TEN, &[0.91, 0.951, 0.93]),
+        point(2, &TEN, &[0.93, 0.93, 0.93]),
+        point(3, &TEN, &[0.5]),
+    ];
+    assert_eq!(groups(&points, &[0, 1]), [Some(1), Some(0)]);
+    assert_eq!(groups(&points, &[1, 2]), [Some(0), Some(0)]);
+    assert_eq!(groups(&points, &[3, 0]), [None, Some(0)]);
+    assert!(groups(&points, &[]).is_empty());
+}
+
+#[test]
+fn undecided_is_what_may_or_may_not_be_on_the_front() {
+    let prefix = Point { extent: Extent::Prefix, ..point(1, &TEN, &[]) };
+    let points = [point(0, &TEN, &[]), prefix, point(1, &TEN, &[]), point(2, &TEN, &[]), point(3, &TEN, &[])];
+    let probabilities = [Some(0.5), Some(0.3), Some(0.99), Some(0.01), None];
+    assert_eq!(undecided(&points, &probabilities, 0.05, 0.95), [0]);
+}

@@ -1,0 +1,210 @@
+//! Which point is picked: by rule, held against trying all.
+
+use fastrcaps::analysis::{
+    Basis, Extent, Point, Time,
+    pick::{Choice, NearBest, Pick, PickError, Wish, Wishes, pick},
+};
+use proptest::prelude::*;
+
+use super::{TEN, TWENTY, design, point};
+
+fn wishing(limits: &[Wish]) -> Wishes {
+    Wishes { limits: limits.to_vec(), ..Wishes::default() }
+}
+
+fn near(near_best: NearBest) -> Wishes {
+    Wishes { near_best: Some(near_best), ..Wishes::default() }
+}
+
+fn knee() -> Wishes {
+    Wishes { choice: Choice::Knee, ..Wishes::default() }
+}
+
+/// Baseline, faster ones, a slow and accurate one, and one that diverged.
+fn study() -> Vec<Point> {
+    let mut points = vec![
+        point(0, &[100.0; 7], &[0.96, 0.97, 0.98]),
+        point(1, &[50.0; 7], &[0.959, 0.969, 0.979]),
+        point(2, &[20.0; 7], &[0.93, 0.94, 0.95]),
+        point(3, &[200.0; 7], &[0.97, 0.98, 0.99]),
+        point(4, &[10.0; 7], &[0.99, 0.99, 0.99]),
+    ];
+    points[4].diverged = 1;
+    points
+}
+
+fn picked(points: &[Point], wishes: &Wishes) -> Pick {
+    pick(points, &design(points.len()), wishes).unwrap()
+}
+
+fn refused(points: &[Point], wishes: &Wishes) -> String {
+    pick(points, &design(points.len()), wishes).unwrap_err().to_string()
+}
+
+#[test]
+fn a_time_asks_for_the_most_accurate_an_accuracy_for_the_fastest() {
+    let points = study();
+    let of = |wishes: &Wishes| picked(&points, wishes).point;
+    assert_eq!(of(&wishing(&[Wish::MaxSeconds(60.0)])), 1);
+    assert_eq!(of(&wishing(&[Wish::MaxSeconds(20.0)])), 2);
+    assert_eq!(of(&wishing(&[Wish::MinAccuracy(0.93)])), 2);
+    assert_eq!(of(&wishing(&[Wish::MinAccuracy(0.97)])), 0);
+    assert_eq!(of(&wishing(&[Wish::MinSpeedup(2.0)])), 1);
+    assert_eq!(of(&wishing(&[Wish::MaxAccuracyLoss(0.001)])), 1, "0.001 below is not more than 0.001 below");
+    assert_eq!(of(&wishing(&[Wish::MinSpeedup(2.0), Wish::MaxAccuracyLoss(0.05)])), 2);
+    assert_eq!(of(&wishing(&[Wish::MaxParameters(1000)])), 3);
+    assert_eq!(of(&near(NearBest::Within(0.011))), 1);
+    // sd 0.01 of three: 0.0058.
+    assert_eq!(of(&near(NearBest::OneStandardError)), 3);
+    assert_eq!(of(&knee()), 1);
+}
+
+#[test]
+fn a_pick_says_why_how_surely_and_what_came_next() {
+    let of = picked(&study(), &wishing(&[Wish::MaxSeconds(60.0), Wish::MinAccuracy(0.93)]));
+    assert_eq!((of.point, of.considered, of.met, of.baseline), (2, 4, 2, Some(0)));
+    assert!(of.why.starts_with("the fastest of the 2 of 4 that meet: at most 60.00 s; validation"), "{}", of.why);
+    let next = of.runner_up.unwrap();
+    assert_eq!(next.point, 1);
+    assert_eq!(next.why_not, "slower: 50.00 s instead of 20.00 s");
+    let sure = of.confidence.unwrap();
+    assert!((0.8..1.0).contains(&sure), "{sure}");
+    assert!(of.notes.is_empty());
+
+    let alone = picked(&study(), &wishing(&[Wish::MaxSeconds(20.0)]));
+    let next = alone.runner_up.unwrap();
+    assert_eq!((next.point, next.why_not.as_str()), (1, "50.00 s, not at most 20.00 s"));
+    assert_eq!(alone.confidence, Some(1.0), "times that never differ");
+    assert_eq!(picked(&study(), &knee()).confidence, None);
+}
+
+#[test]
+fn a_confidence_takes_only_the_spreads_that_the_wishes_are_about() {
+    let points = [point(0, &TWENTY, &[0.9]), point(1, &TEN, &[0.8])];
+    assert_eq!(picked(&points, &wishing(&[Wish::MinSpeedup(1.5)])).confidence, Some(1.0));
+    assert_eq!(picked(&points, &wishing(&[Wish::MinAccuracy(0.7)])).confidence, None);
+}
+
+#[test]
+fn what_is_measured_in_two_ways_is_noted() {
+    let mut points = study();
+    points[1].time = Time { basis: Basis::Screened, seconds: vec![50.0, 51.0, 49.0] };
+    let of = picked(&points, &wishing(&[Wish::MaxSeconds(60.0)]));
+    assert_eq!(of.point, 1);
+    assert_eq!(of.notes.len(), 2, "{:?}", of.notes);
+}
+
+#[test]
+fn what_cannot_be_picked_says_why() {
+    let points = study();
+    assert_eq!(pick(&points, &design(5), &Wishes::default()), Err(PickError::NoWish));
+    assert_eq!(pick(&points[4..], &design(5), &knee()), Err(PickError::NoPoints));
+    let text = refused(&points, &wishing(&[Wish::MaxSeconds(30.0), Wish::MinAccuracy(0.96)]));
+    assert!(text.contains("configuration 1 comes closest, with 50.00 s"), "{text}");
+    assert!(text.contains("configuration 2 comes closest, with 94.000 %"), "{text}");
+    let text = refused(&points, &wishing(&[Wish::MaxSeconds(1.0)]));
+    assert!(text.contains("of all, configuration 2 comes closest, with 20.00 s"), "{text}");
+    let text = refused(&points[1..], &wishing(&[Wish::MinSpeedup(2.0)]));
+    assert!(text.contains("none of its trials has ended"), "{text}");
+    let once = [point(0, &TEN, &[0.9])];
+    assert!(refused(&once, &near(NearBest::OneStandardError)).contains("replicate"));
+    assert!(refused(&once, &knee()).contains("1 point;"));
+    // Three points in a hollow: twice the time for ever more accuracy.
+    let hollow = [point(0, &[10.0; 6], &[0.8]), point(1, &[20.0; 6], &[0.81]), point(2, &[40.0; 6], &[0.9])];
+    assert!(refused(&hollow, &knee()).contains("none of them above"));
+}
+
+/// Small numbers, so that ties are frequent.
+fn points() -> impl Strategy<Value = Vec<Point>> {
+    let of = (1..6_u32, 0..6_u32, 1..4_usize, prop::bool::weighted(0.1));
+    prop::collection::vec(of, 1..12).prop_map(|all| {
+        let make = |(candidate, (seconds, accuracy, parameters, diverged)): (usize, (u32, u32, usize, bool))| Point {
+            parameters,
+            diverged: usize::from(diverged && candidate > 0),
+            extent: Extent::Whole,
+            ..point(candidate, &[f64::from(seconds)], &[0.9 + 0.01 * f64::from(accuracy)])
+        };
+        all.into_iter().enumerate().map(make).collect()
+    })
+}
+
+fn wishes() -> impl Strategy<Value = Wishes> {
+    let maybe = |of: std::ops::Range<u32>| prop::option::weighted(0.4, of.prop_map(f64::from));
+    (maybe(1..7), maybe(0..6), maybe(1..4), maybe(0..4), maybe(1..4), maybe(0..4)).prop_map(
+        |(seconds, accuracy, speedup, loss, parameters, within)| {
+            let limits = [
+                seconds.map(Wish::MaxSeconds),
+                accuracy.map(|of| Wish::MinAccuracy(0.9 + 0.01 * of)),
+                speedup.map(|of| Wish::MinSpeedup(0.5 * of)),
+                loss.map(|of| Wish::MaxAccuracyLoss(0.01 * of)),
+                parameters.map(|of| Wish::MaxParameters(of as usize)),
+            ];
+            let near_best = within.map(|of| NearBest::Within(0.01 * of));
+            Wishes { limits: limits.into_iter().flatten().collect(), near_best, choice: Choice::ByWishes }
+        },
+    )
+}
+
+/// The rule, word for word: the points that keep to every wish.
+fn meeting(points: &[Point], wishes: &Wishes) -> Vec<usize> {
+    let [base_seconds, base_accuracy, _] = points[0].objectives();
+    let within: Vec<usize> = (0..points.len())
+        .filter(|index| points[*index].diverged == 0)
+        .filter(|index| {
+            let [seconds, accuracy, parameters] = points[*index].objectives();
+            wishes.limits.iter().all(|wish| match wish {
+                Wish::MaxSeconds(most) => seconds <= *most,
+                Wish::MinAccuracy(least) => accuracy >= least - 1e-6,
+                Wish::MinSpeedup(least) => base_seconds / seconds >= *least,
+                Wish::MaxAccuracyLoss(most) => base_accuracy - accuracy <= most + 1e-6,
+                Wish::MaxParameters(most) => parameters <= *most as f64,
+            })
+        })
+        .collect();
+    let best = within.iter().map(|index| points[*index].objectives()[1]).fold(0.0, f64::max);
+    let is_near = |index: &usize| match wishes.near_best {
+        Some(NearBest::Within(margin)) => points[*index].objectives()[1] >= best - margin - 1e-6,
+        _ => true,
+    };
+    within.into_iter().filter(is_near).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn the_pick_meets_every_wish_and_nothing_that_does_is_better(points in points(), wishes in wishes()) {
+        prop_assume!(wishes != Wishes::default());
+        let met = meeting(&points, &wishes);
+        match pick(&points, &design(points.len()), &wishes) {
+            Err(error) => prop_assert!(met.is_empty(), "{error}, and {met:?} meet"),
+            Ok(of) => {
+                prop_assert!(met.contains(&of.point), "{} does not meet", of.point);
+                prop_assert_eq!(of.met, met.len());
+                let is_about_accuracy = |wish: &Wish| matches!(wish, Wish::MinAccuracy(_) | Wish::MaxAccuracyLoss(_));
+                let fastest = wishes.near_best.is_some() || wishes.limits.iter().any(is_about_accuracy);
+                // What is less comes first.
+                let rank = |index: usize| {
+                    let [seconds, accuracy, parameters] = points[index].objectives();
+                    let first = if fastest { [seconds, -accuracy] } else { [-accuracy, seconds] };
+                    (first, parameters, index)
+                };
+                for other in met {
+                    prop_assert!(rank(of.point) <= rank(other), "{other} is better than {}", of.point);
+                }
+                let next = of.runner_up.map(|next| next.point);
+                prop_assert_ne!(next, Some(of.point));
+            }
+        }
+    }
+
+    #[test]
+    fn more_time_never_brings_less_accuracy(points in points(), first in 1..7_u32, more in 0..4_u32) {
+        let of = |seconds: u32| pick(&points, &design(points.len()), &wishing(&[Wish::MaxSeconds(f64::from(seconds))]));
+        if let Ok(tight) = of(first) {
+            let loose = of(first + more).unwrap();
+            let accuracy = |of: Pick| points[of.point].mean_accuracy();
+            prop_assert!(accuracy(loose) >= accuracy(tight));
+        }
+    }
+}
