@@ -260,6 +260,15 @@ impl Study {
         self.lock(what)
     }
 
+    /// Lets the study have at least so many replicates beyond those of its space.
+    pub fn grow(&self, _lock: &Lock, further_replicates: usize) -> Result<()> {
+        let there = self.read()?;
+        if there.further_replicates >= further_replicates {
+            return Ok(());
+        }
+        write_atomically(&self.file(), seal::to_toml(&StudyFile { further_replicates, ..there })?.as_bytes())
+    }
+
     /// As [`Study::hold`], also of a study whose declaration is damaged.
     pub fn seize(&self, what: &str) -> Result<Lock> {
         self.lock(what)

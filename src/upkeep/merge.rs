@@ -35,11 +35,15 @@ pub struct Merged {
 }
 
 /// Takes up into `into` what ended in `others`, in their order. All are looked at before anything is written.
-pub fn merge(into: &Study, others: &[Study], _lock: &Lock) -> Result<Merged> {
+pub fn merge(into: &Study, others: &[Study], lock: &Lock) -> Result<Merged> {
     let plan = into.plan()?;
+    let mut further_replicates = 0;
     for other in others {
         check_same(into, &plan, other)?;
+        further_replicates = further_replicates.max(other.read()?.further_replicates);
     }
+    into.grow(lock, further_replicates)?;
+    let plan = into.plan()?;
     let mut journal = Journal::open(&into.journal())?;
     let mut view = StudyView::blank(into)?;
     view.update(&journal)?;
@@ -81,11 +85,11 @@ pub fn merge(into: &Study, others: &[Study], _lock: &Lock) -> Result<Merged> {
             if !build.is_empty() && build != plan.file.git_revision && !merged.other_builds.contains(&build) {
                 merged.other_builds.push(build);
             }
-            view.records[at] = Some(record);
+            (view.records[at], view.epochs[at]) = (Some(record), epochs);
         }
     }
     let has_ended = |record: &Option<TrialRecord>| record.as_ref().is_some_and(|record| record.status.is_final());
-    merged.pending = view.records.iter().filter(|record| !has_ended(record)).count();
+    merged.pending = view.wanted().filter(|index| !has_ended(&view.records[*index])).count();
     report::write_all(into, &view)?;
     Ok(merged)
 }

@@ -33,7 +33,7 @@ pub type End = (TrialRecord, Vec<EpochRow>);
 /// two. The view's records follow. Gives how many there were.
 pub fn take_up(study: &Study, view: &mut StudyView, journal: &mut Journal) -> Result<usize> {
     let mut taken = 0;
-    for (key, place) in view.keys.iter().zip(&mut view.records) {
+    for ((key, place), rows) in view.keys.iter().zip(&mut view.records).zip(&mut view.epochs) {
         if place.as_ref().is_some_and(|record| record.status.is_final()) {
             continue;
         }
@@ -43,7 +43,7 @@ pub fn take_up(study: &Study, view: &mut StudyView, journal: &mut Journal) -> Re
             && !(was_running && record.status == Status::Failed)
         {
             journal.put(&record, &epochs)?;
-            *place = Some(record);
+            (*place, *rows) = (Some(record), epochs);
             taken += 1;
         }
     }

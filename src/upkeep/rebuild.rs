@@ -58,7 +58,6 @@ pub fn rebuild(study: &Study, _lock: &Lock) -> Result<Rebuilt> {
             _ => rebuilt.done += 1,
         }
     }
-    rebuilt.pending = plan.keys.len() - ends.len();
     let path = study.journal();
     write_through(&path, |temporary| {
         let mut journal = Journal::open(temporary)?;
@@ -70,6 +69,8 @@ pub fn rebuild(study: &Study, _lock: &Lock) -> Result<Rebuilt> {
     let mut view = StudyView::blank(study)?;
     let journal = Journal::read(&path)?;
     view.update(&journal)?;
+    let has_ended = |index: &usize| view.records[*index].is_some();
+    rebuilt.pending = view.wanted().filter(|index| !has_ended(index)).count();
     report::write_all(study, &view)?;
     Ok(rebuilt)
 }
