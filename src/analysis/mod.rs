@@ -1,5 +1,9 @@
 //! What a study's figures say, and how surely: pure functions of its points.
 
+pub mod attribution;
+pub mod contrast;
+pub mod ladder;
+
 use std::collections::BTreeMap;
 
 use crate::{
