@@ -73,7 +73,8 @@ pub fn effects(design: &Design, points: &[Point]) -> Result<Vec<Effect>, NoBasel
         if pairs.is_empty() {
             continue;
         }
-        let alone: Vec<_> = pairs.iter().copied().filter(|(before, _)| points[*before].candidate == grid.baseline).collect();
+        let alone: Vec<_> =
+            pairs.iter().copied().filter(|(before, _)| points[*before].candidate == grid.baseline).collect();
         let overall = change(points, &pairs);
         let at_baseline = (!alone.is_empty()).then(|| change(points, &alone));
         effects.push(Effect { optimisation, overall, at_baseline });

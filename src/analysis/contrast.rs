@@ -138,8 +138,8 @@ fn block(rows: &[BTreeMap<usize, f64>]) -> Option<(Vec<usize>, Vec<usize>)> {
 /// STAND-IN for `stats::mean_interval`, to be replaced by it: Student's interval of the mean, 95 % whatever the level.
 fn mean_interval(values: &[f64], _level: f64) -> Option<(f64, f64)> {
     const QUANTILES: [f64; 30] = [
-        12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131, 2.120,
-        2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
+        12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
+        2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
     ];
     let (mean, sd) = (stats::mean(values)?, stats::standard_deviation(values)?);
     let quantile = QUANTILES.get(values.len() - 2).copied().unwrap_or(1.96);

@@ -129,7 +129,9 @@ impl Ends<'_> {
     /// Whether a point has all that both ends have.
     fn is_sound(&self, point: &Point, needs_times: bool) -> bool {
         let (start, end) = (&self.points[self.start], &self.points[self.end]);
-        let has_all = |of: BTreeSet<usize>, a: BTreeSet<usize>, b: BTreeSet<usize>| a.intersection(&b).all(|key| of.contains(key));
+        let has_all = |of: BTreeSet<usize>, a: BTreeSet<usize>, b: BTreeSet<usize>| {
+            a.intersection(&b).all(|key| of.contains(key))
+        };
         let replicates = |point: &Point| point.accuracy.keys().copied().collect();
         let times = |point: &Point| log_times(point).into_keys().collect();
         let is_timed = || {
@@ -160,7 +162,6 @@ fn rungs(design: &Design, points: &[Point], path: &[usize]) -> Vec<Rung> {
     (0..even.len())
         .map(|rung| {
             let step = match rung.checked_sub(1) {
-                None if even[rung].extent == Extent::Prefix => Step::Stop(even[rung].epochs),
                 None => Step::Baseline,
                 Some(before) if even[before].candidate == even[rung].candidate => Step::Stop(even[rung].epochs),
                 Some(before) => Step::Change(

@@ -1,5 +1,6 @@
 //! The command line: one file per subcommand, each with its arguments, its `run` and its helpers, in this order.
 
+mod attribution;
 mod bench;
 mod checkpoints;
 mod completions;
@@ -38,6 +39,7 @@ Examples:
   fastrcaps explore search-spaces/smoke.toml        train a space of 48 small configurations, half a minute
   fastrcaps plan search-spaces/mnist-small.toml     what a space holds and how long it would take
   fastrcaps front results/smoke                     the front of a study, as a table
+  fastrcaps attribution results/smoke               what each optimisation does, all else equal
   fastrcaps status results/smoke                    how a sweep stands, from another terminal
   fastrcaps train results/smoke/trials/KEY/config.toml --out results/again
 
@@ -51,6 +53,7 @@ struct Cli {
 enum Command {
     Explore(explore::Args),
     Front(front::Args),
+    Attribution(attribution::Args),
     Status(status::Args),
     Study(study::Args),
     Plan(plan::Args),
@@ -69,6 +72,7 @@ pub fn run() -> Result<ExitCode> {
     match Cli::parse().command {
         Command::Explore(args) => explore::run(args),
         Command::Front(args) => front::run(args),
+        Command::Attribution(args) => attribution::run(args),
         Command::Status(args) => status::run(args),
         Command::Study(args) => study::run(args),
         Command::Plan(args) => plan::run(args),

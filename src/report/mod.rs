@@ -1,5 +1,6 @@
 //! What a user reads of a study: tables and charts, all derived from its journal.
 
+pub mod effects;
 pub mod keeper;
 mod pictures;
 pub mod tables;
@@ -15,6 +16,7 @@ use crate::{
     journal::Journal,
     study::Study,
 };
+use effects::Effects;
 use view::StudyView;
 
 /// Rewrites every derived file of a study, each atomically.
@@ -24,8 +26,14 @@ pub fn write_all(study: &Study, view: &StudyView, journal: &Journal) -> Result<(
     write_atomically(&folder.join("trials.csv"), &tables::trials(view)?)?;
     write_atomically(&folder.join("epochs.csv"), &tables::epochs(view, &epochs)?)?;
     write_atomically(&folder.join("front.csv"), &tables::front(view)?)?;
+    let Effects { effects, interactions } = Effects::of(view);
+    write_atomically(&folder.join("attribution.csv"), &effects::attribution(&view.space, &effects)?)?;
+    write_atomically(&folder.join("interactions.csv"), &effects::interactions(&view.space, &interactions)?)?;
     let charts = folder.join("charts");
     fs::create_dir_all(&charts).with_context(|| format!("cannot make {}", charts.display()))?;
+    if let Some(chart) = effects::chart(view, &effects) {
+        write_chart(&charts.join("attribution"), &charts::attribution::draw(&chart))?;
+    }
     write_chart(&charts.join("front"), &charts::front::draw(&pictures::front_chart(view)))?;
     write_chart(&charts.join("curves"), &charts::curves::draw(&pictures::curves_chart(view, &epochs)))
 }
