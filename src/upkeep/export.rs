@@ -76,6 +76,9 @@ pub fn export(study: &Study, to: &Path, weights: bool, force: bool) -> Result<Ex
         archive.bytes("trials.csv", &report::tables::trials(&view)?)?;
         archive.bytes("epochs.csv", &report::tables::epochs(&view, &epochs)?)?;
         archive.bytes("front.csv", &report::tables::front(&view)?)?;
+        let report::effects::Effects { effects, interactions } = report::effects::Effects::of(&view);
+        archive.bytes("attribution.csv", &report::effects::attribution(&view.space, &effects)?)?;
+        archive.bytes("interactions.csv", &report::effects::interactions(&view.space, &interactions)?)?;
         for path in entries(&folder.join("charts"))? {
             archive.file(&path, &format!("charts/{}", name(&path)))?;
         }

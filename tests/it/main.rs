@@ -1,6 +1,8 @@
 //! The integration tests, one binary.
 
 mod allocations;
+mod attribution;
+mod attribution_cli;
 mod bench;
 mod charts;
 mod checkpoint;
