@@ -147,7 +147,7 @@ impl Ends<'_> {
     /// Logarithm of the speed-up from one point to another; the least there is where it is not known.
     fn gain(&self, from: usize, to: usize) -> f64 {
         let (of, _) = speed_up(&[vec![(1.0, &self.points[to]), (-1.0, &self.points[from])]]);
-        of.map_or(f64::MIN, |of| of.factor.estimate.ln())
+        of.map_or(f64::NEG_INFINITY, |of| of.factor.estimate.ln())
     }
 }
 

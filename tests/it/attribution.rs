@@ -311,9 +311,10 @@ fn steps(ladder: &Ladder) -> Vec<String> {
 /// Axes with factors 2, 3 and 1.5 of speed.
 fn three() -> (Design, Vec<Point>) {
     let design = design(&[2, 2, 2]);
-    let factor =
-        |values: Vec<usize>| [2.0, 3.0, 1.5].iter().zip(values).map(|(f, v)| if v == 1 { *f } else { 1.0 }).product();
-    let time = |candidate| 36.0 / Vec::<f64>::from([factor(choice(&design, candidate))])[0];
+    let time = |candidate| -> f64 {
+        let factors = choice(&design, candidate).into_iter().zip([2.0, 3.0, 1.5]);
+        36.0 / factors.map(|(value, factor)| if value == 1 { factor } else { 1.0 }).product::<f64>()
+    };
     let points =
         (0..8).map(|candidate| point(candidate, &[time(candidate), 1.1 * time(candidate)], &[0.5, 0.6])).collect();
     (design, points)
