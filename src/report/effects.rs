@@ -60,14 +60,16 @@ pub fn attribution(space: &Space, effects: &[Effect]) -> Result<Vec<u8>> {
     let mut table = csv::Writer::from_writer(Vec::new());
     let fixed = ["optimisation", "axis", "value", "baseline_value", "contexts", "contexts_diverged"];
     let changes = CHANGE.iter().map(ToString::to_string);
-    let alone = CHANGE.iter().map(|column| format!("at_baseline_{column}"));
+    let is_wanted = |column: &&str| !SEVERAL.contains(column);
+    let alone = CHANGE.iter().copied().filter(is_wanted).map(|column| format!("at_baseline_{column}"));
     table.write_record(fixed.map(String::from).into_iter().chain(changes).chain(alone))?;
     for effect in effects {
         let of = &effect.optimisation;
         let mut row = vec![name(space, of), space.axes[of.axis].path.clone(), of.to.clone(), of.from.clone()];
         row.extend([effect.overall.contexts.to_string(), effect.overall.diverged.to_string()]);
         row.extend(change(Some(&effect.overall)));
-        row.extend(change(effect.at_baseline.as_ref()));
+        let alone = CHANGE.iter().zip(change(effect.at_baseline.as_ref()));
+        row.extend(alone.filter(|(column, _)| is_wanted(column)).map(|(_, cell)| cell));
         table.write_record(row)?;
     }
     Ok(table.into_inner().map_err(|error| error.into_error())?)
@@ -95,6 +97,23 @@ const CHANGE: [&str; 23] = [
     "accuracy_contexts",
     "replicates",
     "parameter_share",
+    "parameter_share_least",
+    "parameter_share_greatest",
+];
+
+/// Columns that say something of several contexts only.
+const SEVERAL: [&str; 13] = [
+    "speedup_least",
+    "speedup_greatest",
+    "contexts_faster",
+    "contexts_slower",
+    "time_contexts",
+    "contexts_without_time",
+    "accuracy_change_least",
+    "accuracy_change_greatest",
+    "contexts_more_accurate",
+    "contexts_less_accurate",
+    "accuracy_contexts",
     "parameter_share_least",
     "parameter_share_greatest",
 ];

@@ -139,7 +139,7 @@ pub fn data(chart: &AttributionChart) -> AttributionData {
     }
     let label = |row: &Row| font::shortened(&row.label, Weight::Regular, LABEL, MOST_LABEL);
     AttributionData {
-        height: (bottom + 160.0).ceil() as u32,
+        height: (bottom + 128.0).ceil() as u32,
         panels,
         rows: (rows.iter().enumerate()).map(|(row, of)| (top + ROW * (row as f64 + 0.5), label(of))).collect(),
         marks,
