@@ -1,6 +1,9 @@
 //! What a study's figures say, and how surely: pure functions of its points.
 
+pub mod attribution;
 pub mod bootstrap;
+pub mod contrast;
+pub mod ladder;
 pub mod pick;
 
 use std::collections::BTreeMap;

@@ -30,7 +30,12 @@ pub fn plot_area(subtitle: &str) -> Area {
 
 /// A sheet with its texts on it.
 pub fn sheet(title: &str, subtitle: &str, notes: &[String]) -> Scene {
-    let mut scene = Scene::new(WIDTH, HEIGHT);
+    sheet_of(HEIGHT, title, subtitle, notes)
+}
+
+/// A sheet as high as its rows need.
+pub fn sheet_of(height: u32, title: &str, subtitle: &str, notes: &[String]) -> Scene {
+    let mut scene = Scene::new(WIDTH, height);
     let title = font::shortened(title, Weight::Bold, TITLE, TEXT_WIDTH);
     scene.text(Text::new((MARGIN, TITLE_BASELINE), title, TITLE, INK).bold());
     for (line, text) in subtitle_lines(subtitle).into_iter().enumerate() {
@@ -39,7 +44,7 @@ pub fn sheet(title: &str, subtitle: &str, notes: &[String]) -> Scene {
     }
     let lines = font::wrapped(&notes.join(" · "), Weight::Regular, NOTE, TEXT_WIDTH, 2);
     for (above, text) in lines.into_iter().rev().enumerate() {
-        let y = f64::from(HEIGHT) - 28.0 - 26.0 * above as f64;
+        let y = f64::from(height) - 28.0 - 26.0 * above as f64;
         scene.text(Text::new((MARGIN, y), text, NOTE, MUTED));
     }
     scene

@@ -3,10 +3,12 @@
 //!
 //! - [`front`]: accuracy over training time, the Pareto front and the baseline.
 //! - [`curves`]: accuracy or loss of many configurations while they train.
+//! - [`attribution`]: what each optimisation does to time, accuracy and parameters.
 //! - [`schedule`]: learning rate and batch size over the epochs.
 //! - [`lr_find`]: the learning-rate range test and the rate it suggests.
 //! - [`reconstructions`]: images beside what the decoder makes of them.
 
+pub mod attribution;
 pub mod axis;
 pub mod canvas;
 pub mod curves;

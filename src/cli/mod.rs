@@ -1,5 +1,6 @@
 //! The command line: one file per subcommand, each with its arguments, its `run` and its helpers, in this order.
 
+mod attribution;
 mod bench;
 mod checkpoints;
 mod completions;
@@ -43,6 +44,7 @@ Examples:
   fastrcaps plan search-spaces/mnist-small.toml     what a space holds and how long it would take
   fastrcaps front results/smoke                     the front of a study, as a table
   fastrcaps pick results/smoke --within 0.1pp       one configuration of it, ready to train
+  fastrcaps attribution results/smoke               what each optimisation does, all else equal
   fastrcaps status results/smoke                    how a sweep stands, from another terminal
   fastrcaps train results/smoke/trials/KEY/config.toml --out results/again
 
@@ -57,6 +59,7 @@ enum Command {
     Explore(explore::Args),
     Front(front::Args),
     Pick(pick::Args),
+    Attribution(attribution::Args),
     Status(status::Args),
     Study(study::Args),
     Plan(plan::Args),
@@ -76,6 +79,7 @@ pub fn run() -> Result<ExitCode> {
         Command::Explore(args) => explore::run(args),
         Command::Front(args) => front::run(args),
         Command::Pick(args) => pick::run(args),
+        Command::Attribution(args) => attribution::run(args),
         Command::Status(args) => status::run(args),
         Command::Study(args) => study::run(args),
         Command::Plan(args) => plan::run(args),

@@ -1,5 +1,6 @@
 //! What a user reads of a study: tables and charts, all derived from its journal.
 
+pub mod effects;
 pub mod findings;
 pub mod keeper;
 mod pictures;
@@ -16,20 +17,39 @@ use crate::{
     files::write_atomically,
     study::Study,
 };
+use effects::Effects;
 use findings::Findings;
 use view::StudyView;
 
 /// Rewrites every derived file of a study, each atomically.
 pub fn write_all(study: &Study, view: &StudyView) -> Result<()> {
-    let folder = &study.folder;
     let findings = Findings::of(view);
-    write_atomically(&folder.join("trials.csv"), &tables::trials(view)?)?;
-    write_atomically(&folder.join("epochs.csv"), &tables::epochs(view)?)?;
-    write_atomically(&folder.join("front.csv"), &tables::front(view, &findings)?)?;
-    let charts = folder.join("charts");
+    let effects = Effects::of(view);
+    for (name, bytes) in all_tables(view, &findings, &effects)? {
+        write_atomically(&study.folder.join(name), &bytes)?;
+    }
+    let charts = study.folder.join("charts");
     fs::create_dir_all(&charts).with_context(|| format!("cannot make {}", charts.display()))?;
+    if let Some(chart) = effects::chart(view, &effects.effects) {
+        write_chart(&charts.join("attribution"), &charts::attribution::draw(&chart))?;
+    }
     write_chart(&charts.join("front"), &charts::front::draw(&pictures::front_chart(view, &findings)))?;
     write_chart(&charts.join("curves"), &charts::curves::draw(&pictures::curves_chart(view, &findings)))
+}
+
+/// Every table of a study, by the name of its file.
+pub fn all_tables(
+    view: &StudyView,
+    findings: &Findings,
+    Effects { effects, interactions }: &Effects,
+) -> Result<[(&'static str, Vec<u8>); 5]> {
+    Ok([
+        ("trials.csv", tables::trials(view)?),
+        ("epochs.csv", tables::epochs(view)?),
+        ("front.csv", tables::front(view, findings)?),
+        ("attribution.csv", effects::attribution(&view.space, effects)?),
+        ("interactions.csv", effects::interactions(&view.space, interactions)?),
+    ])
 }
 
 /// Writes a chart as PNG and SVG.

@@ -100,7 +100,7 @@ pub fn first_shared(candidates: &[Candidate]) -> Option<&str> {
 
 /// A value of a table-valued axis speaks for itself, unless another axis has one of that name; a bare number or word needs
 /// the axis's name before it.
-fn name_on_axis(axis: &Axis, label: &str, axes: &[Axis]) -> String {
+pub fn name_on_axis(axis: &Axis, label: &str, axes: &[Axis]) -> String {
     let has = |axis: &Axis| axis.values.iter().any(|value| value.label == label);
     let speaks = axis.values.iter().any(|value| value.label == label && value.value.is_table());
     if speaks && axes.iter().filter(|axis| has(axis)).count() == 1 {

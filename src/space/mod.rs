@@ -102,6 +102,11 @@ impl Space {
         &self.document.table
     }
 
+    /// What the value of an axis is called where it is what sets a configuration apart, as in [`Candidate::label`].
+    pub fn value_name(&self, axis: usize, value: &str) -> String {
+        label::name_on_axis(&self.axes[axis], value, &self.axes)
+    }
+
     /// Every distinct configuration, in grid order (the first axis changes slowest), each valid.
     pub fn expand(&self) -> Result<Expansion, SourceError> {
         let combinations = self.size();

@@ -14,7 +14,7 @@ use crate::{
     files::write_through,
     journal::Journal,
     machine,
-    report::{self, findings::Findings, view::StudyView},
+    report::{self, effects::Effects, findings::Findings, view::StudyView},
     seal,
     study::Study,
 };
@@ -79,9 +79,9 @@ pub fn export(study: &Study, to: &Path, weights: bool, force: bool) -> Result<Ex
             archive.file(&folder.join(file), file)?;
         }
         archive.file(&snapshot, "journal.sqlite")?;
-        archive.bytes("trials.csv", &report::tables::trials(&view)?)?;
-        archive.bytes("epochs.csv", &report::tables::epochs(&view)?)?;
-        archive.bytes("front.csv", &report::tables::front(&view, &Findings::of(&view))?)?;
+        for (name, bytes) in report::all_tables(&view, &Findings::of(&view), &Effects::of(&view))? {
+            archive.bytes(name, &bytes)?;
+        }
         for path in entries(&folder.join("charts"))? {
             archive.file(&path, &format!("charts/{}", name(&path)))?;
         }

@@ -2,6 +2,8 @@
 
 mod allocations;
 mod analysis;
+mod attribution;
+mod attribution_cli;
 mod bench;
 mod charts;
 mod checkpoint;

@@ -1,3 +1,4 @@
+mod attribution;
 mod axis;
 mod curves;
 mod front;

@@ -1,0 +1,148 @@
+//! Points weighed against each other, replicate by replicate and round by round: the arithmetic under effects, interactions
+//! and ladders.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Basis, Point};
+use crate::stats;
+
+/// Share of intervals that hold the true value.
+pub const LEVEL: f64 = 0.95;
+
+/// Points with their weights, in one context: a configuration and the one that it is compared to, or the four of an
+/// interaction.
+pub(super) type Contrast<'a> = Vec<(f64, &'a Point)>;
+
+/// An estimate with its interval, and how it differs between contexts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Measured {
+    pub estimate: f64,
+    /// Where the estimate over other seeds (of times: other rounds) may lie, 95 %; absent with one measurement.
+    pub interval: Option<(f64, f64)>,
+    /// Replicates or rounds.
+    pub measurements: usize,
+    /// Contexts that all of these measurements were taken in.
+    pub contexts: usize,
+    /// Over the contexts.
+    pub least: f64,
+    pub greatest: f64,
+    /// Contexts in which it is better or worse than no change at all.
+    pub better: usize,
+    pub worse: usize,
+}
+
+/// A ratio of times, as a factor of speed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SpeedUp {
+    pub factor: Measured,
+    pub basis: Basis,
+}
+
+/// Below this a difference is rounding.
+const ROUNDING: f64 = 1e-12;
+
+/// The weighed accuracy, over contexts in which nothing diverged.
+pub(super) fn accuracy(contrasts: &[Contrast]) -> Option<Measured> {
+    let rows: Vec<BTreeMap<usize, f64>> = contrasts
+        .iter()
+        .filter(|contrast| !has_diverged(contrast))
+        .map(|contrast| combined(contrast.iter().map(|(weight, point)| (*weight, point.accuracy.clone()))))
+        .collect();
+    measured(&rows)
+}
+
+/// The weighed times as a factor of speed, above 1 where time is saved; and the contexts that it leaves out, as their times
+/// are not known, not paired, or not of one basis. Confirmed times are preferred to any number of screened ones.
+pub(super) fn speed_up(contrasts: &[Contrast]) -> (Option<SpeedUp>, usize) {
+    let whole: Vec<&Contrast> = contrasts.iter().filter(|contrast| !has_diverged(contrast)).collect();
+    for basis in [Basis::Confirmed, Basis::Screened] {
+        let rows: Vec<BTreeMap<usize, f64>> = (whole.iter())
+            .filter(|contrast| contrast.iter().all(|(_, point)| point.time.basis == basis))
+            // Less time is more speed.
+            .map(|contrast| combined(contrast.iter().map(|(weight, point)| (-weight, log_times(point)))))
+            .collect();
+        if let Some(of) = measured(&rows) {
+            let interval = of.interval.map(|(low, high)| (low.exp(), high.exp()));
+            let (estimate, least, greatest) = (of.estimate.exp(), of.least.exp(), of.greatest.exp());
+            let factor = Measured { estimate, interval, least, greatest, ..of };
+            return (Some(SpeedUp { factor, basis }), whole.len() - of.contexts);
+        }
+    }
+    (None, whole.len())
+}
+
+pub(super) fn has_diverged(contrast: &Contrast) -> bool {
+    contrast.iter().any(|(_, point)| point.diverged > 0)
+}
+
+/// Logarithms of a point's times, by round or by replicate. Screened times carry no number of their replicate: they are known
+/// to be those of the replicates that ended well only where there are as many.
+pub(super) fn log_times(point: &Point) -> BTreeMap<usize, f64> {
+    let seconds = || point.time.seconds.iter().map(|seconds| seconds.ln());
+    let times: BTreeMap<usize, f64> = match point.time.basis {
+        Basis::Confirmed => seconds().enumerate().collect(),
+        Basis::Screened if point.time.seconds.len() == point.accuracy.len() => {
+            point.accuracy.keys().copied().zip(seconds()).collect()
+        }
+        Basis::Screened => BTreeMap::new(),
+    };
+    times.into_iter().filter(|(_, log)| log.is_finite()).collect()
+}
+
+/// The weighed sum of what all of them have, by replicate or round.
+fn combined(terms: impl Iterator<Item = (f64, BTreeMap<usize, f64>)>) -> BTreeMap<usize, f64> {
+    let scaled = terms.map(|(weight, values)| values.into_iter().map(|(key, value)| (key, weight * value)).collect());
+    let sum = |all: BTreeMap<usize, f64>, of: BTreeMap<usize, f64>| {
+        all.into_iter().filter_map(|(key, value)| Some((key, value + of.get(&key)?))).collect()
+    };
+    scaled.reduce(sum).unwrap_or_default()
+}
+
+/// The mean over contexts (one row each), and over replicates of these means; its interval is Student's over the replicates:
+/// the contexts are the ones asked about, not a sample of others.
+fn measured(rows: &[BTreeMap<usize, f64>]) -> Option<Measured> {
+    let (contexts, keys) = block(rows)?;
+    let cell = |context: usize, key: usize| rows[context][&key];
+    let mean = |values: Vec<f64>| stats::mean(&values).unwrap_or(f64::NAN);
+    let by_key: Vec<f64> =
+        keys.iter().map(|&key| mean(contexts.iter().map(|&context| cell(context, key)).collect())).collect();
+    let by_context: Vec<f64> =
+        contexts.iter().map(|&context| mean(keys.iter().map(|&key| cell(context, key)).collect())).collect();
+    Some(Measured {
+        estimate: stats::mean(&by_key)?,
+        interval: mean_interval(&by_key, LEVEL),
+        measurements: keys.len(),
+        contexts: contexts.len(),
+        least: by_context.iter().copied().fold(f64::INFINITY, f64::min),
+        greatest: by_context.iter().copied().fold(f64::NEG_INFINITY, f64::max),
+        better: by_context.iter().filter(|effect| **effect > ROUNDING).count(),
+        worse: by_context.iter().filter(|effect| **effect < -ROUNDING).count(),
+    })
+}
+
+/// Contexts and replicates such that every one of these contexts has every one of these replicates: only then are the means of
+/// the replicates over the same contexts. Of all such blocks one with the most pairs; of equals the one with more replicates.
+fn block(rows: &[BTreeMap<usize, f64>]) -> Option<(Vec<usize>, Vec<usize>)> {
+    let sets: BTreeSet<BTreeSet<usize>> = rows.iter().map(|row| row.keys().copied().collect()).collect();
+    let shared = sets.iter().flat_map(|a| sets.iter().map(move |b| a.intersection(b).copied().collect()));
+    let candidates: BTreeSet<BTreeSet<usize>> = shared.filter(|set: &BTreeSet<usize>| !set.is_empty()).collect();
+    let contexts = |set: &BTreeSet<usize>| -> Vec<usize> {
+        (0..rows.len()).filter(|context| set.iter().all(|key| rows[*context].contains_key(key))).collect()
+    };
+    let blocks = candidates.iter().map(|set| (contexts(set), set));
+    // The first of the best, in the order of the sets.
+    let best = blocks.rev().max_by_key(|(contexts, set)| (contexts.len() * set.len(), set.len()))?;
+    Some((best.0, best.1.iter().copied().collect()))
+}
+
+/// STAND-IN for `stats::mean_interval`, to be replaced by it: Student's interval of the mean, 95 % whatever the level.
+fn mean_interval(values: &[f64], _level: f64) -> Option<(f64, f64)> {
+    const QUANTILES: [f64; 30] = [
+        12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
+        2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
+    ];
+    let (mean, sd) = (stats::mean(values)?, stats::standard_deviation(values)?);
+    let quantile = QUANTILES.get(values.len() - 2).copied().unwrap_or(1.96);
+    let half = quantile * sd / (values.len() as f64).sqrt();
+    Some((mean - half, mean + half))
+}

@@ -1,0 +1,300 @@
+//! `fastrcaps attribution`: what each optimisation of a study does, all else equal.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::{Result, anyhow};
+use fastrcaps::{
+    analysis::{
+        Basis, Point,
+        attribution::{self, Change, Effect, Interaction},
+        contrast::{Measured, SpeedUp},
+        ladder::{self, Rung},
+    },
+    charts::style::three_digits,
+    report::{
+        effects::{self, name, step_name},
+        view::StudyView,
+    },
+    space::Space,
+    study::Study,
+};
+use serde_json::{Value, json};
+
+use super::{
+    display::{aligned, duration},
+    input::outln,
+};
+
+/// Print what each optimisation of a study does to training time, accuracy and parameters, all else equal.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  fastrcaps attribution results/smoke                          what each optimisation does
+  fastrcaps attribution results/smoke --interactions           which help or hinder each other
+  fastrcaps attribution results/smoke --ladder 'one-cycle, adabatch'
+                                                               from the baseline to it, one at a time
+  fastrcaps attribution results/smoke --csv > attribution.csv
+
+An optimisation is one axis set from the baseline's value to another. It is measured on pairs of configurations that
+differ in nothing else: a context is what they share, the values of the other axes. How: METHODOLOGY.md.")]
+pub struct Args {
+    /// A study folder, made by `fastrcaps explore`
+    study: PathBuf,
+    /// Confirm by the times of this name, taken by `fastrcaps time --as NAME`
+    #[arg(long, value_name = "NAME")]
+    times: Option<String>,
+    /// What two optimisations do together beyond what each does
+    #[arg(long, conflicts_with = "ladder")]
+    interactions: bool,
+    /// The way from the baseline to this configuration, by its name in front.csv, one optimisation at a time
+    #[arg(long, value_name = "CONFIGURATION")]
+    ladder: Option<String>,
+    /// Print as CSV
+    #[arg(long, conflicts_with = "json")]
+    csv: bool,
+    /// Print as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: Args) -> Result<ExitCode> {
+    let view = StudyView::read_with_times(&Study::new(args.study), args.times.as_deref())?;
+    let (space, design, points) = (&view.space, view.design(), view.points());
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).trim_end().to_string();
+    if let Some(label) = &args.ladder {
+        let target = find(&points, label)?;
+        let ladder = ladder::ladder(&design, &points, target)?;
+        if args.json {
+            outln!("{}", json!(ladder.rungs.iter().map(|rung| rung_json(space, &points, rung)).collect::<Vec<_>>()));
+        } else if args.csv {
+            outln!("{}", text(effects::ladder(space, &points, &ladder)?));
+        } else {
+            outln!("{}", ladder_table(&view, &points, target)?);
+        }
+    } else if args.interactions {
+        let interactions = attribution::interactions(&design, &points)?;
+        if args.json {
+            outln!("{}", json!(interactions.iter().map(|of| interaction_json(space, of)).collect::<Vec<_>>()));
+        } else if args.csv {
+            outln!("{}", text(effects::interactions(space, &interactions)?));
+        } else {
+            outln!("{}", interactions_table(space, &interactions));
+        }
+    } else {
+        let effects = attribution::effects(&design, &points)?;
+        if args.json {
+            outln!("{}", json!(effects.iter().map(|of| effect_json(space, of)).collect::<Vec<_>>()));
+        } else if args.csv {
+            outln!("{}", text(effects::attribution(space, &effects)?));
+        } else {
+            outln!("{}", effects_table(space, &effects));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+const INTERVALS: &str = "[ ] holds the mean over other seeds (of times: over other rounds of timing) in 95 of 100 studies; \
+     it is absent with one replicate.";
+const SCREENED: &str = "* by times of the sweep, taken beside other trials; `fastrcaps time` confirms them.";
+
+fn effects_table(space: &Space, effects: &[Effect]) -> String {
+    if effects.is_empty() {
+        return "no two configurations that differ in one optimisation alone were trained yet".into();
+    }
+    let mut rows = vec![header("OPTIMISATION|SPEED-UP|ACCURACY, POINTS|PARAMETERS|CONTEXTS|AT THE BASELINE")];
+    rows.extend(effects.iter().map(|effect| {
+        let Change { contexts, diverged, accuracy, speed_up, parameters, .. } = &effect.overall;
+        let alone = effect.at_baseline.as_ref().map(|of| {
+            let accuracy = of.accuracy.map(|of| points(of.estimate));
+            let known = [of.speed_up.map(|of| factor(of.factor.estimate)), accuracy];
+            let known: Vec<String> = known.into_iter().flatten().collect();
+            if of.diverged > 0 { "diverged".into() } else { known.join(", ") }
+        });
+        vec![
+            name(space, &effect.optimisation),
+            speed_cell(*speed_up),
+            accuracy_cell(*accuracy),
+            format!("{} %", three_digits(100.0 * parameters.mean)),
+            if *diverged > 0 { format!("{contexts}, {diverged} diverged") } else { contexts.to_string() },
+            alone.unwrap_or_default(),
+        ]
+    }));
+    with_notes(&rows, effects.iter().any(|effect| is_screened(effect.overall.speed_up)))
+}
+
+fn interactions_table(space: &Space, interactions: &[Interaction]) -> String {
+    if interactions.is_empty() {
+        return "no two optimisations were trained together, alone and not at all, all else equal, yet".into();
+    }
+    let mut rows = vec![header("OPTIMISATIONS|ACCURACY, POINTS|SPEED-UP|CONTEXTS")];
+    rows.extend(interactions.iter().map(|of| {
+        vec![
+            format!("{} + {}", name(space, &of.first), name(space, &of.second)),
+            accuracy_cell(of.accuracy),
+            speed_cell(of.speed_up),
+            of.contexts.to_string(),
+        ]
+    }));
+    let table = with_notes(&rows, interactions.iter().any(|of| is_screened(of.speed_up)));
+    format!(
+        "{table}\nWhat both do beyond the sum (of speed-ups: the product) of what each does: 0 and 1× where they do not touch."
+    )
+}
+
+/// The ladder from the baseline to the point of index `target`, as a table.
+pub fn ladder_table(view: &StudyView, points: &[Point], target: usize) -> Result<String> {
+    let ladder = ladder::ladder(&view.design(), points, target)?;
+    let mut rows = vec![header("CHANGE|TIME|SPEED-UP|TOTAL|ACCURACY, POINTS|TOTAL|PARAMETERS")];
+    rows.extend(ladder.rungs.iter().map(|rung| {
+        let point = &points[rung.point];
+        vec![
+            step_name(&view.space, &rung.step),
+            point.seconds().map(duration).unwrap_or_default(),
+            speed_cell(rung.speed_up),
+            rung.total_speed_up.map(|of| factor(of.factor.estimate)).unwrap_or_default(),
+            accuracy_cell(rung.accuracy),
+            rung.total_accuracy.map(|of| self::points(of.estimate)).unwrap_or_default(),
+            point.parameters.to_string(),
+        ]
+    }));
+    Ok(with_notes(&rows, ladder.rungs.iter().any(|rung| is_screened(rung.speed_up))))
+}
+
+fn header(text: &str) -> Vec<String> {
+    text.split('|').map(String::from).collect()
+}
+
+fn with_notes(rows: &[Vec<String>], is_screened: bool) -> String {
+    let screened = if is_screened { format!("\n{SCREENED}") } else { String::new() };
+    format!("{}\n{INTERVALS}{screened}", aligned(rows))
+}
+
+fn is_screened(of: Option<SpeedUp>) -> bool {
+    of.is_some_and(|of| of.basis == Basis::Screened)
+}
+
+fn factor(value: f64) -> String {
+    format!("{value:.2}×")
+}
+
+fn points(value: f64) -> String {
+    format!("{:+.2}", 100.0 * value)
+}
+
+fn speed_cell(of: Option<SpeedUp>) -> String {
+    let Some(SpeedUp { factor: of, basis }) = of else { return "unknown".into() };
+    let interval = of.interval.map(|(low, high)| format!(" [{low:.2}, {high:.2}]")).unwrap_or_default();
+    format!("{}{interval}{}", factor(of.estimate), if basis == Basis::Screened { " *" } else { "" })
+}
+
+fn accuracy_cell(of: Option<Measured>) -> String {
+    let Some(of) = of else { return "unknown".into() };
+    let interval = of.interval.map(|(low, high)| format!(" [{}, {}]", points(low), points(high)));
+    points(of.estimate) + &interval.unwrap_or_default()
+}
+
+/// Index of the point of this name; an error names those that are nearest to it.
+fn find(points: &[Point], label: &str) -> Result<usize> {
+    let parts =
+        |label: &str| -> Vec<String> { label.to_lowercase().split(',').map(|part| part.trim().into()).collect() };
+    // The order of the parts says nothing.
+    let sorted = |label: &str| {
+        let mut parts = parts(label);
+        parts.sort();
+        parts
+    };
+    let same = |point: &Point| point.label == label;
+    let found =
+        points.iter().position(same).or_else(|| points.iter().position(|of| sorted(&of.label) == sorted(label)));
+    found.ok_or_else(|| {
+        let wanted = parts(label);
+        let distance = |point: &Point| {
+            let own = parts(&point.label);
+            let shared = own.iter().filter(|part| wanted.contains(part)).count();
+            own.len() + wanted.len() - 2 * shared
+        };
+        let mut near: Vec<&Point> = points.iter().collect();
+        near.sort_by_key(|point| distance(point));
+        let near: Vec<String> = near.iter().take(5).map(|point| format!("{:?}", point.label)).collect();
+        match near.is_empty() {
+            true => anyhow!("no trial of the study has ended yet: there is no ladder to {label:?}"),
+            false => anyhow!(
+                "no configuration that was trained is called {label:?}; near to it: {}; all names are in trials.csv",
+                near.join(", ")
+            ),
+        }
+    })
+}
+
+fn measured_json(of: Option<Measured>) -> Value {
+    of.map_or(Value::Null, |of| {
+        let (low, high) = of.interval.unzip();
+        json!({
+            "estimate": of.estimate,
+            "low": low,
+            "high": high,
+            "measurements": of.measurements,
+            "contexts": of.contexts,
+            "least": of.least,
+            "greatest": of.greatest,
+            "contexts_better": of.better,
+            "contexts_worse": of.worse,
+        })
+    })
+}
+
+fn speed_json(of: Option<SpeedUp>) -> Value {
+    let mut value = measured_json(of.map(|of| of.factor));
+    if let Some(of) = of {
+        value["basis"] = json!(effects::basis(of.basis));
+    }
+    value
+}
+
+fn change_json(of: &Change) -> Value {
+    json!({
+        "contexts": of.contexts,
+        "contexts_diverged": of.diverged,
+        "contexts_without_time": of.without_time,
+        "speedup": speed_json(of.speed_up),
+        "accuracy_change": measured_json(of.accuracy),
+        "parameter_share": {
+            "mean": of.parameters.mean, "least": of.parameters.least, "greatest": of.parameters.greatest,
+        },
+    })
+}
+
+fn effect_json(space: &Space, of: &Effect) -> Value {
+    json!({
+        "optimisation": name(space, &of.optimisation),
+        "axis": space.axes[of.optimisation.axis].path,
+        "value": of.optimisation.to,
+        "baseline_value": of.optimisation.from,
+        "overall": change_json(&of.overall),
+        "at_baseline": of.at_baseline.as_ref().map(change_json),
+    })
+}
+
+fn interaction_json(space: &Space, of: &Interaction) -> Value {
+    json!({
+        "optimisations": [name(space, &of.first), name(space, &of.second)],
+        "contexts": of.contexts,
+        "accuracy_interaction": measured_json(of.accuracy),
+        "speedup_interaction": speed_json(of.speed_up),
+    })
+}
+
+fn rung_json(space: &Space, points: &[Point], rung: &Rung) -> Value {
+    let point = &points[rung.point];
+    json!({
+        "change": step_name(space, &rung.step),
+        "configuration": point.label,
+        "seconds": point.seconds(),
+        "accuracy": point.mean_accuracy(),
+        "parameters": point.parameters,
+        "speedup": speed_json(rung.speed_up),
+        "total_speedup": speed_json(rung.total_speed_up),
+        "accuracy_change": measured_json(rung.accuracy),
+        "total_accuracy_change": measured_json(rung.total_accuracy),
+    })
+}

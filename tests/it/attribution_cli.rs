@@ -1,0 +1,179 @@
+//! What `fastrcaps attribution` and a study's tables say of effects that are known.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::Path,
+    process::{Command, Output},
+};
+
+use fastrcaps::{
+    journal::Journal,
+    machine,
+    record::{EpochRow, Status, TrialRecord},
+    report::{self, view::StudyView},
+    source::Document,
+    space::Space,
+    study::{self, Study, StudyFile},
+};
+
+const SPACE: &str = "
+replicates = 3
+[base]
+model = { preset = 'tiny' }
+train = { epochs = 2 }
+[axes]
+\"model.routing_iterations\" = [3, 1]
+\"model.class_sharing\" = ['none', 'by-type']
+";
+
+/// A study whose trials have these ends: seconds and accuracy of a configuration in a replicate; none where it was not trained.
+fn study(folder: &Path, end: impl Fn(usize, usize) -> Option<(f64, f64)>) -> Study {
+    let space = Space::from_document(Document::parse("space", SPACE.into()).unwrap(), "space", &[]).unwrap();
+    let trials = space.expand().unwrap().trials(space.replicates);
+    let data: BTreeMap<String, String> =
+        trials.iter().map(|trial| (study::data_id(&trial.config.data), "the data".to_string())).collect();
+    let study = Study::new(folder);
+    let lock = study.open().unwrap();
+    let file = StudyFile {
+        fastrcaps_version: machine::VERSION.into(),
+        git_revision: "build".into(),
+        created: "2026-01-01T00:00:00Z".into(),
+        identity: study::identity(&study::trial_keys(&trials, &data).unwrap()),
+        data,
+        name: "space".into(),
+        set: Vec::new(),
+        space: SPACE.into(),
+    };
+    study.declare(&lock, &file).unwrap();
+    let mut journal = Journal::open(&study.journal()).unwrap();
+    for (trial, key) in trials.iter().zip(study.plan().unwrap().keys) {
+        let Some((seconds, accuracy)) = end(trial.candidate, trial.replicate) else { continue };
+        let rows: Vec<EpochRow> = (1..=2).map(|epoch| row(epoch, seconds, accuracy)).collect();
+        let record = TrialRecord {
+            status: Status::Done,
+            epochs: 2,
+            best_epoch: Some(2),
+            validation_accuracy: Some(accuracy),
+            train_seconds_screen: Some(seconds),
+            ..TrialRecord::pending(key, trial.replicate, &trial.config)
+        };
+        journal.put(&record, &rows).unwrap();
+    }
+    drop(journal);
+    let view = StudyView::read(&study).unwrap();
+    report::write_all(&study, &view, &Journal::read(&study.journal()).unwrap()).unwrap();
+    study
+}
+
+fn row(epoch: usize, seconds: f64, accuracy: f64) -> EpochRow {
+    EpochRow {
+        epoch,
+        learning_rate: 1e-3,
+        batch_size: 8,
+        train_loss: 0.5,
+        train_accuracy: 0.5,
+        validation_loss: 0.5,
+        validation_accuracy: accuracy - 0.1 * (2 - epoch) as f64,
+        train_seconds_screen: seconds * epoch as f64 / 2.0,
+        samples: 100,
+        steps: 13,
+    }
+}
+
+/// Routing once makes it twice as fast for one point of accuracy; sharing changes nothing but the parameters.
+fn known(candidate: usize, replicate: usize) -> Option<(f64, f64)> {
+    let once = candidate / 2;
+    Some(([8.0, 4.0][once] + 0.1 * replicate as f64, 0.9 - 0.01 * once as f64 + 0.001 * replicate as f64))
+}
+
+fn attribution(study: &Study, arguments: &[&str]) -> Output {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_fastrcaps"));
+    program.env_remove("FASTRCAPS_DATA").args(["attribution", study.folder.to_str().unwrap()]).args(arguments);
+    program.output().unwrap()
+}
+
+fn printed(study: &Study, arguments: &[&str]) -> String {
+    let output = attribution(study, arguments);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Rows of a CSV by column.
+fn table(text: &str) -> Vec<BTreeMap<String, String>> {
+    let mut reader = csv::Reader::from_reader(text.as_bytes());
+    let header = reader.headers().unwrap().clone();
+    let cells = |row: csv::StringRecord| header.iter().map(String::from).zip(row.iter().map(String::from)).collect();
+    reader.records().map(|row| cells(row.unwrap())).collect()
+}
+
+#[test]
+fn known_effects_are_printed_and_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let study = study(folder.path(), known);
+    let text = printed(&study, &[]);
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines[0].starts_with("OPTIMISATION") && lines[1].starts_with("routing iterations 1 "), "{text}");
+    assert!(lines[1].contains("1.9") && lines[1].contains("-1.00 [-1.00, -1.00]"), "{text}");
+    assert!(lines[2].starts_with("class sharing by-type ") && lines[2].contains("+0.00"), "{text}");
+    assert!(text.contains("in 95 of 100 studies") && text.contains("* by times of the sweep"));
+
+    let rows = table(&printed(&study, &["--csv"]));
+    assert_eq!(printed(&study, &["--csv"]), fs::read_to_string(folder.path().join("attribution.csv")).unwrap());
+    assert_eq!((rows.len(), rows[0]["axis"].as_str(), rows[0]["value"].as_str()), (2, "model.routing_iterations", "1"));
+    assert_eq!((rows[0]["contexts"].as_str(), rows[0]["replicates"].as_str()), ("2", "3"));
+    assert_eq!((rows[0]["time_basis"].as_str(), rows[0]["baseline_value"].as_str()), ("screened", "3"));
+    assert!((rows[0]["at_baseline_accuracy_change"].parse::<f64>().unwrap() + 0.01).abs() < 1e-9);
+    assert!(rows[1]["parameter_share"].parse::<f64>().unwrap() < 1.0);
+
+    let json: serde_json::Value = serde_json::from_str(&printed(&study, &["--json"])).unwrap();
+    assert_eq!(json[1]["optimisation"], "class sharing by-type");
+    assert_eq!(json[0]["overall"]["speedup"]["basis"], "screened");
+
+    let interactions = table(&printed(&study, &["--interactions", "--csv"]));
+    assert_eq!(interactions.len(), 1);
+    assert!(interactions[0]["accuracy_interaction"].parse::<f64>().unwrap().abs() < 1e-9);
+    assert!(printed(&study, &["--interactions"]).contains("routing iterations 1 + class sharing by-type"));
+    for name in ["interactions.csv", "charts/attribution.png", "charts/attribution.svg"] {
+        assert!(folder.path().join(name).exists(), "{name}");
+    }
+}
+
+#[test]
+fn a_ladder_is_printed_and_an_unknown_configuration_is_told_its_neighbours() {
+    let folder = tempfile::tempdir().unwrap();
+    let study = study(folder.path(), known);
+    let text = printed(&study, &["--ladder", "class sharing by-type, routing iterations 1"]);
+    let starts: Vec<&str> = text.lines().take(4).map(|line| line.split("  ").next().unwrap()).collect();
+    assert_eq!(starts, ["CHANGE", "baseline", "routing iterations 1", "class sharing by-type"], "{text}");
+    let rows = table(&printed(&study, &["--ladder", "routing iterations 1, class sharing by-type", "--csv"]));
+    assert_eq!((rows.len(), rows[0]["speedup"].as_str()), (3, ""));
+    assert_eq!(rows[1]["speedup"], rows[1]["total_speedup"]);
+    let json = printed(&study, &["--ladder", "routing iterations 1", "--json"]);
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&json).unwrap()[1]["change"], "routing iterations 1");
+    let output = attribution(&study, &["--ladder", "routing iterations 2"]);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        !output.status.success() && error.contains("routing iterations 1") && error.contains("trials.csv"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_study_with_nothing_to_compare_has_empty_tables_and_no_chart() {
+    let folder = tempfile::tempdir().unwrap();
+    let study = study(folder.path(), |candidate, replicate| known(candidate, replicate).filter(|_| candidate == 0));
+    assert!(printed(&study, &[]).contains("no two configurations"));
+    assert!(printed(&study, &["--interactions"]).contains("no two optimisations"));
+    assert_eq!(fs::read_to_string(folder.path().join("attribution.csv")).unwrap().lines().count(), 1);
+    assert_eq!(fs::read_to_string(folder.path().join("interactions.csv")).unwrap().lines().count(), 1);
+    assert!(!folder.path().join("charts/attribution.png").exists());
+
+    let folder = tempfile::tempdir().unwrap();
+    let study =
+        self::study(folder.path(), |candidate, replicate| known(candidate, replicate).filter(|_| candidate == 3));
+    // An interval needs pairs, a pair needs the baseline's value.
+    assert!(printed(&study, &[]).contains("no two configurations"));
+    let output = attribution(&study, &["--ladder", "routing iterations 1, class sharing by-type"]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("no trial of the baseline has ended"));
+}
