@@ -27,6 +27,7 @@ use fastrcaps::{
 
 use super::{
     checkpoints::CheckpointsArg,
+    confirming::{ConfirmArg, Swept},
     data::DataDirArg,
     display::{Display, Mode, duration},
     front::{self, ObjectivesArg},
@@ -40,7 +41,8 @@ use super::{
 ///
 /// Trials run as processes of their own, each on its slot's cores. The study folder holds trials.csv, epochs.csv,
 /// front.csv and charts/front.png, valid after every trial. The same command again continues where it was stopped:
-/// finished trials are kept, interrupted ones go on from their last checkpoint.
+/// finished trials are kept, interrupted ones go on from their last checkpoint. At last the trainings are timed anew, step
+/// by step, alone on the machine, as `fastrcaps time` does.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -82,6 +84,8 @@ pub struct Args {
     limits: LimitsArg,
     #[command(flatten)]
     checkpoints: CheckpointsArg,
+    #[command(flatten)]
+    confirm: ConfirmArg,
     /// Say what would be trained, and train nothing
     #[arg(long)]
     dry_run: bool,
@@ -194,8 +198,12 @@ pub fn run(args: Args) -> Result<ExitCode> {
         );
         StudyView::read(&study)
     })?;
-    display.over(&view, swept.ending);
-    close(&study, &view, mode, began.elapsed().as_secs_f64(), swept.ending)
+    let (journal, stop, ending) = (&journal, stop.as_ref(), swept.ending);
+    let swept =
+        Swept { study: &study, lock: &lock, journal, slots, data_dir: &args.data_dir, deadline, stop, mode, began, ending };
+    let (view, ending) = args.confirm.after(swept, view);
+    display.over(&view, ending);
+    close(&study, &view, mode, began.elapsed().as_secs_f64(), ending)
 }
 
 /// Declares the study, or finds that it is the same; says where another build began it.

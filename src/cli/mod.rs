@@ -3,6 +3,7 @@
 mod bench;
 mod checkpoints;
 mod completions;
+mod confirming;
 mod data;
 mod display;
 mod explore;
@@ -19,6 +20,8 @@ mod status;
 mod study;
 mod sweep_log;
 mod threads;
+mod time;
+mod time_steps;
 mod train;
 
 use std::process::ExitCode;
@@ -37,6 +40,7 @@ use clap::{Parser, Subcommand};
 Examples:
   fastrcaps explore search-spaces/smoke.toml        train a space of 48 small configurations, half a minute
   fastrcaps plan search-spaces/mnist-small.toml     what a space holds and how long it would take
+  fastrcaps time results/smoke                      what its trainings take, alone on the machine
   fastrcaps front results/smoke                     the front of a study, as a table
   fastrcaps status results/smoke                    how a sweep stands, from another terminal
   fastrcaps train results/smoke/trials/KEY/config.toml --out results/again
@@ -50,6 +54,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Explore(explore::Args),
+    Time(time::Args),
     Front(front::Args),
     Status(status::Args),
     Study(study::Args),
@@ -62,12 +67,15 @@ enum Command {
     Completions(completions::Args),
     #[command(hide = true)]
     RunTrial(run_trial::Args),
+    #[command(hide = true)]
+    TimeSteps(time_steps::Args),
 }
 
 /// Parses the command line and does what it says.
 pub fn run() -> Result<ExitCode> {
     match Cli::parse().command {
         Command::Explore(args) => explore::run(args),
+        Command::Time(args) => time::run(args),
         Command::Front(args) => front::run(args),
         Command::Status(args) => status::run(args),
         Command::Study(args) => study::run(args),
@@ -79,5 +87,6 @@ pub fn run() -> Result<ExitCode> {
         Command::Bench(args) => bench::run(args),
         Command::Completions(args) => completions::run(args),
         Command::RunTrial(args) => run_trial::run(args),
+        Command::TimeSteps(args) => time_steps::run(args),
     }
 }
