@@ -199,8 +199,18 @@ pub fn run(args: Args) -> Result<ExitCode> {
         StudyView::read(&study)
     })?;
     let (journal, stop, ending) = (&journal, stop.as_ref(), swept.ending);
-    let swept =
-        Swept { study: &study, lock: &lock, journal, slots, data_dir: &args.data_dir, deadline, stop, mode, began, ending };
+    let swept = Swept {
+        study: &study,
+        lock: &lock,
+        journal,
+        slots,
+        data_dir: &args.data_dir,
+        deadline,
+        stop,
+        mode,
+        began,
+        ending,
+    };
     let (view, ending) = args.confirm.after(swept, view);
     display.over(&view, ending);
     close(&study, &view, mode, began.elapsed().as_secs_f64(), ending)

@@ -191,7 +191,10 @@ fn table(rows: &[Row]) -> String {
 /// Lists the sets that there are.
 fn list(study: &Study, json: bool) -> Result<ExitCode> {
     let mut cells: Vec<Vec<String>> = vec![
-        "NAME|HOST|PROCESSOR|THREADS|BUILD|KINDS OF STEPS|SAMPLES|DISTURBED|DRIFT".split('|').map(String::from).collect(),
+        "NAME|HOST|PROCESSOR|THREADS|BUILD|KINDS OF STEPS|SAMPLES|DISTURBED|DRIFT"
+            .split('|')
+            .map(String::from)
+            .collect(),
     ];
     let mut exit = ExitCode::SUCCESS;
     for name in TimeSet::names(study)? {

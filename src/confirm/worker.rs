@@ -87,7 +87,16 @@ fn time(task: &Task, job: &Job, data: &Dataset) -> Result<Sample> {
     let (steps, seconds_per_step) = sampling::sample(&task.config, data, task.samples, length)
         .with_context(|| format!("cannot time a step of {} samples", task.samples))?;
     let (foreign_cores, load, tainted) = (None, load::average(), None);
-    Ok(Sample { shape: task.shape.clone(), round: job.round, at, steps, seconds_per_step, foreign_cores, load, tainted })
+    Ok(Sample {
+        shape: task.shape.clone(),
+        round: job.round,
+        at,
+        steps,
+        seconds_per_step,
+        foreign_cores,
+        load,
+        tainted,
+    })
 }
 
 struct SentinelStep {

@@ -14,12 +14,7 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    config::TrialConfig,
-    files::write_atomically,
-    machine,
-    model::config::ModelConfig,
-    seal,
-    stats::Spread,
+    config::TrialConfig, files::write_atomically, machine, model::config::ModelConfig, seal, stats::Spread,
     study::Study,
 };
 

@@ -24,3 +24,4 @@ mod stats;
 mod strategy;
 mod study;
 mod tensors;
+mod times;
