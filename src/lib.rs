@@ -5,7 +5,7 @@
 //! [`schedule`] are its parts, [`train`] is the loop, [`record`] what it leaves behind in its [`folder`].
 //!
 //! The search half trains a whole [`space`]: a [`strategy`] chooses, an [`executor`] starts processes,
-//! [`dispatch`] joins them with the [`journal`] of a [`study`], [`times`] are taken anew, [`analysis`] (on
+//! [`dispatch`] joins them with the [`journal`] of a [`study`], [`confirm`] takes [`times`] anew, [`analysis`] (on
 //! [`pareto`] and [`stats`]) judges, [`report`] and [`charts`] show, [`upkeep`] checks, mends, joins and takes away.
 //!
 //! The library prints nothing and knows no command line.
@@ -13,6 +13,7 @@
 pub mod analysis;
 pub mod charts;
 pub mod config;
+pub mod confirm;
 pub mod data;
 pub mod dispatch;
 pub mod executor;

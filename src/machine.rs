@@ -1,6 +1,7 @@
 //! The machine a figure was measured on, and the build that measured it.
 
 mod control_group;
+pub mod load;
 
 use std::{
     path::{Path, PathBuf},

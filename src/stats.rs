@@ -62,3 +62,31 @@ impl Spread {
         Spread { min, lower_quartile, median, upper_quartile, max }
     }
 }
+
+/// The interval that holds the median of what the values were drawn from with a confidence of `level`, whatever its shape:
+/// between order statistics, interpolated (Hettmansperger and Sheather 1986). None where even the extremes are too close
+/// for that: 95 % need six values.
+pub fn median_interval(values: &[f64], level: f64) -> Option<(f64, f64)> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let n = sorted.len();
+    // Confidence of the interval from the dth least to the dth greatest value: the median lies outside of it on one side
+    // where fewer than d of n fair coins fall there.
+    let mut coins = 0.5_f64.powi(i32::try_from(n).ok()?);
+    let (mut tail, mut last) = (0.0, None);
+    for d in 1..=n.div_ceil(2) {
+        tail += coins;
+        coins *= (n + 1 - d) as f64 / d as f64;
+        let confidence = 1.0 - 2.0 * tail;
+        if confidence < level {
+            let wider: f64 = last?;
+            let excess = (wider - level) / (wider - confidence);
+            let wide = (d - 1) as f64;
+            let share = (n as f64 - wide) * excess / (wide + (n as f64 - 2.0 * wide) * excess);
+            let between = |from: f64, to: f64| from + share * (to - from);
+            return Some((between(sorted[d - 2], sorted[d - 1]), between(sorted[n + 1 - d], sorted[n - d])));
+        }
+        last = Some(confidence);
+    }
+    None
+}

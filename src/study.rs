@@ -193,7 +193,7 @@ impl Study {
     /// Removes what writers left that were killed. Trials see to their own folders.
     fn tidy(&self) -> Result<()> {
         let trials = trials_folder(&self.folder);
-        let folders = [self.folder.clone(), self.folder.join("charts"), trials.clone()];
+        let folders = [self.folder.clone(), self.folder.join("charts"), self.folder.join("times"), trials.clone()];
         for folder in folders.iter().filter(|folder| folder.is_dir()) {
             remove_unfinished(folder)?;
         }

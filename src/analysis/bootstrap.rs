@@ -30,7 +30,7 @@ pub fn accuracy_interval(point: &Point) -> Option<(f64, f64)> {
 /// Interval of a point's time: of the median of its rounds where it is confirmed, else of the mean over its replicates.
 pub fn time_interval(point: &Point) -> Option<(f64, f64)> {
     match point.time.basis {
-        Basis::Confirmed => median_interval(&point.time.seconds, LEVEL),
+        Basis::Confirmed => stats::median_interval(&point.time.seconds, LEVEL),
         Basis::Screened => stats::mean_interval(&point.time.seconds, LEVEL),
     }
 }
@@ -42,29 +42,6 @@ pub fn difference_interval(a: &Point, b: &Point) -> Option<(f64, f64)> {
 
 fn differences(a: &Point, b: &Point) -> Vec<f64> {
     a.accuracy.iter().filter_map(|(replicate, own)| Some(own - b.accuracy.get(replicate)?)).collect()
-}
-
-/// Interval of the median by order statistics, interpolated between two of them (Hettmansperger and Sheather 1986); none
-/// where even the extremes cover less than `level`.
-fn median_interval(values: &[f64], level: f64) -> Option<(f64, f64)> {
-    let count = values.len();
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    // Coverage of the interval from the depth-th least to the depth-th greatest value: 1 − 2 P(Binomial(n, ½) < depth).
-    let (mut coverage, mut probability) = (1.0, 0.5_f64.powi(i32::try_from(count).ok()?));
-    let mut covers = vec![coverage];
-    for depth in 1..=count / 2 {
-        coverage -= 2.0 * probability;
-        probability *= (count - depth + 1) as f64 / depth as f64;
-        covers.push(coverage);
-    }
-    let depth = (1..covers.len()).rev().find(|depth| covers[*depth] >= level)?;
-    let weight = covers.get(depth + 1).map_or(0.0, |next| {
-        let share = (covers[depth] - level) / (covers[depth] - next);
-        (count - depth) as f64 * share / (depth as f64 + (count - 2 * depth) as f64 * share)
-    });
-    let between = |outer: usize, inner: usize| sorted[outer] + weight * (sorted[inner] - sorted[outer]);
-    Some((between(depth - 1, depth.min(count - 1)), between(count - depth, (count - depth).saturating_sub(1))))
 }
 
 /// A study's points as they could as well have been, again and again: the same draws every time.

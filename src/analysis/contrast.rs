@@ -110,7 +110,7 @@ fn measured(rows: &[BTreeMap<usize, f64>]) -> Option<Measured> {
         contexts.iter().map(|&context| mean(keys.iter().map(|&key| cell(context, key)).collect())).collect();
     Some(Measured {
         estimate: stats::mean(&by_key)?,
-        interval: mean_interval(&by_key, LEVEL),
+        interval: stats::mean_interval(&by_key, LEVEL),
         measurements: keys.len(),
         contexts: contexts.len(),
         least: by_context.iter().copied().fold(f64::INFINITY, f64::min),
@@ -133,16 +133,4 @@ fn block(rows: &[BTreeMap<usize, f64>]) -> Option<(Vec<usize>, Vec<usize>)> {
     // The first of the best, in the order of the sets.
     let best = blocks.rev().max_by_key(|(contexts, set)| (contexts.len() * set.len(), set.len()))?;
     Some((best.0, best.1.iter().copied().collect()))
-}
-
-/// STAND-IN for `stats::mean_interval`, to be replaced by it: Student's interval of the mean, 95 % whatever the level.
-fn mean_interval(values: &[f64], _level: f64) -> Option<(f64, f64)> {
-    const QUANTILES: [f64; 30] = [
-        12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
-        2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
-    ];
-    let (mean, sd) = (stats::mean(values)?, stats::standard_deviation(values)?);
-    let quantile = QUANTILES.get(values.len() - 2).copied().unwrap_or(1.96);
-    let half = quantile * sd / (values.len() as f64).sqrt();
-    Some((mean - half, mean + half))
 }

@@ -359,7 +359,7 @@ pub fn event_line(event: &Event, label: &str) -> String {
 }
 
 /// A JSON event on standard output. A reader that went away does not end the sweep.
-fn emit(event: &serde_json::Value) {
+pub fn emit(event: &serde_json::Value) {
     let mut out = std::io::stdout().lock();
     let _ = writeln!(out, "{event}").and_then(|()| out.flush());
 }

@@ -25,6 +25,7 @@ use fastrcaps::{
 
 use super::{
     checkpoints::CheckpointsArg,
+    confirming::{ConfirmArg, Swept},
     data::DataDirArg,
     display::{Display, Mode, duration},
     front::{self, ObjectivesArg},
@@ -40,7 +41,8 @@ use super::{
 ///
 /// Trials run as processes of their own, each on its slot's cores. The study folder holds trials.csv, epochs.csv,
 /// front.csv and charts/front.png, valid after every trial. The same command again continues where it was stopped:
-/// finished trials are kept, interrupted ones go on from their last checkpoint.
+/// finished trials are kept, interrupted ones go on from their last checkpoint. At last the trainings are timed anew, step
+/// by step, alone on the machine, as `fastrcaps time` does.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -89,6 +91,8 @@ pub struct Args {
     limits: LimitsArg,
     #[command(flatten)]
     checkpoints: CheckpointsArg,
+    #[command(flatten)]
+    confirm: ConfirmArg,
     /// Say what would be trained, and train nothing
     #[arg(long)]
     dry_run: bool,
@@ -177,13 +181,26 @@ pub fn run(args: Args) -> Result<ExitCode> {
     };
     let mut sweeper = Sweeper { dispatcher, mode, slots };
     let (mut view, mut ending) = sweeper.sweep(chosen.strategy.as_ref(), &wanted, past)?;
+    let swept = Swept {
+        study: &study,
+        lock: &lock,
+        slots,
+        data_dir: &args.data_dir,
+        deadline,
+        stop: &stop,
+        mode,
+        began,
+        ending,
+    };
+    // Before it is asked who is on the front: further seeds have steps of the same kinds.
+    (view, ending) = args.confirm.after(swept, view);
     while replicates == Replicates::Auto && ending == Ending::Finished {
         let wanted = further(&view, most, deadline);
         if wanted.is_empty() {
             break;
         }
         if mode == Mode::Progress {
-            errln!("it is open whether {} configurations are on the front: another seed for each", wanted.len());
+            errln!("it is open who is on the front: another seed for {} of the configurations", wanted.len());
         }
         let past = past_of(&view, false);
         (view, ending) = sweeper.sweep(&Sweep::over(wanted.clone()), &wanted, past)?;

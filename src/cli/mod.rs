@@ -4,6 +4,7 @@ mod attribution;
 mod bench;
 mod checkpoints;
 mod completions;
+mod confirming;
 mod data;
 mod display;
 mod explore;
@@ -23,6 +24,8 @@ mod status;
 mod study;
 mod sweep_log;
 mod threads;
+mod time;
+mod time_steps;
 mod train;
 mod wishes;
 
@@ -42,6 +45,7 @@ use clap::{Parser, Subcommand};
 Examples:
   fastrcaps explore search-spaces/smoke.toml        train a space of 48 small configurations, half a minute
   fastrcaps plan search-spaces/mnist-small.toml     what a space holds and how long it would take
+  fastrcaps time results/smoke                      what its trainings take, alone on the machine
   fastrcaps front results/smoke                     the front of a study, as a table
   fastrcaps pick results/smoke --within 0.1pp       one configuration of it, ready to train
   fastrcaps attribution results/smoke               what each optimisation does, all else equal
@@ -57,6 +61,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Explore(explore::Args),
+    Time(time::Args),
     Front(front::Args),
     Pick(pick::Args),
     Attribution(attribution::Args),
@@ -71,12 +76,15 @@ enum Command {
     Completions(completions::Args),
     #[command(hide = true)]
     RunTrial(run_trial::Args),
+    #[command(hide = true)]
+    TimeSteps(time_steps::Args),
 }
 
 /// Parses the command line and does what it says.
 pub fn run() -> Result<ExitCode> {
     match Cli::parse().command {
         Command::Explore(args) => explore::run(args),
+        Command::Time(args) => time::run(args),
         Command::Front(args) => front::run(args),
         Command::Pick(args) => pick::run(args),
         Command::Attribution(args) => attribution::run(args),
@@ -90,5 +98,6 @@ pub fn run() -> Result<ExitCode> {
         Command::Bench(args) => bench::run(args),
         Command::Completions(args) => completions::run(args),
         Command::RunTrial(args) => run_trial::run(args),
+        Command::TimeSteps(args) => time_steps::run(args),
     }
 }

@@ -193,6 +193,12 @@ fn merge(into: &Study, from: Vec<PathBuf>) -> Result<()> {
         merged.kept,
         merged.pending
     );
+    for name in &merged.times {
+        outln!("its times were brought over as {name:?}");
+    }
+    for (name, why) in &merged.times_refused {
+        outln!("the times {name:?} were not brought over: {why}");
+    }
     for build in &merged.other_builds {
         outln!("note: some were trained by build {build}: bits and times may differ between builds");
     }

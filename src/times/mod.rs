@@ -13,7 +13,10 @@ use std::{
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
-use crate::{config::TrialConfig, files::write_atomically, model::config::ModelConfig, seal, study::Study};
+use crate::{
+    config::TrialConfig, files::write_atomically, machine, model::config::ModelConfig, seal, stats::Spread,
+    study::Study,
+};
 
 /// The set that is meant where none is named.
 pub const DEFAULT_SET: &str = "default";
@@ -63,12 +66,28 @@ pub struct Fingerprint {
     pub features: Vec<String>,
 }
 
+impl Fingerprint {
+    /// Of this machine and build, on so many threads.
+    pub fn this(threads: usize) -> Fingerprint {
+        Fingerprint {
+            processor: machine::processor(),
+            cores: machine::cores().len(),
+            threads,
+            device: "cpu".into(),
+            governor: machine::load::governor(),
+            fastrcaps_version: machine::VERSION.into(),
+            git_revision: machine::git_revision(),
+            features: if cfg!(feature = "cuda") { vec!["cuda".into()] } else { Vec::new() },
+        }
+    }
+}
+
 /// Steps of one shape, timed one after the other.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Sample {
     /// [`Shape::id`].
     pub shape: String,
-    /// From 0; samples of one round were taken within one process.
+    /// From 0; samples of one round were taken within one process, but for those that were taken again.
     pub round: usize,
     /// UTC, RFC 3339.
     pub at: String,
@@ -76,7 +95,7 @@ pub struct Sample {
     pub steps: usize,
     /// Mean over the steps.
     pub seconds_per_step: f64,
-    /// Cores that other processes took meanwhile; absent where the system does not say.
+    /// Cores that other processes, or the host of a virtual machine, took meanwhile; absent where the system does not say.
     pub foreign_cores: Option<f64>,
     /// Of the system, over the last minute.
     pub load: Option<f64>,
@@ -84,12 +103,30 @@ pub struct Sample {
     pub tainted: Option<String>,
 }
 
-/// A fixed step, timed now and then: whether the machine is still what it was.
+/// A fixed step, timed now and then, while nobody disturbed it: whether the machine is still what it was.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Sentinel {
     pub round: usize,
     pub at: String,
     pub seconds_per_step: f64,
+}
+
+/// How the time of a step that is always the same changed over the rounds, as shares.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Drift {
+    /// From the first to the last of them: above 0, the machine became slower.
+    pub change: f64,
+    /// The largest distance of a round's median from the median of all rounds.
+    pub largest: f64,
+}
+
+/// A drift above which times of different rounds should not be taken for those of one machine.
+pub const MUCH_DRIFT: f64 = 0.03;
+
+impl Drift {
+    pub fn is_much(&self) -> bool {
+        self.change.abs().max(self.largest) > MUCH_DRIFT
+    }
 }
 
 /// The times of one machine.
@@ -142,6 +179,46 @@ impl TimeSet {
         (0..rounds).filter(|round| !there.contains_key(round)).collect()
     }
 
+    /// How the machine changed from round to round; none of fewer than two rounds.
+    pub fn drift(&self) -> Option<Drift> {
+        // In the order of their taking, which is that of the moments too: rounds go on after a break.
+        let mut rounds: Vec<(usize, Vec<f64>)> = Vec::new();
+        for sentinel in &self.sentinels {
+            match rounds.iter_mut().find(|(round, _)| *round == sentinel.round) {
+                Some((_, seconds)) => seconds.push(sentinel.seconds_per_step),
+                None => rounds.push((sentinel.round, vec![sentinel.seconds_per_step])),
+            }
+        }
+        let medians: Vec<f64> = rounds.iter().map(|(_, seconds)| Spread::of(seconds).median).collect();
+        let (&[first, ..], &[.., last]) = (medians.as_slice(), medians.as_slice()) else { return None };
+        let median = Spread::of(&medians).median;
+        let largest = medians.iter().map(|of| (of / median - 1.0).abs()).fold(0.0, f64::max);
+        (medians.len() > 1).then_some(Drift { change: last / first - 1.0, largest })
+    }
+
+    /// In what two sets were not taken alike, in words: the field, what it is in this one, and what it is in `here`.
+    pub fn differences(&self, here: &TimeSet) -> Vec<String> {
+        let fields = |set: &TimeSet| {
+            let mut fields = match serde_json::to_value(&set.fingerprint) {
+                Ok(serde_json::Value::Object(fields)) => fields,
+                _ => serde_json::Map::new(),
+            };
+            fields.insert("host".into(), set.host.clone().into());
+            fields
+        };
+        let (there, here) = (fields(self), fields(here));
+        let differs = |(field, there): (&String, &serde_json::Value)| {
+            let here = here.get(field).unwrap_or(&serde_json::Value::Null);
+            (there != here).then(|| format!("{field}: there {there}, here {here}"))
+        };
+        there.iter().filter_map(differs).collect()
+    }
+
+    /// Samples that do not count.
+    pub fn tainted(&self) -> usize {
+        self.samples.iter().filter(|sample| sample.tainted.is_some()).count()
+    }
+
     /// The set of a study, if there is one of this name.
     pub fn read(study: &Study, name: &str) -> Result<Option<TimeSet>> {
         let path = file(study, name)?;
@@ -177,7 +254,9 @@ impl TimeSet {
         let mut names = Vec::new();
         for entry in listed {
             let name = entry.with_context(context)?.file_name();
-            names.extend(name.to_string_lossy().strip_suffix(".json").map(str::to_string));
+            let name = name.to_string_lossy();
+            // What begins with a dot is being written.
+            names.extend(name.strip_suffix(".json").filter(|name| !name.starts_with('.')).map(str::to_string));
         }
         names.sort();
         Ok(names)

@@ -7,6 +7,7 @@ pub mod laps;
 pub mod memory;
 pub mod range_test;
 pub mod run;
+pub mod sampling;
 pub mod session;
 pub mod timing;
 mod trainer;

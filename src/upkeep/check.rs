@@ -1,7 +1,7 @@
 //! Holds all that a study keeps against all that it says of itself. Reads only.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fs,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
@@ -18,6 +18,7 @@ use crate::{
     record::{EpochRow, Status, TrialRecord},
     seal,
     study::{self, Plan, Study},
+    times::{TimeSet, steps_of},
 };
 
 /// Age above which a temporary file belongs to no one, while the study is explored.
@@ -71,12 +72,13 @@ fn look(study: &Study) -> Result<Findings> {
             let (records, epochs) = journal.unwrap_or_default();
             check.records(&plan, &records);
             check.folders(&plan, &records, epochs);
+            check.times(&plan);
         }
         Err(error) => {
             check.add("study.toml".into(), error, "bring it back from a copy; nothing else says what the study is")
         }
     }
-    for folder in ["", "charts"] {
+    for folder in ["", "charts", "times"] {
         check.temporaries(&study.folder.join(folder));
     }
     Ok(check.findings)
@@ -229,6 +231,40 @@ impl Check<'_> {
             }
         }
         self.foreign(plan);
+    }
+
+    /// Every set of times: whole, and of the steps of this study.
+    fn times(&mut self, plan: &Plan) {
+        let mend = "remove it, and `fastrcaps time` takes the times again";
+        let names = match TimeSet::names(self.study) {
+            Ok(names) if names.is_empty() => return,
+            Ok(names) => names,
+            Err(error) => return self.add("times".into(), error, "let this user read it"),
+        };
+        let configs = plan.expansion.candidates.iter().map(|candidate| &candidate.config);
+        let steps = configs.flat_map(|config| steps_of(config, config.train.epochs));
+        let known: HashSet<String> = steps.map(|(shape, _)| shape.id()).collect();
+        for name in names {
+            let place = Path::new("times").join(format!("{name}.json"));
+            let set = match TimeSet::read(self.study, &name) {
+                Ok(Some(set)) => set,
+                // Removed meanwhile.
+                Ok(None) => continue,
+                Err(error) => {
+                    self.add(place, error, mend);
+                    continue;
+                }
+            };
+            if let Some((id, _)) = set.shapes.iter().find(|(id, shape)| shape.id() != **id) {
+                self.say(place, format!("its shape {id} stands under an id that is not its own"), mend);
+            } else if let Some(id) = set.shapes.keys().find(|id| !known.contains(*id)) {
+                self.say(place, format!("no training of the space has steps of its shape {id}"), mend);
+            } else if let Some(sample) = set.samples.iter().find(|sample| !set.shapes.contains_key(&sample.shape)) {
+                self.say(place, format!("it has a sample of the shape {}, which it does not know", sample.shape), mend);
+            } else if set.samples.iter().any(|sample| !(sample.seconds_per_step > 0.0)) {
+                self.say(place, "it has a step that took no time", mend);
+            }
+        }
     }
 
     /// What has no business under trials/.

@@ -85,6 +85,9 @@ pub fn export(study: &Study, to: &Path, weights: bool, force: bool) -> Result<Ex
         for path in entries(&folder.join("charts"))? {
             archive.file(&path, &format!("charts/{}", name(&path)))?;
         }
+        for path in entries(&folder.join("times"))? {
+            archive.file(&path, &format!("times/{}", name(&path)))?;
+        }
         for (key, record) in view.keys.iter().zip(&view.records) {
             if !record.as_ref().is_some_and(|record| record.status.is_final()) {
                 continue;

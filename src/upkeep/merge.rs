@@ -15,6 +15,7 @@ use crate::{
     record::{Status, TrialRecord},
     report::{self, view::StudyView},
     study::{self, Lock, Plan, Study, UNFINISHED_FOLDER},
+    times::{DEFAULT_SET, TimeSet},
 };
 
 /// What a merge did.
@@ -32,6 +33,10 @@ pub struct Merged {
     pub refused: Vec<(String, String)>,
     /// Builds, other than that of `into`, that trained what was taken up.
     pub other_builds: Vec<String>,
+    /// Sets of times that were brought over, by the name that each has here.
+    pub times: Vec<String>,
+    /// Sets of times that were not, and why.
+    pub times_refused: Vec<(String, String)>,
 }
 
 /// Takes up into `into` what ended in `others`, in their order. All are looked at before anything is written.
@@ -89,9 +94,46 @@ pub fn merge(into: &Study, others: &[Study], lock: &Lock) -> Result<Merged> {
         }
     }
     let has_ended = |record: &Option<TrialRecord>| record.as_ref().is_some_and(|record| record.status.is_final());
+    for other in others {
+        bring_times(into, other, &mut merged)?;
+    }
+    // They may be the first ones here.
+    view.times = TimeSet::read(into, DEFAULT_SET)?;
     merged.pending = view.wanted().filter(|index| !has_ended(&view.records[*index])).count();
     report::write_all(into, &view)?;
     Ok(merged)
+}
+
+/// Brings the sets of times of `other` over. What is here stays as it is: another set of the same name is brought over
+/// under a name of its own, with its host's.
+fn bring_times(into: &Study, other: &Study, merged: &mut Merged) -> Result<()> {
+    for name in TimeSet::names(other)? {
+        let set = match TimeSet::read(other, &name) {
+            Ok(Some(set)) => set,
+            Ok(None) => continue,
+            Err(error) => {
+                merged.times_refused.push((name, format!("{error:#}")));
+                continue;
+            }
+        };
+        let host: String = set.host.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+        // The same host may have taken several: they get numbers.
+        let names = [name.clone(), format!("{name}-{host}")].into_iter();
+        for free in names.chain((2..).map(|number| format!("{name}-{host}-{number}"))) {
+            let brought = TimeSet { name: free.clone(), ..set.clone() };
+            match TimeSet::read(into, &free)? {
+                None => {
+                    brought.write(into)?;
+                    merged.times.push(free);
+                    break;
+                }
+                // Brought over before.
+                Some(here) if here == brought => break,
+                Some(_) => {}
+            }
+        }
+    }
+    Ok(())
 }
 
 /// An error unless both studies are of the same trials and the same version.

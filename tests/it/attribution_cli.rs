@@ -40,6 +40,7 @@ fn study(folder: &Path, end: impl Fn(usize, usize) -> Option<(f64, f64)>) -> Stu
         git_revision: "build".into(),
         created: "2026-01-01T00:00:00Z".into(),
         identity: study::identity(&study::trial_keys(&trials, &data).unwrap()),
+        further_replicates: 0,
         data,
         name: "space".into(),
         set: Vec::new(),
@@ -62,7 +63,7 @@ fn study(folder: &Path, end: impl Fn(usize, usize) -> Option<(f64, f64)>) -> Stu
     }
     drop(journal);
     let view = StudyView::read(&study).unwrap();
-    report::write_all(&study, &view, &Journal::read(&study.journal()).unwrap()).unwrap();
+    report::write_all(&study, &view).unwrap();
     study
 }
 

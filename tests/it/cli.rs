@@ -27,9 +27,12 @@ pub fn program() -> Command {
     command
 }
 
-/// Runs the program in `folder`.
+/// Runs the program in `folder`. Sweeps leave out to confirm their times, which takes longer than they do, unless a test
+/// says how.
 fn run(folder: &Path, arguments: &[&str]) -> Output {
-    program().current_dir(folder).args(arguments).output().unwrap()
+    let is_plain = |name: &&str| !name.starts_with("--confirm") && !name.starts_with("--no-confirm");
+    let hastens = arguments.first() == Some(&"explore") && arguments.iter().all(|name| is_plain(name));
+    program().current_dir(folder).args(arguments).args(hastens.then_some("--no-confirm")).output().unwrap()
 }
 
 pub fn succeed(folder: &Path, arguments: &[&str]) -> String {
@@ -208,7 +211,7 @@ fn trials_do_not_outlive_a_killed_explorer_and_the_sweep_continues() {
     let folder = folder_with(SPACE);
     let long = ["--set", "train.epochs=40", "--set", "model.routing_iterations=2", "--slots", "2x1"];
     let mut explorer = (program().current_dir(folder.path()))
-        .args(["explore", "space.toml", "--quiet", "--out", "long"])
+        .args(["explore", "space.toml", "--quiet", "--out", "long", "--no-confirm"])
         .args(long)
         .spawn()
         .unwrap();
@@ -504,9 +507,20 @@ fn a_measured_step_is_one_json_object() {
 #[test]
 fn help_and_completions_are_there() {
     let folder = tempfile::tempdir().unwrap();
-    for command in
-        ["explore", "front", "status", "study", "plan", "train", "schedule", "lr-find", "data", "bench", "completions"]
-    {
+    for command in [
+        "explore",
+        "time",
+        "front",
+        "status",
+        "study",
+        "plan",
+        "train",
+        "schedule",
+        "lr-find",
+        "data",
+        "bench",
+        "completions",
+    ] {
         assert!(succeed(folder.path(), &[command, "--help"]).contains("Usage"), "{command}");
     }
     for command in ["check", "rebuild", "rm", "merge", "export"] {

@@ -42,7 +42,7 @@ fn rounds(few: usize) -> usize {
 
 fn explore(folder: &Path, more: &[&str]) -> Command {
     let mut command = program();
-    command.current_dir(folder).args(["explore", "space.toml", "--quiet"]).args(HASTE).args(more);
+    command.current_dir(folder).args(["explore", "space.toml", "--quiet", "--no-confirm"]).args(HASTE).args(more);
     command.stdout(Stdio::null()).stderr(Stdio::null());
     command
 }
@@ -308,7 +308,7 @@ fn the_explorer_says_how_to_go_on_when_it_is_stopped() {
     let folder = folder_with(SPACE);
     let mut explorer = program()
         .current_dir(folder.path())
-        .args(["explore", "space.toml", "--set", "train.epochs=5000", "--slots", "2x1"])
+        .args(["explore", "space.toml", "--no-confirm", "--set", "train.epochs=5000", "--slots", "2x1"])
         .stderr(Stdio::piped())
         .stdout(Stdio::null())
         .spawn()
@@ -351,7 +351,7 @@ fn a_sweep_whose_terminal_goes_away_stops_in_order() {
     let (mut holder, end) = terminal();
     let mut explorer = program()
         .current_dir(folder.path())
-        .args(["explore", "space.toml", "--set", "train.epochs=5000", "--slots", "2x1"])
+        .args(["explore", "space.toml", "--no-confirm", "--set", "train.epochs=5000", "--slots", "2x1"])
         .stdout(end.try_clone().unwrap())
         .stderr(end)
         .spawn()
@@ -375,7 +375,7 @@ fn a_sweep_that_nobody_listens_to_goes_on() {
     let folder = folder_with(SPACE);
     let mut explorer = program()
         .current_dir(folder.path())
-        .args(["explore", "space.toml", "--slots", "2x1"])
+        .args(["explore", "space.toml", "--no-confirm", "--slots", "2x1"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()

@@ -27,3 +27,4 @@ mod stats;
 mod strategy;
 mod study;
 mod tensors;
+mod times;

@@ -1,4 +1,8 @@
-use fastrcaps::stats::{Spread, mean, mean_interval, quantile, standard_deviation, student_t_quantile};
+use fastrcaps::{
+    rng,
+    stats::{Spread, mean, mean_interval, median_interval, quantile, standard_deviation, student_t_quantile},
+};
+use rand_distr::{Distribution, StandardNormal};
 
 #[test]
 fn replicates_have_a_mean_and_a_sample_deviation() {
@@ -48,4 +52,37 @@ fn a_mean_of_one_value_has_no_interval() {
     assert_eq!(mean_interval(&[], 0.95), None);
     let (low, high) = mean_interval(&[1.0, 3.0], 0.95).unwrap();
     assert!((low - (2.0 - 12.706_204_736_432_1)).abs() < 1e-6 && (low + high - 4.0).abs() < 1e-9, "{low} {high}");
+}
+
+#[test]
+fn the_interval_of_a_median_is_that_of_its_order_statistics() {
+    let of = |values: &[f64]| median_interval(values, 0.95);
+    assert_eq!(of(&[]), None);
+    assert_eq!(of(&[1.0, 2.0, 3.0, 4.0, 5.0]), None);
+    assert_eq!(median_interval(&[7.0; 8], 0.95), Some((7.0, 7.0)));
+    // The extremes of six hold the median in 1 - 2 / 64 of all cases, the inner ones in 1 - 14 / 64: by hand.
+    let excess = (0.96875 - 0.95) / (0.96875 - 0.78125);
+    let share = 5.0 * excess / (1.0 + 4.0 * excess);
+    let (low, high) = of(&[6.0, 1.0, 5.0, 2.0, 4.0, 3.0]).unwrap();
+    assert!((low - (1.0 + share)).abs() < 1e-12 && (high - (6.0 - share)).abs() < 1e-12, "{low} to {high}");
+}
+
+#[test]
+fn the_interval_of_a_median_holds_it_as_often_as_it_says() {
+    const DRAWS: usize = 10_000;
+    for n in [6, 7, 8, 10, 15] {
+        for shape in [f64::abs as fn(f64) -> f64, |x| x, f64::exp] {
+            // The median of what is drawn: of |x|, the upper quartile of x.
+            let median = if shape(-1.0) == 1.0 { 0.674_489_750_196_082 } else { shape(0.0) };
+            let mut rng = rng::stream(5, "medians", n as u64);
+            let mut draw = || shape(StandardNormal.sample(&mut rng));
+            let holds = (0..DRAWS).filter(|_| {
+                let values: Vec<f64> = (0..n).map(|_| draw()).collect();
+                let (low, high) = median_interval(&values, 0.95).unwrap();
+                low <= median && median <= high
+            });
+            let share = holds.count() as f64 / DRAWS as f64;
+            assert!((0.94..=0.965).contains(&share), "{n} values: {share}");
+        }
+    }
 }

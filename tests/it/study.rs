@@ -35,7 +35,7 @@ model = { preset = 'tiny' }
 ";
 
 /// Declares a study of the space, with an empty journal.
-fn declare(folder: &Path) -> Study {
+pub fn declare(folder: &Path) -> Study {
     declare_on(folder, "the data")
 }
 
@@ -762,7 +762,7 @@ fn a_sweep_is_watched_and_checked_while_it_runs() {
     fs::write(folder.path().join("space.toml"), space).unwrap();
     let mut explorer = Command::new(env!("CARGO_BIN_EXE_fastrcaps"))
         .current_dir(folder.path())
-        .args(["explore", "space.toml", "--quiet", "--slots", "1x1"])
+        .args(["explore", "space.toml", "--quiet", "--slots", "1x1", "--no-confirm"])
         .spawn()
         .unwrap();
     let (mut checks, mut active) = (0, 0);

@@ -1,0 +1,399 @@
+//! Confirming the times of a study, as `time` and `explore` do: what is timed, how long, and what is shown meanwhile.
+
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    io::IsTerminal,
+    sync::atomic::AtomicBool,
+    time::{Duration, Instant, SystemTime},
+};
+
+use anyhow::{Context, Result};
+use fastrcaps::{
+    analysis::{self, Objectives},
+    config::TrialConfig,
+    confirm::{self, Child, Confirmed, Ending, Event, Request},
+    dispatch,
+    executor::Slots,
+    machine,
+    record::Status,
+    report::{self, view::StudyView},
+    study::{Lock, Study},
+    times::{DEFAULT_SET, ENOUGH_ROUNDS, Fingerprint, MUCH_DRIFT},
+};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+
+use super::{
+    data::DataDirArg,
+    display::{Mode, duration, emit},
+    input::errln,
+};
+
+/// Bounds of a sample's length, in seconds: of short steps 30 ms are dozens, and more than half a second tells no more.
+const SAMPLE: (f64, f64) = (0.03, 0.5);
+/// Share of the time of its sweep that the confirmation of a study may take, but for the bounds: a sample of that length
+/// has half as much before it that is not counted.
+const OF_SWEEP: f64 = 0.2;
+/// Bounds of the patience after a sweep, which is as long as the sweep took.
+const PATIENCE: (f64, f64) = (10.0, 600.0);
+
+/// Whether and how `explore` confirms the times of its trials.
+#[derive(clap::Args)]
+pub struct ConfirmArg {
+    /// Keep the times as the sweep measured them, beside each other; `fastrcaps time` confirms them later
+    #[arg(long, help_heading = "Times")]
+    no_confirm: bool,
+    /// Rounds of timing every kind of step alone after the sweep
+    #[arg(long, help_heading = "Times", value_name = "N", default_value_t = confirm::ROUNDS as u32, value_parser = rounds())]
+    confirm_rounds: u32,
+    /// How long to wait then for others to leave the machine alone [default: as long as the sweep took, 10s to 10m]
+    #[arg(long, help_heading = "Times", value_name = "DURATION", value_parser = super::input::parse_duration)]
+    confirm_patience: Option<Duration>,
+}
+
+/// Numbers of rounds that give an interval.
+pub fn rounds() -> clap::builder::RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(ENOUGH_ROUNDS as i64..=1000)
+}
+
+/// A sweep that has ended.
+pub struct Swept<'a> {
+    pub study: &'a Study,
+    /// The study's, as it is held.
+    pub lock: &'a Lock,
+    pub slots: Slots,
+    pub data_dir: &'a DataDirArg,
+    pub deadline: Option<SystemTime>,
+    pub stop: &'a AtomicBool,
+    pub mode: Mode,
+    pub began: Instant,
+    pub ending: dispatch::Ending,
+}
+
+impl ConfirmArg {
+    /// Confirms the times of a sweep that came to its end, and writes tables and charts anew. Gives the study as it stands
+    /// then, and how the whole ended: what cannot be confirmed is told, and is no failure of the sweep.
+    pub fn after(&self, swept: Swept, view: StudyView) -> (StudyView, dispatch::Ending) {
+        if self.no_confirm || swept.ending != dispatch::Ending::Finished || finished(&view).is_empty() {
+            return (view, swept.ending);
+        }
+        let Swept { study, mode, stop, deadline, data_dir, .. } = swept;
+        let patience = swept.began.elapsed().as_secs_f64().clamp(PATIENCE.0, PATIENCE.1);
+        let taking = Taking {
+            study,
+            name: DEFAULT_SET,
+            anew: false,
+            rounds: self.confirm_rounds as usize,
+            threads: usual_threads(&view).unwrap_or(swept.slots.threads),
+            sample_seconds: None,
+            of_sweep: OF_SWEEP,
+            patience: self.confirm_patience.unwrap_or(Duration::from_secs_f64(patience)),
+            deadline,
+            stop,
+            mode,
+            data_dir,
+        };
+        let confirmed = taking.take(&view, &finished(&view), swept.lock);
+        let taken = confirmed.and_then(|confirmed| {
+            let mut view = StudyView::read(study)?;
+            view.times = Some(confirmed.set.clone());
+            report::write_all(study, &view)?;
+            Ok((view, confirmed))
+        });
+        match taken {
+            Ok((now, confirmed)) => {
+                taking.tell(&confirmed, &now);
+                let ending = if confirmed.ending == Ending::Asked { dispatch::Ending::Asked } else { swept.ending };
+                (now, ending)
+            }
+            Err(error) => {
+                errln!("warning: the times of the trials are not confirmed: {error:#}");
+                (view, swept.ending)
+            }
+        }
+    }
+}
+
+/// Configurations of which a trial ended well, those on the front first.
+pub fn finished(view: &StudyView) -> Vec<usize> {
+    let mut finished = on_front(view);
+    for (trial, record) in view.trials.iter().zip(&view.records) {
+        let is_done = record.as_ref().is_some_and(|record| record.status == Status::Done);
+        if is_done && !finished.contains(&trial.candidate) {
+            finished.push(trial.candidate);
+        }
+    }
+    finished
+}
+
+/// Configurations on the front, and the baseline, with which they are compared.
+pub fn on_front(view: &StudyView) -> Vec<usize> {
+    let points = view.points();
+    let objectives: Vec<[f64; 3]> = points.iter().map(|point| point.objectives()).collect();
+    let front = analysis::front(&objectives, Objectives::TimeAccuracyParameters);
+    let baseline = view.expansion.baseline.filter(|of| points.iter().any(|point| point.candidate == *of));
+    let mut on_front = Vec::new();
+    for candidate in front.into_iter().map(|index| points[index].candidate).chain(baseline) {
+        if !on_front.contains(&candidate) {
+            on_front.push(candidate);
+        }
+    }
+    on_front
+}
+
+/// Threads that most of the trials had that ended well.
+pub fn usual_threads(view: &StudyView) -> Option<usize> {
+    let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
+    for record in view.records.iter().flatten().filter(|record| record.status == Status::Done) {
+        *counts.entry(record.threads?).or_default() += 1;
+    }
+    counts.into_iter().max_by_key(|(threads, count)| (*count, *threads)).map(|(threads, _)| threads)
+}
+
+/// How the times of a study are taken.
+pub struct Taking<'a> {
+    pub study: &'a Study,
+    pub name: &'a str,
+    pub anew: bool,
+    pub rounds: usize,
+    pub threads: usize,
+    /// Length of a sample where it is given.
+    pub sample_seconds: Option<f64>,
+    /// Where it is not: see [`Taking::sample_seconds`].
+    pub of_sweep: f64,
+    pub patience: Duration,
+    pub deadline: Option<SystemTime>,
+    pub stop: &'a AtomicBool,
+    pub mode: Mode,
+    pub data_dir: &'a DataDirArg,
+}
+
+impl Taking<'_> {
+    /// Takes the times of these configurations' steps, of a study that is held. Where time is short, those of the first ones
+    /// that are on the front come first.
+    pub fn take(&self, view: &StudyView, candidates: &[usize], _lock: &Lock) -> Result<Confirmed> {
+        let program = machine::this_program().context("cannot find this program's own file")?;
+        let [slot] = &Slots { count: 1, threads: self.threads }.place(&machine::cores())[..] else {
+            unreachable!("one slot was asked for");
+        };
+        let mut arguments: Vec<OsString> = Vec::new();
+        if let Some(dir) = &self.data_dir.data_dir {
+            arguments.extend(["--data-dir".into(), dir.clone().into()]);
+        }
+        let mut clock = Child { program, threads: self.threads, cores: slot.cores.clone(), arguments };
+        if self.threads > machine::cores().len() && self.mode != Mode::Quiet {
+            errln!("note: {} threads share {} cores", self.threads, machine::cores().len());
+        }
+        let configs: Vec<&TrialConfig> =
+            candidates.iter().map(|candidate| &view.expansion.candidates[*candidate].config).collect();
+        let front = on_front(view);
+        let first = candidates.iter().take_while(|candidate| front.contains(candidate)).count();
+        let mut parts = vec![configs.as_slice()];
+        if self.deadline.is_some() && first > 0 && first < configs.len() {
+            parts.insert(0, &configs[..first]);
+        }
+        let sample_seconds = self.sample_seconds(view, &configs);
+        let mut last: Option<Confirmed> = None;
+        for configs in parts {
+            let request = Request {
+                study: self.study,
+                name: self.name,
+                fingerprint: Fingerprint::this(self.threads),
+                anew: self.anew && last.is_none(),
+                configs,
+                rounds: self.rounds,
+                sample_seconds,
+                patience: self.patience,
+                deadline: self.deadline,
+                stop: self.stop,
+            };
+            let mut shown = Shown::new(self.mode, self.rounds);
+            let confirmed = confirm::confirm(&request, &mut clock, &mut |event| shown.show(event));
+            shown.finish();
+            let mut confirmed = confirmed?;
+            if let Some(before) = last {
+                confirmed.taken += before.taken;
+                confirmed.tainted += before.tainted;
+            }
+            let is_over = confirmed.ending != Ending::Finished;
+            last = Some(confirmed);
+            if is_over {
+                break;
+            }
+        }
+        last.context("there is nothing to be timed")
+    }
+
+    /// Length of a sample. Where it is not given: such that the samples of all shapes in all rounds take a share `of_sweep`
+    /// of the wall time of the sweep (what its trainings took, divided by how many fit on the machine at once), within 30 ms
+    /// and half a second.
+    fn sample_seconds(&self, view: &StudyView, configs: &[&TrialConfig]) -> f64 {
+        let trained: f64 = view.records.iter().flatten().filter_map(|record| record.train_seconds_screen).sum();
+        let at_once = (machine::cores().len() / self.threads.max(1)).max(1);
+        let samples = (confirm::shapes(configs).len() * self.rounds).max(1);
+        let fair = self.of_sweep * trained / at_once as f64 / samples as f64;
+        self.sample_seconds.unwrap_or(fair.clamp(SAMPLE.0, SAMPLE.1))
+    }
+
+    /// Tells what came of it, on standard error; `view` is the study with its new times.
+    pub fn tell(&self, confirmed: &Confirmed, view: &StudyView) {
+        let candidates = finished(view);
+        let has_time = |candidate: &&usize| {
+            let config = &view.expansion.candidates[**candidate].config;
+            confirmed.set.rounds(config, config.train.epochs).is_some()
+        };
+        let (there, all) = (candidates.iter().filter(has_time).count(), candidates.len());
+        let drift = confirmed.set.drift();
+        if self.mode == Mode::Json {
+            emit(&json!({
+                "event": "timed",
+                "times": confirmed.set.name,
+                "why": word(confirmed.ending),
+                "confirmed": there,
+                "configurations": all,
+                "taken": confirmed.taken,
+                "tainted": confirmed.tainted,
+                "drift": drift.map(|drift| json!({"change": drift.change, "largest": drift.largest})),
+            }));
+            return;
+        }
+        if self.mode == Mode::Progress {
+            let tainted = match confirmed.tainted {
+                0 => String::new(),
+                count => format!(", {count} of them disturbed"),
+            };
+            let drifted = drift.map_or(String::new(), |drift| {
+                format!("; from first to last round the machine became {:.1} % slower", 100.0 * drift.change)
+            });
+            errln!(
+                "times of {there} of {all} configurations are confirmed; {} samples were taken{tainted}{drifted}",
+                confirmed.taken
+            );
+        }
+        if drift.is_some_and(|drift| drift.is_much()) {
+            errln!(
+                "warning: a step that is always the same took different times in different rounds, by more than {} %: the \
+                 machine changed meanwhile (its clock, its heat, or what shares its memory)",
+                100.0 * MUCH_DRIFT
+            );
+        }
+        if !confirmed.lacking.is_empty() {
+            let why = match confirmed.ending {
+                Ending::Asked => "it was asked to stop".to_string(),
+                Ending::Deadline => "the time was over".to_string(),
+                Ending::Finished | Ending::Patience => {
+                    let why = confirmed.lacking.iter().find_map(|lacking| lacking.why.clone());
+                    let why = why.or(confirmed.busy.clone()).unwrap_or("no reason known".into());
+                    format!("the machine was not left alone for long enough: {why}")
+                }
+            };
+            let name = if self.name == DEFAULT_SET { String::new() } else { format!(" --as {}", self.name) };
+            errln!(
+                "warning: {} kinds of steps still lack undisturbed times: {why}; `fastrcaps time {}{name}` goes on",
+                confirmed.lacking.len(),
+                self.study.folder.display()
+            );
+        }
+    }
+}
+
+/// Why it ended, as a word of JSON events.
+fn word(ending: Ending) -> &'static str {
+    match ending {
+        Ending::Finished => "finished",
+        Ending::Patience => "patience",
+        Ending::Deadline => "deadline",
+        Ending::Asked => "asked",
+    }
+}
+
+/// What is shown while times are taken. The bar moves when a sample comes, and at no other moment: drawing takes time, too.
+struct Shown {
+    mode: Mode,
+    rounds: usize,
+    bar: Option<ProgressBar>,
+    /// When it was last told that the machine is busy.
+    told: Option<Instant>,
+    left: String,
+}
+
+/// How often it is told that the machine is busy.
+const TELL: Duration = Duration::from_secs(15);
+
+impl Shown {
+    fn new(mode: Mode, rounds: usize) -> Shown {
+        let bar = (mode == Mode::Progress && std::io::stderr().is_terminal()).then(|| {
+            // A constant with known keys.
+            let style = ProgressStyle::with_template("{bar:30} {msg}").expect("a valid template");
+            ProgressBar::new(1).with_style(style)
+        });
+        Shown { mode, rounds, bar, told: None, left: String::new() }
+    }
+
+    fn show(&mut self, event: &Event) {
+        match *event {
+            Event::Begun { shapes, samples } => {
+                if let Some(bar) = &self.bar {
+                    bar.set_length(samples as u64);
+                }
+                if samples > 0 {
+                    self.line(&format!(
+                        "timing {shapes} kinds of steps, alone on this machine: {samples} samples in {} rounds",
+                        self.rounds
+                    ));
+                }
+                self.emit(|| json!({"event": "timing", "shapes": shapes, "samples": samples}));
+            }
+            Event::Waiting { why } => {
+                self.emit(|| json!({"event": "waiting", "why": why}));
+                if self.told.is_none_or(|told| told.elapsed() >= TELL) {
+                    self.told = Some(Instant::now());
+                    let line = format!("waiting for the machine to be idle: {why}");
+                    match &self.bar {
+                        Some(bar) => bar.set_message(line),
+                        None if self.mode == Mode::Json => {}
+                        // Also to who wants to hear of errors only: nothing moves, until someone does something about it.
+                        None => errln!("{line}"),
+                    }
+                }
+            }
+            Event::Round { round, samples, again } => {
+                let again = if again { ", again what was disturbed" } else { "" };
+                let what = format!("round {} of {}{again}: {samples} samples{}", round + 1, self.rounds, self.left);
+                match &self.bar {
+                    Some(bar) => bar.set_message(what),
+                    None => self.line(&what),
+                }
+            }
+            Event::Sample { sample, clean, samples, eta_seconds } => {
+                self.left = eta_seconds.map_or(String::new(), |eta| format!(" · ETA {}", duration(eta)));
+                if let Some(bar) = &self.bar {
+                    bar.set_position(clean as u64);
+                    bar.set_message(format!("round {} of {}{}", sample.round + 1, self.rounds, self.left));
+                }
+                self.emit(|| json!({"event": "sample", "sample": sample, "clean": clean, "samples": samples}));
+            }
+        }
+    }
+
+    fn line(&self, line: &str) {
+        match &self.bar {
+            Some(bar) => bar.println(line),
+            None if self.mode == Mode::Progress => errln!("{line}"),
+            None => {}
+        }
+    }
+
+    fn emit(&self, event: impl FnOnce() -> serde_json::Value) {
+        if self.mode == Mode::Json {
+            emit(&event());
+        }
+    }
+
+    fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

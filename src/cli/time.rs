@@ -1,0 +1,244 @@
+//! `fastrcaps time`: the times of a study's trainings, from steps timed alone on the machine.
+
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+use anyhow::{Result, bail};
+use fastrcaps::{
+    confirm::{self, Ending},
+    report::{self, view::StudyView},
+    stats::{self, Spread},
+    study::Study,
+    times::{DEFAULT_SET, TimeSet},
+};
+use serde_json::json;
+
+use super::{
+    confirming::{self, Taking, finished, on_front, usual_threads},
+    data::DataDirArg,
+    display::{Mode, aligned, duration, emit, percent},
+    input::{errln, outln},
+    interrupt::{INTERRUPTED, stop_on_signals},
+};
+
+/// Take the times of a study's trainings, from their steps, timed alone on this machine.
+///
+/// Every kind of step that its trainings take is timed in several rounds, in random order, through the same code as in
+/// training, while nothing else runs. What others disturbed does not count and is taken again. A training's time is the
+/// sum over its steps.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  fastrcaps time results/smoke
+  fastrcaps time results/mnist-small --data-dir ~/data --rounds 10 --patience 1h
+  fastrcaps time results/mnist-small --as gpu-server --threads 8 --front-only
+  fastrcaps time results/smoke --list
+
+Ctrl-C stops; what was taken is kept, and the same command goes on.
+
+Exit code: 0 when all that was asked for is there, 130 when stopped by a signal, 1 for an error, or where the machine was \
+not left alone for long enough.")]
+pub struct Args {
+    /// A study folder, made by `fastrcaps explore`
+    study: PathBuf,
+    /// Name of the set of times; those of another machine, build or number of threads need another
+    #[arg(long = "as", value_name = "NAME", default_value = DEFAULT_SET)]
+    name: String,
+    /// Forget what the set holds, and begin again
+    #[arg(long)]
+    anew: bool,
+    /// Samples of every kind of step
+    #[arg(long, value_name = "N", default_value_t = confirm::ROUNDS as u32, value_parser = confirming::rounds())]
+    rounds: u32,
+    /// Threads to compute with [default: those that the trials had]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=4096))]
+    threads: Option<u16>,
+    /// Length of a sample [default: such that all take about as long as the sweep did, 30ms to 500ms]
+    #[arg(long, value_name = "DURATION", value_parser = super::input::parse_duration)]
+    sample: Option<Duration>,
+    #[command(flatten)]
+    data_dir: DataDirArg,
+    /// How long to wait for others to leave the machine alone, and to take again what they disturbed
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = super::input::parse_duration)]
+    patience: Duration,
+    /// Time the configurations on the front, and the baseline, and no others
+    #[arg(long)]
+    front_only: bool,
+    /// List the sets of times that the study has, and take none
+    #[arg(long)]
+    list: bool,
+    /// Print events, and at last the times, as JSON, one object a line
+    #[arg(long)]
+    json: bool,
+    /// Show nothing but errors, warnings and the times
+    #[arg(long, conflicts_with = "json")]
+    quiet: bool,
+}
+
+pub fn run(args: Args) -> Result<ExitCode> {
+    let study = Study::new(&args.study);
+    if args.list {
+        study.read()?;
+        return list(&study, args.json);
+    }
+    let lock = study.hold("timed")?;
+    let view = StudyView::read(&study)?;
+    let candidates = if args.front_only { on_front(&view) } else { finished(&view) };
+    if candidates.is_empty() {
+        bail!(
+            "no trial of {} has ended well: there is nothing to be timed; `fastrcaps explore` trains them",
+            study.folder.display()
+        );
+    }
+    let mode = match (args.quiet, args.json) {
+        (true, _) => Mode::Quiet,
+        (_, true) => Mode::Json,
+        _ => Mode::Progress,
+    };
+    let stop = stop_on_signals()?;
+    let taking = Taking {
+        study: &study,
+        name: &args.name,
+        anew: args.anew,
+        rounds: args.rounds as usize,
+        threads: args.threads.map(usize::from).or_else(|| usual_threads(&view)).unwrap_or(1),
+        sample_seconds: args.sample.map(|sample| sample.as_secs_f64()),
+        of_sweep: 1.0,
+        patience: args.patience,
+        deadline: None,
+        stop: &stop,
+        mode,
+        data_dir: &args.data_dir,
+    };
+    let confirmed = taking.take(&view, &candidates, &lock)?;
+    let view = StudyView::read(&study)?;
+    report::write_all(&study, &view)?;
+    taking.tell(&confirmed, &view);
+    let rows: Vec<Row> = candidates.iter().map(|candidate| Row::of(&view, &confirmed.set, *candidate)).collect();
+    if args.json {
+        rows.iter().for_each(|row| emit(&row.json()));
+    } else {
+        outln!("{}", table(&rows).trim_end());
+    }
+    Ok(match confirmed.ending {
+        Ending::Finished => ExitCode::SUCCESS,
+        Ending::Asked => ExitCode::from(INTERRUPTED),
+        Ending::Patience | Ending::Deadline => ExitCode::FAILURE,
+    })
+}
+
+/// The two times of a configuration.
+struct Row {
+    label: String,
+    /// Mean over the trials that ended well, as the sweep measured it.
+    screened: Option<f64>,
+    /// Seconds of each round.
+    rounds: Option<Vec<f64>>,
+}
+
+impl Row {
+    fn of(view: &StudyView, set: &TimeSet, candidate: usize) -> Row {
+        let of = &view.expansion.candidates[candidate];
+        let trials = view.trials.iter().zip(&view.records).filter(|(trial, _)| trial.candidate == candidate);
+        let seconds = trials.filter_map(|(_, record)| record.as_ref()?.train_seconds_screen);
+        Row {
+            label: of.label.clone(),
+            screened: stats::mean(&seconds.collect::<Vec<f64>>()),
+            rounds: set.rounds(&of.config, of.config.train.epochs),
+        }
+    }
+
+    fn median(&self) -> Option<f64> {
+        self.rounds.as_ref().map(|rounds| Spread::of(rounds).median)
+    }
+
+    fn interval(&self) -> Option<(f64, f64)> {
+        stats::median_interval(self.rounds.as_ref()?, 0.95)
+    }
+
+    fn json(&self) -> serde_json::Value {
+        let interval = self.interval();
+        json!({
+            "event": "time",
+            "configuration": self.label,
+            "train_seconds_screen": self.screened,
+            "train_seconds": self.median(),
+            "train_seconds_low": interval.map(|(low, _)| low),
+            "train_seconds_high": interval.map(|(_, high)| high),
+            "rounds": self.rounds,
+        })
+    }
+}
+
+fn table(rows: &[Row]) -> String {
+    let mut cells: Vec<Vec<String>> =
+        vec!["CONFIGURATION|IN THE SWEEP|ALONE|95 % INTERVAL|RATIO".split('|').map(String::from).collect()];
+    let known = |seconds: Option<f64>| seconds.map_or("unknown".into(), duration);
+    cells.extend(rows.iter().map(|row| {
+        let ratio = row.screened.zip(row.median()).map(|(screened, median)| format!("{:.2}", screened / median));
+        let interval = row.interval().map(|(low, high)| format!("{} to {}", duration(low), duration(high)));
+        vec![
+            row.label.clone(),
+            known(row.screened),
+            known(row.median()),
+            interval.unwrap_or_default(),
+            ratio.unwrap_or_default(),
+        ]
+    }));
+    aligned(&cells)
+}
+
+/// Lists the sets that there are.
+fn list(study: &Study, json: bool) -> Result<ExitCode> {
+    let mut cells: Vec<Vec<String>> = vec![
+        "NAME|HOST|PROCESSOR|THREADS|BUILD|KINDS OF STEPS|SAMPLES|DISTURBED|DRIFT"
+            .split('|')
+            .map(String::from)
+            .collect(),
+    ];
+    let mut exit = ExitCode::SUCCESS;
+    for name in TimeSet::names(study)? {
+        let set = match TimeSet::read(study, &name) {
+            Ok(Some(set)) => set,
+            Ok(None) => continue,
+            Err(error) => {
+                errln!("error: {error:#}");
+                exit = ExitCode::FAILURE;
+                continue;
+            }
+        };
+        let drift = set.drift();
+        let of = &set.fingerprint;
+        if json {
+            outln!(
+                "{}",
+                json!({
+                    "times": set.name,
+                    "host": set.host,
+                    "fingerprint": of,
+                    "shapes": set.shapes.len(),
+                    "samples": set.samples.len(),
+                    "tainted": set.tainted(),
+                    "drift": drift.map(|drift| json!({"change": drift.change, "largest": drift.largest})),
+                })
+            );
+        }
+        let unknown = || "unknown".to_string();
+        cells.push(vec![
+            set.name.clone(),
+            set.host.clone(),
+            of.processor.clone().unwrap_or_else(unknown),
+            of.threads.to_string(),
+            of.git_revision.clone().unwrap_or_else(unknown),
+            set.shapes.len().to_string(),
+            set.samples.len().to_string(),
+            set.tainted().to_string(),
+            drift.map_or_else(unknown, |drift| percent(Some(drift.largest))),
+        ]);
+    }
+    match cells.len() {
+        _ if json => {}
+        1 => outln!("{} has no times yet: `fastrcaps time {0}` takes them", study.folder.display()),
+        _ => outln!("{}", aligned(&cells).trim_end()),
+    }
+    Ok(exit)
+}

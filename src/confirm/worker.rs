@@ -1,0 +1,144 @@
+//! The side of the process that times steps.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime},
+};
+
+use anyhow::{Context, Result, bail};
+
+use super::{Job, Line, Task, disturbance::disturbance};
+use crate::{
+    config::TrialConfig,
+    data::{self, DataConfig, DataDirs, Dataset, DatasetName},
+    machine::{
+        self,
+        load::{self, Mark},
+    },
+    times::{Sample, Sentinel},
+    train::{
+        sampling::{self, Length},
+        timing::stand_in,
+    },
+};
+
+/// What others took is known for spans of at least this length, as the system counts in hundredths of a second: short samples
+/// share one, and its verdict.
+const SPAN: Duration = Duration::from_millis(300);
+
+/// The sentinel: a network of half a millisecond or so a step, on images that are drawn.
+const SENTINEL: &str = "[model]\npreset = 'tiny'\n";
+const SENTINEL_SAMPLES: usize = 32;
+const SENTINEL_SECONDS: f64 = 0.05;
+
+/// Does a job, and tells what comes of it.
+pub fn work(job: &Job, dirs: &DataDirs, told: &mut dyn FnMut(Line) -> Result<()>) -> Result<()> {
+    let data = load(job, dirs)?;
+    let sentinel = SentinelStep::new()?;
+    let mut span = Span::begin();
+    // At the beginning, in the middle, and at the end.
+    let middle = job.tasks.len() / 2;
+    for (at, task) in job.tasks.iter().enumerate() {
+        if at == 0 || at == middle {
+            span.sentinels.push(sentinel.time(job.round)?);
+        }
+        span.samples.push(time(task, job, &data[&without_shift(&task.config.data)?])?);
+        if span.mark.elapsed() >= SPAN {
+            span.close(told)?;
+            span = Span::begin();
+        }
+    }
+    // Until the last span, too, is long enough to be judged.
+    while span.sentinels.is_empty() || span.mark.elapsed() < SPAN {
+        span.sentinels.push(sentinel.time(job.round)?);
+    }
+    span.close(told)
+}
+
+/// Every selection of data that is needed, by its config.
+fn load(job: &Job, dirs: &DataDirs) -> Result<BTreeMap<String, Dataset>> {
+    let mut known = BTreeMap::new();
+    for task in &job.tasks {
+        let key = without_shift(&task.config.data)?;
+        if !known.contains_key(&key) {
+            let data = data::load(&task.config.data, dirs)?;
+            if data.fingerprint != task.data {
+                bail!(
+                    "the data changed since the study began: it was {}, and is {} now; bring it back, or see \
+                     `fastrcaps data verify`",
+                    task.data,
+                    data.fingerprint
+                );
+            }
+            known.insert(key, data);
+        }
+    }
+    Ok(known)
+}
+
+/// The images do not depend on how far they are shifted.
+fn without_shift(config: &DataConfig) -> Result<String> {
+    Ok(serde_json::to_string(&DataConfig { shift: 0, ..config.clone() })?)
+}
+
+fn time(task: &Task, job: &Job, data: &Dataset) -> Result<Sample> {
+    let at = machine::rfc3339(SystemTime::now());
+    let length = Length::of(job.sample_seconds);
+    let (steps, seconds_per_step) = sampling::sample(&task.config, data, task.samples, length)
+        .with_context(|| format!("cannot time a step of {} samples", task.samples))?;
+    let (foreign_cores, load, tainted) = (None, load::average(), None);
+    Ok(Sample {
+        shape: task.shape.clone(),
+        round: job.round,
+        at,
+        steps,
+        seconds_per_step,
+        foreign_cores,
+        load,
+        tainted,
+    })
+}
+
+struct SentinelStep {
+    config: TrialConfig,
+    data: Dataset,
+}
+
+impl SentinelStep {
+    fn new() -> Result<SentinelStep> {
+        let config = TrialConfig::resolve(SENTINEL.parse()?)?;
+        Ok(SentinelStep { config, data: stand_in(DatasetName::Glyphs) })
+    }
+
+    fn time(&self, round: usize) -> Result<Sentinel> {
+        let at = machine::rfc3339(SystemTime::now());
+        let length = Length::of(SENTINEL_SECONDS);
+        let (_, seconds_per_step) = sampling::sample(&self.config, &self.data, SENTINEL_SAMPLES, length)?;
+        Ok(Sentinel { round, at, seconds_per_step })
+    }
+}
+
+/// What is judged together.
+struct Span {
+    mark: Mark,
+    samples: Vec<Sample>,
+    sentinels: Vec<Sentinel>,
+}
+
+impl Span {
+    fn begin() -> Span {
+        Span { mark: Mark::now(), samples: Vec::new(), sentinels: Vec::new() }
+    }
+
+    /// Tells what was taken, with what others took meanwhile. Sentinels that were disturbed say nothing of the machine.
+    fn close(self, told: &mut dyn FnMut(Line) -> Result<()>) -> Result<()> {
+        let others = self.mark.others();
+        let tainted = others.as_ref().and_then(disturbance);
+        for sample in self.samples {
+            let foreign_cores = others.map(|others| others.cores());
+            told(Line::Sample(Sample { foreign_cores, tainted: tainted.clone(), ..sample }))?;
+        }
+        let clean = self.sentinels.into_iter().filter(|_| tainted.is_none());
+        clean.into_iter().try_for_each(|sentinel| told(Line::Sentinel(sentinel)))
+    }
+}
