@@ -18,6 +18,7 @@ mod memory;
 mod model;
 mod pareto;
 mod pass;
+mod pick;
 mod range_test;
 mod schedule;
 mod space;
