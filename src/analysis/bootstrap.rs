@@ -27,11 +27,17 @@ pub fn accuracy_interval(point: &Point) -> Option<(f64, f64)> {
     stats::mean_interval(&point.accuracy.values().copied().collect::<Vec<_>>(), LEVEL)
 }
 
-/// Interval of a point's time: of the median of its rounds where it is confirmed, else of the mean over its replicates.
+/// Interval of a point's time: of the median of its rounds where it is confirmed, else of the mean over its replicates. The
+/// latter is one of logarithms about it, so that it does not reach below 0.
 pub fn time_interval(point: &Point) -> Option<(f64, f64)> {
     match point.time.basis {
         Basis::Confirmed => stats::median_interval(&point.time.seconds, LEVEL),
-        Basis::Screened => stats::mean_interval(&point.time.seconds, LEVEL),
+        Basis::Screened => {
+            let logarithms: Vec<f64> = point.time.seconds.iter().map(|seconds| seconds.ln()).collect();
+            let (low, high) = stats::mean_interval(&logarithms, LEVEL)?;
+            let (mean, reach) = (stats::mean(&point.time.seconds)?, (high - low) / 2.0);
+            Some((mean * (-reach).exp(), mean * reach.exp()))
+        }
     }
 }
 

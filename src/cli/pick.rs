@@ -151,8 +151,9 @@ impl Picked<'_> {
             Basis::Confirmed => format!("confirmed, {count} rounds"),
             Basis::Screened => format!("screening, {}", replicates(count)),
         };
-        let interval = time_interval(point)
-            .map_or("interval not known".into(), |(low, high)| format!("95 %: {low:.4} to {high:.4} s"));
+        let interval = time_interval(point).map_or("interval not known".into(), |(low, high)| {
+            format!("95 %: {} to {}", duration(low), duration(high))
+        });
         format!("{} ({interval}; {basis})", point.seconds().map_or("unknown".into(), duration))
     }
 

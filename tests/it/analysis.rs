@@ -59,6 +59,10 @@ fn intervals_are_those_of_the_tables() {
     let (low, high) = time_interval(&rounds).unwrap();
     assert!(1.0 < low && low < 2.0 && (low + high - 8.0).abs() < 1e-12, "{low} {high}");
     assert_eq!(time_interval(&point(0, &[1.0; 5], &[])), None);
+    // Two replicates, far apart: the interval is wide, about the mean, and above 0.
+    let time = Time { basis: Basis::Screened, seconds: vec![1.0, 2.0] };
+    let (low, high) = time_interval(&Point { time, ..point(0, &[], &[]) }).unwrap();
+    assert!(0.0 < low && low < 1.5 && 1.5 < high && (low * high - 1.5 * 1.5).abs() < 1e-9, "{low} {high}");
 }
 
 #[test]

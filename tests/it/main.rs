@@ -20,6 +20,7 @@ mod memory;
 mod model;
 mod pareto;
 mod pass;
+mod pick;
 mod range_test;
 mod schedule;
 mod space;
