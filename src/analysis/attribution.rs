@@ -129,6 +129,7 @@ pub fn interactions(design: &Design, points: &[Point]) -> Result<Vec<Interaction
         let pairs = grid.pairs(first);
         for second in optimisations[index + 1..].iter().filter(|second| second.axis != first.axis) {
             let squares: Vec<Contrast> = (pairs.iter())
+                .filter(|(neither, _)| grid.has_from(*neither, second))
                 .filter_map(|&(neither, one)| {
                     let (other, both) = (grid.with(neither, second)?, grid.with(one, second)?);
                     Some([(1.0, both), (-1.0, one), (-1.0, other), (1.0, neither)])
@@ -205,10 +206,13 @@ impl<'a> Grid<'a> {
 
     /// Points that have the baseline's value on the axis, each with the one that differs from it in nothing but that.
     fn pairs(&self, optimisation: &Optimisation) -> Vec<(usize, usize)> {
-        let has_from = |point: &&usize| {
-            self.design.values[self.candidates[**point]][optimisation.axis].as_ref() == Some(&optimisation.from)
-        };
-        self.whole.iter().filter(has_from).filter_map(|&point| Some((point, self.with(point, optimisation)?))).collect()
+        let points = self.whole.iter().filter(|point| self.has_from(**point, optimisation));
+        points.filter_map(|&point| Some((point, self.with(point, optimisation)?))).collect()
+    }
+
+    /// Whether a point has the value that the optimisation begins with.
+    fn has_from(&self, point: usize, optimisation: &Optimisation) -> bool {
+        self.design.values[self.candidates[point]][optimisation.axis].as_ref() == Some(&optimisation.from)
     }
 
     /// The point that differs from `point` in nothing but the optimisation.

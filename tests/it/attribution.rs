@@ -267,14 +267,20 @@ fn coverage(replicates: usize, random: &mut ChaCha8Rng) -> [f64; 2] {
     let mut held = [0, 0];
     for _ in 0..STUDIES {
         // A replicate has luck that all its configurations share, luck that all with the optimisation share, and its own.
-        let [level, effect]: [Vec<f64>; 2] = [(); 2].map(|()| (0..replicates).map(|_| normal(random)).collect());
+        let mut luck = || -> Vec<Vec<f64>> {
+            let [level, effect]: [Vec<f64>; 2] = [(); 2].map(|()| (0..replicates).map(|_| normal(random)).collect());
+            let of = |candidate: usize, r: usize| 2.0 * level[r] + (candidate / 6) as f64 * effect[r];
+            (0..12)
+                .map(|candidate| (0..replicates).map(|r| of(candidate, r) + 0.5 * normal(random)).collect())
+                .collect()
+        };
+        let (accuracy, time) = (luck(), luck());
         let points: Vec<Point> = (0..12)
             .map(|candidate| {
                 let on = (candidate / 6) as f64;
-                let luck: Vec<f64> =
-                    (0..replicates).map(|r| 2.0 * level[r] + on * effect[r] + 0.5 * normal(random)).collect();
-                let accuracy: Vec<f64> = luck.iter().map(|luck| 0.9 + 0.02 * on + 0.01 * luck).collect();
-                let seconds: Vec<f64> = luck.iter().map(|luck| (3.0 - 0.5 * on + 0.1 * luck).exp()).collect();
+                let accuracy: Vec<f64> = accuracy[candidate].iter().map(|luck| 0.9 + 0.02 * on + 0.01 * luck).collect();
+                let seconds: Vec<f64> =
+                    time[candidate].iter().map(|luck| (3.0 - 0.5 * on + 0.1 * luck).exp()).collect();
                 point(candidate, &seconds, &accuracy)
             })
             .collect();
