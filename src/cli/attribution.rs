@@ -65,7 +65,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         let target = find(&points, label)?;
         let ladder = ladder::ladder(&design, &points, target)?;
         if args.json {
-            outln!("{}", json!(ladder.rungs.iter().map(|rung| rung_json(space, &points, rung)).collect::<Vec<_>>()));
+            outln!("{}", ladder_json(&view, &points, target));
         } else if args.csv {
             outln!("{}", text(effects::ladder(space, &points, &ladder)?));
         } else {
@@ -158,6 +158,12 @@ pub fn ladder_table(view: &StudyView, points: &[Point], target: usize) -> Result
         ]
     }));
     Ok(with_notes(&rows, ladder.rungs.iter().any(|rung| is_screened(rung.speed_up))))
+}
+
+/// The same as JSON; null where the study has no ladder.
+pub fn ladder_json(view: &StudyView, points: &[Point], target: usize) -> Value {
+    let ladder = ladder::ladder(&view.design(), points, target);
+    ladder.map_or(Value::Null, |of| of.rungs.iter().map(|rung| rung_json(&view.space, points, rung)).collect())
 }
 
 fn header(text: &str) -> Vec<String> {

@@ -22,6 +22,7 @@ use fastrcaps::{
 use serde_json::json;
 
 use super::{
+    attribution::{ladder_json, ladder_table},
     display::{duration, percent},
     input::{outln, shell_line},
     wishes::WishesArg,
@@ -131,7 +132,7 @@ impl Picked<'_> {
         let lines = [
             format!("{HEADER} from the study {}: {}", self.study.folder.display(), point.label),
             format!("# Why: {}", self.pick.why),
-            format!("# Time: {}; {}", self.time(), self.view.origin),
+            format!("# Time: {}; {}", self.time(), self.view.times_line()),
             format!("# Validation accuracy: {}", self.accuracy()),
         ];
         // A path or a label may hold anything; a comment ends with its line.
@@ -198,7 +199,11 @@ impl Picked<'_> {
         ];
         let rows = rows.into_iter().chain(pick.notes.iter().map(|note| ("note", note.clone())));
         let lines: String = rows.map(|(name, value)| format!("{name:<17}{value}\n")).collect();
-        format!("{lines}\n{} is its config file; this trains it:\n  {}", self.out.display(), self.command())
+        // Without a baseline there is none.
+        let ladder = ladder_table(self.view, self.points, pick.point);
+        let ladder = ladder
+            .map_or(String::new(), |table| format!("\nFrom the baseline to it, one change at a time:\n\n{table}\n"));
+        format!("{lines}{ladder}\n{} is its config file; this trains it:\n  {}", self.out.display(), self.command())
     }
 
     fn json(&self) -> serde_json::Value {
@@ -239,6 +244,7 @@ impl Picked<'_> {
             })),
             "confidence": pick.confidence,
             "notes": pick.notes,
+            "ladder": ladder_json(self.view, self.points, pick.point),
             "config_file": self.out.display().to_string(),
             "command": self.command(),
         })
