@@ -30,8 +30,8 @@ use super::{
     input::errln,
 };
 
-/// Bounds of a sample's length, in seconds: of short steps 30 ms are dozens, and more than half a second tells no more.
-const SAMPLE: (f64, f64) = (0.03, 0.5);
+/// Bounds of a sample's length, in seconds: of short steps 20 ms are dozens, and more than half a second tells no more.
+const SAMPLE: (f64, f64) = (0.02, 0.5);
 /// Share of the time of its sweep that the confirmation of a study may take, but for the bounds: a sample of that length
 /// has half as much before it that is not counted.
 const OF_SWEEP: f64 = 0.2;
@@ -226,7 +226,7 @@ impl Taking<'_> {
     }
 
     /// Length of a sample. Where it is not given: such that the samples of all shapes in all rounds take a share `of_sweep`
-    /// of the wall time of the sweep (what its trainings took, divided by how many fit on the machine at once), within 30 ms
+    /// of the wall time of the sweep (what its trainings took, divided by how many fit on the machine at once), within 20 ms
     /// and half a second.
     fn sample_seconds(&self, view: &StudyView, configs: &[&TrialConfig]) -> f64 {
         let trained: f64 = view.records.iter().flatten().filter_map(|record| record.train_seconds_screen).sum();

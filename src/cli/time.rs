@@ -52,7 +52,7 @@ pub struct Args {
     /// Threads to compute with [default: those that the trials had]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=4096))]
     threads: Option<u16>,
-    /// Length of a sample [default: such that all take about as long as the sweep did, 30ms to 500ms]
+    /// Length of a sample [default: such that all take about as long as the sweep did, 20ms to 500ms]
     #[arg(long, value_name = "DURATION", value_parser = super::input::parse_duration)]
     sample: Option<Duration>,
     #[command(flatten)]

@@ -148,6 +148,7 @@ pub fn confirm(request: &Request, clock: &mut dyn Clock, observer: &mut dyn FnMu
         taken: 0,
         tainted: 0,
         busy: None,
+        was_disturbed: true,
         spent: Duration::ZERO,
         began: Instant::now(),
         written: Instant::now(),
@@ -195,6 +196,8 @@ struct Run<'a> {
     taken: usize,
     tainted: usize,
     busy: Option<String>,
+    /// Whether the last round was disturbed: after one that was not, the machine is idle.
+    was_disturbed: bool,
     /// Of the patience.
     spent: Duration,
     began: Instant,
@@ -270,7 +273,7 @@ impl Run<'_> {
             if let Some(ending) = self.must_end(pass) {
                 return Ok(Some(ending));
             }
-            if self.spent >= patience || began.elapsed() >= patience / WAIT_SHARE {
+            if !self.was_disturbed || self.spent >= patience || began.elapsed() >= patience / WAIT_SHARE {
                 return Ok(None);
             }
             let look = Instant::now();
@@ -283,10 +286,12 @@ impl Run<'_> {
 
     fn take(&mut self, clock: &mut dyn Clock, job: &Job, pass: u64) -> Result<Option<Ending>> {
         let (mut ending, mut last) = (None, Instant::now());
+        self.was_disturbed = false;
         clock.run(job, &mut |line| {
             match line {
                 Some(Line::Sample(sample)) => {
                     if sample.tainted.is_some() {
+                        self.was_disturbed = true;
                         // Those of one span come together: the first has the time of all.
                         self.spent += last.elapsed();
                     }

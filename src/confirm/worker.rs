@@ -29,7 +29,7 @@ const SPAN: Duration = Duration::from_millis(300);
 /// The sentinel: a network of half a millisecond or so a step, on images that are drawn.
 const SENTINEL: &str = "[model]\npreset = 'tiny'\n";
 const SENTINEL_SAMPLES: usize = 32;
-const SENTINEL_SECONDS: f64 = 0.05;
+const SENTINEL_SECONDS: f64 = 0.03;
 
 /// Does a job, and tells what comes of it.
 pub fn work(job: &Job, dirs: &DataDirs, told: &mut dyn FnMut(Line) -> Result<()>) -> Result<()> {

@@ -400,12 +400,12 @@ proptest! {
     fn a_training_costs_what_its_steps_do(
         size in 1_usize..70,
         phases in proptest::collection::vec((1_usize..4, 1_usize..70), 0..3),
-        samples in 50_usize..200,
+        samples in 100_usize..200,
         epochs in 1_usize..6,
         stop in 1_usize..6,
         holes in proptest::collection::vec((0_usize..6, 0_usize..9), 0..4),
     ) {
-        let mut text = format!("data = {{ train_samples = {samples} }}\nmodel = {{ preset = 'tiny' }}\n\
+        let mut text = format!("data = {{ train_samples = {samples}, validation_fraction = 0.2 }}\nmodel = {{ preset = 'tiny' }}\n\
                                 train = {{ epochs = {epochs} }}\n[schedule.batch]\n");
         if phases.is_empty() {
             text += &format!("policy = 'fixed'\nsize = {size}\n");
