@@ -8,7 +8,7 @@ use fastrcaps::{
         Basis, Point,
         attribution::{self, Change, Effect, Interaction},
         contrast::{Measured, SpeedUp},
-        ladder::{self, Rung},
+        ladder::{self, Rung, Step},
     },
     charts::style::three_digits,
     report::{
@@ -146,13 +146,13 @@ pub fn ladder_table(view: &StudyView, points: &[Point], target: usize) -> Result
     let ladder = ladder::ladder(&view.design(), points, target)?;
     let mut rows = vec![header("CHANGE|TIME|SPEED-UP|TOTAL|ACCURACY, POINTS|TOTAL|PARAMETERS")];
     rows.extend(ladder.rungs.iter().map(|rung| {
-        let point = &points[rung.point];
+        let (point, is_first) = (&points[rung.point], rung.step == Step::Baseline);
         vec![
             step_name(&view.space, &rung.step),
             point.seconds().map(duration).unwrap_or_default(),
-            speed_cell(rung.speed_up),
+            if is_first { String::new() } else { speed_cell(rung.speed_up) },
             rung.total_speed_up.map(|of| factor(of.factor.estimate)).unwrap_or_default(),
-            accuracy_cell(rung.accuracy),
+            if is_first { String::new() } else { accuracy_cell(rung.accuracy) },
             rung.total_accuracy.map(|of| self::points(of.estimate)).unwrap_or_default(),
             point.parameters.to_string(),
         ]
@@ -184,7 +184,8 @@ fn factor(value: f64) -> String {
 }
 
 fn points(value: f64) -> String {
-    format!("{:+.2}", 100.0 * value)
+    // Rounded before the sign is chosen, so that nothing is "-0.00".
+    format!("{:+.2}", (1e4 * value).round() / 100.0 + 0.0)
 }
 
 fn speed_cell(of: Option<SpeedUp>) -> String {

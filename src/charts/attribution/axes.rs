@@ -62,15 +62,14 @@ pub(super) fn signed(value: f64, decimals: usize) -> String {
 }
 
 /// The axis with no more ticks than their labels have room for; the one of no change stays.
-pub(super) fn fitted(mut axis: Axis, width: f64) -> Axis {
-    let neutral = |tick: &Tick| [0.0, 1.0, 100.0].contains(&tick.value);
+pub(super) fn fitted(mut axis: Axis, neutral: f64, width: f64) -> Axis {
     loop {
         let place = |tick: &Tick| axis.share(tick.value) * width;
         let half = |tick: &Tick| font::width(&tick.label, Weight::Regular, SMALL) / 2.0;
         let touches = |pair: &[Tick]| place(&pair[1]) - half(&pair[1]) < place(&pair[0]) + half(&pair[0]) + 12.0;
         let Some(at) = axis.ticks.windows(2).position(touches) else { return axis };
         // Every other one, counted from the one of no change where there is one.
-        let kept = axis.ticks.iter().position(neutral).unwrap_or(at) % 2;
+        let kept = axis.ticks.iter().position(|tick| (tick.value - neutral).abs() < 1e-9).unwrap_or(at) % 2;
         let before = axis.ticks.len();
         axis.ticks = axis.ticks.into_iter().enumerate().filter(|(n, _)| n % 2 == kept).map(|(_, tick)| tick).collect();
         if axis.ticks.len() == before {

@@ -43,8 +43,8 @@ pub struct Bar {
 pub struct AttributionData {
     pub height: u32,
     pub panels: [Panel; 3],
-    /// Height of the middle of each row, and its label.
-    pub rows: Vec<(f64, String)>,
+    /// Height of the middle of each row, and the lines of its label.
+    pub rows: Vec<(f64, Vec<String>)>,
     pub marks: Vec<Mark>,
     /// Rows that found no place.
     pub left_out: usize,
@@ -106,9 +106,10 @@ pub fn data(chart: &AttributionChart) -> AttributionData {
         let width = room * [0.36, 0.36, 0.28][panel];
         let area = Area { left: from, top, right: from + width, bottom };
         from += width + FIGURES + GAP;
+        let neutral = [1.0, 0.0, 100.0][panel];
         let bars = || rows.iter().filter_map(move |row| bar(row, panel));
-        let axis = fitted(if panel == 0 { factors(bars()) } else { points(bars(), panel) }, width);
-        Panel { name: names[panel], area, axis, neutral: [1.0, 0.0, 100.0][panel], figures: area.right + FIGURES }
+        let axis = fitted(if panel == 0 { factors(bars()) } else { points(bars(), panel) }, neutral, width);
+        Panel { name: names[panel], area, axis, neutral, figures: area.right + FIGURES }
     });
     let mut marks = Vec::new();
     for (index, row) in rows.iter().enumerate() {
@@ -137,7 +138,7 @@ pub fn data(chart: &AttributionChart) -> AttributionData {
             });
         }
     }
-    let label = |row: &Row| font::shortened(&row.label, Weight::Regular, LABEL, MOST_LABEL);
+    let label = |row: &Row| font::wrapped(&row.label, Weight::Regular, LABEL, MOST_LABEL, 2);
     AttributionData {
         height: (bottom + 128.0).ceil() as u32,
         panels,
@@ -191,7 +192,10 @@ pub fn draw(chart: &AttributionChart) -> Scene {
     let mut scene = layout::sheet_of(data.height, &chart.title, &chart.subtitle, &notes);
     draw_legend(&mut scene, &data, layout::legend_baseline(&chart.subtitle));
     for (y, label) in &data.rows {
-        scene.text(Text::new((layout::MARGIN, y + 7.0), label, LABEL, INK));
+        let above = 12.0 * label.len().saturating_sub(1) as f64;
+        for (line, text) in label.iter().enumerate() {
+            scene.text(Text::new((layout::MARGIN, y + 7.0 - above + 23.0 * line as f64), text, LABEL, INK));
+        }
     }
     for panel in &data.panels {
         draw_frame(&mut scene, panel, &data.rows);
@@ -204,7 +208,7 @@ pub fn draw(chart: &AttributionChart) -> Scene {
     scene
 }
 
-fn draw_frame(scene: &mut Scene, panel: &Panel, rows: &[(f64, String)]) {
+fn draw_frame(scene: &mut Scene, panel: &Panel, rows: &[(f64, Vec<String>)]) {
     let Area { left, top, right, bottom } = panel.area;
     let x = |value: f64| (left + panel.axis.share(value) * (right - left)).floor() + 0.5;
     for (y, _) in rows {

@@ -78,7 +78,7 @@ fn check(chart: &AttributionChart) {
 #[test]
 fn rows_stand_by_speed_and_say_their_figures() {
     let data = data(&few());
-    let labels: Vec<&str> = data.rows.iter().map(|(_, label)| label.as_str()).collect();
+    let labels: Vec<String> = data.rows.iter().map(|(_, lines)| lines.join(" ")).collect();
     assert_eq!(labels, ["adabatch", "routing iterations 1", "class sharing by-type", "decoder small", "one-cycle"]);
     let figures = |row: usize| -> Vec<&str> {
         data.marks.iter().filter(|mark| mark.row == row).map(|mark| mark.figure.as_str()).collect()
