@@ -96,7 +96,10 @@ const MOST_LABEL: f64 = 400.0;
 pub fn data(chart: &AttributionChart) -> AttributionData {
     let rows = shown(&chart.rows);
     let top = layout::legend_baseline(&chart.subtitle) + 66.0;
-    let bottom = top + ROW * rows.len().max(1) as f64;
+    let label = |row: &Row| font::wrapped(&row.label, Weight::Regular, LABEL, MOST_LABEL, 2);
+    // Labels of two lines keep their distance.
+    let height = if rows.iter().any(|row| label(row).len() > 1) { ROW + 14.0 } else { ROW };
+    let bottom = top + height * rows.len().max(1) as f64;
     let widest = rows.iter().map(|row| font::width(&row.label, Weight::Regular, LABEL)).fold(0.0, f64::max);
     let left = layout::MARGIN + widest.min(MOST_LABEL) + 28.0;
     let room = f64::from(layout::WIDTH) - layout::MARGIN - left - 2.0 * GAP - 3.0 * FIGURES;
@@ -138,11 +141,10 @@ pub fn data(chart: &AttributionChart) -> AttributionData {
             });
         }
     }
-    let label = |row: &Row| font::wrapped(&row.label, Weight::Regular, LABEL, MOST_LABEL, 2);
     AttributionData {
         height: (bottom + 128.0).ceil() as u32,
         panels,
-        rows: (rows.iter().enumerate()).map(|(row, of)| (top + ROW * (row as f64 + 0.5), label(of))).collect(),
+        rows: (rows.iter().enumerate()).map(|(row, of)| (top + height * (row as f64 + 0.5), label(of))).collect(),
         marks,
         left_out: chart.rows.len() - rows.len(),
     }
