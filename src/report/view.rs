@@ -82,6 +82,13 @@ impl StudyView {
                 study.folder.display()
             );
         }
+        if view.confirming().is_none() {
+            bail!(
+                "the times {name:?} of {0} have too few undisturbed samples for any configuration: `fastrcaps time {0} \
+                 --as {name}` goes on",
+                study.folder.display()
+            );
+        }
         Ok(view)
     }
 
@@ -176,10 +183,17 @@ impl StudyView {
     /// Where and how the times were taken, in a line; empty where that is not known.
     pub fn times_line(&self) -> String {
         let screened = || if self.origin.is_empty() { String::new() } else { format!("screened on {}", self.origin) };
-        let Some(TimeSet { fingerprint: of, .. }) = &self.times else { return screened() };
+        let Some(TimeSet { fingerprint: of, .. }) = self.confirming() else { return screened() };
         let processor = of.processor.as_deref().unwrap_or("an unknown processor");
         let threads = if of.threads == 1 { "1 thread".to_string() } else { format!("{} threads", of.threads) };
         format!("steps timed alone, {threads} on {} cores of {processor}", of.cores)
+    }
+
+    /// The set of times, where it has undisturbed times of all steps of a training.
+    fn confirming(&self) -> Option<&TimeSet> {
+        let candidates = &self.expansion.candidates;
+        let has_time = |at: usize| self.confirmed(at, candidates[at].config.train.epochs).is_some();
+        self.times.as_ref().filter(|_| (0..candidates.len()).any(has_time))
     }
 
     /// Confirmed seconds of a configuration's first `stop` epochs, by round.
@@ -206,7 +220,7 @@ impl StudyView {
 
     /// What the screening times are of that may be compared: with each other and, if there are any, with the confirmed ones.
     fn common_origin(&self) -> Option<Origin> {
-        if let Some(TimeSet { fingerprint, .. }) = &self.times {
+        if let Some(TimeSet { fingerprint, .. }) = self.confirming() {
             return Some(Origin {
                 processor: fingerprint.processor.clone(),
                 threads: Some(fingerprint.threads),
