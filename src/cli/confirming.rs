@@ -274,7 +274,7 @@ impl Taking<'_> {
         if drift.is_some_and(|drift| drift.is_much()) {
             errln!(
                 "warning: a step that is always the same took different times in different rounds, by more than {} %: the \
-                 machine changed meanwhile (its clock, its heat, or what shares its memory)",
+                 machine changed meanwhile (its clock, its heat, or other guests of its host)",
                 100.0 * MUCH_DRIFT
             );
         }
