@@ -1,7 +1,7 @@
 //! The side of the process that times steps.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Entry},
     time::{Duration, SystemTime},
 };
 
@@ -59,19 +59,17 @@ pub fn work(job: &Job, dirs: &DataDirs, told: &mut dyn FnMut(Line) -> Result<()>
 fn load(job: &Job, dirs: &DataDirs) -> Result<BTreeMap<String, Dataset>> {
     let mut known = BTreeMap::new();
     for task in &job.tasks {
-        let key = without_shift(&task.config.data)?;
-        if !known.contains_key(&key) {
-            let data = data::load(&task.config.data, dirs)?;
-            if data.fingerprint != task.data {
-                bail!(
-                    "the data changed since the study began: it was {}, and is {} now; bring it back, or see \
-                     `fastrcaps data verify`",
-                    task.data,
-                    data.fingerprint
-                );
-            }
-            known.insert(key, data);
+        let Entry::Vacant(place) = known.entry(without_shift(&task.config.data)?) else { continue };
+        let data = data::load(&task.config.data, dirs)?;
+        if data.fingerprint != task.data {
+            bail!(
+                "the data changed since the study began: it was {}, and is {} now; bring it back, or see `fastrcaps data \
+                 verify`",
+                task.data,
+                data.fingerprint
+            );
         }
+        place.insert(data);
     }
     Ok(known)
 }

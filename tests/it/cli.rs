@@ -31,7 +31,7 @@ pub fn program() -> Command {
 /// says how.
 fn run(folder: &Path, arguments: &[&str]) -> Output {
     let is_plain = |name: &&str| !name.starts_with("--confirm") && !name.starts_with("--no-confirm");
-    let hastens = arguments.first() == Some(&"explore") && arguments.iter().all(|name| is_plain(name));
+    let hastens = arguments.first() == Some(&"explore") && arguments.iter().all(is_plain);
     program().current_dir(folder).args(arguments).args(hastens.then_some("--no-confirm")).output().unwrap()
 }
 

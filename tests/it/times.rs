@@ -132,7 +132,7 @@ fn what_was_disturbed_is_kept_does_not_count_and_is_taken_again() {
     let (all, stop) = (configs(&study), AtomicBool::new(false));
     let configs: Vec<&TrialConfig> = all.iter().collect();
     // Also some of those that are taken again.
-    let disturbed = |nth: usize| nth < 20 && nth % 3 == 0;
+    let disturbed = |nth: usize| nth < 20 && nth.is_multiple_of(3);
     let mut clock = Pretended::new(&disturbed);
     let (mut rounds, mut last) = (Vec::new(), None);
     let confirmed = confirm::confirm(&request(&study, &configs, &stop), &mut clock, &mut |event| match *event {
