@@ -179,7 +179,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         limits: args.limits.limits(&space, &plan.trials, slots.threads, deadline)?,
         stop: &stop,
     };
-    let mut sweeper = Sweeper { dispatcher, mode, slots };
+    let mut sweeper = Sweeper { dispatcher, mode, slots, display: None };
     let (mut view, mut ending) = sweeper.sweep(chosen.strategy.as_ref(), &wanted, past)?;
     let swept = Swept {
         study: &study,
@@ -205,6 +205,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         let past = past_of(&view, false);
         (view, ending) = sweeper.sweep(&Sweep::over(wanted.clone()), &wanted, past)?;
     }
+    sweeper.over(&view, ending);
     close(&study, &view, mode, began.elapsed().as_secs_f64(), ending)
 }
 
@@ -213,6 +214,8 @@ struct Sweeper<'a> {
     dispatcher: Dispatcher<'a>,
     mode: Mode,
     slots: Slots,
+    /// Of the last sweep.
+    display: Option<Display>,
 }
 
 impl Sweeper<'_> {
@@ -253,8 +256,13 @@ impl Sweeper<'_> {
             );
             StudyView::read(study)
         })?;
-        display.over(&view, swept.ending);
+        self.display = Some(display);
         Ok((view, swept.ending))
+    }
+
+    /// Tells that there is nothing more to do.
+    fn over(&self, view: &StudyView, ending: Ending) {
+        self.display.iter().for_each(|display| display.over(view, ending));
     }
 }
 

@@ -321,7 +321,7 @@ fn the_explorer_says_how_to_go_on_when_it_is_stopped() {
     let mut said = String::new();
     std::io::Read::read_to_string(&mut explorer.stderr.take().unwrap(), &mut said).unwrap();
     assert_eq!(explorer.wait().unwrap().code(), Some(130), "{said}");
-    assert!(said.contains("explore space.toml --set train.epochs=5000 --slots 2x1"), "{said}");
+    assert!(said.contains("explore space.toml --no-confirm --set train.epochs=5000 --slots 2x1"), "{said}");
     let rows = table(folder.path().join("results/space/trials.csv"));
     assert!(rows.iter().all(|row| row["status"] == "pending"), "{rows:?}");
     assert_eq!(rows.iter().filter(|row| row["attempts"] == "1").count(), 2);

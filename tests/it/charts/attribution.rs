@@ -144,13 +144,3 @@ proptest! {
         check(&chart(rows.collect()));
     }
 }
-
-/// Writes pictures to look at: `CHARTS=/tmp/x cargo test --release charts_to_look_at -- --ignored`.
-#[test]
-#[ignore = "writes pictures for eyes"]
-fn attribution_charts_to_look_at() {
-    let folder = std::path::PathBuf::from(std::env::var("CHARTS").unwrap());
-    for (name, chart) in [("few", few()), ("one", many(1)), ("many", many(20))] {
-        std::fs::write(folder.join(format!("{name}.png")), draw(&chart).png()).unwrap();
-    }
-}
