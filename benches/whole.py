@@ -1,11 +1,13 @@
 """Holds confirmed times of a study against whole trainings, alone on the machine.
 
-    python3 benches/whole.py results/my-space --limit 5 --runs 3 --data-dir DIR
+    python3 benches/whole.py results/my-space --limit 5 --blocks 3 --data-dir DIR
 
-takes configurations of the study whose times are confirmed (those of --configuration, or the first of each batch policy),
-trains each anew `--runs` times with nothing beside it, by turns, and prints for each the confirmed time, the median of the
-whole trainings' times and their ratio, as a table and, with --json FILE, as JSON. Nothing but training steps is counted in
-either. A training beside which other programs took more than 0.05 cores is told, with how much they took.
+takes configurations of the study whose times are confirmed (those of --configuration, or the first of each batch policy). In
+each block it has `fastrcaps time` take `--rounds` more rounds of the study's steps, then trains each configuration `--runs`
+times with nothing beside it, in an order that chance gives: a machine whose clock changes over minutes does so for both. It
+prints for each the confirmed time, the median of the whole trainings' times and their ratio, as a table and, with --json FILE,
+as JSON. Nothing but training steps is counted in either. A training beside which other programs took more than 0.05
+cores is told, with how much they took.
 """
 
 import argparse
@@ -60,12 +62,28 @@ def train(program, config, threads, core, data_dir):
     return record["train_seconds_screen"], taken
 
 
+def rounds_of(study):
+    """Rounds of the study's times so far."""
+    samples = json.loads((study / "times/default.json").read_text())["samples"]
+    return 1 + max(sample["round"] for sample in samples)
+
+
+def more_rounds(program, study, rounds, data_dir):
+    """Takes rounds until there are so many."""
+    command = [program, "time", str(study), "--rounds", str(rounds), "--quiet"]
+    if data_dir:
+        command += ["--data-dir", data_dir]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("study", type=pathlib.Path)
     parser.add_argument("--configuration", action="append", default=[], help="a configuration by its name; repeatable")
     parser.add_argument("--limit", type=int, default=5, help="configurations, where none is named [default: 5]")
-    parser.add_argument("--runs", type=int, default=3, help="whole trainings of each [default: 3]")
+    parser.add_argument("--blocks", type=int, default=3, help="rounds and trainings by turns, so often [default: 3]")
+    parser.add_argument("--rounds", type=int, default=6, help="more rounds in a block [default: 6]")
+    parser.add_argument("--runs", type=int, default=2, help="whole trainings of each in a block [default: 2]")
     parser.add_argument("--core", type=int, help="pin trainings to this core, as trials of one thread are")
     parser.add_argument("--data-dir")
     parser.add_argument("--program", default=str(ROOT / "target/release/fastrcaps"))
@@ -74,15 +92,21 @@ def main():
 
     trials = chosen(args.study, args.configuration, args.limit)
     times = {row["key"]: [] for row in trials}
-    for run in range(args.runs):
-        order = list(trials)
-        random.Random(run).shuffle(order)
-        for row in order:
-            config = args.study / "trials" / row["key"] / "config.toml"
-            seconds, taken = train(args.program, config, int(row["threads"]), args.core, args.data_dir)
-            note = f" ({taken:.2f} cores were taken by others)" if taken > 0.05 else ""
-            print(f"run {run + 1}: {row['configuration']}: {seconds:.3f} s{note}", file=sys.stderr)
-            times[row["key"]].append({"seconds": seconds, "cores_of_others": taken})
+    before = rounds_of(args.study)
+    for block in range(args.blocks):
+        more_rounds(args.program, args.study, before + (block + 1) * args.rounds, args.data_dir)
+        for run in range(args.runs):
+            order = list(trials)
+            random.Random(f"{block} {run}").shuffle(order)
+            for row in order:
+                config = args.study / "trials" / row["key"] / "config.toml"
+                seconds, taken = train(args.program, config, int(row["threads"]), args.core, args.data_dir)
+                note = f" ({taken:.2f} cores were taken by others)" if taken > 0.05 else ""
+                print(f"block {block + 1}: {row['configuration']}: {seconds:.3f} s{note}", file=sys.stderr)
+                times[row["key"]].append({"seconds": seconds, "cores_of_others": taken})
+    # With the rounds that were taken meanwhile.
+    of = {row["key"]: row for row in rows(args.study / "trials.csv")}
+    trials = [of[row["key"]] for row in trials]
     found = []
     print(f"{'CONFIRMED':>10} {'WHOLE':>10} {'RATIO':>7} {'LEAST':>10} {'GREATEST':>10}  CONFIGURATION")
     for row in trials:
