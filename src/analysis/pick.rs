@@ -7,7 +7,7 @@ mod words;
 
 pub use wish::Wish;
 
-use super::{Design, Extent, Point};
+use super::{Design, Point};
 use field::Field;
 
 /// What is wished for: at least one thing.
@@ -87,11 +87,6 @@ pub enum PickError {
          left has {0}; ask for a time or an accuracy"
     )]
     NoKnee(String),
-}
-
-/// Index of the point that others are compared to: the whole training of the baseline.
-pub fn baseline(points: &[Point], design: &Design) -> Option<usize> {
-    points.iter().position(|point| Some(point.candidate) == design.baseline && point.extent == Extent::Whole)
 }
 
 /// The point that `wishes` ask for, out of a study's.

@@ -219,9 +219,7 @@ fn beside_other_machines(study: &Study, view: &StudyView, findings: &Findings) -
         header.push(name);
     }
     let candidates = &view.expansion.candidates;
-    let seconds = |set: &TimeSet, candidate: usize, stop: usize| {
-        Some(stats::Spread::of(&set.rounds(&candidates[candidate].config, stop)?).median)
-    };
+    let seconds = |set: &TimeSet, candidate: usize, stop: usize| set.seconds(&candidates[candidate].config, stop);
     let mut rows = vec![header];
     for point in findings.front.iter().map(|index| &findings.points[*index]) {
         let speedup = |set: &TimeSet| {

@@ -24,7 +24,7 @@ pub fn front_chart(view: &StudyView, findings: &Findings) -> FrontChart {
         .filter(|(index, point)| is_shown(*index, point))
         .filter_map(|(index, of)| {
             let (train_seconds, accuracy) = (of.seconds()?, of.mean_accuracy()?);
-            let deviation = || stats::standard_deviation(&of.time.seconds);
+            let deviation = || stats::standard_deviation(&of.time.values());
             let seconds_range = match of.time.basis {
                 Basis::Confirmed => bootstrap::time_interval(of),
                 Basis::Screened => deviation().map(|sd| (train_seconds - sd, train_seconds + sd)),

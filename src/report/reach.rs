@@ -6,7 +6,7 @@ use super::view::StudyView;
 use crate::{
     analysis::Basis,
     record::{EpochRow, Status},
-    stats::{self, Spread},
+    stats,
 };
 
 /// When the trainings of a configuration first reached an accuracy.
@@ -53,7 +53,7 @@ pub fn time_to_accuracy(view: &StudyView, target: f64) -> Vec<Reach> {
         }
         reach.reached = rows_of.len();
         reach.epochs = stats::mean(&rows_of.iter().map(|row| row.epoch as f64).collect::<Vec<_>>());
-        let confirmed = |row: &&EpochRow| Some(Spread::of(&view.confirmed(candidate, row.epoch)?).median);
+        let confirmed = |row: &&EpochRow| view.confirmed_seconds(candidate, row.epoch);
         let seconds: Vec<f64> = rows_of.iter().filter_map(confirmed).collect();
         if seconds.len() == rows_of.len() {
             reach.seconds = stats::mean(&seconds);

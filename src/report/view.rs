@@ -1,6 +1,6 @@
 //! A study as it stands: its configurations, the records of their trials, and the front of their means.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use anyhow::{Result, bail};
 
@@ -197,22 +197,27 @@ impl StudyView {
     }
 
     /// Confirmed seconds of a configuration's first `stop` epochs, by round.
-    pub fn confirmed(&self, candidate: usize, stop: usize) -> Option<Vec<f64>> {
+    pub fn confirmed(&self, candidate: usize, stop: usize) -> Option<BTreeMap<usize, f64>> {
         self.times.as_ref()?.rounds(&self.expansion.candidates[candidate].config, stop)
     }
 
-    /// Screening seconds of the first `stop` epochs, of those of `trials` that ended well and are of this origin.
-    fn screened(&self, trials: &[usize], stop: usize, origin: Option<&Origin>) -> Vec<f64> {
+    /// What stands for them.
+    pub fn confirmed_seconds(&self, candidate: usize, stop: usize) -> Option<f64> {
+        self.times.as_ref()?.seconds(&self.expansion.candidates[candidate].config, stop)
+    }
+
+    /// Screening seconds of the first `stop` epochs by replicate, of those of `trials` that ended well and are of this origin.
+    fn screened(&self, trials: &[usize], stop: usize, origin: Option<&Origin>) -> BTreeMap<usize, f64> {
         let seconds = |index: &usize| {
             let record = self.records[*index].as_ref().filter(|record| record.status == Status::Done)?;
             origin.filter(|origin| **origin == Origin::of(record))?;
-            Some(self.epochs[*index].get(stop - 1)?.train_seconds_screen)
+            Some((record.replicate, self.epochs[*index].get(stop - 1)?.train_seconds_screen))
         };
         trials.iter().filter_map(seconds).collect()
     }
 
     /// Screening seconds of a point by replicate, whether or not its time is confirmed.
-    pub fn screen_seconds(&self, point: &Point) -> Vec<f64> {
+    pub fn screen_seconds(&self, point: &Point) -> BTreeMap<usize, f64> {
         let trials = self.trials.iter().enumerate().filter(|(_, trial)| trial.candidate == point.candidate);
         let trials: Vec<usize> = trials.map(|(index, _)| index).collect();
         self.screened(&trials, point.epochs, self.common_origin().as_ref())

@@ -2,10 +2,10 @@
 
 use std::cmp::Ordering;
 
-use super::{NearBest, PickError, Wish, Wishes, baseline, wish};
+use super::{NearBest, PickError, Wish, Wishes, wish};
 use crate::{
     analysis::{
-        Design, Point,
+        Design, Point, baseline,
         bootstrap::{DRAWS, Draws},
     },
     stats,

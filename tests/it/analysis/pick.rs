@@ -6,7 +6,7 @@ use fastrcaps::analysis::{
 };
 use proptest::prelude::*;
 
-use super::{TEN, TWENTY, design, point};
+use super::{TEN, TWENTY, design, numbered, point};
 
 fn wishing(limits: &[Wish]) -> Wishes {
     Wishes { limits: limits.to_vec(), ..Wishes::default() }
@@ -88,7 +88,7 @@ fn a_confidence_takes_only_the_spreads_that_the_wishes_are_about() {
 #[test]
 fn what_is_measured_in_two_ways_is_noted() {
     let mut points = study();
-    points[1].time = Time { basis: Basis::Screened, seconds: vec![50.0, 51.0, 49.0] };
+    points[1].time = Time { basis: Basis::Screened, seconds: numbered(&[50.0, 51.0, 49.0]) };
     let of = picked(&points, &wishing(&[Wish::MaxSeconds(60.0)]));
     assert_eq!(of.point, 1);
     assert_eq!(of.notes.len(), 2, "{:?}", of.notes);
