@@ -67,6 +67,16 @@ pub enum Basis {
     Screened,
 }
 
+impl Basis {
+    /// As tables and JSON call it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Basis::Confirmed => "confirmed",
+            Basis::Screened => "screening",
+        }
+    }
+}
+
 /// How the configurations of a space differ.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Design {

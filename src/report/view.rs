@@ -6,6 +6,7 @@ use anyhow::{Result, bail};
 
 use crate::{
     analysis::{Basis, Design, Extent, Point, Time},
+    charts::style::plural,
     journal::Journal,
     record::{EpochRow, Status, TrialRecord},
     space::{Candidate, Expansion, Space, Trial},
@@ -41,7 +42,7 @@ pub struct Origin {
 }
 
 impl Origin {
-    fn of(record: &TrialRecord) -> Origin {
+    pub fn of(record: &TrialRecord) -> Origin {
         let TrialRecord { processor, threads, git_revision, .. } = record.clone();
         Origin { processor, threads, git_revision }
     }
@@ -57,7 +58,7 @@ impl std::fmt::Display for Origin {
 
 /// A number of epochs in words.
 pub fn epochs(count: usize) -> String {
-    if count == 1 { "1 epoch".into() } else { format!("{count} epochs") }
+    plural(count, "epoch")
 }
 
 impl StudyView {
@@ -182,11 +183,17 @@ impl StudyView {
 
     /// Where and how the times were taken, in a line; empty where that is not known.
     pub fn times_line(&self) -> String {
+        self.times_line_of(if self.confirming().is_some() { Basis::Confirmed } else { Basis::Screened })
+    }
+
+    /// The same of the times of one basis.
+    pub fn times_line_of(&self, basis: Basis) -> String {
         let screened = || if self.origin.is_empty() { String::new() } else { format!("screened on {}", self.origin) };
-        let Some(TimeSet { fingerprint: of, .. }) = self.confirming() else { return screened() };
+        let confirming = self.confirming().filter(|_| basis == Basis::Confirmed);
+        let Some(TimeSet { fingerprint: of, .. }) = confirming else { return screened() };
         let processor = of.processor.as_deref().unwrap_or("an unknown processor");
-        let threads = if of.threads == 1 { "1 thread".to_string() } else { format!("{} threads", of.threads) };
-        format!("steps timed alone, {threads} on {} cores of {processor}", of.cores)
+        let (threads, cores) = (plural(of.threads, "thread"), plural(of.cores, "core"));
+        format!("steps timed alone, {threads} on {cores} of {processor}")
     }
 
     /// The set of times, where it has undisturbed times of all steps of a training.
@@ -224,7 +231,7 @@ impl StudyView {
     }
 
     /// What the screening times are of that may be compared: with each other and, if there are any, with the confirmed ones.
-    fn common_origin(&self) -> Option<Origin> {
+    pub fn common_origin(&self) -> Option<Origin> {
         if let Some(TimeSet { fingerprint, .. }) = self.confirming() {
             return Some(Origin {
                 processor: fingerprint.processor.clone(),
