@@ -5,20 +5,18 @@
 //! out far too narrow; the means are drawn from a multivariate t distribution instead, so that each of them, and each
 //! difference of two, is spread exactly as its t-interval says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 
-use super::{Basis, Objectives, Point, front};
+use super::{Basis, LEVEL, Objectives, Point, front};
 use crate::{
     rng,
     stats::{self, Spread},
 };
 
-/// Probability with which an interval covers what it is of.
-pub const LEVEL: f64 = 0.95;
 /// Draws that a probability is a share of: it is known to about one percentage point.
 pub const DRAWS: usize = 2000;
 
@@ -31,11 +29,12 @@ pub fn accuracy_interval(point: &Point) -> Option<(f64, f64)> {
 /// latter is one of logarithms about it, so that it does not reach below 0.
 pub fn time_interval(point: &Point) -> Option<(f64, f64)> {
     match point.time.basis {
-        Basis::Confirmed => stats::median_interval(&point.time.seconds, LEVEL),
+        Basis::Confirmed => stats::median_interval(&point.time.values(), LEVEL),
         Basis::Screened => {
-            let logarithms: Vec<f64> = point.time.seconds.iter().map(|seconds| seconds.ln()).collect();
+            let seconds = point.time.values();
+            let logarithms: Vec<f64> = seconds.iter().map(|seconds| seconds.ln()).collect();
             let (low, high) = stats::mean_interval(&logarithms, LEVEL)?;
-            let (mean, reach) = (stats::mean(&point.time.seconds)?, (high - low) / 2.0);
+            let (mean, reach) = (stats::mean(&seconds)?, (high - low) / 2.0);
             Some((mean * (-reach).exp(), mean * reach.exp()))
         }
     }
@@ -43,11 +42,7 @@ pub fn time_interval(point: &Point) -> Option<(f64, f64)> {
 
 /// Interval of how much more accurate `a` is than `b`, over the replicates that both have; none with fewer than two.
 pub fn difference_interval(a: &Point, b: &Point) -> Option<(f64, f64)> {
-    stats::mean_interval(&differences(a, b), LEVEL)
-}
-
-fn differences(a: &Point, b: &Point) -> Vec<f64> {
-    a.accuracy.iter().filter_map(|(replicate, own)| Some(own - b.accuracy.get(replicate)?)).collect()
+    stats::mean_interval(&a.differences(b), LEVEL)
 }
 
 /// A study's points as they could as well have been, again and again: the same draws every time.
@@ -64,7 +59,7 @@ struct Drawn {
 }
 
 enum Seconds {
-    /// Resampled by round: the median.
+    /// Resampled by round: the median. The same place is the same round for all points, where they have enough in common.
     Rounds(Vec<f64>),
     /// The mean, times the exponential of a scatter of logarithms: no draw is below 0.
     Replicates(f64, Scatter),
@@ -97,6 +92,14 @@ impl Scatter {
     }
 }
 
+/// Whether its time is one of rounds, of which there are several.
+fn is_by_rounds(point: &Point) -> bool {
+    point.time.basis == Basis::Confirmed && point.time.seconds.len() > 1
+}
+
+/// Rounds below which no interval of their median can be given.
+const ENOUGH_ROUNDS: usize = 6;
+
 /// What all points of a draw share.
 struct Shared {
     /// By replicate.
@@ -118,22 +121,31 @@ impl Shared {
 }
 
 impl Draws {
+    /// Rounds are drawn from those that all confirmed points have, if these are enough for an interval; else each point's
+    /// from its own, by their order.
     pub fn of(points: &[Point]) -> Draws {
+        let confirmed = points.iter().filter(|point| is_by_rounds(point));
+        let common = confirmed.map(|point| point.time.seconds.keys().copied().collect::<BTreeSet<_>>());
+        let common = common.reduce(|a, b| &a & &b).filter(|common| common.len() >= ENOUGH_ROUNDS);
+        let rounds_of = |point: &Point| -> Vec<f64> {
+            let is_drawn = |round: &usize| common.as_ref().is_none_or(|common| common.contains(round));
+            point.time.seconds.iter().filter(|(round, _)| is_drawn(round)).map(|(_, seconds)| *seconds).collect()
+        };
         let drawn = |point: &Point| {
-            let seconds = &point.time.seconds;
-            let logarithms = || seconds.iter().map(|value| value.ln()).enumerate().collect();
+            let logarithms = || point.time.seconds.iter().map(|(key, value)| (*key, value.ln())).collect();
             Drawn {
-                seconds: match point.time.basis {
-                    Basis::Confirmed if seconds.len() > 1 => Seconds::Rounds(seconds.clone()),
-                    _ => Seconds::Replicates(point.objectives()[0], Scatter::of(&logarithms())),
+                seconds: match is_by_rounds(point) {
+                    true => Seconds::Rounds(rounds_of(point)),
+                    false => Seconds::Replicates(point.objectives()[0], Scatter::of(&logarithms())),
                 },
                 accuracy: Scatter { centre: point.objectives()[1], ..Scatter::of(&point.accuracy) },
                 parameters: point.parameters as f64,
             }
         };
-        let replicates = points.iter().flat_map(|point| point.accuracy.keys()).max().map_or(0, |last| last + 1);
+        let keys = points.iter().flat_map(|point| point.accuracy.keys().chain(point.time.seconds.keys()));
+        let replicates = keys.max().map_or(0, |last| last + 1);
         let rounds = points.iter().map(|point| point.time.seconds.len()).max().unwrap_or(0);
-        Draws { points: points.iter().map(drawn).collect(), replicates: replicates.max(rounds), rounds }
+        Draws { points: points.iter().map(drawn).collect(), replicates, rounds }
     }
 
     /// Whether it is known how far a point's mean accuracy is spread: from two replicates on.

@@ -3,11 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Basis, Point};
+use super::{Basis, LEVEL, Point};
 use crate::stats;
-
-/// Share of intervals that hold the true value.
-pub const LEVEL: f64 = 0.95;
 
 /// Points with their weights, in one context: a configuration and the one that it is compared to, or the four of an
 /// interaction.
@@ -51,8 +48,8 @@ pub(super) fn accuracy(contrasts: &[Contrast]) -> Option<Measured> {
     measured(&rows)
 }
 
-/// The weighed times as a factor of speed, above 1 where time is saved; and the contexts that it leaves out, as their times
-/// are not known, not paired, or not of one basis. Confirmed times are preferred to any number of screened ones.
+/// The weighed times as a factor of speed, above 1 where time is saved; and the contexts whose times are not known, not
+/// paired, or not of this basis. Confirmed times are preferred to any number of screened ones.
 pub(super) fn speed_up(contrasts: &[Contrast]) -> (Option<SpeedUp>, usize) {
     let whole: Vec<&Contrast> = contrasts.iter().filter(|contrast| !has_diverged(contrast)).collect();
     for basis in [Basis::Confirmed, Basis::Screened] {
@@ -65,7 +62,8 @@ pub(super) fn speed_up(contrasts: &[Contrast]) -> (Option<SpeedUp>, usize) {
             let interval = of.interval.map(|(low, high)| (low.exp(), high.exp()));
             let (estimate, least, greatest) = (of.estimate.exp(), of.least.exp(), of.greatest.exp());
             let factor = Measured { estimate, interval, least, greatest, ..of };
-            return (Some(SpeedUp { factor, basis }), whole.len() - of.contexts);
+            let timed = rows.iter().filter(|row| !row.is_empty()).count();
+            return (Some(SpeedUp { factor, basis }), whole.len() - timed);
         }
     }
     (None, whole.len())
@@ -75,18 +73,10 @@ pub(super) fn has_diverged(contrast: &Contrast) -> bool {
     contrast.iter().any(|(_, point)| point.diverged > 0)
 }
 
-/// Logarithms of a point's times, by round or by replicate. Screened times carry no number of their replicate: they are known
-/// to be those of the replicates that ended well only where there are as many.
+/// Logarithms of a point's times, by round or by replicate.
 pub(super) fn log_times(point: &Point) -> BTreeMap<usize, f64> {
-    let seconds = || point.time.seconds.iter().map(|seconds| seconds.ln());
-    let times: BTreeMap<usize, f64> = match point.time.basis {
-        Basis::Confirmed => seconds().enumerate().collect(),
-        Basis::Screened if point.time.seconds.len() == point.accuracy.len() => {
-            point.accuracy.keys().copied().zip(seconds()).collect()
-        }
-        Basis::Screened => BTreeMap::new(),
-    };
-    times.into_iter().filter(|(_, log)| log.is_finite()).collect()
+    let logarithms = point.time.seconds.iter().map(|(key, seconds)| (*key, seconds.ln()));
+    logarithms.filter(|(_, log)| log.is_finite()).collect()
 }
 
 /// The weighed sum of what all of them have, by replicate or round.
@@ -121,7 +111,8 @@ fn measured(rows: &[BTreeMap<usize, f64>]) -> Option<Measured> {
 }
 
 /// Contexts and replicates such that every one of these contexts has every one of these replicates: only then are the means of
-/// the replicates over the same contexts. Of all such blocks one with the most pairs; of equals the one with more replicates.
+/// the replicates over the same contexts. Looked at are the replicates that one context has, or that two share: of these blocks
+/// one with the most pairs; of equals the one with more replicates.
 fn block(rows: &[BTreeMap<usize, f64>]) -> Option<(Vec<usize>, Vec<usize>)> {
     let sets: BTreeSet<BTreeSet<usize>> = rows.iter().map(|row| row.keys().copied().collect()).collect();
     let shared = sets.iter().flat_map(|a| sets.iter().map(move |b| a.intersection(b).copied().collect()));

@@ -6,6 +6,7 @@ use super::{
     Basis, Design, Extent, Point,
     attribution::NoBaseline,
     contrast::{Measured, SpeedUp, accuracy, log_times, speed_up},
+    whole,
 };
 
 /// Configurations between the baseline and another, each differing from the one before in as little as could be.
@@ -44,11 +45,8 @@ const MOST_AXES: usize = 12;
 /// The ladder from the baseline to the point of index `target`: with as many rungs as there can be, the largest speed-up first.
 pub fn ladder(design: &Design, points: &[Point], target: usize) -> Result<Ladder, NoBaseline> {
     let baseline = design.baseline.ok_or(NoBaseline::Undeclared)?;
-    let whole_of = |candidate: usize| {
-        points.iter().position(|point| point.candidate == candidate && point.extent == Extent::Whole)
-    };
-    let start = whole_of(baseline).ok_or(NoBaseline::Untrained)?;
-    let end = whole_of(points[target].candidate).unwrap_or(target);
+    let start = whole(points, baseline).ok_or(NoBaseline::Untrained)?;
+    let end = whole(points, points[target].candidate).unwrap_or(target);
     let ends = Ends { design, points, start, end };
     // A configuration without comparable times still tells the accuracies apart: taken where more rungs are had by it.
     let (timed, any) = (ends.climb(true), ends.climb(false));
@@ -153,11 +151,16 @@ impl Ends<'_> {
 
 /// The rungs of a path, all over the same replicates and rounds: so factors multiply to their total, and differences add.
 fn rungs(design: &Design, points: &[Point], path: &[usize]) -> Vec<Rung> {
-    let shared = |keys: Vec<BTreeSet<usize>>| keys.into_iter().reduce(|a, b| &a & &b).unwrap_or_default();
-    let replicates = shared(path.iter().map(|of| points[*of].accuracy.keys().copied().collect()).collect());
-    let timed = path.iter().map(|of| &points[*of]).filter(|point| point.time.basis == Basis::Confirmed);
-    let rounds = timed.map(|point| point.time.seconds.len()).min().unwrap_or(0);
-    let even: Vec<Point> = path.iter().map(|of| restricted(&points[*of], &replicates, rounds)).collect();
+    let replicates = shared(path.iter().map(|of| points[*of].accuracy.keys().copied().collect()));
+    // Of what has none, no rung has a speed-up anyway.
+    let timed = |basis| {
+        let of_basis = path.iter().map(|of| &points[*of]).filter(|point| point.time.basis == basis);
+        shared(
+            of_basis.map(|point| log_times(point).into_keys().collect()).filter(|keys: &BTreeSet<_>| !keys.is_empty()),
+        )
+    };
+    let times = [Basis::Confirmed, Basis::Screened].map(|basis| (basis, timed(basis)));
+    let even: Vec<Point> = path.iter().map(|of| restricted(&points[*of], &replicates, &times)).collect();
     let values = |rung: usize| &design.values[even[rung].candidate];
     (0..even.len())
         .map(|rung| {
@@ -185,14 +188,16 @@ fn rungs(design: &Design, points: &[Point], path: &[usize]) -> Vec<Rung> {
         .collect()
 }
 
-/// A point with these replicates and this many rounds alone.
-fn restricted(point: &Point, replicates: &BTreeSet<usize>, rounds: usize) -> Point {
-    let logs = log_times(point);
+/// What all of them have.
+fn shared(keys: impl Iterator<Item = BTreeSet<usize>>) -> BTreeSet<usize> {
+    keys.reduce(|a, b| &a & &b).unwrap_or_default()
+}
+
+/// A point with these replicates alone, and of its times with those of its basis.
+fn restricted(point: &Point, replicates: &BTreeSet<usize>, times: &[(Basis, BTreeSet<usize>)]) -> Point {
     let mut point = point.clone();
+    let basis = point.time.basis;
     point.accuracy.retain(|replicate, _| replicates.contains(replicate));
-    point.time.seconds = match point.time.basis {
-        Basis::Confirmed => point.time.seconds.into_iter().take(rounds).collect(),
-        Basis::Screened => replicates.iter().filter_map(|replicate| Some(logs.get(replicate)?.exp())).collect(),
-    };
+    point.time.seconds.retain(|key, _| times.iter().any(|(of, keys)| *of == basis && keys.contains(key)));
     point
 }

@@ -13,6 +13,9 @@ use crate::{
     stats::{self, Spread},
 };
 
+/// Probability with which an interval covers what it is of.
+pub const LEVEL: f64 = 0.95;
+
 /// A configuration, trained for so many epochs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Point {
@@ -45,7 +48,14 @@ pub enum Extent {
 pub struct Time {
     pub basis: Basis,
     /// Seconds: by round where it is confirmed, by replicate where it was screened; empty where it is not known.
-    pub seconds: Vec<f64>,
+    pub seconds: BTreeMap<usize, f64>,
+}
+
+impl Time {
+    /// The seconds without their numbers.
+    pub fn values(&self) -> Vec<f64> {
+        self.seconds.values().copied().collect()
+    }
 }
 
 /// How a time came about.
@@ -55,6 +65,16 @@ pub enum Basis {
     Confirmed,
     /// During the sweep, beside other trials.
     Screened,
+}
+
+impl Basis {
+    /// As tables and JSON call it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Basis::Confirmed => "confirmed",
+            Basis::Screened => "screening",
+        }
+    }
 }
 
 /// How the configurations of a space differ.
@@ -71,16 +91,33 @@ pub struct Design {
 impl Point {
     /// Mean over the replicates of the best validation accuracy.
     pub fn mean_accuracy(&self) -> Option<f64> {
-        let values: Vec<f64> = self.accuracy.values().copied().collect();
-        stats::mean(&values)
+        mean_share(self.accuracy.values().copied())
+    }
+
+    /// How many times as fast it trains as `base`; absent where the two times did not come about in the same way, or a
+    /// replicate of either diverged.
+    pub fn speedup(&self, base: &Point) -> Option<f64> {
+        let is_alike = self.time.basis == base.time.basis && self.diverged == 0 && base.diverged == 0;
+        Some(base.seconds()? / self.seconds()?).filter(|_| is_alike)
+    }
+
+    /// How much more accurate it is than `base`: the mean over the replicates that both have, as other seeds are other luck;
+    /// absent where there is none, or a replicate of either diverged.
+    pub fn accuracy_change(&self, base: &Point) -> Option<f64> {
+        mean_share(self.differences(base).into_iter()).filter(|_| self.diverged == 0 && base.diverged == 0)
+    }
+
+    /// How much more accurate it is than `base` in each replicate that both have.
+    fn differences(&self, base: &Point) -> Vec<f64> {
+        self.accuracy.iter().filter_map(|(replicate, own)| Some(own - base.accuracy.get(replicate)?)).collect()
     }
 
     /// What stands for the point's time: the median of its rounds where it is confirmed, else the mean over its replicates.
     pub fn seconds(&self) -> Option<f64> {
         match self.time.basis {
             _ if self.time.seconds.is_empty() => None,
-            Basis::Confirmed => Some(Spread::of(&self.time.seconds).median),
-            Basis::Screened => stats::mean(&self.time.seconds),
+            Basis::Confirmed => Some(Spread::of(&self.time.values()).median),
+            Basis::Screened => stats::mean(&self.time.values()),
         }
     }
 
@@ -90,6 +127,21 @@ impl Point {
         let known = |value: Option<f64>| value.filter(|_| self.diverged == 0).unwrap_or(f64::NAN);
         [known(self.seconds()), known(self.mean_accuracy()), self.parameters as f64]
     }
+}
+
+/// Mean of shares of images, without what depends on the order of the sum: equal ones are equal.
+fn mean_share(values: impl Iterator<Item = f64>) -> Option<f64> {
+    stats::mean(&values.collect::<Vec<_>>()).map(|mean| (1e12 * mean).round() / 1e12)
+}
+
+/// Index of the point that others are compared to: the whole training of the baseline, if it has ended.
+pub fn baseline(points: &[Point], design: &Design) -> Option<usize> {
+    design.baseline.and_then(|candidate| whole(points, candidate))
+}
+
+/// Index of the whole training of a configuration.
+fn whole(points: &[Point], candidate: usize) -> Option<usize> {
+    points.iter().position(|point| point.candidate == candidate && point.extent == Extent::Whole)
 }
 
 /// What the front weighs up.

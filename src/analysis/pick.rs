@@ -7,7 +7,7 @@ mod words;
 
 pub use wish::Wish;
 
-use super::{Design, Extent, Point};
+use super::{Design, Point};
 use field::Field;
 
 /// What is wished for: at least one thing.
@@ -43,18 +43,43 @@ pub struct Pick {
     /// Index of the point.
     pub point: usize,
     pub why: String,
-    /// Points with a time, an accuracy, and no replicate that diverged.
+    /// Points with a time, an accuracy, and no replicate that diverged; where a wish compares with the baseline, those that
+    /// can be compared with it.
     pub considered: usize,
     /// Those of them that keep to everything.
     pub met: usize,
     pub runner_up: Option<RunnerUp>,
-    /// Share of draws of the study in which the point keeps to the wishes; absent where a spread that it takes is not
-    /// known, or no wish is about a measured figure.
-    pub confidence: Option<f64>,
+    pub confidence: Confidence,
     /// The whole training of the baseline, where it has ended.
     pub baseline: Option<usize>,
     /// What its figures must not be taken for.
     pub notes: Vec<String>,
+}
+
+/// How sure it is that the point keeps to the wishes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Confidence {
+    /// No wish is about a measured figure.
+    Certain,
+    /// The share of draws of the study in which it does.
+    Share(f64),
+    /// The same, but for the knee or the one standard error that was wished for too: these are judged in no draw.
+    ShareOfOthers(f64),
+    /// A spread that it takes is not known.
+    Unknown,
+    /// Nothing that draws judge is wished for.
+    NotComputed,
+}
+
+impl Confidence {
+    /// As a share, where it is one.
+    pub fn share(self) -> Option<f64> {
+        match self {
+            Confidence::Certain => Some(1.0),
+            Confidence::Share(share) | Confidence::ShareOfOthers(share) => Some(share),
+            Confidence::Unknown | Confidence::NotComputed => None,
+        }
+    }
 }
 
 /// What would have been taken instead.
@@ -87,11 +112,6 @@ pub enum PickError {
          left has {0}; ask for a time or an accuracy"
     )]
     NoKnee(String),
-}
-
-/// Index of the point that others are compared to: the whole training of the baseline.
-pub fn baseline(points: &[Point], design: &Design) -> Option<usize> {
-    points.iter().position(|point| Some(point.candidate) == design.baseline && point.extent == Extent::Whole)
 }
 
 /// The point that `wishes` ask for, out of a study's.

@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 
 use super::{
     display::{aligned, duration},
-    input::outln,
+    input::{TimesArg, outln},
 };
 
 /// Print what each optimisation of a study does to training time, accuracy and parameters, all else equal.
@@ -40,13 +40,12 @@ differ in nothing else: a context is what they share, the values of the other ax
 pub struct Args {
     /// A study folder, made by `fastrcaps explore`
     study: PathBuf,
-    /// Confirm by the times of this name, taken by `fastrcaps time --as NAME`
-    #[arg(long, value_name = "NAME")]
-    times: Option<String>,
+    #[command(flatten)]
+    times: TimesArg,
     /// What two optimisations do together beyond what each does
     #[arg(long, conflicts_with = "ladder")]
     interactions: bool,
-    /// The way from the baseline to this configuration, by its name in front.csv, one optimisation at a time
+    /// The way from the baseline to this configuration, by its name in trials.csv, one optimisation at a time
     #[arg(long, value_name = "CONFIGURATION")]
     ladder: Option<String>,
     /// Print as CSV
@@ -58,7 +57,7 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Result<ExitCode> {
-    let view = StudyView::read_with_times(&Study::new(args.study), args.times.as_deref())?;
+    let view = args.times.read(&Study::new(args.study))?;
     let (space, design, points) = (&view.space, view.design(), view.points());
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).trim_end().to_string();
     if let Some(label) = &args.ladder {
@@ -226,7 +225,7 @@ fn find(points: &[Point], label: &str) -> Result<usize> {
         match near.is_empty() {
             true => anyhow!("no trial of the study has ended yet: there is no ladder to {label:?}"),
             false => anyhow!(
-                "no configuration that was trained is called {label:?}; near to it: {}; all names are in trials.csv",
+                "no configuration that was trained is called {label:?}; near to it: {}; all names are in trials.csv, those of shorter trainings with `, N epochs` after them",
                 near.join(", ")
             ),
         }
@@ -253,7 +252,7 @@ fn measured_json(of: Option<Measured>) -> Value {
 fn speed_json(of: Option<SpeedUp>) -> Value {
     let mut value = measured_json(of.map(|of| of.factor));
     if let Some(of) = of {
-        value["basis"] = json!(effects::basis(of.basis));
+        value["basis"] = json!(of.basis.as_str());
     }
     value
 }

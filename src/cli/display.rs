@@ -369,6 +369,23 @@ pub fn percent(share: Option<f64>) -> String {
     share.map_or("unknown".to_string(), |share| format!("{:.2} %", 100.0 * share))
 }
 
+/// A mean accuracy with the standard deviation of its replicates, in per cent.
+pub fn mean_and_deviation(mean: Option<f64>, deviation: Option<f64>) -> String {
+    match (mean, deviation) {
+        (Some(mean), Some(deviation)) => format!("{:.2} ± {:.2} %", 100.0 * mean, 100.0 * deviation),
+        (mean, _) => percent(mean),
+    }
+}
+
+/// A share of draws in per cent: never all or none of them, as it is of no more than so many.
+pub fn share_of_draws(share: f64) -> String {
+    match (100.0 * share).round() {
+        percent if percent >= 100.0 => ">99 %".into(),
+        percent if percent < 1.0 => "<1 %".into(),
+        percent => format!("{percent} %"),
+    }
+}
+
 /// Rows as lines of columns: the first to the left, the others to the right.
 pub fn aligned(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
@@ -391,6 +408,12 @@ mod tests {
     use fastrcaps::config::TrialConfig;
 
     use super::*;
+
+    #[test]
+    fn no_share_of_draws_is_all_or_none() {
+        let words: Vec<String> = [0.0, 0.0049, 0.01, 0.5, 0.994, 0.995, 1.0].into_iter().map(share_of_draws).collect();
+        assert_eq!(words, ["<1 %", "<1 %", "1 %", "50 %", "99 %", ">99 %", ">99 %"]);
+    }
 
     #[test]
     fn epochs_of_earlier_attempts_are_behind_and_say_nothing_of_the_pace() {

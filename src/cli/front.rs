@@ -8,18 +8,17 @@ use fastrcaps::{
     analysis::{self, Basis, Objectives, Point},
     report::{
         self,
-        findings::{Findings, accuracy_sd, test_accuracy},
+        findings::{Findings, accuracy_sd, test_accuracy, test_accuracy_sd},
         reach::{self, Reach},
         view::StudyView,
     },
-    stats,
     study::Study,
     times::TimeSet,
 };
 
 use super::{
-    display::{aligned, duration, percent},
-    input::outln,
+    display::{aligned, duration, mean_and_deviation, percent, share_of_draws},
+    input::{TimesArg, outln, parse_accuracy},
 };
 
 /// Print the Pareto front of a study, with each configuration beside the baseline.
@@ -39,9 +38,8 @@ pub struct Args {
     /// What a configuration must not be beaten in
     #[arg(long, value_enum, default_value_t = ObjectivesArg::TimeAccuracy)]
     objectives: ObjectivesArg,
-    /// Set of times to go by, as `fastrcaps time --as NAME` made it [default: default]
-    #[arg(long, value_name = "NAME")]
-    times: Option<String>,
+    #[command(flatten)]
+    times: TimesArg,
     /// Instead of the front: how long each configuration trains until its validation accuracy is this, as in 0.98 or 98%
     #[arg(long, value_name = "ACCURACY", value_parser = parse_accuracy, conflicts_with = "objectives")]
     time_to_accuracy: Option<f64>,
@@ -69,7 +67,7 @@ impl From<ObjectivesArg> for Objectives {
 
 pub fn run(args: Args) -> Result<ExitCode> {
     let study = Study::new(args.study);
-    let view = StudyView::read_with_times(&study, args.times.as_deref())?;
+    let view = args.times.read(&study)?;
     if let Some(target) = args.time_to_accuracy {
         let reaches = reach::time_to_accuracy(&view, target);
         match args.csv {
@@ -103,7 +101,7 @@ pub fn table(view: &StudyView, findings: &Findings, objectives: Objectives) -> S
     let probability = |index: usize| findings.memberships()[index].of(objectives);
     rows.extend(front.iter().zip(&groups).map(|(index, group)| {
         let mut cells = row(findings, *index);
-        cells.push(probability(*index).map_or(String::new(), |share| format!("{:.0} %", 100.0 * share)));
+        cells.push(probability(*index).map_or(String::new(), share_of_draws));
         cells.push(group.map_or(String::new(), letter));
         cells
     }));
@@ -139,19 +137,18 @@ pub fn table(view: &StudyView, findings: &Findings, objectives: Objectives) -> S
     if !has_no_spread {
         text += "ON FRONT: how probable that is, given the spread over replicates. Points of one GROUP cannot be told apart by accuracy.\n";
     }
+    let replicates = || front.iter().chain(&findings.baseline).map(|index| findings.points[*index].accuracy.len());
+    if let (Some(least), Some(most)) = (replicates().min(), replicates().max())
+        && least < most
+    {
+        let _ = writeln!(
+            text,
+            "They have {least} to {most} replicates: means of different numbers are over different seeds. ACCURACY is over those \
+             that a point and the baseline share."
+        );
+    }
     text += &notes(view, findings);
     text.trim_end().into()
-}
-
-/// An accuracy as a share or in per cent.
-fn parse_accuracy(text: &str) -> Result<f64, String> {
-    let (number, unit) = text.strip_suffix('%').map_or((text, 1.0), |number| (number, 100.0));
-    match number.trim().parse::<f64>() {
-        Ok(value) if value > 0.0 && value <= unit => Ok(value / unit),
-        _ => {
-            Err(format!("{text:?} is no accuracy: give a share from above 0 to 1, as in 0.98, or per cent, as in 98%"))
-        }
-    }
 }
 
 fn reach_table(reaches: &[Reach], target: f64, view: &StudyView) -> String {
@@ -165,7 +162,11 @@ fn reach_table(reaches: &[Reach], target: f64, view: &StudyView) -> String {
         };
         vec![
             of.label.clone(),
-            of.seconds.map_or("not reached".into(), |seconds| format!("{mark}{}", duration(seconds))),
+            match of.seconds {
+                Some(seconds) => format!("{mark}{}", duration(seconds)),
+                None if of.reached > 0 => "unknown".into(),
+                None => "not reached".into(),
+            },
             of.epochs.map_or(String::new(), |epochs| format!("{epochs:.1}")),
             replicates,
         ]
@@ -199,7 +200,7 @@ fn notes(view: &StudyView, findings: &Findings) -> String {
         _ => {}
     }
     let origins = view.origins();
-    if origins.len() > 1 && view.times.is_none() {
+    if origins.len() > 1 && !is_any(Basis::Confirmed) {
         text += "Its trials are of several machines or builds, whose times are not comparable; those of most of them stand here:\n";
         for (origin, trials) in origins {
             let _ = writeln!(text, "  {trials} trials: {origin}");
@@ -219,9 +220,7 @@ fn beside_other_machines(study: &Study, view: &StudyView, findings: &Findings) -
         header.push(name);
     }
     let candidates = &view.expansion.candidates;
-    let seconds = |set: &TimeSet, candidate: usize, stop: usize| {
-        Some(stats::Spread::of(&set.rounds(&candidates[candidate].config, stop)?).median)
-    };
+    let seconds = |set: &TimeSet, candidate: usize, stop: usize| set.seconds(&candidates[candidate].config, stop);
     let mut rows = vec![header];
     for point in findings.front.iter().map(|index| &findings.points[*index]) {
         let speedup = |set: &TimeSet| {
@@ -247,19 +246,14 @@ fn letter(group: usize) -> String {
 
 fn row(findings: &Findings, index: usize) -> Vec<String> {
     let of = &findings.points[index];
-    let share = |mean: Option<f64>, sd: Option<f64>| match (mean, sd) {
-        (Some(mean), Some(sd)) => format!("{:.2} ± {:.2} %", 100.0 * mean, 100.0 * sd),
-        (mean, _) => percent(mean),
-    };
-    let tested: Vec<f64> = of.test_accuracy.values().copied().collect();
     let mark = if of.time.basis == Basis::Screened { "~" } else { "" };
     let change = findings.change(index);
     let replicates = of.accuracy.len();
     vec![
         if replicates > 1 { format!("{} ({replicates} replicates)", of.label) } else { of.label.clone() },
         of.seconds().map_or("unknown".into(), |seconds| format!("{mark}{}", duration(seconds))),
-        share(of.mean_accuracy(), accuracy_sd(of)),
-        share(test_accuracy(of), test_accuracy(of).and_then(|_| stats::standard_deviation(&tested))),
+        mean_and_deviation(of.mean_accuracy(), accuracy_sd(of)),
+        mean_and_deviation(test_accuracy(of), test_accuracy_sd(of)),
         of.parameters.to_string(),
         change.and_then(|change| change.speedup).map_or("".into(), |speedup| format!("{speedup:.2}×")),
         change

@@ -5,7 +5,9 @@ use std::{io::Write, path::Path, time::Duration};
 use anyhow::{Context, Result};
 use fastrcaps::{
     config::TrialConfig,
+    report::view::StudyView,
     source::{Document, segments},
+    study::Study,
 };
 
 /// Reads a trial's config file; errors name file, line, key and value.
@@ -26,6 +28,36 @@ pub fn parse_set(text: &str) -> Result<(String, String), String> {
 /// A duration as people write it.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text.trim()).map_err(|_| "give a duration, as in 30s, 2m or 1h 30m".to_string())
+}
+
+/// An accuracy, as a share or in per cent.
+pub fn parse_accuracy(text: &str) -> Result<f64, String> {
+    let share = share_of(text, "%").filter(|share| *share > 0.0 && *share <= 1.0);
+    share.ok_or_else(|| "give an accuracy above 0, up to 1, as in 0.99 or 99%".into())
+}
+
+/// A number, or one in hundredths that `unit` follows.
+pub fn share_of(text: &str, unit: &str) -> Option<f64> {
+    let text = text.trim();
+    match text.strip_suffix(unit) {
+        Some(hundredths) => Some(hundredths.trim_end().parse::<f64>().ok()? / 100.0),
+        None => text.parse().ok(),
+    }
+}
+
+/// Which times figures go by.
+#[derive(clap::Args)]
+pub struct TimesArg {
+    /// Go by this set of times, which `fastrcaps time --as NAME` took [default: the set `default`, else times of the sweep]
+    #[arg(long, value_name = "NAME")]
+    times: Option<String>,
+}
+
+impl TimesArg {
+    /// Reads a study with these times.
+    pub fn read(&self, study: &Study) -> Result<StudyView> {
+        StudyView::read_with_times(study, self.times.as_deref())
+    }
 }
 
 /// A command of these words, as a shell takes it.

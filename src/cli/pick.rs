@@ -1,7 +1,7 @@
 //! `fastrcaps pick`: one configuration out of a study, ready to train.
 
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -11,20 +11,23 @@ use fastrcaps::{
     analysis::{
         Basis, Extent, Point,
         bootstrap::{accuracy_interval, difference_interval, time_interval},
-        pick::{self, Pick},
+        pick::{self, Confidence, Pick},
     },
+    charts::style::plural,
     config::TrialConfig,
     files::write_atomically,
-    report::view::StudyView,
-    stats,
+    report::{
+        findings::{accuracy_sd, test_accuracy, test_accuracy_sd},
+        view::StudyView,
+    },
     study::Study,
 };
 use serde_json::json;
 
 use super::{
     attribution::{ladder_json, ladder_table},
-    display::{duration, percent},
-    input::{outln, shell_line},
+    display::{duration, mean_and_deviation, share_of_draws},
+    input::{TimesArg, outln, shell_line},
     wishes::WishesArg,
 };
 
@@ -49,9 +52,8 @@ pub struct Args {
     study: PathBuf,
     #[command(flatten)]
     wishes: WishesArg,
-    /// Go by this set of times [default: the set of that name `default`, or times of the sweep]
-    #[arg(long, value_name = "NAME")]
-    times: Option<String>,
+    #[command(flatten)]
+    times: TimesArg,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -62,7 +64,7 @@ pub struct Args {
 
 pub fn run(args: Args) -> Result<ExitCode> {
     let study = Study::new(args.study);
-    let view = StudyView::read_with_times(&study, args.times.as_deref())?;
+    let view = args.times.read(&study)?;
     let points = view.points();
     let pick = pick::pick(&points, &view.design(), &args.wishes.wishes())
         .with_context(|| format!("nothing is picked from {}", study.folder.display()))?;
@@ -96,21 +98,24 @@ impl Picked<'_> {
     }
 
     fn speedup(&self) -> Option<f64> {
-        Some(self.baseline()?.seconds()? / self.point().seconds()?)
+        self.point().speedup(self.baseline()?)
     }
 
     fn accuracy_change(&self) -> Option<f64> {
-        Some(self.point().mean_accuracy()? - self.baseline()?.mean_accuracy()?)
+        self.point().accuracy_change(self.baseline()?)
     }
 
     fn accuracy_change_interval(&self) -> Option<(f64, f64)> {
-        difference_interval(self.point(), self.baseline()?)
+        difference_interval(self.point(), self.baseline()?).filter(|_| self.accuracy_change().is_some())
     }
 
     /// Writes the config file; an error where another's file stands in its place.
     fn write(&self) -> Result<()> {
-        let is_others = |bytes: Vec<u8>| !bytes.starts_with(HEADER.as_bytes());
-        if self.out.is_dir() || fs::read(self.out).is_ok_and(is_others) {
+        let is_others = match fs::read(self.out) {
+            Ok(bytes) => !bytes.starts_with(HEADER.as_bytes()),
+            Err(error) => error.kind() != io::ErrorKind::NotFound,
+        };
+        if is_others {
             bail!(
                 "{} is there already and was not written by `fastrcaps pick`: give another file with --out",
                 self.out.display()
@@ -132,7 +137,7 @@ impl Picked<'_> {
         let lines = [
             format!("{HEADER} from the study {}: {}", self.study.folder.display(), point.label),
             format!("# Why: {}", self.pick.why),
-            format!("# Time: {}; {}", self.time(), self.view.times_line()),
+            format!("# Time: {}; {}", self.time(), self.view.times_line_of(point.time.basis)),
             format!("# Validation accuracy: {}", self.accuracy()),
         ];
         // A path or a label may hold anything; a comment ends with its line.
@@ -148,10 +153,11 @@ impl Picked<'_> {
     fn time(&self) -> String {
         let point = self.point();
         let count = point.time.seconds.len();
-        let basis = match point.time.basis {
-            Basis::Confirmed => format!("confirmed, {count} rounds"),
-            Basis::Screened => format!("screening, {}", replicates(count)),
+        let measured = match point.time.basis {
+            Basis::Confirmed => plural(count, "round"),
+            Basis::Screened => plural(count, "replicate"),
         };
+        let basis = format!("{}, {measured}", point.time.basis.as_str());
         let interval = time_interval(point).map_or("interval not known".into(), |(low, high)| {
             format!("95 %: {} to {}", duration(low), duration(high))
         });
@@ -163,36 +169,40 @@ impl Picked<'_> {
         let interval = accuracy_interval(point).map_or("interval not known".into(), |(low, high)| {
             format!("95 %: {:.2} to {:.2} %", 100.0 * low, 100.0 * high)
         });
-        let values: Vec<f64> = point.accuracy.values().copied().collect();
-        format!("{} ({interval}; {})", mean_and_deviation(&values), replicates(values.len()))
+        let mean = mean_and_deviation(point.mean_accuracy(), accuracy_sd(point));
+        format!("{mean} ({interval}; {})", plural(point.accuracy.len(), "replicate"))
     }
 
     fn text(&self) -> String {
         let (point, pick) = (self.point(), self.pick);
-        let tested: Vec<f64> = point.test_accuracy.values().copied().collect();
-        let change = match (self.speedup(), self.accuracy_change()) {
-            (Some(speedup), Some(change)) => {
-                let interval = self.accuracy_change_interval().map_or(String::new(), |(low, high)| {
-                    format!(" (95 %: {:+.2} to {:+.2})", 100.0 * low, 100.0 * high)
-                });
-                format!("{speedup:.2}× as fast, {:+.2} points of accuracy{interval}", 100.0 * change)
-            }
-            _ => "not known".into(),
-        };
+        let speedup = self.speedup().map_or("speed-up unknown".into(), |factor| format!("{factor:.2}× as fast"));
+        let change = self.accuracy_change().map_or("change of accuracy unknown".into(), |change| {
+            let interval = self
+                .accuracy_change_interval()
+                .map_or(String::new(), |(low, high)| format!(" (95 %: {:+.2} to {:+.2})", 100.0 * low, 100.0 * high));
+            format!("{:+.2} points of accuracy{interval}", 100.0 * change)
+        });
         let next = match &pick.runner_up {
             Some(next) => format!("{}: {}", self.points[next.point].label, next.why_not),
             None => "nothing else".into(),
         };
-        let confidence = pick.confidence.map_or("not known".into(), |share| {
-            format!("the wishes are met in {:.0} % of draws from what is known of its figures", 100.0 * share)
-        });
+        let met = |share| format!("met in {} of draws from what is known of its figures", share_of_draws(share));
+        let confidence = match pick.confidence {
+            Confidence::Certain => "certain: nothing of what is wished for is measured".into(),
+            Confidence::Share(share) => format!("the wishes are {}", met(share)),
+            Confidence::ShareOfOthers(share) => {
+                format!("the wishes, but for the knee or one standard error, are {}", met(share))
+            }
+            Confidence::Unknown => "not known".into(),
+            Confidence::NotComputed => "not computed: no draw judges the knee or one standard error".into(),
+        };
         let rows = [
             ("configuration", point.label.clone()),
             ("time", self.time()),
             ("validation", self.accuracy()),
-            ("test", if tested.is_empty() { "not known".into() } else { mean_and_deviation(&tested) }),
+            ("test", mean_and_deviation(test_accuracy(point), test_accuracy_sd(point))),
             ("parameters", point.parameters.to_string()),
-            ("to the baseline", change),
+            ("to the baseline", format!("{speedup}, {change}")),
             ("why", pick.why.clone()),
             ("next", next),
             ("confidence", confidence),
@@ -209,9 +219,6 @@ impl Picked<'_> {
     fn json(&self) -> serde_json::Value {
         let (point, pick) = (self.point(), self.pick);
         let pair = |interval: Option<(f64, f64)>| interval.map(|(low, high)| [low, high]);
-        let known = |values: Vec<f64>| (stats::mean(&values), stats::standard_deviation(&values));
-        let (validation, validation_sd) = known(point.accuracy.values().copied().collect());
-        let (test, test_sd) = known(point.test_accuracy.values().copied().collect());
         json!({
             "study": self.study.folder.display().to_string(),
             "configuration": point.label,
@@ -220,14 +227,14 @@ impl Picked<'_> {
             "parameters": point.parameters,
             "train_seconds": point.seconds(),
             "train_seconds_interval": pair(time_interval(point)),
-            "time_basis": match point.time.basis { Basis::Confirmed => "confirmed", Basis::Screened => "screening" },
+            "time_basis": point.time.basis.as_str(),
             "times_measured": point.time.seconds.len(),
             "replicates": point.accuracy.len(),
-            "validation_accuracy": validation,
-            "validation_accuracy_sd": validation_sd,
+            "validation_accuracy": point.mean_accuracy(),
+            "validation_accuracy_sd": accuracy_sd(point),
             "validation_accuracy_interval": pair(accuracy_interval(point)),
-            "test_accuracy": test,
-            "test_accuracy_sd": test_sd,
+            "test_accuracy": test_accuracy(point),
+            "test_accuracy_sd": test_accuracy_sd(point),
             "baseline": self.baseline().map(|baseline| &baseline.label),
             "speedup": self.speedup(),
             "accuracy_change": self.accuracy_change(),
@@ -242,22 +249,11 @@ impl Picked<'_> {
                 "validation_accuracy": self.points[next.point].mean_accuracy(),
                 "why_not": next.why_not,
             })),
-            "confidence": pick.confidence,
+            "confidence": pick.confidence.share(),
             "notes": pick.notes,
             "ladder": ladder_json(self.view, self.points, pick.point),
             "config_file": self.out.display().to_string(),
             "command": self.command(),
         })
-    }
-}
-
-fn replicates(count: usize) -> String {
-    if count == 1 { "1 replicate".into() } else { format!("{count} replicates") }
-}
-
-fn mean_and_deviation(values: &[f64]) -> String {
-    match (stats::mean(values), stats::standard_deviation(values)) {
-        (Some(mean), Some(deviation)) => format!("{:.2} ± {:.2} %", 100.0 * mean, 100.0 * deviation),
-        (mean, _) => percent(mean),
     }
 }

@@ -143,7 +143,7 @@ impl Row {
         Row {
             label: of.label.clone(),
             screened: stats::mean(&seconds.collect::<Vec<f64>>()),
-            rounds: set.rounds(&of.config, of.config.train.epochs),
+            rounds: set.rounds(&of.config, of.config.train.epochs).map(|rounds| rounds.into_values().collect()),
         }
     }
 

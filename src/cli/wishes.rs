@@ -5,10 +5,9 @@ use std::time::Duration;
 use clap::ArgGroup;
 use fastrcaps::analysis::pick::{Choice, NearBest, Wish, Wishes};
 
-use super::input;
+use super::input::{self, parse_accuracy, share_of};
 
 const DURATIONS: &str = "give a training time above 0, as in 90s, 2m or 1h 30m";
-const ACCURACIES: &str = "give an accuracy above 0, up to 1, as in 0.99 or 99%";
 const MARGINS: &str = "give a difference of accuracies from 0 to below 1, as in 0.001 or 0.1pp (percentage points)";
 const SPEEDUPS: &str = "give a ratio above 0, as in 2x, 1.5x or 2";
 
@@ -66,26 +65,14 @@ fn parse_time(text: &str) -> Result<Duration, String> {
     if time.is_zero() { Err(DURATIONS.into()) } else { Ok(time) }
 }
 
-fn parse_accuracy(text: &str) -> Result<f64, String> {
-    share_of(text, "%").filter(|share| *share > 0.0 && *share <= 1.0).ok_or_else(|| ACCURACIES.into())
-}
-
 fn parse_margin(text: &str) -> Result<f64, String> {
     share_of(text, "pp").filter(|share| (0.0..1.0).contains(share)).ok_or_else(|| MARGINS.into())
 }
 
 fn parse_speedup(text: &str) -> Result<f64, String> {
-    let number = text.trim().trim_end_matches(['x', 'X', '×']).trim_end();
-    number.parse().ok().filter(|ratio: &f64| *ratio > 0.0 && ratio.is_finite()).ok_or_else(|| SPEEDUPS.into())
-}
-
-/// A number, or one in hundredths that `unit` follows.
-fn share_of(text: &str, unit: &str) -> Option<f64> {
     let text = text.trim();
-    match text.strip_suffix(unit) {
-        Some(hundredths) => Some(hundredths.trim_end().parse::<f64>().ok()? / 100.0),
-        None => text.parse().ok(),
-    }
+    let number = text.strip_suffix(['x', 'X', '×']).unwrap_or(text).trim_end();
+    number.parse().ok().filter(|ratio: &f64| *ratio > 0.0 && ratio.is_finite()).ok_or_else(|| SPEEDUPS.into())
 }
 
 #[cfg(test)]
@@ -115,7 +102,7 @@ mod tests {
         for text in ["abc", "-0.1pp", "1", "100pp", "NaN", "pp", "", "0.1%"] {
             assert!(parse_margin(text).expect_err(text).contains("0.1pp"), "{text}");
         }
-        for text in ["0x", "-2", "x", "inf", "NaN", "", "2y"] {
+        for text in ["0x", "-2", "x", "inf", "NaN", "", "2y", "2xx", "2x×"] {
             assert!(parse_speedup(text).expect_err(text).contains("as in 2x"), "{text}");
         }
     }

@@ -47,14 +47,6 @@ pub fn step_name(space: &Space, step: &Step) -> String {
     }
 }
 
-/// A basis as tables call it.
-pub fn basis(of: Basis) -> &'static str {
-    match of {
-        Basis::Confirmed => "confirmed",
-        Basis::Screened => "screened",
-    }
-}
-
 /// `attribution.csv`: one row per optimisation, the fastest first.
 pub fn attribution(space: &Space, effects: &[Effect]) -> Result<Vec<u8>> {
     let mut table = csv::Writer::from_writer(Vec::new());
@@ -124,7 +116,7 @@ fn change(of: Option<&Change>) -> [String; 23] {
         measured(of.speed_up.map(|of| of.factor));
     let [accuracy, accuracy_low, accuracy_high, lowest, highest, better, worse, accuracy_contexts, replicates] =
         measured(of.accuracy);
-    let speed_basis = of.speed_up.map(|of| basis(of.basis).to_string()).unwrap_or_default();
+    let speed_basis = of.speed_up.map(|of| of.basis.as_str().to_string()).unwrap_or_default();
     let without = of.without_time.to_string();
     let [share, share_least, share_greatest] =
         [of.parameters.mean, of.parameters.least, of.parameters.greatest].map(|share| share.to_string());
@@ -205,13 +197,13 @@ pub fn interactions(space: &Space, interactions: &[Interaction]) -> Result<Vec<u
             let [estimate, low, high, _, _, _, _, contexts, measurements] = measured(of);
             row.extend([estimate, low, high, contexts, measurements]);
         }
-        row.push(speed_up.map(|of| basis(of.basis).to_string()).unwrap_or_default());
+        row.push(speed_up.map(|of| of.basis.as_str().to_string()).unwrap_or_default());
         table.write_record(row)?;
     }
     Ok(table.into_inner().map_err(|error| error.into_error())?)
 }
 
-/// `ladder.csv` as `fastrcaps attribution --ladder … --csv` prints it: one row per rung.
+/// A ladder, as `fastrcaps attribution --ladder … --csv` prints it: one row per rung.
 pub fn ladder(space: &Space, points: &[Point], ladder: &Ladder) -> Result<Vec<u8>> {
     let mut table = csv::Writer::from_writer(Vec::new());
     let figures = ["speedup", "total_speedup", "accuracy_change", "total_accuracy_change"];
@@ -222,7 +214,7 @@ pub fn ladder(space: &Space, points: &[Point], ladder: &Ladder) -> Result<Vec<u8
         let point = &points[rung.point];
         let known = |value: Option<f64>| value.map(|value| value.to_string()).unwrap_or_default();
         let mut row = vec![step_name(space, &rung.step), point.label.clone(), known(point.seconds())];
-        row.push(point.seconds().map(|_| basis(point.time.basis).to_string()).unwrap_or_default());
+        row.push(point.seconds().map(|_| point.time.basis.as_str().to_string()).unwrap_or_default());
         row.extend([known(point.mean_accuracy()), point.parameters.to_string()]);
         let factor = |of: Option<SpeedUp>| of.map(|of| of.factor);
         for of in [factor(rung.speed_up), factor(rung.total_speed_up), rung.accuracy, rung.total_accuracy] {
@@ -233,16 +225,14 @@ pub fn ladder(space: &Space, points: &[Point], ladder: &Ladder) -> Result<Vec<u8
     Ok(table.into_inner().map_err(|error| error.into_error())?)
 }
 
-/// What the chart of effects shows; none where there are no effects.
-pub fn chart(view: &StudyView, effects: &[Effect]) -> Option<AttributionChart> {
-    if effects.is_empty() {
-        return None;
-    }
+/// What the chart of effects shows.
+pub fn chart(view: &StudyView, effects: &[Effect]) -> AttributionChart {
     let bar = |of: Measured| Bar { estimate: of.estimate, interval: of.interval, range: (of.least, of.greatest) };
     let row = |effect: &Effect| {
-        let Change { speed_up, accuracy, parameters, .. } = &effect.overall;
+        let Change { speed_up, accuracy, parameters, contexts, diverged, .. } = &effect.overall;
+        let name = name(&view.space, &effect.optimisation);
         Row {
-            label: name(&view.space, &effect.optimisation),
+            label: if *diverged > 0 { format!("{name}, {diverged} of {contexts} diverged") } else { name },
             speed_up: speed_up.map(|of| bar(of.factor)),
             is_confirmed: speed_up.is_some_and(|of| of.basis == Basis::Confirmed),
             accuracy: accuracy.map(bar),
@@ -253,13 +243,10 @@ pub fn chart(view: &StudyView, effects: &[Effect]) -> Option<AttributionChart> {
             },
         }
     };
-    Some(AttributionChart {
+    AttributionChart {
         title: format!("{}: what each optimisation does", view.space.name),
         subtitle: "against the baseline's value, all else equal: mean over all settings of the other axes".into(),
-        footnote: match view.origin.as_str() {
-            "" => "time: training steps only".into(),
-            origin => format!("time: training steps only, on {origin}"),
-        },
+        footnote: super::time_note(view),
         rows: effects.iter().map(row).collect(),
-    })
+    }
 }

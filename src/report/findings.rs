@@ -5,7 +5,7 @@ use std::cell::OnceCell;
 use super::view::StudyView;
 use crate::{
     analysis::{
-        self, Basis, Extent, Objectives, Point,
+        self, Basis, Objectives, Point,
         bootstrap::{self, Membership},
     },
     stats,
@@ -26,9 +26,9 @@ pub struct Findings {
 /// A point beside the baseline.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Change {
-    /// How many times as fast it trains; absent where the two times did not come about in the same way.
+    /// [`Point::speedup`].
     pub speedup: Option<f64>,
-    /// Difference of the mean validation accuracies.
+    /// [`Point::accuracy_change`].
     pub accuracy_change: Option<f64>,
     /// Its parameters as a share of the baseline's.
     pub parameter_share: f64,
@@ -38,10 +38,8 @@ impl Findings {
     pub fn of(view: &StudyView) -> Findings {
         let points = view.points();
         let objectives: Vec<[f64; 3]> = points.iter().map(Point::objectives).collect();
-        let is_baseline =
-            |point: &Point| point.extent == Extent::Whole && Some(point.candidate) == view.expansion.baseline;
         Findings {
-            baseline: points.iter().position(is_baseline),
+            baseline: analysis::baseline(&points, &view.design()),
             front: analysis::front(&objectives, Objectives::TimeAccuracy),
             wide_front: analysis::front(&objectives, Objectives::TimeAccuracyParameters),
             points,
@@ -71,11 +69,9 @@ impl Findings {
     /// A point beside the baseline, if that has ended.
     pub fn change(&self, point: usize) -> Option<Change> {
         let (of, base) = (&self.points[point], &self.points[self.baseline?]);
-        let is_alike = of.time.basis == base.time.basis;
-        let pair = |a: Option<f64>, b: Option<f64>| a.zip(b);
         Some(Change {
-            speedup: pair(of.seconds(), base.seconds()).filter(|_| is_alike).map(|(own, base)| base / own),
-            accuracy_change: pair(of.mean_accuracy(), base.mean_accuracy()).map(|(own, base)| own - base),
+            speedup: of.speedup(base),
+            accuracy_change: of.accuracy_change(base),
             parameter_share: of.parameters as f64 / base.parameters as f64,
         })
     }
@@ -92,8 +88,18 @@ pub fn accuracy_sd(point: &Point) -> Option<f64> {
     stats::standard_deviation(&point.accuracy.values().copied().collect::<Vec<_>>())
 }
 
-/// Mean over the replicates whose test accuracy is known, if those are all that ended well.
+/// Test accuracies by replicate, if they are known of all that ended well; else none.
+fn tested(point: &Point) -> Vec<f64> {
+    let is_whole = point.test_accuracy.len() == point.accuracy.len();
+    point.test_accuracy.values().copied().filter(|_| is_whole).collect()
+}
+
+/// Mean over the replicates of their test accuracy, if that is known of all that ended well.
 pub fn test_accuracy(point: &Point) -> Option<f64> {
-    let values: Vec<f64> = point.test_accuracy.values().copied().collect();
-    stats::mean(&values).filter(|_| values.len() == point.accuracy.len())
+    stats::mean(&tested(point))
+}
+
+/// Standard deviation of the same.
+pub fn test_accuracy_sd(point: &Point) -> Option<f64> {
+    stats::standard_deviation(&tested(point))
 }

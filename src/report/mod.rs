@@ -30,9 +30,7 @@ pub fn write_all(study: &Study, view: &StudyView) -> Result<()> {
     }
     let charts = study.folder.join("charts");
     fs::create_dir_all(&charts).with_context(|| format!("cannot make {}", charts.display()))?;
-    if let Some(chart) = effects::chart(view, &effects.effects) {
-        write_chart(&charts.join("attribution"), &charts::attribution::draw(&chart))?;
-    }
+    write_chart(&charts.join("attribution"), &charts::attribution::draw(&effects::chart(view, &effects.effects)))?;
     write_chart(&charts.join("front"), &charts::front::draw(&pictures::front_chart(view, &findings)))?;
     write_chart(&charts.join("curves"), &charts::curves::draw(&pictures::curves_chart(view, &findings)))
 }
@@ -50,6 +48,14 @@ pub fn all_tables(
         ("attribution.csv", effects::attribution(&view.space, effects)?),
         ("interactions.csv", effects::interactions(&view.space, interactions)?),
     ])
+}
+
+/// What a chart says of its times.
+fn time_note(view: &StudyView) -> String {
+    match view.times_line() {
+        line if line.is_empty() => "time: training steps only".into(),
+        line => format!("time: training steps only, {line}"),
+    }
 }
 
 /// Writes a chart as PNG and SVG.

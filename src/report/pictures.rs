@@ -14,22 +14,23 @@ use crate::{
     stats,
 };
 
-/// Accuracy over training time: every configuration that was trained, the front and the baseline. Of beginnings of
-/// trainings those that are on the front.
+/// Accuracy over training time: every configuration that was trained, the fronts and the baseline. Of beginnings of
+/// trainings those that are on the front of time and accuracy.
 pub fn front_chart(view: &StudyView, findings: &Findings) -> FrontChart {
-    let Findings { points: all, front, baseline, .. } = findings;
+    let Findings { points: all, front, wide_front, baseline, .. } = findings;
     let is_shown =
         |index: usize, point: &Point| point.diverged == 0 && (point.extent == Extent::Whole || front.contains(&index));
     let points: Vec<FrontPoint> = (all.iter().enumerate())
         .filter(|(index, point)| is_shown(*index, point))
-        .filter_map(|(index, of)| {
-            let (train_seconds, accuracy) = (of.seconds()?, of.mean_accuracy()?);
-            let deviation = || stats::standard_deviation(&of.time.seconds);
+        .map(|(index, of)| {
+            // What is not known is counted as such.
+            let [train_seconds, accuracy] = [of.seconds(), of.mean_accuracy()].map(|value| value.unwrap_or(f64::NAN));
+            let deviation = || stats::standard_deviation(&of.time.values());
             let seconds_range = match of.time.basis {
                 Basis::Confirmed => bootstrap::time_interval(of),
                 Basis::Screened => deviation().map(|sd| (train_seconds - sd, train_seconds + sd)),
             };
-            Some(FrontPoint {
+            FrontPoint {
                 label: of.label.clone(),
                 train_seconds,
                 clock: match of.time.basis {
@@ -42,9 +43,13 @@ pub fn front_chart(view: &StudyView, findings: &Findings) -> FrontChart {
                 test_accuracy: test_accuracy(of),
                 parameters: of.parameters,
                 replicates: of.accuracy.len(),
-                standing: if front.contains(&index) { Standing::Front } else { Standing::Dominated },
+                standing: if front.contains(&index) || wide_front.contains(&index) {
+                    Standing::Front
+                } else {
+                    Standing::Dominated
+                },
                 role: if *baseline == Some(index) { Role::Baseline } else { Role::Other },
-            })
+            }
         })
         .collect();
     let whole = || all.iter().filter(|point| point.extent == Extent::Whole);
@@ -62,11 +67,8 @@ pub fn front_chart(view: &StudyView, findings: &Findings) -> FrontChart {
     if diverged > 0 {
         subtitle.push_str(&format!(" · {diverged} diverged"));
     }
-    let footnote = match view.times_line() {
-        line if line.is_empty() => "time: training steps only".to_string(),
-        line => format!("time: training steps only, {line}"),
-    };
-    FrontChart { title: format!("{}: accuracy over training time", view.space.name), subtitle, footnote, points }
+    let title = format!("{}: accuracy over training time", view.space.name);
+    FrontChart { title, subtitle, footnote: super::time_note(view), points }
 }
 
 /// Validation accuracy over the epochs, mean over the replicates that ended well.

@@ -2,11 +2,11 @@
 
 use anyhow::Result;
 
-use super::view::StudyView;
+use super::view::{Origin, StudyView};
 use crate::{
     analysis::Basis,
     record::{EpochRow, Status},
-    stats::{self, Spread},
+    stats,
 };
 
 /// When the trainings of a configuration first reached an accuracy.
@@ -20,7 +20,8 @@ pub struct Reach {
     pub reached: usize,
     /// Mean over those; absent where there is none.
     pub epochs: Option<f64>,
-    /// Mean over those of the seconds of training steps up to the end of that epoch, where they are known of all of them.
+    /// Mean over those of the seconds of training steps up to the end of that epoch: where they are not confirmed, over
+    /// those whose times may be compared with the others'.
     pub seconds: Option<f64>,
     pub basis: Basis,
 }
@@ -29,6 +30,7 @@ pub struct Reach {
 /// all replicates by time, then the others.
 pub fn time_to_accuracy(view: &StudyView, target: f64) -> Vec<Reach> {
     let mut found: Vec<Reach> = Vec::new();
+    let origin = view.common_origin();
     for (candidate, of) in view.expansion.candidates.iter().enumerate() {
         let trials = (view.trials.iter().zip(&view.records).zip(&view.epochs))
             .filter(|((trial, _), _)| trial.candidate == candidate)
@@ -44,22 +46,25 @@ pub fn time_to_accuracy(view: &StudyView, target: f64) -> Vec<Reach> {
             basis: Basis::Confirmed,
         };
         let mut rows_of: Vec<&EpochRow> = Vec::new();
-        for (_, rows) in trials {
+        let mut screened: Vec<f64> = Vec::new();
+        for (record, rows) in trials {
             reach.replicates += 1;
-            rows_of.extend(rows.iter().find(|row| row.validation_accuracy >= target));
+            let Some(row) = rows.iter().find(|row| row.validation_accuracy >= target) else { continue };
+            rows_of.push(row);
+            screened.extend(origin.as_ref().filter(|of| **of == Origin::of(record)).map(|_| row.train_seconds_screen));
         }
         if reach.replicates == 0 {
             continue;
         }
         reach.reached = rows_of.len();
         reach.epochs = stats::mean(&rows_of.iter().map(|row| row.epoch as f64).collect::<Vec<_>>());
-        let confirmed = |row: &&EpochRow| Some(Spread::of(&view.confirmed(candidate, row.epoch)?).median);
+        let confirmed = |row: &&EpochRow| view.confirmed_seconds(candidate, row.epoch);
         let seconds: Vec<f64> = rows_of.iter().filter_map(confirmed).collect();
         if seconds.len() == rows_of.len() {
             reach.seconds = stats::mean(&seconds);
         } else {
             reach.basis = Basis::Screened;
-            reach.seconds = stats::mean(&rows_of.iter().map(|row| row.train_seconds_screen).collect::<Vec<_>>());
+            reach.seconds = stats::mean(&screened);
         }
         found.push(reach);
     }

@@ -3,13 +3,13 @@
 use anyhow::Result;
 
 use super::{
-    findings::{Findings, accuracy_sd, test_accuracy},
+    findings::{Findings, accuracy_sd, test_accuracy, test_accuracy_sd},
     view::StudyView,
 };
 use crate::{
     analysis::{Basis, Objectives, bootstrap},
     record::{Fault, TrialRecord},
-    stats::{self, Spread},
+    stats,
 };
 
 /// `trials.csv`: one row per trial of the space, in grid order.
@@ -49,8 +49,8 @@ pub fn trials(view: &StudyView) -> Result<Vec<u8>> {
         let candidate = &view.expansion.candidates[trial.candidate];
         let mut row = vec![record.key.clone(), record.status.as_str().into(), candidate.label.clone()];
         row.extend(candidate.values.iter().map(|value| value.clone().unwrap_or_default()));
-        let confirmed = view.confirmed(trial.candidate, trial.config.train.epochs);
-        row.extend(record_cells(&record, confirmed.map(|rounds| Spread::of(&rounds).median)));
+        let confirmed = view.confirmed_seconds(trial.candidate, trial.config.train.epochs);
+        row.extend(record_cells(&record, confirmed));
         table.write_record(row)?;
     }
     Ok(table.into_inner().map_err(|error| error.into_error())?)
@@ -115,7 +115,7 @@ pub fn epochs(view: &StudyView) -> Result<Vec<u8>> {
         view.trials.iter().zip(&view.keys).zip(&view.epochs).filter(|(_, rows)| !rows.is_empty())
     {
         let label = &view.expansion.candidates[trial.candidate].label;
-        let median = |stop| Some(Spread::of(&view.confirmed(trial.candidate, stop)?).median);
+        let median = |stop| view.confirmed_seconds(trial.candidate, stop);
         let times =
             confirmed[trial.candidate].get_or_insert_with(|| (1..=trial.config.train.epochs).map(median).collect());
         for row in rows {
@@ -161,7 +161,6 @@ pub fn front(view: &StudyView, findings: &Findings) -> Result<Vec<u8>> {
             view.expansion.candidates[of.candidate].values.iter().map(|value| value.clone().unwrap_or_default()),
         );
         let change = findings.change(index);
-        let tested: Vec<f64> = of.test_accuracy.values().copied().collect();
         let membership = &findings.memberships()[index];
         let is_confirmed = of.time.basis == Basis::Confirmed;
         let (low, high) = bootstrap::time_interval(of).filter(|_| is_confirmed).unzip();
@@ -176,13 +175,13 @@ pub fn front(view: &StudyView, findings: &Findings) -> Result<Vec<u8>> {
             cell(&of.seconds().filter(|_| is_confirmed)),
             cell(&low),
             cell(&high),
-            cell(&stats::mean(&view.screen_seconds(of))),
+            cell(&stats::mean(&view.screen_seconds(of).into_values().collect::<Vec<_>>())),
             cell(&of.mean_accuracy()),
             cell(&accuracy_sd(of)),
             cell(&least),
             cell(&most),
             cell(&test_accuracy(of)),
-            cell(&test_accuracy(of).and_then(|_| stats::standard_deviation(&tested))),
+            cell(&test_accuracy_sd(of)),
             of.parameters.to_string(),
             cell(&change.and_then(|change| change.speedup)),
             cell(&change.and_then(|change| change.accuracy_change)),

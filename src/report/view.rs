@@ -1,11 +1,12 @@
 //! A study as it stands: its configurations, the records of their trials, and the front of their means.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use anyhow::{Result, bail};
 
 use crate::{
     analysis::{Basis, Design, Extent, Point, Time},
+    charts::style::plural,
     journal::Journal,
     record::{EpochRow, Status, TrialRecord},
     space::{Candidate, Expansion, Space, Trial},
@@ -41,7 +42,7 @@ pub struct Origin {
 }
 
 impl Origin {
-    fn of(record: &TrialRecord) -> Origin {
+    pub fn of(record: &TrialRecord) -> Origin {
         let TrialRecord { processor, threads, git_revision, .. } = record.clone();
         Origin { processor, threads, git_revision }
     }
@@ -57,7 +58,7 @@ impl std::fmt::Display for Origin {
 
 /// A number of epochs in words.
 pub fn epochs(count: usize) -> String {
-    if count == 1 { "1 epoch".into() } else { format!("{count} epochs") }
+    plural(count, "epoch")
 }
 
 impl StudyView {
@@ -182,11 +183,17 @@ impl StudyView {
 
     /// Where and how the times were taken, in a line; empty where that is not known.
     pub fn times_line(&self) -> String {
+        self.times_line_of(if self.confirming().is_some() { Basis::Confirmed } else { Basis::Screened })
+    }
+
+    /// The same of the times of one basis.
+    pub fn times_line_of(&self, basis: Basis) -> String {
         let screened = || if self.origin.is_empty() { String::new() } else { format!("screened on {}", self.origin) };
-        let Some(TimeSet { fingerprint: of, .. }) = self.confirming() else { return screened() };
+        let confirming = self.confirming().filter(|_| basis == Basis::Confirmed);
+        let Some(TimeSet { fingerprint: of, .. }) = confirming else { return screened() };
         let processor = of.processor.as_deref().unwrap_or("an unknown processor");
-        let threads = if of.threads == 1 { "1 thread".to_string() } else { format!("{} threads", of.threads) };
-        format!("steps timed alone, {threads} on {} cores of {processor}", of.cores)
+        let (threads, cores) = (plural(of.threads, "thread"), plural(of.cores, "core"));
+        format!("steps timed alone, {threads} on {cores} of {processor}")
     }
 
     /// The set of times, where it has undisturbed times of all steps of a training.
@@ -197,29 +204,34 @@ impl StudyView {
     }
 
     /// Confirmed seconds of a configuration's first `stop` epochs, by round.
-    pub fn confirmed(&self, candidate: usize, stop: usize) -> Option<Vec<f64>> {
+    pub fn confirmed(&self, candidate: usize, stop: usize) -> Option<BTreeMap<usize, f64>> {
         self.times.as_ref()?.rounds(&self.expansion.candidates[candidate].config, stop)
     }
 
-    /// Screening seconds of the first `stop` epochs, of those of `trials` that ended well and are of this origin.
-    fn screened(&self, trials: &[usize], stop: usize, origin: Option<&Origin>) -> Vec<f64> {
+    /// What stands for them.
+    pub fn confirmed_seconds(&self, candidate: usize, stop: usize) -> Option<f64> {
+        self.times.as_ref()?.seconds(&self.expansion.candidates[candidate].config, stop)
+    }
+
+    /// Screening seconds of the first `stop` epochs by replicate, of those of `trials` that ended well and are of this origin.
+    fn screened(&self, trials: &[usize], stop: usize, origin: Option<&Origin>) -> BTreeMap<usize, f64> {
         let seconds = |index: &usize| {
             let record = self.records[*index].as_ref().filter(|record| record.status == Status::Done)?;
             origin.filter(|origin| **origin == Origin::of(record))?;
-            Some(self.epochs[*index].get(stop - 1)?.train_seconds_screen)
+            Some((record.replicate, self.epochs[*index].get(stop - 1)?.train_seconds_screen))
         };
         trials.iter().filter_map(seconds).collect()
     }
 
     /// Screening seconds of a point by replicate, whether or not its time is confirmed.
-    pub fn screen_seconds(&self, point: &Point) -> Vec<f64> {
+    pub fn screen_seconds(&self, point: &Point) -> BTreeMap<usize, f64> {
         let trials = self.trials.iter().enumerate().filter(|(_, trial)| trial.candidate == point.candidate);
         let trials: Vec<usize> = trials.map(|(index, _)| index).collect();
         self.screened(&trials, point.epochs, self.common_origin().as_ref())
     }
 
     /// What the screening times are of that may be compared: with each other and, if there are any, with the confirmed ones.
-    fn common_origin(&self) -> Option<Origin> {
+    pub fn common_origin(&self) -> Option<Origin> {
         if let Some(TimeSet { fingerprint, .. }) = self.confirming() {
             return Some(Origin {
                 processor: fingerprint.processor.clone(),

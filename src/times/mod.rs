@@ -151,7 +151,7 @@ impl TimeSet {
 
     /// Seconds of the steps of the first `stop` epochs of a training, by round. None where a shape of it has too few clean
     /// samples: no training is given half its time.
-    pub fn rounds(&self, config: &TrialConfig, stop: usize) -> Option<Vec<f64>> {
+    pub fn rounds(&self, config: &TrialConfig, stop: usize) -> Option<BTreeMap<usize, f64>> {
         let mut sums: Option<BTreeMap<usize, f64>> = None;
         for (shape, steps) in steps_of(config, stop) {
             let of = self.clean(&shape.id());
@@ -163,8 +163,12 @@ impl TimeSet {
                 }
             });
         }
-        let rounds: Vec<f64> = sums?.into_values().collect();
-        (rounds.len() >= ENOUGH_ROUNDS).then_some(rounds)
+        sums.filter(|sums| sums.len() >= ENOUGH_ROUNDS)
+    }
+
+    /// What stands for the time of the first `stop` epochs: the median of its rounds.
+    pub fn seconds(&self, config: &TrialConfig, stop: usize) -> Option<f64> {
+        Some(Spread::of(&self.rounds(config, stop)?.into_values().collect::<Vec<_>>()).median)
     }
 
     /// Seconds per step of a shape, by round.

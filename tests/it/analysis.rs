@@ -8,7 +8,13 @@ use std::collections::BTreeMap;
 use fastrcaps::analysis::{
     Basis, Design, Extent, Objectives, Point, Time,
     bootstrap::{Draws, accuracy_interval, difference_interval, groups, memberships, time_interval, undecided},
+    front,
 };
+
+/// Times by round or replicate, from 0.
+fn numbered(seconds: &[f64]) -> BTreeMap<usize, f64> {
+    seconds.iter().copied().enumerate().collect()
+}
 
 /// A point of the configuration `candidate`, with a value for each replicate and for each time.
 fn point(candidate: usize, seconds: &[f64], accuracy: &[f64]) -> Point {
@@ -20,7 +26,7 @@ fn point(candidate: usize, seconds: &[f64], accuracy: &[f64]) -> Point {
         parameters: 1000,
         accuracy: accuracy.iter().copied().enumerate().collect(),
         test_accuracy: BTreeMap::new(),
-        time: Time { basis: Basis::Confirmed, seconds: seconds.to_vec() },
+        time: Time { basis: Basis::Confirmed, seconds: numbered(seconds) },
         diverged: 0,
     }
 }
@@ -60,7 +66,7 @@ fn intervals_are_those_of_the_tables() {
     assert!(1.0 < low && low < 2.0 && (low + high - 8.0).abs() < 1e-12, "{low} {high}");
     assert_eq!(time_interval(&point(0, &[1.0; 5], &[])), None);
     // Two replicates, far apart: the interval is wide, about the mean, and above 0.
-    let time = Time { basis: Basis::Screened, seconds: vec![1.0, 2.0] };
+    let time = Time { basis: Basis::Screened, seconds: numbered(&[1.0, 2.0]) };
     let (low, high) = time_interval(&Point { time, ..point(0, &[], &[]) }).unwrap();
     assert!(0.0 < low && low < 1.5 && 1.5 < high && (low * high - 1.5 * 1.5).abs() < 1e-9, "{low} {high}");
 }
@@ -93,6 +99,58 @@ fn draws_are_the_same_every_time_and_spread_as_the_intervals_say() {
     let (low, high) = accuracy_interval(&points[0]).unwrap();
     let inside = drawn.iter().filter(|[a, _]| low <= *a && *a <= high).count() as f64 / drawn.len() as f64;
     assert!((inside - 0.95).abs() < 0.02, "{inside}");
+}
+
+#[test]
+fn rounds_and_replicates_are_drawn_by_their_numbers_whatever_is_missing() {
+    // The machine is slower from round to round, and one is always a tenth faster than the other.
+    let rounds = |factor: f64, missing: usize| -> BTreeMap<usize, f64> {
+        (0..9).filter(|round| *round != missing).map(|round| (round, factor * (10.0 + round as f64))).collect()
+    };
+    let timed =
+        |candidate, basis, seconds| Point { time: Time { basis, seconds }, ..point(candidate, &[], &[0.9, 0.91]) };
+    let points = [timed(0, Basis::Confirmed, rounds(1.0, 8)), timed(1, Basis::Confirmed, rounds(0.9, 0))];
+    Draws::of(&points).each(|drawn| assert!((drawn[1][0] / drawn[0][0] - 0.9).abs() < 1e-9));
+    // Replicate 1 is the slow one of both, wherever it stands: they move together, and by their places never would.
+    let points = [
+        timed(0, Basis::Screened, BTreeMap::from([(0, 10.0), (1, 20.0)])),
+        timed(1, Basis::Screened, BTreeMap::from([(1, 20.0), (2, 10.0)])),
+    ];
+    let mut together = 0;
+    Draws::of(&points).each(|drawn| together += usize::from((drawn[0][0] > 15.0) == (drawn[1][0] > 15.0)));
+    // Two thirds of 2000.
+    assert!((1250..1420).contains(&together), "{together}");
+    // Too few in common: each has its own, and draws of it.
+    let few = |range: std::ops::Range<usize>| range.map(|round| (round, 10.0)).collect();
+    let points = [timed(0, Basis::Confirmed, few(0..7)), timed(1, Basis::Confirmed, few(3..10))];
+    Draws::of(&points).each(|drawn| assert_eq!(drawn[0][0], drawn[1][0]));
+}
+
+#[test]
+fn the_order_of_replicates_does_not_decide_between_equals() {
+    let shares = [0.9712, 0.9834, 0.9655, 0.9787, 0.9701];
+    let mut other = shares;
+    for _ in 0..shares.len() {
+        other.rotate_left(1);
+        let points = [point(0, &TEN, &shares), point(1, &TEN, &other)];
+        assert_eq!(points[0].mean_accuracy(), points[1].mean_accuracy());
+        let objectives: Vec<[f64; 3]> = points.iter().map(Point::objectives).collect();
+        assert_eq!(front(&objectives, Objectives::TimeAccuracy), [0, 1]);
+    }
+}
+
+#[test]
+fn a_change_is_over_the_replicates_that_both_have() {
+    let base = point(0, &TWENTY, &[0.90, 0.92]);
+    // The seeds after the first two were good ones, and say nothing of the difference.
+    let of = point(1, &TEN, &[0.91, 0.93, 0.99, 0.99]);
+    assert_eq!((of.speedup(&base), of.accuracy_change(&base)), (Some(2.0), Some(0.01)));
+    let (low, high) = difference_interval(&of, &base).unwrap();
+    assert!((low - 0.01).abs() < 1e-9 && (high - 0.01).abs() < 1e-9);
+    let diverged = Point { diverged: 1, ..base.clone() };
+    assert_eq!((of.speedup(&diverged), of.accuracy_change(&diverged)), (None, None));
+    let screened = Point { time: Time { basis: Basis::Screened, ..of.time.clone() }, ..of };
+    assert_eq!((screened.speedup(&base), screened.accuracy_change(&base)), (None, Some(0.01)));
 }
 
 #[test]

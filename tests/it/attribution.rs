@@ -34,6 +34,10 @@ fn choice(design: &Design, candidate: usize) -> Vec<usize> {
     design.values[candidate].iter().map(|value| value.as_ref().unwrap().parse().unwrap()).collect()
 }
 
+fn numbered(seconds: &[f64]) -> BTreeMap<usize, f64> {
+    seconds.iter().copied().enumerate().collect()
+}
+
 fn point(candidate: usize, seconds: &[f64], accuracy: &[f64]) -> Point {
     Point {
         candidate,
@@ -43,7 +47,7 @@ fn point(candidate: usize, seconds: &[f64], accuracy: &[f64]) -> Point {
         parameters: 1000,
         accuracy: accuracy.iter().copied().enumerate().collect(),
         test_accuracy: BTreeMap::new(),
-        time: Time { basis: Basis::Confirmed, seconds: seconds.to_vec() },
+        time: Time { basis: Basis::Confirmed, seconds: numbered(seconds) },
         diverged: 0,
     }
 }
@@ -151,12 +155,13 @@ proptest! {
         for point in &mut points {
             point.accuracy.values_mut().for_each(|accuracy| *accuracy += random.random_range(-0.01..0.01));
             point.time.basis = Basis::Screened;
-            point.time.seconds.iter_mut().for_each(|seconds| *seconds *= random.random_range(0.9..1.1));
+            point.time.seconds.values_mut().for_each(|seconds| *seconds *= random.random_range(0.9..1.1));
         }
         let before = attribution::effects(&design, &points).unwrap();
         for point in &mut points {
-            point.accuracy = point.accuracy.values().rev().copied().enumerate().map(|(at, value)| (at * 7, value)).collect();
-            point.time.seconds.reverse();
+            for values in [&mut point.accuracy, &mut point.time.seconds] {
+                *values = values.values().rev().copied().enumerate().map(|(at, value)| (at * 7, value)).collect();
+            }
         }
         for (a, b) in before.iter().zip(attribution::effects(&design, &points).unwrap()) {
             let (a, b) = (&a.overall, &b.overall);
@@ -177,7 +182,7 @@ fn a_planted_interaction_is_found_and_stands_first() {
         let values = choice(&design, point.candidate);
         if (values[0], values[1]) == (1, 2) {
             point.accuracy.values_mut().for_each(|accuracy| *accuracy -= 0.04);
-            point.time.seconds.iter_mut().for_each(|seconds| *seconds /= 1.5);
+            point.time.seconds.values_mut().for_each(|seconds| *seconds /= 1.5);
         }
     }
     let found = attribution::interactions(&design, &points).unwrap();
@@ -235,10 +240,39 @@ fn times_of_two_bases_are_not_compared() {
     points[2].time.basis = Basis::Screened;
     let overall = of(&attribution::effects(&design, &points).unwrap(), 0, "1").overall.clone();
     assert_eq!((overall.without_time, overall.speed_up), (2, None));
-    // Screened times that are fewer than the replicates: nobody knows whose they are.
+    // Screened times of no replicate in common.
     points.iter_mut().for_each(|point| point.time.basis = Basis::Screened);
-    points[3].accuracy = BTreeMap::from([(0, 0.5), (1, 0.5)]);
+    points[3].time.seconds = BTreeMap::from([(1, 1.0)]);
     assert_eq!(of(&attribution::effects(&design, &points).unwrap(), 0, "1").overall.without_time, 1);
+}
+
+#[test]
+fn a_context_that_the_block_leaves_out_is_not_one_without_times() {
+    let design = design(&[2, 2]);
+    let mut points: Vec<Point> = (0..4).map(|candidate| point(candidate, &[4.0, 5.0], &[0.5, 0.6])).collect();
+    points[3].time.seconds = BTreeMap::from([(1, 4.0)]);
+    let overall = of(&attribution::effects(&design, &points).unwrap(), 0, "1").overall.clone();
+    assert_eq!((overall.speed_up.unwrap().factor.contexts, overall.without_time), (1, 0));
+}
+
+#[test]
+fn times_are_paired_by_their_numbers_whatever_is_missing() {
+    let design = design(&[2, 2]);
+    // Every round twice as slow as the one before: paired by their place, 1 is 2.
+    let round = |round: usize| 2_f64.powi(round as i32);
+    let all = [0, 1, 2, 3, 4, 5, 6, 7];
+    for basis in [Basis::Confirmed, Basis::Screened] {
+        let mut points: Vec<Point> = (0..4).map(|candidate| point(candidate, &[], &[0.5; 8])).collect();
+        for (candidate, (factor, missing)) in [(1.0, 0), (1.0, 7), (3.0, 1), (3.0, 4)].into_iter().enumerate() {
+            let there = all.into_iter().filter(|of| *of != missing);
+            points[candidate].time = Time { basis, seconds: there.map(|of| (of, round(of) / factor)).collect() };
+        }
+        let speed = of(&attribution::effects(&design, &points).unwrap(), 0, "1").overall.speed_up.unwrap().factor;
+        assert!(close(speed.least, 3.0) && close(speed.greatest, 3.0), "{speed:?}");
+        let Ladder { rungs } = ladder(&design, &points, 3).unwrap();
+        let total = rungs.last().unwrap().total_speed_up.unwrap().factor;
+        assert!(close(total.estimate, 3.0) && close(total.interval.unwrap().1, 3.0), "{total:?}");
+    }
 }
 
 #[test]

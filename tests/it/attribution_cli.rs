@@ -11,7 +11,7 @@ use fastrcaps::{
     journal::Journal,
     machine,
     record::{EpochRow, Status, TrialRecord},
-    report::{self, view::StudyView},
+    report::{self, reach::time_to_accuracy, view::StudyView},
     source::Document,
     space::Space,
     study::{self, Study, StudyFile},
@@ -123,13 +123,13 @@ fn known_effects_are_printed_and_written() {
     assert_eq!(printed(&study, &["--csv"]), fs::read_to_string(folder.path().join("attribution.csv")).unwrap());
     assert_eq!((rows.len(), rows[0]["axis"].as_str(), rows[0]["value"].as_str()), (2, "model.routing_iterations", "1"));
     assert_eq!((rows[0]["contexts"].as_str(), rows[0]["replicates"].as_str()), ("2", "3"));
-    assert_eq!((rows[0]["time_basis"].as_str(), rows[0]["baseline_value"].as_str()), ("screened", "3"));
+    assert_eq!((rows[0]["time_basis"].as_str(), rows[0]["baseline_value"].as_str()), ("screening", "3"));
     assert!((rows[0]["at_baseline_accuracy_change"].parse::<f64>().unwrap() + 0.01).abs() < 1e-9);
     assert!(rows[1]["parameter_share"].parse::<f64>().unwrap() < 1.0);
 
     let json: serde_json::Value = serde_json::from_str(&printed(&study, &["--json"])).unwrap();
     assert_eq!(json[1]["optimisation"], "class sharing by-type");
-    assert_eq!(json[0]["overall"]["speedup"]["basis"], "screened");
+    assert_eq!(json[0]["overall"]["speedup"]["basis"], "screening");
 
     let interactions = table(&printed(&study, &["--interactions", "--csv"]));
     assert_eq!(interactions.len(), 1);
@@ -161,14 +161,30 @@ fn a_ladder_is_printed_and_an_unknown_configuration_is_told_its_neighbours() {
 }
 
 #[test]
-fn a_study_with_nothing_to_compare_has_empty_tables_and_no_chart() {
+fn times_to_an_accuracy_are_those_of_one_machine_and_build() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut view = StudyView::read(&study(folder.path(), known)).unwrap();
+    for (trial, record) in view.trials.iter().zip(&mut view.records) {
+        if trial.candidate == 1 || (trial.candidate == 0 && trial.replicate == 0) {
+            record.as_mut().unwrap().git_revision = Some("another build".into());
+        }
+    }
+    let reaches = time_to_accuracy(&view, 0.85);
+    let of = |candidate: usize| reaches.iter().find(|of| of.candidate == candidate).unwrap();
+    assert!((of(0).seconds.unwrap() - 8.15).abs() < 1e-9, "{:?}", of(0));
+    assert_eq!((of(0).reached, of(1).reached, of(1).seconds), (3, 3, None));
+}
+
+#[test]
+fn a_study_with_nothing_to_compare_has_empty_tables_and_a_chart_that_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let study = study(folder.path(), |candidate, replicate| known(candidate, replicate).filter(|_| candidate == 0));
     assert!(printed(&study, &[]).contains("no two configurations"));
     assert!(printed(&study, &["--interactions"]).contains("no two optimisations"));
     assert_eq!(fs::read_to_string(folder.path().join("attribution.csv")).unwrap().lines().count(), 1);
     assert_eq!(fs::read_to_string(folder.path().join("interactions.csv")).unwrap().lines().count(), 1);
-    assert!(!folder.path().join("charts/attribution.png").exists());
+    let chart = fs::read_to_string(folder.path().join("charts/attribution.svg")).unwrap();
+    assert!(!chart.contains("routing iterations 1"));
 
     let folder = tempfile::tempdir().unwrap();
     let study =

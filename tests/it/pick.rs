@@ -62,4 +62,6 @@ fn what_cannot_be_wished_for_is_refused_with_a_word_on_how_to() {
     fs::write(path.join("mine.toml"), "mine").unwrap();
     assert!(pick(&["--max-time", "1h", "--out", "mine.toml"]).contains("give another file"));
     assert_eq!(fs::read_to_string(path.join("mine.toml")).unwrap(), "mine");
+    fs::create_dir(path.join("folder")).unwrap();
+    assert!(pick(&["--max-time", "1h", "--out", "folder"]).contains("give another file"));
 }

@@ -2,10 +2,10 @@
 
 use std::cmp::Ordering;
 
-use super::{NearBest, PickError, Wish, Wishes, baseline, wish};
+use super::{Choice, Confidence, NearBest, PickError, Wish, Wishes, wish};
 use crate::{
     analysis::{
-        Design, Point,
+        Design, Point, baseline,
         bootstrap::{DRAWS, Draws},
     },
     stats,
@@ -17,8 +17,10 @@ pub struct Field<'a> {
     pub objectives: Vec<[f64; 3]>,
     pub considered: Vec<usize>,
     pub baseline: Option<usize>,
-    /// The baseline's objectives; NaN without one, and nothing asks for them then.
-    pub base: [f64; 3],
+    /// The baseline's objectives as each point is compared with them: see [`against`].
+    pub against: Vec<[f64; 3]>,
+    /// Points that were left out as they cannot be compared with the baseline.
+    pub incomparable: usize,
     pub limits: &'a [Wish],
     pub wants_fastest: bool,
 }
@@ -27,13 +29,15 @@ impl<'a> Field<'a> {
     pub fn new(points: &'a [Point], design: &Design, wishes: &'a Wishes) -> Result<Field<'a>, PickError> {
         let objectives: Vec<[f64; 3]> = points.iter().map(Point::objectives).collect();
         let is_known = |index: &usize| objectives[*index].iter().all(|v| v.is_finite()) && objectives[*index][0] > 0.0;
-        let considered: Vec<usize> = (0..points.len()).filter(is_known).collect();
-        if considered.is_empty() {
+        let known: Vec<usize> = (0..points.len()).filter(is_known).collect();
+        if known.is_empty() {
             return Err(PickError::NoPoints);
         }
         let baseline = baseline(points, design);
+        let against: Vec<[f64; 3]> = points.iter().map(|of| against(of, baseline.map(|base| &points[base]))).collect();
         let base = baseline.map_or([f64::NAN; 3], |index| objectives[index]);
-        for wish in wishes.limits.iter().filter(|wish| wish.is_relative()) {
+        let relative = || wishes.limits.iter().filter(|wish| wish.is_relative());
+        for wish in relative() {
             if wish.value(&base, &base).is_nan() {
                 let why = match (design.baseline, baseline) {
                     (None, _) => "the space has none: its [baseline] was excluded, or set to something else",
@@ -44,12 +48,20 @@ impl<'a> Field<'a> {
                 return Err(PickError::NoBaseline { wish: wish.words(), why });
             }
         }
+        let is_comparable =
+            |index: &usize| relative().all(|wish| !wish.value(&objectives[*index], &against[*index]).is_nan());
+        let considered: Vec<usize> = known.iter().copied().filter(is_comparable).collect();
+        if considered.is_empty() {
+            return Err(PickError::NoPoints);
+        }
+        let incomparable = known.len() - considered.len();
         let wants_fastest = wishes.near_best.is_some() || wishes.limits.iter().any(|wish| wish.is_about_accuracy());
-        Ok(Field { points, objectives, considered, baseline, base, limits: &wishes.limits, wants_fastest })
+        let limits = &wishes.limits;
+        Ok(Field { points, objectives, considered, baseline, against, incomparable, limits, wants_fastest })
     }
 
     pub fn meets(&self, index: usize, wish: Wish) -> bool {
-        wish.is_met(&self.objectives[index], &self.base)
+        wish.is_met(&self.objectives[index], &self.against[index])
     }
 
     pub fn within_limits(&self) -> Result<Vec<usize>, PickError> {
@@ -90,7 +102,7 @@ impl<'a> Field<'a> {
         among
     }
 
-    pub fn confidence(&self, wishes: &Wishes, chosen: usize, within_limits: &[usize]) -> Option<f64> {
+    pub fn confidence(&self, wishes: &Wishes, chosen: usize, within_limits: &[usize]) -> Confidence {
         let margin = match wishes.near_best {
             Some(NearBest::Within(margin)) => Some(margin),
             _ => None,
@@ -108,12 +120,22 @@ impl<'a> Field<'a> {
         let is_known = |(time, accuracy, index): &(bool, bool, usize)| {
             (!time || draws.knows_seconds(*index)) && (!accuracy || draws.knows_accuracy(*index))
         };
-        if !needed.iter().any(|(time, accuracy, _)| *time || *accuracy) || !needed.iter().all(is_known) {
-            return None;
+        // What draws do not judge.
+        let has_more = wishes.choice == Choice::Knee || wishes.near_best == Some(NearBest::OneStandardError);
+        if !needed.iter().any(|(time, accuracy, _)| *time || *accuracy) {
+            return if has_more { Confidence::NotComputed } else { Confidence::Certain };
         }
+        if !needed.iter().all(is_known) {
+            return Confidence::Unknown;
+        }
+        // From the mean over all replicates of the baseline to that over those which the point has too.
+        let shift = self.baseline.map_or(0.0, |base| self.against[chosen][1] - self.objectives[base][1]);
         let mut kept = 0_usize;
         draws.each(|drawn| {
-            let base = self.baseline.map_or([f64::NAN; 3], |index| drawn[index]);
+            let base = self.baseline.map_or([f64::NAN; 3], |index| {
+                let [seconds, accuracy, parameters] = drawn[index];
+                [seconds, accuracy + shift, parameters]
+            });
             let keeps_limits = self.limits.iter().all(|wish| wish.is_met(&drawn[chosen], &base));
             let is_near = margin.is_none_or(|margin| {
                 let best = within_limits.iter().map(|index| drawn[*index][1]).fold(f64::NEG_INFINITY, f64::max);
@@ -121,8 +143,19 @@ impl<'a> Field<'a> {
             });
             kept += usize::from(keeps_limits && is_near);
         });
-        Some(kept as f64 / DRAWS as f64)
+        let share = kept as f64 / DRAWS as f64;
+        if has_more { Confidence::ShareOfOthers(share) } else { Confidence::Share(share) }
     }
+}
+
+/// The baseline's objectives as a point is compared with them: NaN without a baseline, and where the two cannot be compared.
+/// Its accuracy is the point's mean less what the point has more in the replicates of both.
+fn against(point: &Point, baseline: Option<&Point>) -> [f64; 3] {
+    let Some(base) = baseline else { return [f64::NAN; 3] };
+    let [seconds, _, parameters] = base.objectives();
+    let seconds = if point.speedup(base).is_some() { seconds } else { f64::NAN };
+    let accuracy = point.mean_accuracy().zip(point.accuracy_change(base));
+    [seconds, accuracy.map_or(f64::NAN, |(own, change)| own - change), parameters]
 }
 
 /// Standard error of a point's mean accuracy; none below two replicates.

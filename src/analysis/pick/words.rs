@@ -15,11 +15,11 @@ impl Field<'_> {
             if among.is_empty() {
                 among.clone_from(&self.considered);
             }
-            let short = |index: &usize| wish.shortfall(&self.objectives[*index], &self.base);
+            let short = |index: &usize| wish.shortfall(&self.objectives[*index], &self.against[*index]);
             let nearest = among.into_iter().min_by(|a, b| short(a).total_cmp(&short(b)).then(self.compare(*a, *b)));
             // There is one: something is considered, or there would be nothing to miss a wish.
             let Some(nearest) = nearest else { continue };
-            let figure = wish.figure(wish.value(&self.objectives[nearest], &self.base));
+            let figure = wish.figure(wish.value(&self.objectives[nearest], &self.against[nearest]));
             let of = if are_all { "of all" } else { "of those that meet the rest" };
             lines.push(format!("{}: {of}, {} comes closest, with {figure}", wish.words(), self.points[nearest].label));
         }
@@ -77,7 +77,7 @@ impl Field<'_> {
             count.cmp(&other_count).then(short.total_cmp(&other_short)).then(self.compare(*a, *b))
         })?;
         let misses = missed(point).map(|wish| {
-            let figure = wish.figure(wish.value(&self.objectives[point], &self.base));
+            let figure = wish.figure(wish.value(&self.objectives[point], &self.against[point]));
             format!("{figure}, not {}", wish.words())
         });
         Some(RunnerUp { point, why_not: misses.collect::<Vec<_>>().join("; ") })
@@ -85,7 +85,7 @@ impl Field<'_> {
 
     /// By how much a point misses a wish, as a share of the most that any misses it by.
     fn relative(&self, index: usize, wish: Wish) -> f64 {
-        let short = |index: usize| wish.shortfall(&self.objectives[index], &self.base);
+        let short = |index: usize| wish.shortfall(&self.objectives[index], &self.against[index]);
         let most = self.considered.iter().map(|index| short(*index)).fold(f64::MIN_POSITIVE, f64::max);
         short(index) / most
     }
@@ -94,11 +94,16 @@ impl Field<'_> {
         let basis = |index: usize| self.points[index].time.basis;
         let mut notes = Vec::new();
         if let Some(base) = self.baseline.filter(|base| basis(*base) != basis(chosen)) {
-            let words = |index| if basis(index) == Basis::Confirmed { "confirmed" } else { "of screening" };
             notes.push(format!(
-                "its time is {}, the baseline's {}: their ratio compares what was measured in two ways",
-                words(chosen),
-                words(base)
+                "its time came about in another way ({}) than the baseline's ({}): how many times as fast it is, is not known",
+                basis(chosen).as_str(),
+                basis(base).as_str()
+            ));
+        }
+        if self.incomparable > 0 {
+            notes.push(format!(
+                "left out: {} whose times, or replicates, cannot be compared with the baseline's",
+                self.incomparable
             ));
         }
         let screened = self.considered.iter().filter(|index| basis(**index) == Basis::Screened).count();

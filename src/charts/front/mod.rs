@@ -302,11 +302,8 @@ fn notes(chart: &FrontChart, data: &FrontData) -> Vec<String> {
         notes.push(format!("bars: ± 1 standard deviation of the replicates{of_time}"));
     }
     if data.absent > 0 {
-        notes.push(format!(
-            "not shown, without a result: {} of {}",
-            data.absent,
-            style::plural(chart.points.len(), "configuration")
-        ));
+        notes
+            .push(format!("not shown, without a time or an accuracy: {}", style::plural(data.absent, "configuration")));
     }
     if data.unlabelled > 0 {
         notes.push(format!("{} left out for lack of room", style::plural(data.unlabelled, "label")));

@@ -25,13 +25,15 @@ fn normal(rng: &mut ChaCha8Rng) -> f64 {
     StandardNormal.sample(rng)
 }
 
-/// A study of configurations whose true seconds and accuracies are `truth`.
-fn study(truth: &[[f64; 2]], replicates: usize, rounds: usize, rng: &mut ChaCha8Rng) -> Vec<Point> {
-    let seeds: Vec<f64> = (0..replicates).map(|_| SEED * normal(rng)).collect();
+/// A study of configurations whose true seconds and accuracies are `truth`; `replicates` go round.
+fn study(truth: &[[f64; 2]], replicates: &[usize], rounds: usize, rng: &mut ChaCha8Rng) -> Vec<Point> {
+    let most = replicates.iter().max().unwrap();
+    let seeds: Vec<f64> = (0..*most).map(|_| SEED * normal(rng)).collect();
     let machine: Vec<f64> = (0..rounds).map(|_| ROUND * normal(rng)).collect();
     let mut points = Vec::new();
     for (candidate, [seconds, accuracy]) in truth.iter().enumerate() {
-        let accuracies: Vec<f64> = seeds.iter().map(|seed| accuracy + seed + OWN * normal(rng)).collect();
+        let mut accuracies: Vec<f64> = seeds.iter().map(|seed| accuracy + seed + OWN * normal(rng)).collect();
+        accuracies.truncate(replicates[candidate % replicates.len()]);
         let times: Vec<f64> = machine.iter().map(|round| seconds * (1.0 + round + NOISE * normal(rng))).collect();
         points.push(point(candidate, &times, &accuracies));
     }
@@ -46,10 +48,12 @@ fn covers(interval: Option<(f64, f64)>, truth: f64) -> bool {
 fn intervals_cover_the_truth_as_often_as_they_say() {
     const STUDIES: u64 = 6000;
     let truth = [[100.0, 0.970], [60.0, 0.965]];
-    for replicates in [2, 3, 5] {
+    let all: [&[usize]; 4] = [&[2], &[3], &[5], &[2, 5]];
+    for replicates in all {
+        let stream = replicates.iter().sum::<usize>() as u64;
         let mut covered = [0_usize; 3];
         for number in 0..STUDIES {
-            let points = study(&truth, replicates, 7, &mut rng::stream(1, "coverage", number * 8 + replicates as u64));
+            let points = study(&truth, replicates, 7, &mut rng::stream(1, "coverage", number * 8 + stream));
             covered[0] += usize::from(covers(accuracy_interval(&points[0]), truth[0][1]));
             let difference = difference_interval(&points[0], &points[1]);
             covered[1] += usize::from(covers(difference, truth[0][1] - truth[1][1]));
@@ -58,7 +62,7 @@ fn intervals_cover_the_truth_as_often_as_they_say() {
         let shares = covered.map(|count| 100.0 * count as f64 / STUDIES as f64);
         let [accuracy, difference, time] = shares;
         println!(
-            "coverage of 95 % intervals, {replicates} replicates, 7 rounds, {STUDIES} studies: mean accuracy {accuracy:.1} %, \
+            "coverage of 95 % intervals, {replicates:?} replicates, 7 rounds, {STUDIES} studies: mean accuracy {accuracy:.1} %, \
              paired difference {difference:.1} %, confirmed time {time:.1} %"
         );
         assert!(shares.iter().all(|share| (93.0..=97.0).contains(share)), "{shares:?}");
@@ -79,12 +83,14 @@ fn truth(on_curve: u32, rng: &mut ChaCha8Rng) -> Vec<[f64; 2]> {
 #[test]
 fn of_points_that_are_on_the_front_with_a_probability_about_so_many_are() {
     const STUDIES: u64 = 150;
-    for (replicates, on_curve) in [(3, 0), (5, 0), (3, 50), (5, 50)] {
+    let all: [(&[usize], u32); 6] = [(&[3], 0), (&[5], 0), (&[2, 5], 0), (&[3], 50), (&[5], 50), (&[2, 5], 50)];
+    for (replicates, on_curve) in all {
+        let stream = replicates.iter().sum::<usize>() as u64;
         // By fifths of the predicted probability: points, sum of the predictions, those that truly are on the front.
         let mut bins = [[0.0_f64; 3]; 5];
         let mut squares = 0.0;
         for number in 0..STUDIES {
-            let mut rng = rng::stream(2, "calibration", number * 8 + replicates as u64);
+            let mut rng = rng::stream(2, "calibration", number * 8 + stream);
             let truth = truth(on_curve, &mut rng);
             let objectives: Vec<[f64; 3]> =
                 truth.iter().map(|[seconds, accuracy]| [*seconds, *accuracy, 1.0]).collect();
@@ -103,7 +109,7 @@ fn of_points_that_are_on_the_front_with_a_probability_about_so_many_are() {
         // What always saying the share of points that are on the front would come to.
         let ignorance = actual * (1.0 - actual);
         println!(
-            "front membership, {replicates} replicates, {on_curve} % on the curve, {STUDIES} studies of 12 points: predicted \
+            "front membership, {replicates:?} replicates, {on_curve} % on the curve, {STUDIES} studies of 12 points: predicted \
              {predicted:.3}, actual {actual:.3}, mean squared error {error:.3} (knowing the share alone: {ignorance:.3})"
         );
         for [count, predicted, actual] in bins {

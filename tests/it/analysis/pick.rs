@@ -2,11 +2,11 @@
 
 use fastrcaps::analysis::{
     Basis, Extent, Point, Time,
-    pick::{Choice, NearBest, Pick, PickError, Wish, Wishes, pick},
+    pick::{Choice, Confidence, NearBest, Pick, PickError, Wish, Wishes, pick},
 };
 use proptest::prelude::*;
 
-use super::{TEN, TWENTY, design, point};
+use super::{TEN, TWENTY, design, numbered, point};
 
 fn wishing(limits: &[Wish]) -> Wishes {
     Wishes { limits: limits.to_vec(), ..Wishes::default() }
@@ -67,31 +67,60 @@ fn a_pick_says_why_how_surely_and_what_came_next() {
     let next = of.runner_up.unwrap();
     assert_eq!(next.point, 1);
     assert_eq!(next.why_not, "slower: 50.00 s instead of 20.00 s");
-    let sure = of.confidence.unwrap();
+    let sure = of.confidence.share().unwrap();
     assert!((0.8..1.0).contains(&sure), "{sure}");
     assert!(of.notes.is_empty());
 
     let alone = picked(&study(), &wishing(&[Wish::MaxSeconds(20.0)]));
     let next = alone.runner_up.unwrap();
     assert_eq!((next.point, next.why_not.as_str()), (1, "50.00 s, not at most 20.00 s"));
-    assert_eq!(alone.confidence, Some(1.0), "times that never differ");
-    assert_eq!(picked(&study(), &knee()).confidence, None);
+    assert_eq!(alone.confidence, Confidence::Share(1.0), "times that never differ");
+    assert_eq!(picked(&study(), &knee()).confidence, Confidence::NotComputed);
 }
 
 #[test]
 fn a_confidence_takes_only_the_spreads_that_the_wishes_are_about() {
     let points = [point(0, &TWENTY, &[0.9]), point(1, &TEN, &[0.8])];
-    assert_eq!(picked(&points, &wishing(&[Wish::MinSpeedup(1.5)])).confidence, Some(1.0));
-    assert_eq!(picked(&points, &wishing(&[Wish::MinAccuracy(0.7)])).confidence, None);
+    assert_eq!(picked(&points, &wishing(&[Wish::MinSpeedup(1.5)])).confidence, Confidence::Share(1.0));
+    assert_eq!(picked(&points, &wishing(&[Wish::MinAccuracy(0.7)])).confidence, Confidence::Unknown);
+    assert_eq!(picked(&points, &wishing(&[Wish::MaxParameters(1000)])).confidence, Confidence::Certain);
+    let both = Wishes { choice: Choice::Knee, ..wishing(&[Wish::MaxSeconds(300.0)]) };
+    assert_eq!(picked(&study(), &both).confidence, Confidence::ShareOfOthers(1.0));
+    let small = Wishes { choice: Choice::Knee, ..wishing(&[Wish::MaxParameters(1000)]) };
+    assert_eq!(picked(&study(), &small).confidence, Confidence::NotComputed);
 }
 
 #[test]
 fn what_is_measured_in_two_ways_is_noted() {
     let mut points = study();
-    points[1].time = Time { basis: Basis::Screened, seconds: vec![50.0, 51.0, 49.0] };
+    points[1].time = Time { basis: Basis::Screened, seconds: numbered(&[50.0, 51.0, 49.0]) };
     let of = picked(&points, &wishing(&[Wish::MaxSeconds(60.0)]));
     assert_eq!(of.point, 1);
     assert_eq!(of.notes.len(), 2, "{:?}", of.notes);
+}
+
+#[test]
+fn a_speed_up_is_asked_only_of_what_was_timed_as_the_baseline_was() {
+    let mut points = study();
+    // 20 s, as fast as the fastest, but of the sweep.
+    points[1].time = Time { basis: Basis::Screened, seconds: numbered(&[20.0, 20.0, 20.0]) };
+    let of = picked(&points, &wishing(&[Wish::MinSpeedup(2.0)]));
+    assert_eq!((of.point, of.considered, of.met), (2, 3, 1));
+    assert!(of.notes[0].contains("left out: 1 whose times"), "{:?}", of.notes);
+    assert!(refused(&points, &wishing(&[Wish::MinSpeedup(20.0)])).contains("configuration 2 comes closest"));
+    points[0].diverged = 1;
+    assert!(refused(&points, &wishing(&[Wish::MinSpeedup(2.0)])).contains("a replicate of it diverged"));
+}
+
+#[test]
+fn a_loss_of_accuracy_is_over_the_replicates_that_the_baseline_has_too() {
+    let mut points = vec![point(0, &TWENTY, &[0.90, 0.92]), point(1, &TEN, &[0.89, 0.91, 0.99, 0.99])];
+    let within = |points: &[Point], loss| pick(points, &design(2), &wishing(&[Wish::MaxAccuracyLoss(loss)])).unwrap();
+    assert_eq!(within(&points, 0.011).point, 1);
+    // Its later seeds were good ones: its mean is above the baseline's, and it is 0.01 below all the same.
+    assert_eq!(within(&points, 0.009).point, 0);
+    points[1].accuracy.retain(|replicate, _| *replicate > 1);
+    assert_eq!((within(&points, 0.5).point, within(&points, 0.5).considered), (0, 1));
 }
 
 #[test]
