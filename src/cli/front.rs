@@ -198,14 +198,10 @@ fn notes(view: &StudyView, findings: &Findings) -> String {
         (true, true) => text += "~ Taken beside other trials, not confirmed: `fastrcaps time` does that.\n",
         _ => {}
     }
-    let origins = view.origins();
-    if origins.len() > 1 && view.times.is_none() {
+    if view.origins().len() > 1 && view.times.is_none() {
         text += "Its trials are of several machines or builds, whose times are not comparable; those of most of them stand here:\n";
-        for (origin, trials) in origins {
-            let _ = writeln!(text, "  {trials} trials: {origin}");
-        }
     }
-    text
+    text + &super::origins::notes(view, findings)
 }
 
 /// The speed-ups of the front's points by every set of times there is, where there are several.
