@@ -37,6 +37,9 @@ pub struct StudyFile {
     /// Replicates of each configuration beyond those of the space that may be trained: a study may grow by them.
     #[serde(default)]
     pub further_replicates: usize,
+    /// Replicates of each configuration that were asked for; 0 where nobody did, which are those of the space.
+    #[serde(default)]
+    pub asked_replicates: usize,
     /// Fingerprint of each data selection the space trains on, by its hash.
     pub data: BTreeMap<String, String>,
     /// Name of the space.
@@ -68,8 +71,9 @@ pub struct Plan {
     pub trials: Vec<Trial>,
     /// Identity of each trial.
     pub keys: Vec<String>,
-    /// How many of them the space declares; those that follow are further replicates.
-    pub declared: usize,
+    /// How many of them were asked for, the first ones: those of the space at least. What follows are further replicates
+    /// that may be trained.
+    pub asked: usize,
 }
 
 /// How the names of folders begin that are being copied into a study.
@@ -160,7 +164,9 @@ impl Study {
                 file.identity
             );
         }
-        Ok(Plan { file, space, expansion, trials, keys, declared })
+        let replicates = file.asked_replicates.max(space.replicates);
+        let asked = (expansion.candidates.len() * replicates).min(trials.len());
+        Ok(Plan { file, space, expansion, trials, keys, asked })
     }
 
     /// The space the study explores.
@@ -175,8 +181,12 @@ impl Study {
 
     /// The machine of the study's times, in a line; empty where it is not known.
     pub fn machine_line(&self) -> String {
-        let read = || -> Option<Machine> { seal::from_json(&fs::read(self.folder.join("machine.json")).ok()?).ok() };
-        read().map(|machine| machine.line()).unwrap_or_default()
+        self.machine().map(|machine| machine.line()).unwrap_or_default()
+    }
+
+    /// The machine that explored the study last, where that is known.
+    pub fn machine(&self) -> Option<Machine> {
+        seal::from_json(&fs::read(self.folder.join("machine.json")).ok()?).ok()
     }
 
     /// Makes the folder and takes it for this process, for exploring; an error says who has it. What writers that were
@@ -247,6 +257,10 @@ impl Study {
             created: there.created,
             git_revision: there.git_revision.clone(),
             further_replicates: there.further_replicates.max(declared.further_replicates),
+            asked_replicates: match declared.asked_replicates {
+                0 => there.asked_replicates,
+                asked => asked,
+            },
             ..declared.clone()
         })?;
         Ok(there.git_revision)

@@ -1,7 +1,7 @@
 //! Confirming the times of a study, as `time` and `explore` do: what is timed, how long, and what is shown meanwhile.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     ffi::OsString,
     io::IsTerminal,
     sync::atomic::AtomicBool,
@@ -18,8 +18,9 @@ use fastrcaps::{
     machine,
     record::Status,
     report::{self, view::StudyView},
+    space::Expansion,
     study::{Lock, Study},
-    times::{DEFAULT_SET, ENOUGH_ROUNDS, Fingerprint, MUCH_DRIFT},
+    times::{DEFAULT_SET, ENOUGH_ROUNDS, Fingerprint, MUCH_DRIFT, steps_of},
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
@@ -37,6 +38,12 @@ const SAMPLE: (f64, f64) = (0.02, 0.5);
 const OF_SWEEP: f64 = 0.2;
 /// Bounds of the patience after a sweep, which is as long as the sweep took.
 const PATIENCE: (f64, f64) = (10.0, 600.0);
+/// The least patience where the sweep had nothing left to train: what it took says nothing then.
+const PATIENCE_ALONE: f64 = 60.0;
+/// A sample takes about as long before it as it is long, with what makes its network and looks at the machine.
+const OF_SAMPLE: f64 = 2.0;
+/// The most of the time before a deadline that a sweep leaves for confirming.
+const LEFT: f64 = 0.1;
 
 /// Whether and how `explore` confirms the times of its trials.
 #[derive(clap::Args)]
@@ -68,18 +75,33 @@ pub struct Swept<'a> {
     pub stop: &'a AtomicBool,
     pub mode: Mode,
     pub began: Instant,
+    /// Whether it had anything to train.
+    pub trained: bool,
     pub ending: dispatch::Ending,
 }
 
 impl ConfirmArg {
-    /// Confirms the times of a sweep that came to its end, and writes tables and charts anew. Gives the study as it stands
+    /// When a sweep over these configurations is to end, so that there is time to confirm its times before the deadline.
+    pub fn leaving_time(&self, expansion: &Expansion, deadline: Option<SystemTime>) -> Option<SystemTime> {
+        let Some(deadline) = deadline.filter(|_| !self.no_confirm) else { return deadline };
+        let left = deadline.duration_since(SystemTime::now()).unwrap_or_default().as_secs_f64();
+        let configs: Vec<&TrialConfig> = expansion.candidates.iter().map(|candidate| &candidate.config).collect();
+        let samples = (confirm::shapes(&configs).len() * self.confirm_rounds as usize) as f64;
+        let length = (OF_SWEEP * left / samples).clamp(SAMPLE.0, SAMPLE.1);
+        let wanted = (OF_SAMPLE * samples * length).min(LEFT * left);
+        Some(deadline.checked_sub(Duration::from_secs_f64(wanted)).unwrap_or(deadline))
+    }
+
+    /// Confirms the times of a sweep that came to its end or whose time was over, and writes tables and charts anew. Gives the study as it stands
     /// then, and how the whole ended: what cannot be confirmed is told, and is no failure of the sweep.
     pub fn after(&self, swept: Swept, view: StudyView) -> (StudyView, dispatch::Ending) {
-        if self.no_confirm || swept.ending != dispatch::Ending::Finished || finished(&view).is_empty() {
+        let has_ended = matches!(swept.ending, dispatch::Ending::Finished | dispatch::Ending::Deadline);
+        if self.no_confirm || !has_ended || finished(&view).is_empty() {
             return (view, swept.ending);
         }
         let Swept { study, mode, stop, deadline, data_dir, .. } = swept;
-        let patience = swept.began.elapsed().as_secs_f64().clamp(PATIENCE.0, PATIENCE.1);
+        let least = if swept.trained { PATIENCE.0 } else { PATIENCE_ALONE };
+        let patience = swept.began.elapsed().as_secs_f64().clamp(least, PATIENCE.1);
         let taking = Taking {
             study,
             name: DEFAULT_SET,
@@ -94,30 +116,34 @@ impl ConfirmArg {
             mode,
             data_dir,
         };
-        let confirmed = taking.take(&view, &finished(&view), swept.lock);
-        let taken = confirmed.and_then(|confirmed| {
-            let mut view = StudyView::read(study)?;
-            view.times = Some(confirmed.set.clone());
-            report::write_all(study, &view)?;
-            Ok((view, confirmed))
-        });
-        match taken {
-            Ok((now, confirmed)) => {
-                taking.tell(&confirmed, &now);
-                let ending = if confirmed.ending == Ending::Asked { dispatch::Ending::Asked } else { swept.ending };
-                (now, ending)
-            }
+        let confirmed = match taking.take(&view, &finished(&view), swept.lock) {
+            Ok(confirmed) => confirmed,
             Err(error) => {
                 errln!("warning: the times of the trials are not confirmed: {error:#}");
-                (view, swept.ending)
+                return (view, swept.ending);
             }
+        };
+        let ending = if confirmed.ending == Ending::Asked { dispatch::Ending::Asked } else { swept.ending };
+        let now = StudyView { times: Some(confirmed.set.clone()), times_error: None, ..view };
+        if let Err(error) = report::write_all(study, &now) {
+            let folder = study.folder.display();
+            errln!(
+                "warning: the times are confirmed, and tables and charts are not up to date: {error:#}; `fastrcaps study \
+                 rebuild {folder}` writes them"
+            );
         }
+        taking.tell(&confirmed, &now);
+        (now, ending)
     }
 }
 
 /// Configurations of which a trial ended well, those on the front first.
 pub fn finished(view: &StudyView) -> Vec<usize> {
-    let mut finished = on_front(view);
+    let is_done = |candidate: &usize| {
+        let mut of = view.trials.iter().zip(&view.records).filter(|(trial, _)| trial.candidate == *candidate);
+        of.any(|(_, record)| record.as_ref().is_some_and(|record| record.status == Status::Done))
+    };
+    let mut finished: Vec<usize> = on_front(view).into_iter().filter(is_done).collect();
     for (trial, record) in view.trials.iter().zip(&view.records) {
         let is_done = record.as_ref().is_some_and(|record| record.status == Status::Done);
         if is_done && !finished.contains(&trial.candidate) {
@@ -132,7 +158,8 @@ pub fn on_front(view: &StudyView) -> Vec<usize> {
     let points = view.points();
     let objectives: Vec<[f64; 3]> = points.iter().map(|point| point.objectives()).collect();
     let front = analysis::front(&objectives, Objectives::TimeAccuracyParameters);
-    let baseline = view.expansion.baseline.filter(|of| points.iter().any(|point| point.candidate == *of));
+    let is_done = |of: &usize| points.iter().any(|point| point.candidate == *of && !point.accuracy.is_empty());
+    let baseline = view.expansion.baseline.filter(is_done);
     let mut on_front = Vec::new();
     for candidate in front.into_iter().map(|index| points[index].candidate).chain(baseline) {
         if !on_front.contains(&candidate) {
@@ -170,8 +197,8 @@ pub struct Taking<'a> {
 }
 
 impl Taking<'_> {
-    /// Takes the times of these configurations' steps, of a study that is held. Where time is short, those of the first ones
-    /// that are on the front come first.
+    /// Takes the times of these configurations' steps, of a study that is held. Where the time until the deadline is too short
+    /// for all of them, the first ones that are on the front come first, in a visit of their own.
     pub fn take(&self, view: &StudyView, candidates: &[usize], _lock: &Lock) -> Result<Confirmed> {
         let program = machine::this_program().context("cannot find this program's own file")?;
         let [slot] = &Slots { count: 1, threads: self.threads }.place(&machine::cores())[..] else {
@@ -190,10 +217,11 @@ impl Taking<'_> {
         let front = on_front(view);
         let first = candidates.iter().take_while(|candidate| front.contains(candidate)).count();
         let mut parts = vec![configs.as_slice()];
-        if self.deadline.is_some() && first > 0 && first < configs.len() {
+        let sample_seconds = self.sample_seconds(view, &configs);
+        let is_short = self.seconds_left().is_some_and(|left| left < self.cost(view, &configs, sample_seconds));
+        if is_short && first > 0 && first < configs.len() {
             parts.insert(0, &configs[..first]);
         }
-        let sample_seconds = self.sample_seconds(view, &configs);
         let mut last: Option<Confirmed> = None;
         for configs in parts {
             let request = Request {
@@ -215,6 +243,7 @@ impl Taking<'_> {
             if let Some(before) = last {
                 confirmed.taken += before.taken;
                 confirmed.tainted += before.tainted;
+                confirmed.moved = confirmed.moved.or(before.moved);
             }
             let is_over = confirmed.ending != Ending::Finished;
             last = Some(confirmed);
@@ -225,14 +254,37 @@ impl Taking<'_> {
         last.context("there is nothing to be timed")
     }
 
+    fn seconds_left(&self) -> Option<f64> {
+        let left = self.deadline?.duration_since(SystemTime::now());
+        Some(left.unwrap_or_default().as_secs_f64())
+    }
+
+    /// About how long all samples of some configurations take. A long step is taken several times whatever its sample's length.
+    fn cost(&self, view: &StudyView, configs: &[&TrialConfig], sample_seconds: f64) -> f64 {
+        // Three steps at least, and two that are not counted.
+        const STEPS: f64 = 5.0;
+        let mut mean_steps: HashMap<String, f64> = HashMap::new();
+        for (trial, record) in view.trials.iter().zip(&view.records) {
+            let Some(seconds) = record.as_ref().and_then(|record| record.train_seconds_screen) else { continue };
+            let steps = steps_of(&trial.config, trial.config.train.epochs);
+            let count: u64 = steps.iter().map(|(_, count)| count).sum();
+            for (shape, _) in steps {
+                mean_steps.entry(shape.id()).or_insert(seconds / count.max(1) as f64);
+            }
+        }
+        let of = |id: &String| (STEPS * mean_steps.get(id).copied().unwrap_or(0.0)).max(OF_SAMPLE * sample_seconds);
+        self.rounds as f64 * confirm::shapes(configs).keys().map(of).sum::<f64>()
+    }
+
     /// Length of a sample. Where it is not given: such that the samples of all shapes in all rounds take a share `of_sweep`
-    /// of the wall time of the sweep (what its trainings took, divided by how many fit on the machine at once), within 20 ms
-    /// and half a second.
+    /// of the wall time of the sweep (what its trainings took, divided by how many fit on the machine at once), or what is left
+    /// until the deadline where that is less, within 20 ms and half a second.
     fn sample_seconds(&self, view: &StudyView, configs: &[&TrialConfig]) -> f64 {
         let trained: f64 = view.records.iter().flatten().filter_map(|record| record.train_seconds_screen).sum();
         let at_once = (machine::cores().len() / self.threads.max(1)).max(1);
         let samples = (confirm::shapes(configs).len() * self.rounds).max(1);
         let fair = self.of_sweep * trained / at_once as f64 / samples as f64;
+        let fair = fair.min(self.seconds_left().map_or(f64::INFINITY, |left| left / OF_SAMPLE / samples as f64));
         self.sample_seconds.unwrap_or(fair.clamp(SAMPLE.0, SAMPLE.1))
     }
 
@@ -255,6 +307,7 @@ impl Taking<'_> {
                 "taken": confirmed.taken,
                 "tainted": confirmed.tainted,
                 "drift": drift.map(|drift| json!({"change": drift.change, "largest": drift.largest})),
+                "moved": confirmed.moved,
             }));
             return;
         }
@@ -276,6 +329,16 @@ impl Taking<'_> {
                 "warning: a step that is always the same took different times in different rounds, by more than {} %: the \
                  machine changed meanwhile (its clock, its heat, or other guests of its host)",
                 100.0 * MUCH_DRIFT
+            );
+        }
+        if let Some(moved) = confirmed.moved {
+            let name = if self.name == DEFAULT_SET { String::new() } else { format!(" --as {}", self.name) };
+            errln!(
+                "warning: the machine is {:.1} % {} than when the earlier samples of these times were taken: who was timed then \
+                 and who is timed now do not compare; `fastrcaps time {}{name} --anew` takes all of them again",
+                100.0 * moved.abs(),
+                if moved > 0.0 { "slower" } else { "faster" },
+                self.study.folder.display()
             );
         }
         if !confirmed.lacking.is_empty() {

@@ -71,19 +71,20 @@ pub struct Args {
     /// Set a value of the base, as in train.epochs=2; replaces an axis of that path. Can be given repeatedly
     #[arg(long = "set", value_name = "PATH=VALUE", value_parser = super::input::parse_set)]
     sets: Vec<(String, String)>,
-    /// Train the first N trials of the order and no others
+    /// Train the first N trials of the order and no others; not with --replicates auto
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     limit: Option<u32>,
     /// Order of the trials [default: grid; with a deadline, what tells most in least time]
     #[arg(long, value_enum, conflicts_with_all = ["until", "budget"])]
     order: Option<OrderArg>,
-    /// Trainings of each configuration, each under a seed of its own [default: the space's]; auto: those of the space, then
+    /// Trainings of each configuration, each under a seed of its own [default: the space's, or
+    /// as many as were asked for earlier]; auto: those of the space, then
     /// further ones where it is undecided who is on the front
     #[arg(long, value_name = "N|auto", value_parser = parse_replicates)]
     replicates: Option<Replicates>,
-    /// The most that --replicates auto trains of a configuration
-    #[arg(long, value_name = "N", default_value_t = 10)]
-    max_replicates: usize,
+    /// The most that --replicates auto trains of a configuration [default: 10]
+    #[arg(long, value_name = "N", requires = "replicates", value_parser = clap::value_parser!(u32).range(2..=1000))]
+    max_replicates: Option<u32>,
     /// Train trials again that failed in an earlier run
     #[arg(long)]
     retry_failed: bool,
@@ -107,8 +108,6 @@ pub struct Args {
 pub fn run(args: Args) -> Result<ExitCode> {
     let space = Space::read(&args.space, &args.sets)?;
     let expansion = space.expand()?;
-    let replicates = args.replicates.unwrap_or(Replicates::Count(space.replicates));
-    let (first, most) = replicates.range(&space, args.max_replicates)?;
     let slots = args.slots.unwrap_or_else(|| Slots::one_per_core(machine::cores().len()));
     let mode = match (args.quiet, args.json) {
         (true, _) => Mode::Quiet,
@@ -116,14 +115,28 @@ pub fn run(args: Args) -> Result<ExitCode> {
         _ => Mode::Progress,
     };
     let study = Study::new(args.out.clone().unwrap_or_else(|| Path::new("results").join(&space.name)));
+    let asked = asked_before(&study, &space);
+    let replicates = args.replicates.unwrap_or(Replicates::Count(space.replicates.max(asked)));
+    match (replicates, args.max_replicates, args.limit) {
+        (Replicates::Count(_), Some(_), _) => bail!("--max-replicates goes with --replicates auto"),
+        (Replicates::Auto, _, Some(_)) => {
+            bail!("--limit does not go with --replicates auto, which chooses itself what is trained")
+        }
+        _ => {}
+    }
+    let most = args.max_replicates.map_or(MOST_REPLICATES, |most| most as usize);
+    let configurations = expansion.candidates.len();
+    let (first, most) = replicates.range(&space, configurations, asked, most)?;
     // A budget counts from here.
     let deadline = args.limits.deadline();
     let limit = args.limit.map(|limit| limit as usize);
     let trials = expansion.trials(first);
-    let choice = Choice { expansion: &expansion, trials: &trials, threads: slots.threads, deadline, mode };
+    let asked = trials.len();
     if args.dry_run {
+        let (trials, begun) = (&trials[..], &[][..]);
+        let choice = Choice { expansion: &expansion, trials, asked, begun, threads: slots.threads, deadline, mode };
         let chosen = choice.make(args.order, limit, None)?;
-        return dry_run(&study, &space, &expansion, &trials, &chosen.order, args.retry_failed);
+        return dry_run(&study, &space, &expansion, trials, &chosen.order, args.retry_failed);
     }
 
     let fingerprints = fingerprints(&trials, &args.data_dir.dirs())?;
@@ -135,6 +148,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         created: machine::rfc3339(SystemTime::now()),
         identity: study::identity(&keys),
         further_replicates: most - space.replicates,
+        asked_replicates: first,
         data: fingerprints,
         name: space.name.clone(),
         set: args.sets.clone(),
@@ -144,8 +158,28 @@ pub fn run(args: Args) -> Result<ExitCode> {
     // With what earlier explorations added to it.
     let plan = study.plan()?;
     let mut journal = Journal::open(&study.journal())?;
-    let past = past(&study, &mut journal, args.retry_failed)?;
-    let chosen = choice.make(args.order, limit, Some((&study, &plan.keys[..trials.len()], &past)))?;
+    let mut past = past(&study, &mut journal)?;
+    let would_be = |past: &Past| match past.status {
+        Status::Failed if args.retry_failed => Past { status: Status::Pending, ..*past },
+        _ => *past,
+    };
+    let would_be: Vec<Past> = past.iter().map(would_be).collect();
+    // Further ones that an earlier exploration began: nobody would end them otherwise.
+    let is_begun = |index: &usize| would_be[*index].status == Status::Pending && would_be[*index].attempts > 0;
+    let begun: Vec<usize> = (asked..plan.trials.len()).filter(|index| limit.is_none() && is_begun(index)).collect();
+    let choice = Choice {
+        expansion: &expansion,
+        trials: &plan.trials,
+        asked,
+        begun: &begun,
+        threads: slots.threads,
+        deadline,
+        mode,
+    };
+    let chosen = choice.make(args.order, limit, Some((&study, &plan.keys, &would_be)))?;
+    if args.retry_failed {
+        try_again(&study, &mut journal, &chosen.order, &mut past)?;
+    }
     let is_pending = |past: &[Past], index: &usize| past[*index].status == Status::Pending;
     let wanted: Vec<usize> = chosen.order.iter().copied().filter(|index| is_pending(&past, index)).collect();
     if !wanted.is_empty() {
@@ -176,7 +210,12 @@ pub fn run(args: Args) -> Result<ExitCode> {
         slots: &placed,
         journal: &mut journal,
         executor: &mut executor,
-        limits: args.limits.limits(&space, &plan.trials, slots.threads, deadline)?,
+        limits: args.limits.limits(
+            &space,
+            &plan.trials,
+            slots.threads,
+            args.confirm.leaving_time(&expansion, deadline),
+        )?,
         stop: &stop,
     };
     let mut sweeper = Sweeper { dispatcher, mode, slots, display: None };
@@ -190,10 +229,13 @@ pub fn run(args: Args) -> Result<ExitCode> {
         stop: &stop,
         mode,
         began,
+        trained: !wanted.is_empty(),
         ending,
     };
     // Before it is asked who is on the front: further seeds have steps of the same kinds.
     (view, ending) = args.confirm.after(swept, view);
+    // Nothing more is timed after what follows.
+    sweeper.dispatcher.limits.deadline = deadline;
     while replicates == Replicates::Auto && ending == Ending::Finished {
         let wanted = further(&view, most, deadline);
         if wanted.is_empty() {
@@ -202,12 +244,15 @@ pub fn run(args: Args) -> Result<ExitCode> {
         if mode == Mode::Progress {
             errln!("it is open who is on the front: another seed for {} of the configurations", wanted.len());
         }
-        let past = past_of(&view, false);
+        let past = past_of(&view);
         (view, ending) = sweeper.sweep(&Sweep::over(wanted.clone()), &wanted, past)?;
     }
     sweeper.over(&view, ending);
     close(&study, &view, mode, began.elapsed().as_secs_f64(), ending)
 }
+
+/// The most that --replicates auto trains of a configuration, where nobody says otherwise.
+const MOST_REPLICATES: usize = 10;
 
 /// Trains trials, and shows and logs what happens meanwhile.
 struct Sweeper<'a> {
@@ -280,7 +325,7 @@ fn declare(study: &Study, lock: &Lock, declared: &StudyFile, mode: Mode) -> Resu
 
 /// What earlier runs know of every trial. What an earlier explorer left running is pending again: nobody runs it now.
 /// An end that the journal lacks, though its folder holds it, is taken up first: no trial is trained twice.
-fn past(study: &Study, journal: &mut Journal, retry_failed: bool) -> Result<Vec<Past>> {
+fn past(study: &Study, journal: &mut Journal) -> Result<Vec<Past>> {
     let mut view = StudyView::read(study)?;
     for record in view.records.iter().flatten().filter(|record| record.status == Status::Running) {
         let folder = study.trial(&record.key);
@@ -290,7 +335,7 @@ fn past(study: &Study, journal: &mut Journal, retry_failed: bool) -> Result<Vec<
         }
     }
     upkeep::take_up(study, &mut view, journal)?;
-    let past = past_of(&view, retry_failed);
+    let past = past_of(&view);
     for (record, past) in view.records.into_iter().zip(&past) {
         if let Some(record) = record.filter(|record| record.status != past.status) {
             journal.put(&TrialRecord { status: past.status, ..record }, &[])?;
@@ -300,15 +345,35 @@ fn past(study: &Study, journal: &mut Journal, retry_failed: bool) -> Result<Vec<
 }
 
 /// What a study that nobody else explores knows of every trial.
-fn past_of(view: &StudyView, retry_failed: bool) -> Vec<Past> {
-    let is_kept = |record: &TrialRecord| record.status.is_final() && !(retry_failed && record.status == Status::Failed);
+fn past_of(view: &StudyView) -> Vec<Past> {
     let past = |record: &Option<TrialRecord>| {
         record.as_ref().map_or(Past::NONE, |record| Past {
-            status: if is_kept(record) { record.status } else { Status::Pending },
+            status: if record.status.is_final() { record.status } else { Status::Pending },
             attempts: record.attempts,
         })
     };
     view.records.iter().map(past).collect()
+}
+
+/// Lets those of the trials in `order` that failed be trained again; the others keep their ends, and the reasons for them.
+fn try_again(study: &Study, journal: &mut Journal, order: &[usize], past: &mut [Past]) -> Result<()> {
+    let view = StudyView::read(study)?;
+    for index in order {
+        if past[*index].status != Status::Failed {
+            continue;
+        }
+        past[*index].status = Status::Pending;
+        if let Some(record) = &view.records[*index] {
+            journal.put(&TrialRecord { status: Status::Pending, ..record.clone() }, &[])?;
+        }
+    }
+    Ok(())
+}
+
+/// Replicates that an earlier exploration of the same space was asked for; 0 where there was none.
+fn asked_before(study: &Study, space: &Space) -> usize {
+    let of = |file: &StudyFile| file.space("its space").is_ok_and(|there| there.declaration() == space.declaration());
+    study.read().ok().filter(of).map_or(0, |file| file.asked_replicates)
 }
 
 /// Lists what would be trained, with regard to what the study holds already.
@@ -322,7 +387,7 @@ fn dry_run(
 ) -> Result<ExitCode> {
     let known = StudyView::read(study).ok().filter(|view| view.space.declaration() == space.declaration());
     let is_over = |index: usize| {
-        let record = known.as_ref().and_then(|view| view.records[index].as_ref());
+        let record = known.as_ref().and_then(|view| view.records.get(index)?.as_ref());
         record.is_some_and(|record| record.status.is_final() && !(retry_failed && record.status == Status::Failed))
     };
     let wanted: Vec<usize> = order.iter().copied().filter(|index| !is_over(*index)).collect();

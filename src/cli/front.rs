@@ -199,14 +199,10 @@ fn notes(view: &StudyView, findings: &Findings) -> String {
         (true, true) => text += "~ Taken beside other trials, not confirmed: `fastrcaps time` does that.\n",
         _ => {}
     }
-    let origins = view.origins();
-    if origins.len() > 1 && !is_any(Basis::Confirmed) {
+    if view.origins().len() > 1 && !is_any(Basis::Confirmed) {
         text += "Its trials are of several machines or builds, whose times are not comparable; those of most of them stand here:\n";
-        for (origin, trials) in origins {
-            let _ = writeln!(text, "  {trials} trials: {origin}");
-        }
     }
-    text
+    text + &super::origins::notes(view, findings)
 }
 
 /// The speed-ups of the front's points by every set of times there is, where there are several.

@@ -15,6 +15,7 @@ mod limits;
 mod local_time;
 mod lr_find;
 mod order;
+mod origins;
 mod pick;
 mod plan;
 mod replicates;

@@ -34,6 +34,10 @@ pub struct Chosen {
 pub struct Choice<'a> {
     pub expansion: &'a Expansion,
     pub trials: &'a [Trial],
+    /// How many of them were asked for, the first ones.
+    pub asked: usize,
+    /// Those after them that go on all the same, as they were begun. None where there is a limit.
+    pub begun: &'a [usize],
     pub threads: usize,
     pub deadline: Option<SystemTime>,
     pub mode: Mode,
@@ -52,8 +56,9 @@ impl Choice<'_> {
                 None | Some(OrderArg::Grid) => Order::Grid,
                 Some(OrderArg::Random) => Order::Random,
             };
-            let sweep = Sweep::new(self.trials.len(), order).limited(limit);
-            return Ok(Chosen { order: sweep.order().to_vec(), strategy: Box::new(sweep) });
+            let asked = Sweep::new(self.asked, order).limited(limit);
+            let order: Vec<usize> = asked.order().iter().chain(self.begun).copied().collect();
+            return Ok(Chosen { strategy: Box::new(Sweep::over(order.clone())), order });
         };
         if self.mode == Mode::Progress {
             errln!("until {}: timing a few steps, to begin with what tells most", machine::rfc3339(deadline));
@@ -67,6 +72,7 @@ impl Choice<'_> {
             self.trials.iter().zip(&left).map(|(trial, left)| left * seconds[trial.candidate]).collect();
         let Expansion { candidates, baseline, .. } = self.expansion;
         let deadline = Deadline::new(self.trials, candidates, *baseline, &predicted, limit)
+            .only(|index| index < self.asked || self.begun.contains(&index))
             .with_begun(left.iter().map(|left| *left < 1.0).collect());
         Ok(Chosen { order: deadline.order().to_vec(), strategy: Box::new(deadline) })
     }

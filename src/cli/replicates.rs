@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use fastrcaps::{
     analysis::{Objectives, bootstrap},
     report::{findings::Findings, view::StudyView},
-    space::Space,
+    space::{MOST_TRIALS, Space},
 };
 
 /// How often each configuration is trained.
@@ -26,9 +26,21 @@ pub fn parse_replicates(text: &str) -> Result<Replicates, String> {
 }
 
 impl Replicates {
-    /// How often each configuration is trained at first, and how often at most.
-    pub fn range(self, space: &Space, most: usize) -> Result<(usize, usize)> {
-        let declared = space.replicates;
+    /// How often each configuration is trained at first, and how often at most; of a space of so many configurations, of
+    /// which `asked` replicates were asked for earlier.
+    pub fn range(self, space: &Space, configurations: usize, asked: usize, most: usize) -> Result<(usize, usize)> {
+        let (first, most) = self.bounds(space.replicates, asked, most)?;
+        let trials = configurations.saturating_mul(most);
+        if trials > MOST_TRIALS {
+            bail!(
+                "{configurations} configurations × {most} replicates are {trials} trials; at most {MOST_TRIALS} are \
+                 allowed: take fewer replicates"
+            );
+        }
+        Ok((first, most))
+    }
+
+    fn bounds(self, declared: usize, asked: usize, most: usize) -> Result<(usize, usize)> {
         match self {
             Replicates::Count(count) if count < declared => bail!(
                 "--replicates {count}: the space declares {declared}; with fewer it is another study, which \
@@ -39,7 +51,7 @@ impl Replicates {
                 bail!("--max-replicates {most}: the space declares {declared} already; give more")
             }
             // No spread is known of one.
-            Replicates::Auto => Ok((declared.max(2), most)),
+            Replicates::Auto => Ok((declared.max(asked).max(2).min(most), most)),
         }
     }
 }

@@ -4,8 +4,12 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::{Result, bail};
 use fastrcaps::{
+    analysis::Extent,
     confirm::{self, Ending},
-    report::{self, view::StudyView},
+    report::{
+        self,
+        view::{Origin, StudyView},
+    },
     stats::{self, Spread},
     study::Study,
     times::{DEFAULT_SET, TimeSet},
@@ -83,6 +87,12 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let lock = study.hold("timed")?;
     let view = StudyView::read(&study)?;
     let candidates = if args.front_only { on_front(&view) } else { finished(&view) };
+    if candidates.is_empty() && !finished(&view).is_empty() {
+        bail!(
+            "no configuration of {} is on the front, as each has a training that diverged: leave --front-only out",
+            study.folder.display()
+        );
+    }
     if candidates.is_empty() {
         bail!(
             "no trial of {} has ended well: there is nothing to be timed; `fastrcaps explore` trains them",
@@ -110,10 +120,12 @@ pub fn run(args: Args) -> Result<ExitCode> {
         data_dir: &args.data_dir,
     };
     let confirmed = taking.take(&view, &candidates, &lock)?;
-    let view = StudyView::read(&study)?;
+    let mut view = StudyView::read(&study)?;
     report::write_all(&study, &view)?;
     taking.tell(&confirmed, &view);
-    let rows: Vec<Row> = candidates.iter().map(|candidate| Row::of(&view, &confirmed.set, *candidate)).collect();
+    // What the sweep measured, whatever was measured since.
+    view.times = None;
+    let rows = rows(&view, &confirmed.set, &candidates);
     if args.json {
         rows.iter().for_each(|row| emit(&row.json()));
     } else {
@@ -129,24 +141,30 @@ pub fn run(args: Args) -> Result<ExitCode> {
 /// The two times of a configuration.
 struct Row {
     label: String,
-    /// Mean over the trials that ended well, as the sweep measured it.
+    /// Mean over the trials that ended well, as the sweep measured it where most of its trials were trained.
     screened: Option<f64>,
+    /// Whether that is the machine, and the build, of the set.
+    is_comparable: bool,
     /// Seconds of each round.
     rounds: Option<Vec<f64>>,
 }
 
-impl Row {
-    fn of(view: &StudyView, set: &TimeSet, candidate: usize) -> Row {
-        let of = &view.expansion.candidates[candidate];
-        let trials = view.trials.iter().zip(&view.records).filter(|(trial, _)| trial.candidate == candidate);
-        let seconds = trials.filter_map(|(_, record)| record.as_ref()?.train_seconds_screen);
-        Row {
-            label: of.label.clone(),
-            screened: stats::mean(&seconds.collect::<Vec<f64>>()),
-            rounds: set.rounds(&of.config, of.config.train.epochs).map(|rounds| rounds.into_values().collect()),
-        }
-    }
+/// A row for each of `candidates`; of a view without confirmed times.
+fn rows(view: &StudyView, set: &TimeSet, candidates: &[usize]) -> Vec<Row> {
+    let points = view.points();
+    let is_comparable = view.common_origin() == Some(Origin::of_times(set));
+    let row = |candidate: &usize| {
+        let of = &view.expansion.candidates[*candidate];
+        let whole = points.iter().find(|point| point.candidate == *candidate && point.extent == Extent::Whole);
+        let screened =
+            whole.and_then(|point| stats::mean(&view.screen_seconds(point).into_values().collect::<Vec<f64>>()));
+        let rounds = set.rounds(&of.config, of.config.train.epochs).map(|rounds| rounds.into_values().collect());
+        Row { label: of.label.clone(), screened, is_comparable, rounds }
+    };
+    candidates.iter().map(row).collect()
+}
 
+impl Row {
     fn median(&self) -> Option<f64> {
         self.rounds.as_ref().map(|rounds| Spread::of(rounds).median)
     }
@@ -174,7 +192,8 @@ fn table(rows: &[Row]) -> String {
         vec!["CONFIGURATION|IN THE SWEEP|ALONE|95 % INTERVAL|RATIO".split('|').map(String::from).collect()];
     let known = |seconds: Option<f64>| seconds.map_or("unknown".into(), duration);
     cells.extend(rows.iter().map(|row| {
-        let ratio = row.screened.zip(row.median()).map(|(screened, median)| format!("{:.2}", screened / median));
+        let times = row.screened.filter(|_| row.is_comparable).zip(row.median());
+        let ratio = times.map(|(screened, median)| format!("{:.2}", screened / median));
         let interval = row.interval().map(|(low, high)| format!("{} to {}", duration(low), duration(high)));
         vec![
             row.label.clone(),

@@ -57,7 +57,8 @@ impl Clock for Child {
     fn busy(&mut self) -> Option<String> {
         let mark = Mark::now();
         thread::sleep(LOOK);
-        disturbance(&mark.others()?)
+        // This process does nothing meanwhile.
+        disturbance(&mark.others()?, 0)
     }
 
     fn run(&mut self, job: &Job, told: &mut dyn FnMut(Option<Line>) -> Result<ControlFlow<()>>) -> Result<()> {

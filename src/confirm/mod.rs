@@ -26,7 +26,7 @@ use crate::{
     config::TrialConfig,
     machine, rng,
     study::{self, Study},
-    times::{ENOUGH_ROUNDS, Fingerprint, Sample, Shape, TimeSet, steps_of},
+    times::{ENOUGH_ROUNDS, Fingerprint, MUCH_DRIFT, Sample, Sentinel, Shape, TimeSet, steps_of},
 };
 
 /// Rounds where nobody asks for another number: one more than an interval needs.
@@ -112,6 +112,9 @@ pub struct Confirmed {
     pub lacking: Vec<Lacking>,
     /// What kept the machine busy when it was last waited for.
     pub busy: Option<String>,
+    /// By what share the machine was slower than when earlier visits took samples that count beside these, where that is
+    /// more than drift may be.
+    pub moved: Option<f64>,
 }
 
 /// The shapes of the steps of some trainings, each with one that has it.
@@ -137,12 +140,14 @@ pub fn confirm(request: &Request, clock: &mut dyn Clock, observer: &mut dyn FnMu
     let mut set = open(request)?;
     set.shapes.extend(shapes.iter().map(|(id, (shape, _))| (id.clone(), shape.clone())));
     let data = request.study.read()?.data;
+    let visit = set.next_visit();
     let mut run = Run {
         request,
         shapes: &shapes,
         data: &data,
         observer,
         set,
+        visit,
         goal: 0,
         missing: 0,
         taken: 0,
@@ -190,6 +195,7 @@ struct Run<'a> {
     data: &'a BTreeMap<String, String>,
     observer: &'a mut dyn FnMut(&Event),
     set: TimeSet,
+    visit: usize,
     /// Clean samples that this run wants, and those of them that are not there yet.
     goal: usize,
     missing: usize,
@@ -296,9 +302,9 @@ impl Run<'_> {
                         self.spent += last.elapsed();
                     }
                     last = Instant::now();
-                    self.count(sample)?;
+                    self.count(Sample { visit: self.visit, ..sample })?;
                 }
-                Some(Line::Sentinel(sentinel)) => self.set.sentinels.push(sentinel),
+                Some(Line::Sentinel(sentinel)) => self.set.sentinels.push(Sentinel { visit: self.visit, ..sentinel }),
                 None => {}
             }
             ending = self.must_end(pass);
@@ -336,7 +342,8 @@ impl Run<'_> {
             (missing > 0).then(|| Lacking { shape: shape.clone(), clean: self.request.rounds - missing, why })
         };
         let lacking = self.shapes.iter().filter_map(lacking).collect();
-        let Run { set, taken, tainted, busy, .. } = self;
-        Confirmed { set, ending, taken, tainted, lacking, busy }
+        let Run { set, taken, tainted, busy, visit, .. } = self;
+        let moved = set.change_of_visit(visit).filter(|change| change.abs() > MUCH_DRIFT);
+        Confirmed { set, ending, taken, tainted, lacking, busy, moved }
     }
 }

@@ -88,6 +88,7 @@ fn time(task: &Task, job: &Job, data: &Dataset) -> Result<Sample> {
     Ok(Sample {
         shape: task.shape.clone(),
         round: job.round,
+        visit: 0,
         at,
         steps,
         seconds_per_step,
@@ -112,7 +113,7 @@ impl SentinelStep {
         let at = machine::rfc3339(SystemTime::now());
         let length = Length::of(SENTINEL_SECONDS);
         let (_, seconds_per_step) = sampling::sample(&self.config, &self.data, SENTINEL_SAMPLES, length)?;
-        Ok(Sentinel { round, at, seconds_per_step })
+        Ok(Sentinel { round, visit: 0, at, seconds_per_step })
     }
 }
 
@@ -131,7 +132,7 @@ impl Span {
     /// Tells what was taken, with what others took meanwhile. Sentinels that were disturbed say nothing of the machine.
     fn close(self, told: &mut dyn FnMut(Line) -> Result<()>) -> Result<()> {
         let others = self.mark.others();
-        let tainted = others.as_ref().and_then(disturbance);
+        let tainted = others.as_ref().and_then(|others| disturbance(others, rayon::current_num_threads()));
         for sample in self.samples {
             let foreign_cores = others.map(|others| others.cores());
             told(Line::Sample(Sample { foreign_cores, tainted: tainted.clone(), ..sample }))?;

@@ -18,6 +18,9 @@ pub struct Limits {
     /// Time that trials have to write a checkpoint and end, when the sweep stops.
     pub grace: Duration,
     pub memory: Option<Memory>,
+    /// Trials that ended in earlier sweeps of the same exploration, and those of them that failed: these count, too.
+    pub ended_before: usize,
+    pub failed_before: usize,
 }
 
 impl Default for Limits {
@@ -30,6 +33,8 @@ impl Default for Limits {
             deadline: None,
             grace: Duration::from_secs(60),
             memory: None,
+            ended_before: 0,
+            failed_before: 0,
         }
     }
 }

@@ -164,7 +164,11 @@ impl Dispatcher<'_> {
                 };
                 match (ending, sweep.broken) {
                     (Some(_), Some(error)) => return Err(error),
-                    (Some(ending), None) => return Ok(Swept { history: sweep.history, ending, unwritten: sweep.lost }),
+                    (Some(ending), None) => {
+                        self.limits.ended_before += sweep.ended;
+                        self.limits.failed_before += sweep.failed;
+                        return Ok(Swept { history: sweep.history, ending, unwritten: sweep.lost });
+                    }
                     (None, broken) => sweep.broken = broken,
                 }
             }
@@ -183,7 +187,8 @@ impl Dispatcher<'_> {
         if self.limits.seconds_left().is_some_and(|seconds| seconds <= 0.0) {
             return Some(Ending::Deadline);
         }
-        self.limits.failures.filter(|most| most.reached(sweep.failed, sweep.ended)).map(|_| Ending::Failures)
+        let (failed, ended) = (self.limits.failed_before + sweep.failed, self.limits.ended_before + sweep.ended);
+        self.limits.failures.filter(|most| most.reached(failed, ended)).map(|_| Ending::Failures)
     }
 
     /// Fills free slots; tells whether there is, or will be, something to start.
@@ -277,14 +282,21 @@ impl Dispatcher<'_> {
     /// failed, but where that is not for its own sake: then the sweep pauses.
     fn start(&mut self, sweep: &mut Sweep, trial: usize, slot: usize, observe: &mut Observe) -> Result<bool> {
         let place = &self.slots[slot];
+        let blank = self.blank(trial, sweep.attempts[trial] + 1, slot);
+        let folder = self.study.trial(&blank.key);
+        let is_continued = folder.checkpoint().exists();
+        let epochs_before = if is_continued { folder.read_epochs().map_or(0, |rows| rows.len()) } else { 0 };
+        // What is in the checkpoint was trained beside these, and perhaps on another processor.
+        let earlier = folder.read_record().ok().filter(|earlier| is_continued && earlier.key == blank.key);
+        let co_runners = earlier.as_ref().and_then(|earlier| earlier.co_runners);
+        let is_mixed = earlier.is_some_and(|earlier| earlier.processor != blank.processor);
         let record = TrialRecord {
             status: Status::Running,
             started: Some(now()),
-            ..self.blank(trial, sweep.attempts[trial] + 1, slot)
+            co_runners,
+            processor: blank.processor.clone().filter(|_| !is_mixed),
+            ..blank
         };
-        let folder = self.study.trial(&record.key);
-        let epochs_before =
-            if folder.checkpoint().exists() { folder.read_epochs().map_or(0, |rows| rows.len()) } else { 0 };
         if let Err(error) = folder.prepare(&self.trials[trial].config, &record) {
             let is_common =
                 files::is_out_of_room(&error) || files::try_room(&trials_folder(&self.study.folder)).is_err();
@@ -304,7 +316,8 @@ impl Dispatcher<'_> {
                     folder,
                     process,
                     epochs_seen: epochs_before,
-                    co_runners: 0,
+                    co_runners: co_runners.unwrap_or(0),
+                    is_mixed,
                     began: Instant::now(),
                     oom_kills: machine::oom_kills(),
                     cut: None,

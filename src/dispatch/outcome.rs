@@ -91,7 +91,9 @@ pub(super) fn judge(ended: &Running, exit: Exit, blank: TrialRecord) -> Outcome 
         }
     };
     let co_runners = Some(ended.co_runners);
-    let record = TrialRecord { epochs: epochs.len(), attempts, co_runners, ..record };
+    // No processor's in particular.
+    let processor = record.processor.clone().filter(|_| !ended.is_mixed);
+    let record = TrialRecord { epochs: epochs.len(), attempts, co_runners, processor, ..record };
     Outcome { trial: ended.trial, record, epochs, verdict }
 }
 

@@ -68,8 +68,10 @@ pub(super) struct Running {
     pub folder: TrialFolder,
     pub process: Box<dyn Process>,
     pub epochs_seen: usize,
-    /// The most trials that ran at the same time.
+    /// The most trials that ran at the same time, also beside the attempts that it goes on from.
     pub co_runners: usize,
+    /// Whether it goes on from what was trained on another processor.
+    pub is_mixed: bool,
     pub began: Instant,
     /// Processes that the system had killed for want of memory when it was started.
     pub oom_kills: Option<u64>,

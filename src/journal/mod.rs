@@ -63,10 +63,10 @@ impl Journal {
         }
         // Nobody writes into what is damaged: that would make it worse.
         self.check_structure()?;
-        if self.version == UNSEALED {
+        if (UNSEALED..SCHEMA).contains(&self.version) {
             self.contents()?;
             let transaction = self.connection.transaction()?;
-            tables::seal_rows(&transaction)?;
+            tables::take_over(&transaction, self.version)?;
             transaction.commit()?;
         }
         self.connection.busy_timeout(WRITER_PATIENCE)?;

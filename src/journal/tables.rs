@@ -5,8 +5,9 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use crate::seal;
 
-/// Version of the tables below. An older one is taken over, a newer one is refused.
-pub const SCHEMA: i64 = 2;
+/// Version of the tables below. An older one is taken over, a newer one is refused. Version 2 differs in a column that is
+/// derived: `train_seconds`.
+pub const SCHEMA: i64 = 3;
 /// The version without checksums.
 pub const UNSEALED: i64 = 1;
 
@@ -22,7 +23,9 @@ CREATE TABLE trials (
     replicate INTEGER GENERATED ALWAYS AS (json_extract(record, '$.replicate')) VIRTUAL,
     validation_accuracy REAL GENERATED ALWAYS AS (json_extract(record, '$.validation_accuracy')) VIRTUAL,
     test_accuracy REAL GENERATED ALWAYS AS (json_extract(record, '$.test_accuracy')) VIRTUAL,
-    train_seconds_screen REAL GENERATED ALWAYS AS (json_extract(record, '$.train_seconds_screen')) VIRTUAL,
+    train_seconds_screen REAL GENERATED ALWAYS AS (
+        coalesce(json_extract(record, '$.train_seconds_screen'), json_extract(record, '$.train_seconds'))
+    ) VIRTUAL,
     parameters INTEGER GENERATED ALWAYS AS (json_extract(record, '$.parameters')) VIRTUAL,
     fault TEXT GENERATED ALWAYS AS (json_extract(record, '$.fault')) VIRTUAL,
     error TEXT GENERATED ALWAYS AS (json_extract(record, '$.error')) VIRTUAL
@@ -83,8 +86,9 @@ pub fn create(transaction: &Transaction) -> rusqlite::Result<()> {
     transaction.pragma_update(None, "user_version", SCHEMA)
 }
 
-/// Takes the rows of a journal without checksums over into tables with them.
-pub fn seal_rows(transaction: &Transaction) -> Result<()> {
+/// Takes the rows of an older journal over into the tables of today; they have been held against their checksums, if they
+/// had some.
+pub fn take_over(transaction: &Transaction, version: i64) -> Result<()> {
     let trials: Vec<(String, String)> = transaction
         .prepare("SELECT key, record FROM trials ORDER BY rowid")?
         .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
@@ -93,14 +97,15 @@ pub fn seal_rows(transaction: &Transaction) -> Result<()> {
         .prepare("SELECT key, epoch, row FROM epochs ORDER BY rowid")?
         .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
         .collect::<Result<_, _>>()?;
-    transaction.execute_batch("DROP TABLE epochs; DROP TABLE trials;")?;
+    transaction.execute_batch("DROP TABLE epochs; DROP TABLE trials; DROP TABLE IF EXISTS seals;")?;
     create(transaction)?;
     let mut changes = Changes::begin(transaction)?;
     for (key, record) in trials {
         changes.put_trial(&key, &record)?;
     }
     for (key, epoch, row) in epochs {
-        changes.put_epoch(&key, epoch, &with_lost_numbers(&row)?)?;
+        let row = if version == UNSEALED { with_lost_numbers(&row)? } else { row };
+        changes.put_epoch(&key, epoch, &row)?;
     }
     changes.finish()
 }

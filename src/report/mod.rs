@@ -3,6 +3,7 @@
 pub mod effects;
 pub mod findings;
 pub mod keeper;
+pub mod origins;
 mod pictures;
 pub mod reach;
 pub mod tables;

@@ -8,6 +8,7 @@ use crate::{
     analysis::{Basis, Design, Extent, Point, Time},
     charts::style::plural,
     journal::Journal,
+    machine::Machine,
     record::{EpochRow, Status, TrialRecord},
     space::{Candidate, Expansion, Space, Trial},
     study::{Plan, Study},
@@ -21,16 +22,21 @@ pub struct StudyView {
     pub trials: Vec<Trial>,
     /// Identity of each trial.
     pub keys: Vec<String>,
-    /// How many of the trials the space declares; those that follow are further replicates, wanted once they are begun.
-    pub declared: usize,
+    /// How many of the trials were asked for, the first ones; those that follow are further replicates, wanted once they are
+    /// begun.
+    pub asked: usize,
     /// Record of each trial that was started.
     pub records: Vec<Option<TrialRecord>>,
     /// Epochs of each trial that ended.
     pub epochs: Vec<Vec<EpochRow>>,
     /// Times of steps that were taken alone on a machine, if there are any.
     pub times: Option<TimeSet>,
+    /// Why there are none, where there is a file of them that cannot be used.
+    pub times_error: Option<String>,
     /// Where and how its times were measured, in a line.
     pub origin: String,
+    /// What that line is about: the machine that the study was last explored on.
+    pub machine: Option<Machine>,
 }
 
 /// What screening times may only be compared within.
@@ -39,19 +45,39 @@ pub struct Origin {
     pub processor: Option<String>,
     pub threads: Option<usize>,
     pub git_revision: Option<String>,
+    /// Of a machine whose processor is unknown: two of them are not taken for one.
+    pub host: Option<String>,
 }
 
 impl Origin {
+    /// Of a trial.
     pub fn of(record: &TrialRecord) -> Origin {
-        let TrialRecord { processor, threads, git_revision, .. } = record.clone();
-        Origin { processor, threads, git_revision }
+        let TrialRecord { processor, threads, git_revision, host, .. } = record.clone();
+        let host = host.filter(|_| processor.is_none());
+        Origin { processor, threads, git_revision, host }
+    }
+
+    /// Of a set of times.
+    pub fn of_times(set: &TimeSet) -> Origin {
+        let of = set.fingerprint.clone();
+        let host = of.processor.is_none().then(|| set.host.clone());
+        Origin { processor: of.processor, threads: Some(of.threads), git_revision: of.git_revision, host }
     }
 }
 
 impl std::fmt::Display for Origin {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-        let processor = self.processor.as_deref().unwrap_or("an unknown processor");
-        write!(f, "{} threads of {processor}", self.threads.map_or("unknown".into(), |threads| threads.to_string()))?;
+        let processor = match (&self.processor, &self.host) {
+            (Some(processor), _) => processor.clone(),
+            (None, Some(host)) => format!("an unknown processor of {host}"),
+            (None, None) => "an unknown processor".into(),
+        };
+        let threads = match self.threads {
+            Some(1) => "1 thread".into(),
+            Some(threads) => format!("{threads} threads"),
+            None => "an unknown number of threads".into(),
+        };
+        write!(f, "{threads} of {processor}")?;
         self.git_revision.as_ref().map_or(Ok(()), |build| write!(f, ", build {build}"))
     }
 }
@@ -73,7 +99,7 @@ impl StudyView {
     pub fn read_with_times(study: &Study, name: Option<&str>) -> Result<StudyView> {
         let mut view = StudyView::read(study)?;
         let Some(name) = name else { return Ok(view) };
-        view.times = TimeSet::read(study, name)?;
+        (view.times, view.times_error) = (TimeSet::read(study, name)?, None);
         if view.times.is_none() {
             let names = TimeSet::names(study)?;
             let there =
@@ -95,11 +121,23 @@ impl StudyView {
 
     /// A study of which nothing is known but what it declares.
     pub fn blank(study: &Study) -> Result<StudyView> {
-        let Plan { file: _, space, expansion, trials, keys, declared } = study.plan()?;
+        let Plan { file: _, space, expansion, trials, keys, asked } = study.plan()?;
+        let machine = study.machine();
         let origin = study.machine_line();
         let (records, epochs) = (vec![None; trials.len()], vec![Vec::new(); trials.len()]);
-        let times = TimeSet::read(study, DEFAULT_SET)?;
-        Ok(StudyView { space, expansion, records, epochs, trials, keys, declared, times, origin })
+        let (times, times_error) = (None, None);
+        let mut view =
+            StudyView { space, expansion, records, epochs, trials, keys, asked, times, times_error, origin, machine };
+        view.read_times(study);
+        Ok(view)
+    }
+
+    /// Reads the times of the default name. Where they cannot be used, the study is as if it had none, and says why.
+    pub fn read_times(&mut self, study: &Study) {
+        (self.times, self.times_error) = match TimeSet::read(study, DEFAULT_SET) {
+            Ok(times) => (times, None),
+            Err(error) => (None, Some(format!("{error:#}"))),
+        };
     }
 
     /// Takes up the records that the journal holds now.
@@ -188,12 +226,26 @@ impl StudyView {
 
     /// The same of the times of one basis.
     pub fn times_line_of(&self, basis: Basis) -> String {
-        let screened = || if self.origin.is_empty() { String::new() } else { format!("screened on {}", self.origin) };
+        let screened = || match self.common_origin() {
+            Some(origin) if origin.processor.is_some() && !self.is_of_machine(&origin) => {
+                format!("screened on {origin}")
+            }
+            _ if self.origin.is_empty() => String::new(),
+            _ => format!("screened on {}", self.origin),
+        };
         let confirming = self.confirming().filter(|_| basis == Basis::Confirmed);
         let Some(TimeSet { fingerprint: of, .. }) = confirming else { return screened() };
         let processor = of.processor.as_deref().unwrap_or("an unknown processor");
         let (threads, cores) = (plural(of.threads, "thread"), plural(of.cores, "core"));
         format!("steps timed alone, {threads} on {cores} of {processor}")
+    }
+
+    /// Whether times of this origin are those of the machine that the study was last explored on, as it was used there.
+    fn is_of_machine(&self, origin: &Origin) -> bool {
+        self.machine.as_ref().is_some_and(|machine| {
+            let threads = machine.slots.split_once('x').and_then(|(_, threads)| threads.parse().ok());
+            origin.processor == machine.processor && origin.threads == threads
+        })
     }
 
     /// The set of times, where it has undisturbed times of all steps of a training.
@@ -232,12 +284,8 @@ impl StudyView {
 
     /// What the screening times are of that may be compared: with each other and, if there are any, with the confirmed ones.
     pub fn common_origin(&self) -> Option<Origin> {
-        if let Some(TimeSet { fingerprint, .. }) = self.confirming() {
-            return Some(Origin {
-                processor: fingerprint.processor.clone(),
-                threads: Some(fingerprint.threads),
-                git_revision: fingerprint.git_revision.clone(),
-            });
+        if let Some(set) = self.confirming() {
+            return Some(Origin::of_times(set));
         }
         let origins = self.origins();
         // Of several the most frequent; the first of equals.
@@ -258,9 +306,9 @@ impl StudyView {
         origins
     }
 
-    /// Indices of the trials that the study is about: all that the space declares, and further replicates that were begun.
+    /// Indices of the trials that the study is about: all that were asked for, and further replicates that were begun.
     pub fn wanted(&self) -> impl Iterator<Item = usize> {
-        (0..self.trials.len()).filter(|index| *index < self.declared || self.records[*index].is_some())
+        (0..self.trials.len()).filter(|index| *index < self.asked || self.records[*index].is_some())
     }
 
     /// Trials of a status.

@@ -17,7 +17,8 @@ use pattern::Pattern;
 /// Combinations above which a grid is taken for a mistake.
 const LARGEST_GRID: usize = 1_000_000;
 /// Trainings of all configurations above which replicates are: all of them are held in memory.
-const MOST_TRIALS: usize = 1_000_000;
+/// Trials that a space, or a study with its further replicates, may have.
+pub const MOST_TRIALS: usize = 1_000_000;
 
 /// A declared space, not yet expanded.
 #[derive(Clone, Debug)]

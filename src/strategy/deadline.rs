@@ -71,6 +71,12 @@ impl Deadline {
         Deadline { begun, ..self }
     }
 
+    /// Of its trials those that `keep` says.
+    pub fn only(mut self, keep: impl Fn(usize) -> bool) -> Deadline {
+        self.order.retain(|index| keep(*index));
+        self
+    }
+
     /// Indices of the trials it would train, in order, if there were time for all.
     pub fn order(&self) -> &[usize] {
         &self.order

@@ -64,6 +64,13 @@ pub struct Fingerprint {
     pub git_revision: Option<String>,
     /// What the build was compiled with, as in `cuda`.
     pub features: Vec<String>,
+    /// `release`, or `debug` for a build that is not optimised.
+    #[serde(default = "release")]
+    pub profile: String,
+}
+
+fn release() -> String {
+    "release".into()
 }
 
 impl Fingerprint {
@@ -78,6 +85,7 @@ impl Fingerprint {
             fastrcaps_version: machine::VERSION.into(),
             git_revision: machine::git_revision(),
             features: if cfg!(feature = "cuda") { vec!["cuda".into()] } else { Vec::new() },
+            profile: if cfg!(debug_assertions) { "debug".into() } else { release() },
         }
     }
 }
@@ -89,6 +97,10 @@ pub struct Sample {
     pub shape: String,
     /// From 0; samples of one round were taken within one process, but for those that were taken again.
     pub round: usize,
+    /// The process that took it, of those that added to the set: from 1, 0 where nobody wrote it down. Between two of them
+    /// the machine may have changed, also where they took samples of the same round.
+    #[serde(default)]
+    pub visit: usize,
     /// UTC, RFC 3339.
     pub at: String,
     /// Steps that were timed, after those that were not.
@@ -107,11 +119,14 @@ pub struct Sample {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Sentinel {
     pub round: usize,
+    /// As of a [`Sample`].
+    #[serde(default)]
+    pub visit: usize,
     pub at: String,
     pub seconds_per_step: f64,
 }
 
-/// How the time of a step that is always the same changed over the rounds, as shares.
+/// How the time of a step that is always the same changed over the rounds of all visits, as shares.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Drift {
     /// From the first to the last of them: above 0, the machine became slower.
@@ -183,14 +198,15 @@ impl TimeSet {
         (0..rounds).filter(|round| !there.contains_key(round)).collect()
     }
 
-    /// How the machine changed from round to round; none of fewer than two rounds.
+    /// How the machine changed from round to round, each visit's for themselves; none of fewer than two rounds.
     pub fn drift(&self) -> Option<Drift> {
         // In the order of their taking, which is that of the moments too: rounds go on after a break.
-        let mut rounds: Vec<(usize, Vec<f64>)> = Vec::new();
+        let mut rounds: Vec<([usize; 2], Vec<f64>)> = Vec::new();
         for sentinel in &self.sentinels {
-            match rounds.iter_mut().find(|(round, _)| *round == sentinel.round) {
+            let of = [sentinel.visit, sentinel.round];
+            match rounds.iter_mut().find(|(round, _)| *round == of) {
                 Some((_, seconds)) => seconds.push(sentinel.seconds_per_step),
-                None => rounds.push((sentinel.round, vec![sentinel.seconds_per_step])),
+                None => rounds.push((of, vec![sentinel.seconds_per_step])),
             }
         }
         let medians: Vec<f64> = rounds.iter().map(|(_, seconds)| Spread::of(seconds).median).collect();
@@ -198,6 +214,25 @@ impl TimeSet {
         let median = Spread::of(&medians).median;
         let largest = medians.iter().map(|of| (of / median - 1.0).abs()).fold(0.0, f64::max);
         (medians.len() > 1).then_some(Drift { change: last / first - 1.0, largest })
+    }
+
+    /// The number of the next visit.
+    pub fn next_visit(&self) -> usize {
+        let visits = self.samples.iter().map(|of| of.visit).chain(self.sentinels.iter().map(|of| of.visit));
+        visits.max().unwrap_or(0) + 1
+    }
+
+    /// By what share the machine was slower in this visit than in those before it, where both took samples that count.
+    pub fn change_of_visit(&self, visit: usize) -> Option<f64> {
+        let counts = |is_of: &dyn Fn(usize) -> bool| {
+            self.samples.iter().any(|sample| is_of(sample.visit) && sample.tainted.is_none())
+        };
+        let median = |is_of: &dyn Fn(usize) -> bool| {
+            let of = self.sentinels.iter().filter(|sentinel| is_of(sentinel.visit));
+            let seconds: Vec<f64> = of.map(|sentinel| sentinel.seconds_per_step).collect();
+            (counts(is_of) && !seconds.is_empty()).then(|| Spread::of(&seconds).median)
+        };
+        Some(median(&|of| of == visit)? / median(&|of| of < visit)? - 1.0)
     }
 
     /// In what two sets were not taken alike, in words: the field, what it is in this one, and what it is in `here`.
@@ -231,7 +266,12 @@ impl TimeSet {
             bytes => bytes.with_context(|| format!("cannot read {}", path.display()))?,
         };
         let set: TimeSet = seal::from_json(&bytes).with_context(|| {
-            format!("{} is damaged: remove it, and `fastrcaps time` takes the times again", path.display())
+            format!(
+                "{} is damaged: bring it back, or have it replaced with `fastrcaps time {} --anew`{}",
+                path.display(),
+                study.folder.display(),
+                if name == DEFAULT_SET { String::new() } else { format!(" and `--as {name}`") }
+            )
         })?;
         if set.name != name {
             bail!("{} holds the times {:?}: it was renamed or copied", path.display(), set.name);
@@ -247,7 +287,7 @@ impl TimeSet {
         write_atomically(&path, &seal::to_json(self)?)
     }
 
-    /// The names of a study's sets, in order.
+    /// The names of a study's sets, in order; of files of other names nothing is known.
     pub fn names(study: &Study) -> Result<Vec<String>> {
         let folder = folder(study);
         let context = || format!("cannot list {}", folder.display());
@@ -260,7 +300,7 @@ impl TimeSet {
             let name = entry.with_context(context)?.file_name();
             let name = name.to_string_lossy();
             // What begins with a dot is being written.
-            names.extend(name.strip_suffix(".json").filter(|name| !name.starts_with('.')).map(str::to_string));
+            names.extend(name.strip_suffix(".json").filter(|name| is_name(name)).map(str::to_string));
         }
         names.sort();
         Ok(names)
@@ -271,10 +311,15 @@ fn folder(study: &Study) -> PathBuf {
     study.folder.join("times")
 }
 
+/// Whether a set can have this name.
+fn is_name(name: &str) -> bool {
+    let is_good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    !name.is_empty() && !name.starts_with('.') && name.len() <= 100 && name.chars().all(is_good)
+}
+
 /// Where a set stands; an error for a name that no file can have.
 fn file(study: &Study, name: &str) -> Result<PathBuf> {
-    let is_good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    if name.is_empty() || name.starts_with('.') || name.len() > 100 || !name.chars().all(is_good) {
+    if !is_name(name) {
         bail!("{name:?} is no name for a set of times: take letters, digits, '-', '_' and '.', as in gpu-server");
     }
     Ok(folder(study).join(format!("{name}.json")))

@@ -36,7 +36,7 @@ pub struct Problem {
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Findings {
     pub problems: Vec<Problem>,
-    /// Trials of the space, and those that the journal has as ended well, diverged and failed.
+    /// Trials that were asked for or begun, and those that the journal has as ended well, diverged and failed.
     pub trials: usize,
     pub done: usize,
     pub diverged: usize,
@@ -68,8 +68,10 @@ fn look(study: &Study) -> Result<Findings> {
     let journal = check.journal();
     match plan {
         Ok(plan) => {
-            check.findings.trials = plan.keys.len();
             let (records, epochs) = journal.unwrap_or_default();
+            let begun: HashSet<&str> = records.iter().map(|record| record.key.as_str()).collect();
+            let further = plan.keys[plan.asked..].iter().filter(|key| begun.contains(key.as_str())).count();
+            check.findings.trials = plan.asked + further;
             check.records(&plan, &records);
             check.folders(&plan, &records, epochs);
             check.times(&plan);

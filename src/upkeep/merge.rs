@@ -15,7 +15,7 @@ use crate::{
     record::{Status, TrialRecord},
     report::{self, view::StudyView},
     study::{self, Lock, Plan, Study, UNFINISHED_FOLDER},
-    times::{DEFAULT_SET, TimeSet},
+    times::TimeSet,
 };
 
 /// What a merge did.
@@ -95,45 +95,52 @@ pub fn merge(into: &Study, others: &[Study], lock: &Lock) -> Result<Merged> {
     }
     let has_ended = |record: &Option<TrialRecord>| record.as_ref().is_some_and(|record| record.status.is_final());
     for other in others {
-        bring_times(into, other, &mut merged)?;
+        bring_times(into, other, &mut merged);
     }
     // They may be the first ones here.
-    view.times = TimeSet::read(into, DEFAULT_SET)?;
+    view.read_times(into);
     merged.pending = view.wanted().filter(|index| !has_ended(&view.records[*index])).count();
     report::write_all(into, &view)?;
     Ok(merged)
 }
 
-/// Brings the sets of times of `other` over. What is here stays as it is: another set of the same name is brought over
-/// under a name of its own, with its host's.
-fn bring_times(into: &Study, other: &Study, merged: &mut Merged) -> Result<()> {
-    for name in TimeSet::names(other)? {
-        let set = match TimeSet::read(other, &name) {
-            Ok(Some(set)) => set,
-            Ok(None) => continue,
-            Err(error) => {
-                merged.times_refused.push((name, format!("{error:#}")));
-                continue;
-            }
-        };
-        let host: String = set.host.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
-        // The same host may have taken several: they get numbers.
-        let names = [name.clone(), format!("{name}-{host}")].into_iter();
-        for free in names.chain((2..).map(|number| format!("{name}-{host}-{number}"))) {
-            let brought = TimeSet { name: free.clone(), ..set.clone() };
-            match TimeSet::read(into, &free)? {
-                None => {
-                    brought.write(into)?;
-                    merged.times.push(free);
-                    break;
-                }
-                // Brought over before.
-                Some(here) if here == brought => break,
-                Some(_) => {}
-            }
+/// Brings the sets of times of `other` over, each for itself.
+fn bring_times(into: &Study, other: &Study, merged: &mut Merged) {
+    let names = TimeSet::names(other).unwrap_or_else(|error| {
+        merged.times_refused.push(("all".into(), format!("{error:#}")));
+        Vec::new()
+    });
+    for name in names {
+        match bring_set(into, other, &name) {
+            Ok(brought) => merged.times.extend(brought),
+            Err(error) => merged.times_refused.push((name, format!("{error:#}"))),
         }
     }
-    Ok(())
+}
+
+/// Brings a set of times over; gives the name that it has here, none where it was brought over before. What is here stays as
+/// it is: another set of the same name is brought over under a name of its own, with its host's.
+fn bring_set(into: &Study, other: &Study, name: &str) -> Result<Option<String>> {
+    let Some(set) = TimeSet::read(other, name)? else { return Ok(None) };
+    let host: String = set.host.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+    // The same host may have taken several: they get numbers.
+    let mut number = 0;
+    loop {
+        let free = match number {
+            0 => name.to_string(),
+            1 => format!("{name}-{host}"),
+            _ => format!("{name}-{host}-{number}"),
+        };
+        let brought = TimeSet { name: free.clone(), ..set.clone() };
+        match TimeSet::read(into, &free)? {
+            None => {
+                brought.write(into)?;
+                return Ok(Some(free));
+            }
+            Some(here) if here == brought => return Ok(None),
+            Some(_) => number += 1,
+        }
+    }
 }
 
 /// An error unless both studies are of the same trials and the same version.

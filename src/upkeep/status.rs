@@ -6,6 +6,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use crate::{
+    analysis::Basis,
     journal::Journal,
     record::{Status, TrialRecord},
     report::{findings::Findings, view::StudyView},
@@ -36,7 +37,7 @@ pub struct Standing {
     pub interrupted: usize,
     pub failures: Vec<Failure>,
     pub best: Option<Best>,
-    /// Seconds until every trial of the space has ended, if epochs take as long as in those trials that this exploration
+    /// Seconds until every trial that was asked for or begun has ended, if epochs take as long as in those trials that this exploration
     /// trained from their beginning, and as many run at once as now. Of a trial that goes on from an earlier attempt it
     /// is not known which epochs were trained when.
     pub eta_seconds: Option<f64>,
@@ -71,6 +72,8 @@ pub struct Best {
     pub replicates: usize,
     pub validation_accuracy: Option<f64>,
     pub train_seconds: Option<f64>,
+    /// How that time was taken: `confirmed`, alone on the machine, or `screened`, beside other trials.
+    pub time_basis: Option<&'static str>,
 }
 
 /// Looks at a study.
@@ -182,6 +185,10 @@ fn best(view: &StudyView) -> Option<Best> {
         replicates: best.accuracy.len(),
         validation_accuracy: best.mean_accuracy(),
         train_seconds: best.seconds(),
+        time_basis: best.seconds().map(|_| match best.time.basis {
+            Basis::Confirmed => "confirmed",
+            Basis::Screened => "screened",
+        }),
     })
 }
 

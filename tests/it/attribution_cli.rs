@@ -41,6 +41,7 @@ fn study(folder: &Path, end: impl Fn(usize, usize) -> Option<(f64, f64)>) -> Stu
         created: "2026-01-01T00:00:00Z".into(),
         identity: study::identity(&study::trial_keys(&trials, &data).unwrap()),
         further_replicates: 0,
+        asked_replicates: 0,
         data,
         name: "space".into(),
         set: Vec::new(),

@@ -491,6 +491,7 @@ fn studies() -> Vec<Vec<u8>> {
         created: "2026-01-01T00:00:00Z".into(),
         identity: "0123456789abcdef".into(),
         further_replicates: 2,
+        asked_replicates: 0,
         data: [("a".to_string(), "b".to_string())].into(),
         name: "all".into(),
         set: vec![("train.epochs".into(), "2".into())],

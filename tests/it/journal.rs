@@ -154,7 +154,7 @@ fn a_journal_without_checksums_is_read_and_the_writer_takes_it_over() {
     check(&Journal::read(&path).unwrap());
     let connection = rusqlite::Connection::open(&path).unwrap();
     let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
-    assert_eq!(version, 2);
+    assert_eq!(version, 3);
 }
 
 #[test]

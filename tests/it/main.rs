@@ -22,6 +22,7 @@ mod pareto;
 mod pass;
 mod pick;
 mod range_test;
+mod replicates;
 mod schedule;
 mod space;
 mod stats;

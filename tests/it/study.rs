@@ -52,6 +52,7 @@ fn declare_on(folder: &Path, fingerprint: &str) -> Study {
         created: "2026-01-01T00:00:00Z".into(),
         identity: study::identity(&study::trial_keys(&trials, &data).unwrap()),
         further_replicates: 0,
+        asked_replicates: 0,
         data,
         name: "space".into(),
         set: Vec::new(),

@@ -62,6 +62,7 @@ fn sample(shape: &str, samples: usize, round: usize) -> Sample {
     Sample {
         shape: shape.into(),
         round,
+        visit: 0,
         at: "2026-01-01T00:00:00Z".into(),
         steps: 3,
         seconds_per_step: seconds(samples, round),
@@ -79,7 +80,7 @@ impl Clock for Pretended<'_> {
     fn run(&mut self, job: &Job, told: &mut dyn FnMut(Option<Line>) -> Result<ControlFlow<()>>) -> Result<()> {
         self.jobs.push(job.clone());
         let at = "2026-01-01T00:00:00Z".to_string();
-        let _ = told(Some(Line::Sentinel(Sentinel { round: job.round, at, seconds_per_step: 1.0 })))?;
+        let _ = told(Some(Line::Sentinel(Sentinel { round: job.round, visit: 0, at, seconds_per_step: 1.0 })))?;
         for task in &job.tasks {
             if self.taken == self.fails_after {
                 bail!("it failed");
@@ -391,6 +392,30 @@ fn a_sweep_confirms_its_times_at_its_end() {
     let configs: BTreeMap<String, &TrialConfig> =
         view.expansion.candidates.iter().map(|of| (of.label.clone(), &of.config)).collect();
     assert!(configs.values().all(|config| set.rounds(config, 2).is_some_and(|rounds| rounds.len() == 6)));
+}
+
+#[test]
+fn a_machine_that_changed_between_two_visits_is_told_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let study = declare(folder.path());
+    let (all, stop) = (configs(&study), AtomicBool::new(false));
+    let configs: Vec<&TrialConfig> = all.iter().collect();
+    let taken = confirm::confirm(&request(&study, &configs, &stop), &mut Pretended::new(&|_| false), &mut |_| {});
+    let taken = taken.unwrap();
+    assert_eq!((taken.moved, taken.set.next_visit()), (None, 2));
+    assert!(taken.set.samples.iter().all(|sample| sample.visit == 1));
+    // As it was then, by what the set says.
+    let mut set = taken.set;
+    set.sentinels.iter_mut().for_each(|sentinel| sentinel.seconds_per_step = 0.8);
+    set.write(&study).unwrap();
+    // More of the same, as other shapes would be.
+    let request = Request { rounds: ROUNDS + 2, ..request(&study, &configs, &stop) };
+    let later = confirm::confirm(&request, &mut Pretended::new(&|_| false), &mut |_| {}).unwrap();
+    assert!((later.moved.unwrap() - 0.25).abs() < 1e-12, "{:?}", later.moved);
+    assert!(later.set.drift().unwrap().is_much());
+    // Nothing is added: nothing is said again.
+    let again = confirm::confirm(&request, &mut Pretended::new(&|_| false), &mut |_| {}).unwrap();
+    assert_eq!((again.taken, again.moved), (0, None));
 }
 
 proptest! {
