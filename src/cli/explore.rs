@@ -129,12 +129,16 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let (first, most) = replicates.range(&space, configurations, asked, most)?;
     // A budget counts from here.
     let deadline = args.limits.deadline();
+    if deadline.is_some() {
+        // Steps are timed in this process, with as many threads as trials have. Before anything computes: drawing images does.
+        super::threads::install(slots.threads)?;
+    }
     let limit = args.limit.map(|limit| limit as usize);
     let trials = expansion.trials(first);
     let asked = trials.len();
     if args.dry_run {
         let (trials, begun) = (&trials[..], &[][..]);
-        let choice = Choice { expansion: &expansion, trials, asked, begun, threads: slots.threads, deadline, mode };
+        let choice = Choice { expansion: &expansion, trials, asked, begun, deadline, mode };
         let chosen = choice.make(args.order, limit, None)?;
         return dry_run(&study, &space, &expansion, trials, &chosen.order, args.retry_failed);
     }
@@ -167,15 +171,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     // Further ones that an earlier exploration began: nobody would end them otherwise.
     let is_begun = |index: &usize| would_be[*index].status == Status::Pending && would_be[*index].attempts > 0;
     let begun: Vec<usize> = (asked..plan.trials.len()).filter(|index| limit.is_none() && is_begun(index)).collect();
-    let choice = Choice {
-        expansion: &expansion,
-        trials: &plan.trials,
-        asked,
-        begun: &begun,
-        threads: slots.threads,
-        deadline,
-        mode,
-    };
+    let choice = Choice { expansion: &expansion, trials: &plan.trials, asked, begun: &begun, deadline, mode };
     let chosen = choice.make(args.order, limit, Some((&study, &plan.keys, &would_be)))?;
     if args.retry_failed {
         try_again(&study, &mut journal, &chosen.order, &mut past)?;

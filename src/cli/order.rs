@@ -38,7 +38,6 @@ pub struct Choice<'a> {
     pub asked: usize,
     /// Those after them that go on all the same, as they were begun. None where there is a limit.
     pub begun: &'a [usize],
-    pub threads: usize,
     pub deadline: Option<SystemTime>,
     pub mode: Mode,
 }
@@ -64,7 +63,6 @@ impl Choice<'_> {
             errln!("until {}: timing a few steps, to begin with what tells most", machine::rfc3339(deadline));
         }
         let left = begun.map_or(vec![1.0; self.trials.len()], |(study, keys, past)| self.left(study, keys, past));
-        super::threads::install(self.threads)?;
         let mut clock = StepClock::default();
         let seconds = self.expansion.candidates.iter().map(|candidate| clock.predict_wall(&candidate.config));
         let seconds: Vec<f64> = seconds.collect::<Result<_>>()?;
