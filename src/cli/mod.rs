@@ -44,7 +44,7 @@ use clap::{Parser, Subcommand};
 /// pictures. A sweep can be stopped at any moment: the same command continues it.
 #[command(after_help = "\
 Examples:
-  fastrcaps explore search-spaces/smoke.toml        train a space of 48 small configurations, half a minute
+  fastrcaps explore search-spaces/smoke.toml        train a space of 48 small configurations, a minute
   fastrcaps plan search-spaces/mnist-small.toml     what a space holds and how long it would take
   fastrcaps time results/smoke                      what its trainings take, alone on the machine
   fastrcaps front results/smoke                     the front of a study, as a table
