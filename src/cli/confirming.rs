@@ -1,34 +1,32 @@
-//! Confirming the times of a study, as `time` and `explore` do: what is timed, how long, and what is shown meanwhile.
+//! Confirming the times of a study, as `time` and `explore` do: what is timed, how long, and what is told of it.
 
 use std::{
     collections::{BTreeMap, HashMap},
     ffi::OsString,
-    io::IsTerminal,
     sync::atomic::AtomicBool,
     time::{Duration, Instant, SystemTime},
 };
 
 use anyhow::{Context, Result};
 use fastrcaps::{
-    analysis::{self, Objectives},
     config::TrialConfig,
-    confirm::{self, Child, Confirmed, Ending, Event, Request},
+    confirm::{self, Child, Confirmed, Ending, Request},
     dispatch,
     executor::Slots,
     machine,
     record::Status,
-    report::{self, view::StudyView},
+    report::{self, findings::Findings, view::StudyView},
     space::Expansion,
     study::{Lock, Study},
     times::{DEFAULT_SET, ENOUGH_ROUNDS, Fingerprint, MUCH_DRIFT, steps_of},
 };
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use super::{
     data::DataDirArg,
-    display::{Mode, duration, emit},
+    display::{Mode, emit},
     input::errln,
+    timing_display::Shown,
 };
 
 /// Bounds of a sample's length, in seconds: of short steps 20 ms are dozens, and more than half a second tells no more.
@@ -155,13 +153,10 @@ pub fn finished(view: &StudyView) -> Vec<usize> {
 
 /// Configurations on the front, and the baseline, with which they are compared.
 pub fn on_front(view: &StudyView) -> Vec<usize> {
-    let points = view.points();
-    let objectives: Vec<[f64; 3]> = points.iter().map(|point| point.objectives()).collect();
-    let front = analysis::front(&objectives, Objectives::TimeAccuracyParameters);
-    let is_done = |of: &usize| points.iter().any(|point| point.candidate == *of && !point.accuracy.is_empty());
-    let baseline = view.expansion.baseline.filter(is_done);
+    let Findings { points, wide_front, baseline, .. } = Findings::of(view);
+    let baseline = baseline.filter(|index| !points[*index].accuracy.is_empty());
     let mut on_front = Vec::new();
-    for candidate in front.into_iter().map(|index| points[index].candidate).chain(baseline) {
+    for candidate in wide_front.into_iter().chain(baseline).map(|index| points[index].candidate) {
         if !on_front.contains(&candidate) {
             on_front.push(candidate);
         }
@@ -368,95 +363,5 @@ fn word(ending: Ending) -> &'static str {
         Ending::Patience => "patience",
         Ending::Deadline => "deadline",
         Ending::Asked => "asked",
-    }
-}
-
-/// What is shown while times are taken. The bar moves when a sample comes, and at no other moment: drawing takes time, too.
-struct Shown {
-    mode: Mode,
-    rounds: usize,
-    bar: Option<ProgressBar>,
-    /// When it was last told that the machine is busy.
-    told: Option<Instant>,
-    left: String,
-}
-
-/// How often it is told that the machine is busy.
-const TELL: Duration = Duration::from_secs(15);
-
-impl Shown {
-    fn new(mode: Mode, rounds: usize) -> Shown {
-        let bar = (mode == Mode::Progress && std::io::stderr().is_terminal()).then(|| {
-            // A constant with known keys.
-            let style = ProgressStyle::with_template("{bar:30} {msg}").expect("a valid template");
-            ProgressBar::new(1).with_style(style)
-        });
-        Shown { mode, rounds, bar, told: None, left: String::new() }
-    }
-
-    fn show(&mut self, event: &Event) {
-        match *event {
-            Event::Begun { shapes, samples } => {
-                if let Some(bar) = &self.bar {
-                    bar.set_length(samples as u64);
-                }
-                if samples > 0 {
-                    self.line(&format!(
-                        "timing {shapes} kinds of steps, alone on this machine: {samples} samples in {} rounds",
-                        self.rounds
-                    ));
-                }
-                self.emit(|| json!({"event": "timing", "shapes": shapes, "samples": samples}));
-            }
-            Event::Waiting { why } => {
-                self.emit(|| json!({"event": "waiting", "why": why}));
-                if self.told.is_none_or(|told| told.elapsed() >= TELL) {
-                    self.told = Some(Instant::now());
-                    let line = format!("waiting for the machine to be idle: {why}");
-                    match &self.bar {
-                        Some(bar) => bar.set_message(line),
-                        None if self.mode == Mode::Json => {}
-                        // Also to who wants to hear of errors only: nothing moves, until someone does something about it.
-                        None => errln!("{line}"),
-                    }
-                }
-            }
-            Event::Round { round, samples, again } => {
-                let again = if again { ", again what was disturbed" } else { "" };
-                let what = format!("round {} of {}{again}: {samples} samples{}", round + 1, self.rounds, self.left);
-                match &self.bar {
-                    Some(bar) => bar.set_message(what),
-                    None => self.line(&what),
-                }
-            }
-            Event::Sample { sample, clean, samples, eta_seconds } => {
-                self.left = eta_seconds.map_or(String::new(), |eta| format!(" · ETA {}", duration(eta)));
-                if let Some(bar) = &self.bar {
-                    bar.set_position(clean as u64);
-                    bar.set_message(format!("round {} of {}{}", sample.round + 1, self.rounds, self.left));
-                }
-                self.emit(|| json!({"event": "sample", "sample": sample, "clean": clean, "samples": samples}));
-            }
-        }
-    }
-
-    fn line(&self, line: &str) {
-        match &self.bar {
-            Some(bar) => bar.println(line),
-            None if self.mode == Mode::Progress => errln!("{line}"),
-            None => {}
-        }
-    }
-
-    fn emit(&self, event: impl FnOnce() -> serde_json::Value) {
-        if self.mode == Mode::Json {
-            emit(&event());
-        }
-    }
-
-    fn finish(&self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
     }
 }

@@ -210,11 +210,15 @@ fn beside_other_machines(study: &Study, view: &StudyView, findings: &Findings) -
     let names = TimeSet::names(study)?;
     let Some(baseline) = view.expansion.baseline.filter(|_| names.len() > 1) else { return Ok(None) };
     let mut header = vec!["SPEED-UP OVER THE BASELINE".to_string()];
-    let mut sets = Vec::new();
+    let (mut sets, mut unread) = (Vec::new(), Vec::new());
     for name in names {
-        sets.extend(TimeSet::read(study, &name)?);
-        header.push(name);
+        // One that is damaged says nothing against the others.
+        match TimeSet::read(study, &name) {
+            Ok(set) => sets.extend(set),
+            Err(error) => unread.push(error),
+        }
     }
+    header.extend(sets.iter().map(|set| set.name.clone()));
     let candidates = &view.expansion.candidates;
     let seconds = |set: &TimeSet, candidate: usize, stop: usize| set.seconds(&candidates[candidate].config, stop);
     let mut rows = vec![header];
@@ -230,6 +234,9 @@ fn beside_other_machines(study: &Study, view: &StudyView, findings: &Findings) -
     for set in &sets {
         let processor = set.fingerprint.processor.as_deref().unwrap_or("an unknown processor");
         let _ = writeln!(text, "{}: {} threads of {processor}, {}", set.name, set.fingerprint.threads, set.host);
+    }
+    for error in unread {
+        let _ = writeln!(text, "warning: {error:#}");
     }
     Ok(Some(text.trim_end().into()))
 }

@@ -27,6 +27,7 @@ mod sweep_log;
 mod threads;
 mod time;
 mod time_steps;
+mod timing_display;
 mod train;
 mod wishes;
 

@@ -17,7 +17,7 @@ fn numbered(seconds: &[f64]) -> BTreeMap<usize, f64> {
 }
 
 /// A point of the configuration `candidate`, with a value for each replicate and for each time.
-fn point(candidate: usize, seconds: &[f64], accuracy: &[f64]) -> Point {
+pub fn point(candidate: usize, seconds: &[f64], accuracy: &[f64]) -> Point {
     Point {
         candidate,
         label: format!("configuration {candidate}"),

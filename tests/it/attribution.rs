@@ -11,6 +11,8 @@ use proptest::prelude::*;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use crate::analysis::point;
+
 /// A grid of axes with so many values each, the first of each axis the baseline's.
 fn design(sizes: &[usize]) -> Design {
     let count: usize = sizes.iter().product();
@@ -32,24 +34,6 @@ fn design(sizes: &[usize]) -> Design {
 /// Values of a candidate as numbers.
 fn choice(design: &Design, candidate: usize) -> Vec<usize> {
     design.values[candidate].iter().map(|value| value.as_ref().unwrap().parse().unwrap()).collect()
-}
-
-fn numbered(seconds: &[f64]) -> BTreeMap<usize, f64> {
-    seconds.iter().copied().enumerate().collect()
-}
-
-fn point(candidate: usize, seconds: &[f64], accuracy: &[f64]) -> Point {
-    Point {
-        candidate,
-        label: format!("configuration {candidate}"),
-        epochs: 10,
-        extent: Extent::Whole,
-        parameters: 1000,
-        accuracy: accuracy.iter().copied().enumerate().collect(),
-        test_accuracy: BTreeMap::new(),
-        time: Time { basis: Basis::Confirmed, seconds: numbered(seconds) },
-        diverged: 0,
-    }
 }
 
 /// A study in which every value of every axis has an effect of its own, and nothing else is.

@@ -9,13 +9,12 @@ use std::{
 
 use fastrcaps::{
     journal::Journal,
-    machine,
     record::{EpochRow, Status, TrialRecord},
     report::{self, reach::time_to_accuracy, view::StudyView},
-    source::Document,
-    space::Space,
-    study::{self, Study, StudyFile},
+    study::Study,
 };
+
+use crate::study::declare_space;
 
 const SPACE: &str = "
 replicates = 3
@@ -29,27 +28,10 @@ train = { epochs = 2 }
 
 /// A study whose trials have these ends: seconds and accuracy of a configuration in a replicate; none where it was not trained.
 fn study(folder: &Path, end: impl Fn(usize, usize) -> Option<(f64, f64)>) -> Study {
-    let space = Space::from_document(Document::parse("space", SPACE.into()).unwrap(), "space", &[]).unwrap();
-    let trials = space.expand().unwrap().trials(space.replicates);
-    let data: BTreeMap<String, String> =
-        trials.iter().map(|trial| (study::data_id(&trial.config.data), "the data".to_string())).collect();
-    let study = Study::new(folder);
-    let lock = study.open().unwrap();
-    let file = StudyFile {
-        fastrcaps_version: machine::VERSION.into(),
-        git_revision: "build".into(),
-        created: "2026-01-01T00:00:00Z".into(),
-        identity: study::identity(&study::trial_keys(&trials, &data).unwrap()),
-        further_replicates: 0,
-        asked_replicates: 0,
-        data,
-        name: "space".into(),
-        set: Vec::new(),
-        space: SPACE.into(),
-    };
-    study.declare(&lock, &file).unwrap();
+    let study = declare_space(folder, SPACE, "the data");
+    let plan = study.plan().unwrap();
     let mut journal = Journal::open(&study.journal()).unwrap();
-    for (trial, key) in trials.iter().zip(study.plan().unwrap().keys) {
+    for (trial, key) in plan.trials.iter().zip(plan.keys) {
         let Some((seconds, accuracy)) = end(trial.candidate, trial.replicate) else { continue };
         let rows: Vec<EpochRow> = (1..=2).map(|epoch| row(epoch, seconds, accuracy)).collect();
         let record = TrialRecord {

@@ -19,6 +19,7 @@ use fastrcaps::{
     source::Document,
     space::Space,
     study::{self, Explorer, Study, StudyFile},
+    times::{Fingerprint, TimeSet},
     upkeep::{check, export, merge, rebuild, remove, status, take_up},
 };
 use rand::{Rng, SeedableRng};
@@ -40,7 +41,12 @@ pub fn declare(folder: &Path) -> Study {
 }
 
 fn declare_on(folder: &Path, fingerprint: &str) -> Study {
-    let space = Space::from_document(Document::parse("space", SPACE.into()).unwrap(), "space", &[]).unwrap();
+    declare_space(folder, SPACE, fingerprint)
+}
+
+/// Declares a study of another space.
+pub fn declare_space(folder: &Path, text: &str, fingerprint: &str) -> Study {
+    let space = Space::from_document(Document::parse("space", text.into()).unwrap(), "space", &[]).unwrap();
     let trials = space.expand().unwrap().trials(space.replicates);
     let data: BTreeMap<String, String> =
         trials.iter().map(|trial| (study::data_id(&trial.config.data), fingerprint.to_string())).collect();
@@ -56,7 +62,7 @@ fn declare_on(folder: &Path, fingerprint: &str) -> Study {
         data,
         name: "space".into(),
         set: Vec::new(),
-        space: SPACE.into(),
+        space: text.into(),
     };
     study.declare(&lock, &file).unwrap();
     study.write_machine(&Machine::this("2x1".into())).unwrap();
@@ -795,4 +801,17 @@ fn a_sweep_is_watched_and_checked_while_it_runs() {
     assert_eq!(found["problems"][0]["place"], "trials/x");
     let (well, said) = say(folder.path(), &["study", "rebuild", "results/space"]);
     assert!(well && said.contains("6 done") && said.contains("journal.sqlite.bak-"), "{said}");
+}
+
+#[test]
+fn a_damaged_set_of_times_keeps_nobody_from_the_front_and_the_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let study = finished(folder.path());
+    for name in ["first", "second", "third"] {
+        TimeSet::new(name, "host".into(), Fingerprint::this(1)).write(&study).unwrap();
+    }
+    fs::write(folder.path().join("times/second.json"), "{").unwrap();
+    let (is_well, said) = say(folder.path(), &["front", "."]);
+    assert!(is_well && said.contains("first: ") && said.contains("third: "), "{said}");
+    assert!(said.contains("warning: ") && said.contains("second.json is damaged"), "{said}");
 }
