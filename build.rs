@@ -1,6 +1,17 @@
-//! Passes the commit that is built on to the program, for the `git_revision` of its records.
+//! Passes the commit that is built on to the program, for the `git_revision` of its records. With the feature `cuda`, compiles
+//! every `.cu` of src/kernels/ to PTX, which the program carries in it (`src/kernels/cuda/`).
 
-use std::process::Command;
+use std::{
+    env,
+    ffi::OsString,
+    fmt::Write,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, exit},
+};
+
+/// The least compute capability whose devices run the kernels: PTX for it is compiled for any later one by the driver.
+const LEAST_CAPABILITY: &str = "80";
 
 /// What the program is made of.
 const SOURCES: [&str; 4] = ["src", "build.rs", "Cargo.toml", "Cargo.lock"];
@@ -26,4 +37,60 @@ fn main() {
         if is_clean { commit } else { format!("{commit}-dirty") }
     });
     println!("cargo::rustc-env=FASTRCAPS_GIT_REVISION={}", revision.unwrap_or_default());
+    if env::var_os("CARGO_FEATURE_CUDA").is_some() {
+        compile_kernels();
+    }
+}
+
+/// Writes `OUT_DIR/ptx.rs`: an array of pairs, the name of each `.cu` and its PTX.
+fn compile_kernels() {
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+    let nvcc = nvcc();
+    let mut table = String::from("[\n");
+    for source in cuda_sources(Path::new("src/kernels")) {
+        let name = source.file_stem().expect("a .cu file has a name").to_string_lossy().into_owned();
+        let ptx = out.join(format!("{name}.ptx"));
+        let mut command = Command::new(&nvcc);
+        command.args(["-ptx", "-std=c++17", "-O3", "-Werror", "all-warnings", "-I", "src/kernels"]);
+        command.arg(format!("-arch=compute_{LEAST_CAPABILITY}")).arg("-o").arg(&ptx).arg(&source);
+        match command.status() {
+            Ok(status) if status.success() => {}
+            Ok(status) => fail(&format!("{} does not compile: nvcc ended with {status}", source.display())),
+            Err(error) => fail(&format!(
+                "cannot run {}: {error}. The feature `cuda` needs the CUDA toolkit: put its nvcc on the PATH, or name it in \
+                 NVCC or CUDA_HOME",
+                nvcc.to_string_lossy()
+            )),
+        }
+        writeln!(table, "    ({name:?}, include_str!({ptx:?})),").expect("a String takes everything");
+    }
+    table.push_str("]\n");
+    fs::write(out.join("ptx.rs"), table).unwrap_or_else(|error| fail(&format!("cannot write ptx.rs: {error}")));
+}
+
+/// The compiler that the environment names, or that stands where it is installed by default.
+fn nvcc() -> OsString {
+    for variable in ["NVCC", "CUDA_HOME", "CUDA_PATH"] {
+        println!("cargo::rerun-if-env-changed={variable}");
+    }
+    let homes = ["CUDA_HOME", "CUDA_PATH"].into_iter().filter_map(env::var_os).map(PathBuf::from);
+    let installed = homes.chain([PathBuf::from("/usr/local/cuda")]).map(|home| home.join("bin/nvcc"));
+    env::var_os("NVCC")
+        .or_else(|| installed.into_iter().find(|path| path.exists()).map(Into::into))
+        .unwrap_or_else(|| "nvcc".into())
+}
+
+/// Every `.cu` below `folder`, in the order of their paths.
+fn cuda_sources(folder: &Path) -> Vec<PathBuf> {
+    let entries =
+        fs::read_dir(folder).unwrap_or_else(|error| fail(&format!("cannot read {}: {error}", folder.display())));
+    let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    paths.sort();
+    let of = |path: PathBuf| if path.is_dir() { cuda_sources(&path) } else { vec![path] };
+    paths.into_iter().flat_map(of).filter(|path| path.extension().is_some_and(|extension| extension == "cu")).collect()
+}
+
+fn fail(message: &str) -> ! {
+    println!("cargo::error={message}");
+    exit(1)
 }

@@ -15,6 +15,7 @@ pub mod charts;
 pub mod config;
 pub mod confirm;
 pub mod data;
+pub mod device;
 pub mod dispatch;
 pub mod executor;
 pub mod files;

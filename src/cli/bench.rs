@@ -3,6 +3,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
+use candle_core::Device;
 use clap::{Subcommand, builder::PossibleValuesParser};
 use fastrcaps::{
     charts::style::three_digits,
@@ -115,7 +116,7 @@ fn step(args: StepArgs) -> Result<ExitCode> {
     bar.inc(1);
     let mut all = Vec::new();
     for &batch in &args.batch {
-        all.push(measure(&config, &data, batch as usize, limits, &mut |step| {
+        all.push(measure(&config, &data, &Device::Cpu, batch as usize, limits, &mut |step| {
             bar.set_message(format!("batch {batch} · step {step}"));
         })?);
         bar.inc(1);

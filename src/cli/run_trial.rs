@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::{Context, Error, Result, bail};
+use candle_core::Device;
 use fastrcaps::{
     data, executor,
     folder::TrialFolder,
@@ -94,7 +95,15 @@ fn train(args: &Args, folder: &TrialFolder, record: TrialRecord, stop: &AtomicBo
     if key != record.key {
         bail!("the data changed since the sweep began: this is trial {key}, {} was asked for", record.key);
     }
-    run_in_folder(folder, &config, record, &data, args.checkpoints.interruption(stop, Foreign::SetAside), &mut Log)
+    run_in_folder(
+        folder,
+        &config,
+        record,
+        &data,
+        &Device::Cpu,
+        args.checkpoints.interruption(stop, Foreign::SetAside),
+        &mut Log,
+    )
 }
 
 /// Hears what the explorer says on standard input, until it is gone.

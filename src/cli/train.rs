@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Error, Result, bail};
+use candle_core::Device;
 use fastrcaps::{
     charts::reconstructions::{self, Picture, ReconstructionsChart, Sample},
     config::TrialConfig,
@@ -122,7 +123,8 @@ pub fn run(args: Args) -> Result<ExitCode> {
     }
     let mut progress = Progress::new(args.quiet, config.train.epochs, data.train.len());
     let interruption = args.checkpoints.interruption(&stop, Foreign::Refuse);
-    let outcome = run_in_folder(&folder, &config, record, &data, interruption, &mut progress).map_err(explained);
+    let outcome =
+        run_in_folder(&folder, &config, record, &data, &Device::Cpu, interruption, &mut progress).map_err(explained);
     progress.bar.finish_and_clear();
     let (record, trained) = match outcome? {
         Outcome::Ended(record, trained) => (record, trained),
@@ -173,7 +175,7 @@ fn finish(folder: &TrialFolder, config: &TrialConfig, record: &TrialRecord, data
         bail!("{} is not as the training left it; train again with --force", weights.display());
     }
     drop(bytes);
-    let trainer = Trainer::new(config, data)?;
+    let trainer = Trainer::new(config, data, &Device::Cpu)?;
     trainer.parameters.load(&weights)?;
     show(folder, config, record, &trainer.network, data)
 }

@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use candle_core::Device;
 
 use super::{Job, Line, Task, disturbance::disturbance};
 use crate::{
@@ -82,7 +83,7 @@ fn without_shift(config: &DataConfig) -> Result<String> {
 fn time(task: &Task, job: &Job, data: &Dataset) -> Result<Sample> {
     let at = machine::rfc3339(SystemTime::now());
     let length = Length::of(job.sample_seconds);
-    let (steps, seconds_per_step) = sampling::sample(&task.config, data, task.samples, length)
+    let (steps, seconds_per_step) = sampling::sample(&task.config, data, &Device::Cpu, task.samples, length)
         .with_context(|| format!("cannot time a step of {} samples", task.samples))?;
     let (foreign_cores, load, tainted) = (None, load::average(), None);
     Ok(Sample {
@@ -112,7 +113,7 @@ impl SentinelStep {
     fn time(&self, round: usize) -> Result<Sentinel> {
         let at = machine::rfc3339(SystemTime::now());
         let length = Length::of(SENTINEL_SECONDS);
-        let (_, seconds_per_step) = sampling::sample(&self.config, &self.data, SENTINEL_SAMPLES, length)?;
+        let (_, seconds_per_step) = sampling::sample(&self.config, &self.data, &Device::Cpu, SENTINEL_SAMPLES, length)?;
         Ok(Sentinel { round, visit: 0, at, seconds_per_step })
     }
 }

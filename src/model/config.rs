@@ -24,6 +24,19 @@ pub enum Squash {
     Approximate,
 }
 
+/// What the products of a training on a GPU are computed in; sums, weights and everything else are f32 whatever it says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Precision {
+    /// f32 throughout: what CPU cores compute in.
+    #[default]
+    F32,
+    /// Factors rounded to TF32, of 10 bits after the point, by tensor cores.
+    Tf32,
+    /// Those of the convolutions in bf16, of 7 bits after the point, and the others in TF32.
+    Bf16,
+}
+
 /// Which transformation matrices W_ij of the class capsules are tied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::Result;
+use candle_core::Device;
 
 use super::{
     Trainer,
@@ -182,13 +183,14 @@ pub const LIMITS: Limits = Limits { least: 7, most: 1000, patience: Duration::fr
 pub fn measure(
     config: &TrialConfig,
     data: &Dataset,
+    device: &Device,
     batch: usize,
     limits: Limits,
     watch: &mut dyn FnMut(usize),
 ) -> Result<Measured> {
     /// The first makes the buffers, the second finds them.
     const UNCOUNTED: usize = 2;
-    let mut trainer = Trainer::new(config, data)?;
+    let mut trainer = Trainer::new(config, data, device)?;
     let (indices, mut laps) = (indices(data, batch), Laps::default());
     for _ in 0..UNCOUNTED {
         watch(0);

@@ -19,6 +19,7 @@ pub use trainer::{StepOutcome, Trainer};
 use std::time::SystemTime;
 
 use anyhow::Result;
+use candle_core::Device;
 
 use self::checkpoint::{State, Sums};
 use crate::{
@@ -119,10 +120,11 @@ struct Training {
 pub fn train(
     config: &TrialConfig,
     data: &Dataset,
+    device: &Device,
     mut session: Session,
     observer: &mut dyn Observer,
 ) -> Result<Trained> {
-    let trainer = Trainer::new(config, data)?;
+    let trainer = Trainer::new(config, data, device)?;
     let best_weights = trainer.parameters.snapshot()?;
     let state = State { started: Some(machine::rfc3339(SystemTime::now())), ..State::default() };
     let mut training = Training { trainer, best_weights, state };

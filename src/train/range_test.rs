@@ -1,6 +1,7 @@
 //! The learning-rate range test: a short training whose rate grows from step to step (Smith 2017).
 
 use anyhow::Result;
+use candle_core::Device;
 
 use super::Trainer;
 use crate::{
@@ -31,7 +32,7 @@ pub fn run(
     steps: usize,
     observe: &mut dyn FnMut(usize, RangePoint),
 ) -> Result<Vec<RangePoint>> {
-    let mut trainer = Trainer::new(config, data)?;
+    let mut trainer = Trainer::new(config, data, &Device::Cpu)?;
     let mut points = Vec::with_capacity(steps);
     let (mut smooth, mut least) = (0.0, f64::INFINITY);
     let batch = config.schedule.batch_size(Progress { epoch: 0.0, epochs: 1.0 });

@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 
 use super::{Ending, Observer, Session, StepReport, Trained, checkpoint::State, predict, session::Foreign, train};
 use crate::{
@@ -62,12 +62,13 @@ pub fn run_in_folder(
     config: &TrialConfig,
     record: TrialRecord,
     data: &Dataset,
+    device: &Device,
     interruption: Interruption,
     observer: &mut dyn Observer,
 ) -> Result<Outcome> {
     let pending = TrialRecord { status: Status::Pending, ..record.clone() };
     let mut recorder = Recorder { folder, interruption, observer, kept: None };
-    match recorder.run(config, record, data) {
+    match recorder.run(config, record, data, device) {
         Ok(Some((record, trained))) => return Ok(Outcome::Ended(record, Box::new(trained))),
         Err(error) if !error.is::<StoppedWaiting>() => return Err(error),
         Ok(None) | Err(_) => {}
@@ -116,12 +117,13 @@ impl Recorder<'_> {
         config: &TrialConfig,
         record: TrialRecord,
         data: &Dataset,
+        device: &Device,
     ) -> Result<Option<(TrialRecord, Trained)>> {
         let folder = self.folder;
         let Interruption { stop, checkpoint_every, keep_checkpoints, foreign } = self.interruption;
         let session = Session::in_folder(folder, &record.key, checkpoint_every, stop);
         let session = session.with_foreign(foreign).keeping(keep_checkpoints);
-        let trained = train(config, data, session, self)?;
+        let trained = train(config, data, device, session, self)?;
         let (status, error) = match &trained.ending {
             Ending::Stopped => return Ok(None),
             Ending::Finished => (Status::Done, None),

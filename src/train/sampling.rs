@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use candle_core::Device;
 
 use super::Trainer;
 use crate::{
@@ -39,8 +40,14 @@ const LEARNING_RATE: f64 = 1e-4;
 /// Number of timed steps of `config` on `samples` samples, and the mean of their seconds, by the clock of `train_seconds`.
 ///
 /// From the beginning of a training: initial weights, epochs in their shuffled order, shifted images.
-pub fn sample(config: &TrialConfig, data: &Dataset, samples: usize, length: Length) -> Result<(usize, f64)> {
-    let mut trainer = Trainer::new(config, data)?;
+pub fn sample(
+    config: &TrialConfig,
+    data: &Dataset,
+    device: &Device,
+    samples: usize,
+    length: Length,
+) -> Result<(usize, f64)> {
+    let mut trainer = Trainer::new(config, data, device)?;
     let mut walk = Walk::new(config, data, samples);
     let mut steps = |least: usize, length: Duration| -> Result<(usize, Duration)> {
         let (mut count, mut spent) = (0, Duration::ZERO);
@@ -105,7 +112,7 @@ mod tests {
             let order = epoch_order(data.train.len(), config.seed, epoch);
             assert_eq!(walk.batch(), &order[start..start + 100]);
         }
-        let (steps, seconds) = sample(&config, &data, 7, Length::of(0.0)).unwrap();
+        let (steps, seconds) = sample(&config, &data, &Device::Cpu, 7, Length::of(0.0)).unwrap();
         assert!(steps == LEAST && seconds > 0.0);
     }
 }

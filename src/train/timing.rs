@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::Result;
+use candle_core::Device;
 
 use super::Trainer;
 use crate::{
@@ -86,7 +87,7 @@ impl StepClock {
 
 /// Median seconds of a step of `config` on `size` samples of `data`, after a first one that is not counted.
 pub fn time_step(config: &TrialConfig, data: &Dataset, size: usize) -> Result<f64> {
-    let mut trainer = Trainer::new(config, data)?;
+    let mut trainer = Trainer::new(config, data, &Device::Cpu)?;
     let indices = indices(data, size);
     let mut step = || Ok(trainer.step(data, &indices, 0, STILL)?.duration);
     step()?;

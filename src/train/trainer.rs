@@ -52,8 +52,9 @@ pub struct StepOutcome {
 }
 
 impl Trainer {
-    /// A network with its initial weights, which depend on the config's seed and the shapes alone.
-    pub fn new(config: &TrialConfig, data: &Dataset) -> Result<Trainer> {
+    /// A network with its initial weights, which depend on the config's seed and the shapes alone, to be trained on `device`.
+    pub fn new(config: &TrialConfig, data: &Dataset, device: &Device) -> Result<Trainer> {
+        anyhow::ensure!(device.is_cpu(), "not on {device:?}");
         let parameters = Parameters::new(config.seed);
         let builder = parameters.builder(DType::F32, &Device::Cpu);
         let network = Network::new(&config.model, data.shape, data.classes, builder)?;

@@ -1,5 +1,6 @@
 //! Measured steps. What is measured is never asserted, only that it fits together.
 
+use candle_core::Device;
 use fastrcaps::{
     config::TrialConfig,
     train::{
@@ -18,7 +19,7 @@ fn config(text: &str) -> TrialConfig {
 fn measured(text: &str, batch: usize, steps: usize) -> Measured {
     let config = config(text);
     let limits = Limits { least: steps, most: steps, patience: std::time::Duration::ZERO };
-    measure(&config, &stand_in(config.data.name), batch, limits, &mut |_| {}).unwrap()
+    measure(&config, &stand_in(config.data.name), &Device::Cpu, batch, limits, &mut |_| {}).unwrap()
 }
 
 fn names(measured: &Measured) -> Vec<&'static str> {

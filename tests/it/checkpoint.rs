@@ -128,7 +128,7 @@ impl Case {
         let (stop, checkpoint_every, keep_checkpoints) = (&self.stop, self.every, self.keep_checkpoints);
         let foreign = self.foreign;
         let interruption = Interruption { stop, checkpoint_every, keep_checkpoints, foreign };
-        run_in_folder(&self.trial(), &self.config, self.record(), &self.data, interruption, observer)
+        run_in_folder(&self.trial(), &self.config, self.record(), &self.data, &Device::Cpu, interruption, observer)
     }
 
     /// Trains to the end, from what is there.

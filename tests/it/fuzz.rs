@@ -547,7 +547,7 @@ fn take_a_step(config: &TrialConfig, data: &Dataset, folder: &TrialFolder) -> bo
     let mut resumed = Resumed(false);
     let stop = AtomicBool::new(true);
     let session = Session::in_folder(folder, "00", Duration::MAX, &stop);
-    train(config, data, session, &mut resumed).unwrap();
+    train(config, data, &Device::Cpu, session, &mut resumed).unwrap();
     resumed.0
 }
 

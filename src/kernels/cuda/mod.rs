@@ -1,0 +1,465 @@
+//! The device layer: buffers on a CUDA GPU, launches of the kernels that stand as `.cu` beside their references, and products by
+//! cuBLAS. Everything of a [`Gpu`] happens on one stream, in the order of the calls.
+//!
+//! Kernels take addresses ([`Address`]), not slices: what a launch reads and writes cannot be told to the compiler. So the unsafe
+//! functions here say what must hold, and the modules above check shapes before they call them.
+
+use std::{
+    collections::HashMap,
+    marker::PhantomData,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use candle_core::{
+    CudaDevice, Device, Error, Result, bail,
+    cuda_backend::{
+        DeviceId, WrapErr,
+        cudarc::{
+            cublas::{CudaBlas, result as blas, sys as blas_sys},
+            driver::{
+                CudaFunction, CudaModule, CudaSlice, CudaStream, DevicePtr, DeviceRepr, LaunchConfig, PushKernelArg,
+                ValidAsZeroBits, sys,
+            },
+        },
+    },
+};
+
+use crate::model::config::Precision;
+
+/// Every `.cu` and its PTX.
+static PTX: &[(&str, &str)] = &include!(concat!(env!("OUT_DIR"), "/ptx.rs"));
+
+/// Bytes that cuBLAS may use beside its operands. Of its own it would allocate as it goes, which a captured step must not do.
+const WORKSPACE: usize = 32 << 20;
+/// Bytes of shared memory that a block has without being asked for.
+const SHARED_BY_DEFAULT: u32 = 48 << 10;
+
+/// A CUDA device, its stream, and the kernels of this program on it.
+pub struct Gpu {
+    device: CudaDevice,
+    stream: Arc<CudaStream>,
+    blas: Arc<CudaBlas>,
+    modules: Mutex<HashMap<&'static str, Arc<CudaModule>>>,
+    functions: Mutex<HashMap<(&'static str, &'static str), CudaFunction>>,
+    /// Holds the products' workspace; never read.
+    _workspace: CudaSlice<u8>,
+}
+
+/// What is known of every device that was used.
+static GPUS: Mutex<Vec<(DeviceId, Arc<Gpu>)>> = Mutex::new(Vec::new());
+
+impl Gpu {
+    /// That of a tensor's device.
+    ///
+    /// Errors: not a CUDA device; no memory for the workspace.
+    pub fn of(device: &Device) -> Result<Arc<Gpu>> {
+        match device {
+            Device::Cuda(device) => Gpu::of_cuda(device),
+            _ => bail!("expected a CUDA device, got {device:?}"),
+        }
+    }
+
+    /// The same.
+    pub fn of_cuda(device: &CudaDevice) -> Result<Arc<Gpu>> {
+        let mut gpus = lock(&GPUS);
+        if let Some((_, gpu)) = gpus.iter().find(|(id, _)| *id == device.id()) {
+            return Ok(gpu.clone());
+        }
+        let gpu = Arc::new(Gpu::new(device.clone())?);
+        gpus.push((device.id(), gpu.clone()));
+        Ok(gpu)
+    }
+
+    fn new(device: CudaDevice) -> Result<Gpu> {
+        // SAFETY: candle's tensors of this device and this layer's buffers are used on the device's one stream alone, so that its
+        // order is all that events would ensure.
+        unsafe { device.disable_event_tracking() };
+        let (stream, blas) = (device.cuda_stream(), device.cublas_handle());
+        // SAFETY: written by cuBLAS before it reads it.
+        let workspace = unsafe { stream.alloc::<u8>(WORKSPACE) }.w()?;
+        let at = workspace.device_ptr(&stream).0;
+        // SAFETY: the workspace lives as long as this value, which holds the handle; it is set for the handle's stream.
+        unsafe { blas_sys::cublasSetWorkspace_v2(*blas.handle(), at as *mut _, WORKSPACE) }.result().w()?;
+        Ok(Gpu { device, stream, blas, modules: Mutex::default(), functions: Mutex::default(), _workspace: workspace })
+    }
+
+    pub fn device(&self) -> &CudaDevice {
+        &self.device
+    }
+
+    pub fn stream(&self) -> &Arc<CudaStream> {
+        &self.stream
+    }
+
+    /// Waits until the device has done everything it was asked for.
+    pub fn synchronize(&self) -> Result<()> {
+        self.stream.synchronize().w()
+    }
+
+    /// A buffer of `len` values of 0.
+    pub fn zeros<T: DeviceRepr + ValidAsZeroBits>(&self, len: usize) -> Result<Buffer<T>> {
+        // An allocation of nothing is an error to CUDA.
+        Ok(Buffer(
+            self.stream.alloc_zeros(len.max(1)).map_err(|error| self.explain(error.into(), len * size_of::<T>()))?,
+            len,
+        ))
+    }
+
+    /// A copy of `values` on the device.
+    pub fn upload<T: DeviceRepr + ValidAsZeroBits>(&self, values: &[T]) -> Result<Buffer<T>> {
+        let mut buffer = self.zeros(values.len())?;
+        buffer.fill_from(self, values)?;
+        Ok(buffer)
+    }
+
+    /// Calls kernel `name` of `module`.cu.
+    ///
+    /// # Safety
+    /// The arguments are those that the kernel declares, in number, order and size, and what it reads and writes by them for
+    /// this grid lies within live buffers of this device.
+    pub unsafe fn launch(
+        &self,
+        (module, name): (&'static str, &'static str),
+        grid: impl Into<Dim>,
+        block: impl Into<Dim>,
+        shared_bytes: usize,
+        arguments: &[Argument],
+    ) -> Result<()> {
+        let (Dim(grid), Dim(block)) = (grid.into(), block.into());
+        if grid.contains(&0) {
+            return Ok(());
+        }
+        let function = self.function(module, name)?;
+        let shared = shared_bytes as u32;
+        if shared > SHARED_BY_DEFAULT {
+            let most = sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+            function.set_attribute(most, shared as i32).w()?;
+        }
+        let mut builder = self.stream.launch_builder(&function);
+        for argument in arguments {
+            match argument {
+                Argument::Address(value) => builder.arg(value),
+                Argument::Int(value) => builder.arg(value),
+                Argument::Long(value) => builder.arg(value),
+                Argument::Float(value) => builder.arg(value),
+            };
+        }
+        let config = LaunchConfig { grid_dim: grid.into(), block_dim: block.into(), shared_mem_bytes: shared };
+        // SAFETY: what the caller ensures.
+        let launched = unsafe { builder.launch(config) };
+        launched.map_err(|error| Error::msg(format!("kernel {name} with grid {grid:?}, block {block:?}: {error}")))?;
+        Ok(())
+    }
+
+    fn function(&self, module: &'static str, name: &'static str) -> Result<CudaFunction> {
+        if let Some(function) = lock(&self.functions).get(&(module, name)) {
+            return Ok(function.clone());
+        }
+        let function = self
+            .module(module)?
+            .load_function(name)
+            .map_err(|error| Error::msg(format!("the kernels of {module}.cu have no {name}: {error}")))?;
+        lock(&self.functions).insert((module, name), function.clone());
+        Ok(function)
+    }
+
+    fn module(&self, name: &'static str) -> Result<Arc<CudaModule>> {
+        let mut modules = lock(&self.modules);
+        if let Some(module) = modules.get(name) {
+            return Ok(module.clone());
+        }
+        let Some((_, ptx)) = PTX.iter().find(|(known, _)| *known == name) else {
+            bail!("there is no {name}.cu in this program")
+        };
+        let module = self.stream.context().load_module((*ptx).into()).map_err(|error| {
+            let major_minor = self.stream.context().compute_capability().unwrap_or((0, 0));
+            Error::msg(format!(
+                "the kernels of {name}.cu cannot be loaded: {error}. They need a GPU of compute capability 8.0 or later (this one \
+                 has {}.{}) and a driver for CUDA 13.0 or later (series 580); a program built without nvcc holds none",
+                major_minor.0, major_minor.1
+            ))
+        })?;
+        modules.insert(name, module.clone());
+        Ok(module)
+    }
+
+    /// The error of an allocation of `bytes`, with what is free.
+    fn explain(&self, error: candle_core::cuda_backend::CudaError, bytes: usize) -> Error {
+        let mib = |bytes: usize| bytes as f64 / f64::from(1 << 20);
+        match self.stream.context().mem_get_info() {
+            Ok((free, total)) => Error::msg(format!(
+                "no {:.0} MiB of GPU memory: {:.0} of {:.0} MiB are free ({error})",
+                mib(bytes),
+                mib(free),
+                mib(total)
+            )),
+            Err(_) => Error::msg(format!("no {:.0} MiB of GPU memory: {error}", mib(bytes))),
+        }
+    }
+}
+
+/// A panic under a lock here leaves whole values.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Sizes of a grid or a block.
+#[derive(Clone, Copy, Debug)]
+pub struct Dim([u32; 3]);
+
+impl From<usize> for Dim {
+    fn from(x: usize) -> Dim {
+        Dim([x as u32, 1, 1])
+    }
+}
+
+impl From<[usize; 2]> for Dim {
+    fn from([x, y]: [usize; 2]) -> Dim {
+        Dim([x as u32, y as u32, 1])
+    }
+}
+
+impl From<[usize; 3]> for Dim {
+    fn from(dim: [usize; 3]) -> Dim {
+        Dim(dim.map(|side| side as u32))
+    }
+}
+
+/// What a kernel is called with.
+#[derive(Clone, Copy, Debug)]
+pub enum Argument {
+    /// A pointer.
+    Address(u64),
+    /// `int`
+    Int(i32),
+    /// `long long`
+    Long(i64),
+    /// `float`
+    Float(f32),
+}
+
+impl<T> From<Address<T>> for Argument {
+    fn from(address: Address<T>) -> Argument {
+        Argument::Address(address.at)
+    }
+}
+
+impl From<usize> for Argument {
+    /// An `int`.
+    ///
+    /// # Panics
+    /// When it is none: a size of more than 2^31 is to go as [`Argument::Long`].
+    fn from(value: usize) -> Argument {
+        Argument::Int(i32::try_from(value).expect("a size passed to a kernel as int"))
+    }
+}
+
+impl From<f32> for Argument {
+    fn from(value: f32) -> Argument {
+        Argument::Float(value)
+    }
+}
+
+/// The arguments of a launch.
+macro_rules! arguments {
+    ($($argument:expr),+ $(,)?) => { &[$($crate::kernels::cuda::Argument::from($argument)),+] };
+}
+pub(crate) use arguments;
+
+/// Values on the device.
+pub struct Buffer<T>(CudaSlice<T>, usize);
+
+impl<T: DeviceRepr> Buffer<T> {
+    pub fn len(&self) -> usize {
+        self.1
+    }
+
+    /// Where its values stand from the one at `index` on.
+    ///
+    /// # Panics
+    /// When that lies behind its end.
+    pub fn at(&self, index: usize) -> Address<T> {
+        assert!(index <= self.len(), "value {index} of a buffer of {}", self.len());
+        let start = self.0.device_ptr(self.0.stream()).0;
+        Address { at: start + (index * size_of::<T>()) as u64, kind: PhantomData }
+    }
+
+    /// Where its values begin.
+    pub fn start(&self) -> Address<T> {
+        self.at(0)
+    }
+
+    /// Copies `values` to its beginning.
+    pub fn fill_from(&mut self, gpu: &Gpu, values: &[T]) -> Result<()> {
+        if values.is_empty() { Ok(()) } else { gpu.stream.memcpy_htod(values, &mut self.0).w() }
+    }
+
+    /// A copy of all values, once the device has come to them.
+    pub fn download(&self, gpu: &Gpu) -> Result<Vec<T>> {
+        let mut values = gpu.stream.clone_dtoh(&self.0).w()?;
+        values.truncate(self.len());
+        Ok(values)
+    }
+
+    /// Sets all values to 0.
+    pub fn clear(&mut self, gpu: &Gpu) -> Result<()>
+    where
+        T: ValidAsZeroBits,
+    {
+        gpu.stream.memset_zeros(&mut self.0).w()
+    }
+
+    /// Its values, as candle's storage takes them.
+    pub fn into_slice(self) -> CudaSlice<T> {
+        self.0
+    }
+}
+
+/// A place in the memory of the device. It does not keep alive what stands there.
+#[derive(Debug)]
+pub struct Address<T> {
+    at: u64,
+    kind: PhantomData<T>,
+}
+
+impl<T> Clone for Address<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Address<T> {}
+
+impl<T> Address<T> {
+    /// That of a slice which candle owns, from the value at `index` on.
+    pub fn of(gpu: &Gpu, slice: &CudaSlice<T>, index: usize) -> Address<T> {
+        assert!(index <= slice.len(), "value {index} of a slice of {}", slice.len());
+        Address { at: slice.device_ptr(&gpu.stream).0 + (index * size_of::<T>()) as u64, kind: PhantomData }
+    }
+
+    /// That of the value `count` further on.
+    pub fn plus(self, count: usize) -> Address<T> {
+        Address { at: self.at + (count * size_of::<T>()) as u64, kind: PhantomData }
+    }
+
+    /// None, for what a kernel need not write.
+    pub fn null() -> Address<T> {
+        Address { at: 0, kind: PhantomData }
+    }
+}
+
+/// What the factors of a product are made of: f32, or bf16 as its upper halves ([`u16`]).
+pub trait Element: DeviceRepr + ValidAsZeroBits {
+    const KIND: blas_sys::cudaDataType;
+}
+
+impl Element for f32 {
+    const KIND: blas_sys::cudaDataType = blas_sys::cudaDataType_t::CUDA_R_32F;
+}
+
+impl Element for u16 {
+    const KIND: blas_sys::cudaDataType = blas_sys::cudaDataType_t::CUDA_R_16BF;
+}
+
+/// A matrix in memory, row by row.
+#[derive(Clone, Copy, Debug)]
+pub struct Matrix<T> {
+    pub at: Address<T>,
+    /// Values from the beginning of a row to that of the next.
+    pub row: usize,
+    /// Whether its transpose is meant: `row` still speaks of what is in memory.
+    pub is_transposed: bool,
+    /// Values from one matrix to the next of a batch.
+    pub next: usize,
+}
+
+impl<T> Matrix<T> {
+    /// One whose rows are `row` values and follow one another.
+    pub fn new(at: Address<T>, row: usize) -> Matrix<T> {
+        Matrix { at, row, is_transposed: false, next: 0 }
+    }
+
+    pub fn transposed(self) -> Matrix<T> {
+        Matrix { is_transposed: !self.is_transposed, ..self }
+    }
+
+    /// As a batch of matrices, `next` values apart.
+    pub fn every(self, next: usize) -> Matrix<T> {
+        Matrix { next, ..self }
+    }
+}
+
+/// The sizes of a product: `[rows, inner] · [inner, columns]`, `count` times.
+#[derive(Clone, Copy, Debug)]
+pub struct Sizes {
+    pub rows: usize,
+    pub columns: usize,
+    pub inner: usize,
+    pub count: usize,
+}
+
+impl Gpu {
+    /// `out = a · b`, added to `out` if `is_added`. Factors in f32 are multiplied in f32 or, as `precision` has it, rounded to TF32;
+    /// sums are of f32. The bits are those of any other run on a device of the same kind: cuBLAS promises that of one stream, and
+    /// is allowed no atomics.
+    ///
+    /// # Safety
+    /// All matrices lie within live buffers of this device, `out` apart from the others.
+    pub unsafe fn multiply<T: Element>(
+        &self,
+        precision: Precision,
+        sizes: Sizes,
+        a: Matrix<T>,
+        b: Matrix<T>,
+        out: Matrix<f32>,
+        is_added: bool,
+    ) -> Result<()> {
+        use blas_sys::{
+            cublasComputeType_t as Compute, cublasGemmAlgo_t::CUBLAS_GEMM_DFALT, cublasOperation_t as Operation,
+            cudaDataType_t::CUDA_R_32F,
+        };
+        let Sizes { rows, columns, inner, count } = sizes;
+        if rows * columns * count == 0 {
+            return Ok(());
+        }
+        let compute = match precision {
+            Precision::F32 => Compute::CUBLAS_COMPUTE_32F,
+            Precision::Tf32 | Precision::Bf16 => Compute::CUBLAS_COMPUTE_32F_FAST_TF32,
+        };
+        // TF32 is a way to multiply f32.
+        let compute = if T::KIND == CUDA_R_32F { compute } else { Compute::CUBLAS_COMPUTE_32F };
+        let operation = |is_transposed| if is_transposed { Operation::CUBLAS_OP_T } else { Operation::CUBLAS_OP_N };
+        let int = |size: usize| i32::try_from(size).map_err(|_| Error::msg(format!("a product with a side of {size}")));
+        let (alpha, beta) = (1f32, if is_added { 1f32 } else { 0f32 });
+        // cuBLAS has matrices column by column: there these are the transposes, and outᵀ = bᵀ · aᵀ.
+        // SAFETY: what the caller ensures; alpha and beta are read before the call returns.
+        unsafe {
+            blas::gemm_strided_batched_ex(
+                *self.blas.handle(),
+                operation(b.is_transposed),
+                operation(a.is_transposed),
+                int(columns)?,
+                int(rows)?,
+                int(inner)?,
+                (&raw const alpha).cast(),
+                b.at.at as *const _,
+                T::KIND,
+                int(b.row)?,
+                b.next as i64,
+                a.at.at as *const _,
+                T::KIND,
+                int(a.row)?,
+                a.next as i64,
+                (&raw const beta).cast(),
+                out.at.at as *mut _,
+                CUDA_R_32F,
+                int(out.row)?,
+                out.next as i64,
+                int(count)?,
+                compute,
+                CUBLAS_GEMM_DFALT,
+            )
+        }
+        .w()
+    }
+}
