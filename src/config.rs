@@ -8,7 +8,7 @@ use toml::{Table, Value};
 
 use crate::{
     data::DataConfig,
-    model::config::{ModelConfig, PRESETS, preset},
+    model::config::{ModelConfig, PRESETS, Precision, preset},
     schedule::ScheduleConfig,
 };
 
@@ -125,6 +125,17 @@ impl TrialConfig {
         let json = serde_json::to_string(self).expect("a config is JSON");
         let digest = Sha256::new().chain_update(json).chain_update([0]).chain_update(fingerprint).finalize();
         digest[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// The same training with its products computed in `precision`.
+    pub fn in_precision(&self, precision: Precision) -> Result<TrialConfig, ConfigError> {
+        if precision.is_f32() {
+            return Ok(self.clone());
+        }
+        let mut table = self.to_table();
+        let train = table.entry("train").or_insert_with(|| Value::Table(Table::new()));
+        train.as_table_mut().expect("a table").insert("precision".into(), precision.as_str().into());
+        TrialConfig::resolve(table)
     }
 
     /// The config of replicate `replicate`: the same but for the seed, so that equal replicates of two

@@ -31,6 +31,7 @@ pub mod report;
 pub mod rng;
 pub mod schedule;
 pub mod seal;
+pub mod selftest;
 pub mod source;
 pub mod space;
 pub mod stats;

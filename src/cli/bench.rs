@@ -2,14 +2,15 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use anyhow::Result;
-use candle_core::Device;
+use anyhow::{Result, bail};
 use clap::{Subcommand, builder::PossibleValuesParser};
 use fastrcaps::{
     charts::style::three_digits,
     config::TrialConfig,
+    device::Place,
+    kernels::{Description, describe},
     machine::Machine,
-    model::config::PRESETS,
+    model::config::{PRESETS, Precision},
     stats::Spread,
     train::{
         bench::{Bound, Ceilings, LIMITS, Measured, Speed, measure},
@@ -21,6 +22,7 @@ use serde_json::json;
 use toml::{Table, Value};
 
 use super::{
+    device::{DeviceArg, precisions},
     display::{aligned, duration},
     input::{outln, read_config},
     threads::ThreadsArg,
@@ -55,7 +57,7 @@ enum Command {
 ///
 /// The ceilings are measured in the same run on the same threads, best of several: a large product of f32 by this program's
 /// own product, one a thread; and a ← a/2 + b over arrays of several times the largest cache, two values read and one
-/// written. OF CEILING is the time that the part's work takes at least over the time it took; BOUND BY says which of the two
+/// written. On a GPU they are those of a large product by cuBLAS in the precision of the training, and of a large copy. OF CEILING is the time that the part's work takes at least over the time it took; BOUND BY says which of the two
 /// ceilings that is: compute or memory. Of a whole step, it is the sum over the parts.
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -64,6 +66,7 @@ Examples:
   fastrcaps bench step --preset small --batch 32,64 --threads 1
   fastrcaps bench step --config results/smoke/trials/KEY/config.toml --batch 16
   fastrcaps bench step --batch 128 --json > step.json
+  fastrcaps bench step --device cuda:0 --precision tf32 --batch 16,128,512
 
 A machine that does something else meanwhile measures that too. To compare with PyTorch: benches/compare.py.")]
 struct StepArgs {
@@ -85,6 +88,11 @@ struct StepArgs {
     /// Steps to time of each size [default: 7, and more of short ones, for about 2 s]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     steps: Option<u32>,
+    #[command(flatten)]
+    device: DeviceArg,
+    /// What products are computed in on a GPU [default: what the configuration says, f32]
+    #[arg(long, value_name = "PRECISION", value_parser = precisions())]
+    precision: Option<Precision>,
     /// Print one JSON object instead of tables
     #[arg(long)]
     json: bool,
@@ -103,7 +111,13 @@ fn step(args: StepArgs) -> Result<ExitCode> {
         Some(path) => (read_config(path)?, path.display().to_string()),
         None => (of_preset(&args.preset)?, args.preset.clone()),
     };
+    let precision = args.precision.unwrap_or_default();
+    if args.device.device.is_cpu() && !precision.is_f32() {
+        bail!("CPU cores compute in f32 alone; --precision {} is for a GPU: --device cuda:0", precision.as_str());
+    }
+    let config = config.in_precision(precision)?;
     args.threads.install()?;
+    let device = args.device.open()?;
     let limits = args.steps.map_or(LIMITS, |steps| Limits { least: steps as usize, most: steps as usize, ..LIMITS });
     let data = stand_in(config.data.name);
 
@@ -112,11 +126,11 @@ fn step(args: StepArgs) -> Result<ExitCode> {
     bar.set_style(ProgressStyle::with_template("{wide_bar} {pos}/{len} {msg}").expect("a valid template"));
     bar.set_message("ceilings of the machine");
     bar.tick();
-    let ceilings = Ceilings::measure();
+    let ceilings = Ceilings::measure(&device, precision)?;
     bar.inc(1);
     let mut all = Vec::new();
     for &batch in &args.batch {
-        all.push(measure(&config, &data, &Device::Cpu, batch as usize, limits, &mut |step| {
+        all.push(measure(&config, &data, &device, batch as usize, limits, &mut |step| {
             bar.set_message(format!("batch {batch} · step {step}"));
         })?);
         bar.inc(1);
@@ -124,11 +138,20 @@ fn step(args: StepArgs) -> Result<ExitCode> {
     bar.finish_and_clear();
 
     let threads = rayon::current_num_threads();
-    let machine = Machine::this(format!("1x{threads}"));
+    let of = Measurement {
+        config,
+        network,
+        machine: Machine::this(format!("1x{threads}")),
+        place: args.device.device,
+        device: describe(&device),
+        threads,
+        precision,
+        ceilings,
+    };
     if args.json {
-        outln!("{:#}", object(&config, &network, &machine, threads, ceilings, &all));
+        outln!("{:#}", object(&of, &all));
     } else {
-        outln!("{}", heading(&config, &network, &machine, threads, ceilings));
+        outln!("{}", heading(&of));
         for measured in &all {
             outln!("\n{}", table(measured, ceilings));
         }
@@ -143,15 +166,35 @@ fn of_preset(name: &str) -> Result<TrialConfig> {
     Ok(TrialConfig::resolve(config)?)
 }
 
+/// What was measured, and where.
+struct Measurement {
+    config: TrialConfig,
+    /// Its name.
+    network: String,
+    machine: Machine,
+    place: Place,
+    device: Description,
+    threads: usize,
+    precision: Precision,
+    ceilings: Ceilings,
+}
+
 /// The machine and the build, what a time counts, and what the times are held against.
-fn heading(config: &TrialConfig, network: &str, machine: &Machine, threads: usize, ceilings: Ceilings) -> String {
+fn heading(of: &Measurement) -> String {
+    let Measurement { config, network, machine, place, device, threads, precision, ceilings } = of;
     let shape = config.data.name.image_shape();
+    let processor = machine.processor.as_deref().unwrap_or(&machine.architecture);
+    let cores = format!("{} cores of {processor}", machine.cores);
+    let device = match place {
+        Place::Cpu => format!("{cores}, {threads} {}", if *threads == 1 { "thread" } else { "threads" }),
+        place => {
+            let driver = device.driver.as_deref().unwrap_or("unknown");
+            format!("{place}: {}, driver {driver}, precision {}, {cores}", device.name, precision.as_str())
+        }
+    };
     format!(
-        "{} cores of {}, {threads} {}, build {}; a time is one training step: batch, forward, backward, optimizer\n\
+        "{device}, build {}; a time is one training step: batch, forward, backward, optimizer\n\
          network {network}, {} parameters, images of {}×{}×{}; ceilings {:.1} GFLOP/s and {:.1} GB/s",
-        machine.cores,
-        machine.processor.as_deref().unwrap_or(&machine.architecture),
-        if threads == 1 { "thread" } else { "threads" },
         machine.git_revision.as_deref().unwrap_or(&machine.fastrcaps_version),
         config.parameters(),
         shape.height,
@@ -198,14 +241,9 @@ fn row(name: &str, share: f64, speed: &Speed) -> Vec<String> {
 }
 
 /// Everything that was measured, as JSON.
-fn object(
-    config: &TrialConfig,
-    network: &str,
-    machine: &Machine,
-    threads: usize,
-    ceilings: Ceilings,
-    all: &[Measured],
-) -> serde_json::Value {
+fn object(of: &Measurement, all: &[Measured]) -> serde_json::Value {
+    let Measurement { config, network, machine, place, device, threads, precision, ceilings } = of;
+    let ceilings = *ceilings;
     let batches = all.iter().map(|measured| {
         let parts = measured.parts.iter().map(|part| {
             let mut object = figures(&part.speed(ceilings));
@@ -222,6 +260,9 @@ fn object(
     });
     json!({
         "machine": machine,
+        "place": place.to_string(),
+        "device": device,
+        "precision": precision,
         "threads": threads,
         "network": { "name": network, "parameters": config.parameters(), "model": config.model, "data": config.data.name },
         "ceilings": { "gflops": ceilings.flops / 1e9, "gigabytes_per_second": ceilings.bandwidth / 1e9 },

@@ -6,6 +6,7 @@ mod checkpoints;
 mod completions;
 mod confirming;
 mod data;
+mod device;
 mod display;
 mod explore;
 mod front;
@@ -21,6 +22,7 @@ mod plan;
 mod replicates;
 mod run_trial;
 mod schedule;
+mod selftest;
 mod status;
 mod study;
 mod sweep_log;
@@ -75,6 +77,7 @@ enum Command {
     LrFind(lr_find::Args),
     Data(data::Args),
     Bench(bench::Args),
+    Selftest(selftest::Args),
     Completions(completions::Args),
     #[command(hide = true)]
     RunTrial(run_trial::Args),
@@ -98,6 +101,7 @@ pub fn run() -> Result<ExitCode> {
         Command::LrFind(args) => lr_find::run(args),
         Command::Data(args) => data::run(args).map(|()| ExitCode::SUCCESS),
         Command::Bench(args) => bench::run(args),
+        Command::Selftest(args) => selftest::run(args),
         Command::Completions(args) => completions::run(args),
         Command::RunTrial(args) => run_trial::run(args),
         Command::TimeSteps(args) => time_steps::run(args),

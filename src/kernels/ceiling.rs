@@ -1,11 +1,26 @@
 //! Work that a machine does as fast as it can do any: what the speed of the other operations is held against.
 
+use candle_core::{Device, Result};
+
 use super::{
     lanes::vectorised,
     matrix::Matrix,
     storage::{for_each_chunk, threads},
     tiles::{self, Start},
 };
+use crate::model::config::Precision;
+
+/// What a GPU does best: floating-point operations a second of a large product in `precision`, and bytes a second of a large copy;
+/// none where `device` is none.
+#[cfg_attr(not(feature = "cuda"), expect(unused_variables))]
+pub fn of_gpu(device: &Device, precision: Precision) -> Result<Option<(f64, f64)>> {
+    #[cfg(feature = "cuda")]
+    if let Device::Cuda(device) = device {
+        let gpu = super::cuda::Gpu::of_cuda(device)?;
+        return Ok(Some((super::cuda::ceiling::flops(&gpu, precision)?, super::cuda::ceiling::bandwidth(&gpu)?)));
+    }
+    Ok(None)
+}
 
 /// Large products of f32, one on each thread of the pool, made as the tasks of the other ops make theirs.
 pub struct Products {

@@ -41,7 +41,7 @@ pub use lanes::vector_width;
 pub(crate) use linear::Dense;
 pub use linear::linear;
 pub use max_pool::max_pool_2x2;
-pub use open::open_device;
+pub use open::{Description, describe, open_device};
 pub use relu::relu;
 pub(crate) use relu::{relu_backward, relu_forward};
 pub(crate) use squash::InChannels;

@@ -1,8 +1,9 @@
-//! Devices by their names.
+//! Devices by their names, and what they are.
 
 use candle_core::{Device, Result};
+use serde::Serialize;
 
-use crate::device::Place;
+use crate::{device::Place, machine};
 
 /// The device at `place`.
 ///
@@ -12,6 +13,29 @@ pub fn open_device(place: Place) -> Result<Device> {
         Place::Cpu => Ok(Device::Cpu),
         Place::Cuda(number) => open_cuda(number),
     }
+}
+
+/// What a device is, for whoever reads figures that were measured on it. What cannot be found out is absent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Description {
+    pub name: String,
+    /// Of a GPU, as in `9.0`.
+    pub compute_capability: Option<String>,
+    /// Version of a GPU's driver, as in `580.65.06`.
+    pub driver: Option<String>,
+    /// The latest CUDA that the driver is for, as in `13.0`.
+    pub cuda: Option<String>,
+}
+
+/// What `device` is.
+pub fn describe(device: &Device) -> Description {
+    #[cfg(feature = "cuda")]
+    if let Device::Cuda(device) = device {
+        return super::cuda::describe(device);
+    }
+    let name = if device.is_cpu() { machine::processor() } else { None };
+    let name = name.unwrap_or_else(|| format!("{:?}", device.location()).to_lowercase());
+    Description { name, compute_capability: None, driver: None, cuda: None }
 }
 
 #[cfg(not(feature = "cuda"))]

@@ -16,18 +16,18 @@ use super::{
 use crate::{
     config::TrialConfig,
     data::Dataset,
-    kernels::ceiling::{Products, Stream},
+    kernels::ceiling::{Products, Stream, of_gpu},
     machine,
-    model::pass::Work,
+    model::{config::Precision, pass::Work},
     stats::{Spread, mean},
 };
 
-/// What this machine reached with nothing else to do: the best of several runs, on the threads of the pool.
+/// What this machine reached with nothing else to do: the best of several runs, on the threads of the pool or on a GPU.
 #[derive(Clone, Copy, Debug)]
 pub struct Ceilings {
-    /// Floating-point operations a second: a large product of f32, where a multiply-add is two.
+    /// Floating-point operations a second: a large product of f32, or of a GPU's precision, where a multiply-add is two.
     pub flops: f64,
-    /// Bytes a second, read and written: a sum over arrays too long for any cache.
+    /// Bytes a second, read and written: a sum over arrays too long for any cache, or a copy of one on a GPU.
     pub bandwidth: f64,
 }
 
@@ -48,8 +48,17 @@ impl Bound {
 }
 
 impl Ceilings {
-    /// Measures them: about a second.
-    pub fn measure() -> Ceilings {
+    /// Measures those of `device`, whose products are computed in `precision`: about a second.
+    ///
+    /// Errors: a GPU that fails, or has no room for large products.
+    pub fn measure(device: &Device, precision: Precision) -> Result<Ceilings> {
+        Ok(match of_gpu(device, precision)? {
+            Some((flops, bandwidth)) => Ceilings { flops, bandwidth },
+            None => Ceilings::of_cores(),
+        })
+    }
+
+    fn of_cores() -> Ceilings {
         // Bytes of an array: several times the largest cache, within what a small machine has.
         const LEAST: usize = 128 << 20;
         const MOST: usize = 256 << 20;

@@ -3,6 +3,7 @@
 use candle_core::Device;
 use fastrcaps::{
     config::TrialConfig,
+    model::config::Precision,
     train::{
         bench::{Bound, Ceilings, Measured, measure},
         laps::Part,
@@ -118,6 +119,6 @@ fn networks_without_a_decoder_or_capsules_have_fewer_parts() {
 
 #[test]
 fn ceilings_are_numbers_above_zero() {
-    let Ceilings { flops, bandwidth } = Ceilings::measure();
+    let Ceilings { flops, bandwidth } = Ceilings::measure(&Device::Cpu, Precision::F32).unwrap();
     assert!(flops > 0.0 && flops.is_finite() && bandwidth > 0.0 && bandwidth.is_finite());
 }

@@ -1,0 +1,147 @@
+//! `fastrcaps selftest`: whether a device computes what it should.
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use fastrcaps::{
+    charts::style::duration,
+    kernels::{Description, describe},
+    machine::git_revision,
+    selftest::{self, Options, Row},
+};
+use serde_json::json;
+
+use super::{
+    device::DeviceArg,
+    input::{outln, shell_line},
+    threads::ThreadsArg,
+};
+
+/// Test whether a device computes what it should: every operation, networks, trainings.
+///
+/// Each operation with its gradients runs on random shapes and is held against plain tensor code in f64 on CPU cores; so are random
+/// networks, and small trainings step by step in every precision. Then the same training twice has to give the same
+/// bits, and the network at full size what CPU cores train. Nothing but this program is needed.
+///
+/// ERROR is the largest difference over the largest absolute value expected, of the comparison that came nearest to its TOLERATED
+/// (further beyond it). Losses are compared after every step; more is tolerated after more steps.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  fastrcaps selftest --device cuda:0
+  fastrcaps selftest --device cuda:0 --quick
+  fastrcaps selftest --device cuda:0 --only conv2d,conv2d-relu --cases 200 --seed 7
+  fastrcaps selftest --device cuda:0 --only conv2d --seed 7 --case 31     one case again
+
+Exit codes: 0 all is as it should be, 1 something is not, 2 a wrong command line.")]
+pub struct Args {
+    #[command(flatten)]
+    device: DeviceArg,
+    /// Random cases of each operation
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    cases: u32,
+    /// Seed of shapes and values
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// Five cases, unless told otherwise, and without the network at full size
+    #[arg(long)]
+    quick: bool,
+    /// Only these tests, by the names in the table
+    #[arg(long, value_name = "TEST,…", value_delimiter = ',')]
+    only: Vec<String>,
+    /// Only the case of this number, of one test
+    #[arg(long, value_name = "N", requires = "only")]
+    case: Option<usize>,
+    /// Print a JSON object at the end instead of a table
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    threads: ThreadsArg,
+}
+
+/// Cases of a quick test.
+const QUICK: usize = 5;
+
+pub fn run(args: Args) -> Result<ExitCode> {
+    args.threads.install()?;
+    let device = args.device.open()?;
+    let cases = args.cases as usize;
+    let cases = if args.quick { cases.min(QUICK) } else { cases };
+    let options = Options { seed: args.seed, cases, is_quick: args.quick, case: args.case };
+    let mut tests = selftest::tests(&device, &options);
+    let names: Vec<&str> = tests.iter().map(|test| test.name).collect();
+    for name in &args.only {
+        if !names.contains(&name.as_str()) {
+            bail!("there is no test {name} of {}; there are {}", args.device.device, names.join(", "));
+        }
+    }
+    if args.case.is_some() && args.only.len() > 1 {
+        bail!("--case is the case of one test; name it alone with --only");
+    }
+    let width = names.iter().map(|name| name.len()).max().unwrap_or(0);
+    tests.retain(|test| args.only.is_empty() || args.only.iter().any(|name| name == test.name));
+
+    let description = describe(&device);
+    if !args.json {
+        outln!("{}", heading(&args, &description));
+        outln!("{:width$}  CASES    ERROR  TOLERATED       TIME", "TEST");
+    }
+    let mut rows = Vec::new();
+    for test in &tests {
+        let row = selftest::run(test, &device, &options);
+        if !args.json {
+            outln!("{}", line(&row, width));
+            if let Some(failure) = &row.failure {
+                outln!("  case {}: {}", failure.case, failure.shape);
+                outln!("  {}", failure.what);
+                outln!("  again: {}", again(&args, test.name, failure.case));
+            }
+        }
+        rows.push(row);
+    }
+    let failed = rows.iter().filter(|row| !row.is_ok()).count();
+    if args.json {
+        let object = json!({
+            "device": description,
+            "place": args.device.device.to_string(),
+            "git_revision": git_revision(),
+            "seed": args.seed,
+            "tests": rows,
+            "ok": failed == 0,
+        });
+        outln!("{object:#}");
+    } else if failed == 0 {
+        outln!("all {} tests ok on {}", rows.len(), args.device.device);
+    } else {
+        outln!("{failed} of {} tests FAILED on {}", rows.len(), args.device.device);
+    }
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn heading(args: &Args, device: &Description) -> String {
+    let Description { name, compute_capability, driver, cuda } = device;
+    let say = |what: &str, value: &Option<String>| value.as_ref().map_or(String::new(), |value| format!(", {what} {value}"));
+    format!(
+        "{}: {name}{}{}{}; build {}, seed {}",
+        args.device.device,
+        say("compute capability", compute_capability),
+        say("driver", driver),
+        say("CUDA up to", cuda),
+        git_revision().unwrap_or_else(|| "unknown".into()),
+        args.seed
+    )
+}
+
+fn line(row: &Row, width: usize) -> String {
+    let Row { test, cases, error, tolerance, seconds, .. } = row;
+    let verdict = if row.is_ok() { "ok" } else { "FAILED" };
+    let (error, tolerance) = (format!("{error:.1e}"), format!("{tolerance:.1e}"));
+    format!("{test:width$}  {cases:>5}  {error:>7}  {tolerance:>9}  {:>9}  {verdict}", duration(*seconds))
+}
+
+/// The command that runs a case by itself.
+fn again(args: &Args, test: &str, case: usize) -> String {
+    let words = ["fastrcaps", "selftest", "--device", &args.device.device.to_string(), "--only", test, "--seed"];
+    let numbers = [args.seed.to_string(), "--case".into(), case.to_string()];
+    shell_line(words.map(String::from).into_iter().chain(numbers))
+}
