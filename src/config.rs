@@ -36,11 +36,15 @@ pub struct TrainConfig {
     pub beta1: f64,
     pub beta2: f64,
     pub epsilon: f64,
+    /// What products are computed in: on CPU cores `f32` alone. Not written where it is that, so that trainings of before there
+    /// was a choice are what they were.
+    #[serde(skip_serializing_if = "Precision::is_f32")]
+    pub precision: Precision,
 }
 
 impl Default for TrainConfig {
     fn default() -> Self {
-        TrainConfig { epochs: 10, beta1: 0.9, beta2: 0.999, epsilon: 1e-8 }
+        TrainConfig { epochs: 10, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, precision: Precision::F32 }
     }
 }
 
@@ -104,19 +108,38 @@ impl TrialConfig {
 
     /// The same training spelled in the one way that identifies it.
     fn canonical(self) -> TrialConfig {
-        TrialConfig { data: self.data.canonical(), model: self.model.canonical(), ..self }
+        // The products of a LeNet-5 are those of candle, in f32.
+        let precision = if self.model == ModelConfig::Lenet5 { Precision::F32 } else { self.train.precision };
+        let train = TrainConfig { precision, ..self.train };
+        TrialConfig { data: self.data.canonical(), model: self.model.canonical(), train, ..self }
     }
 
     /// The config as a table: every field, presets resolved.
     pub fn to_table(&self) -> Table {
         // Every field is a number, a string, an array or a table of those: what TOML can hold.
-        Table::try_from(self).expect("a config is TOML")
+        let mut table = Table::try_from(self).expect("a config is TOML");
+        if let Some(Value::Table(train)) = table.get_mut("train") {
+            train.insert("precision".into(), self.train.precision.as_str().into());
+        }
+        table
     }
 
     /// The resolved config as a TOML document.
     pub fn to_toml(&self) -> String {
         // As above: a config is TOML.
-        toml::to_string_pretty(self).expect("a config is TOML")
+        toml::to_string_pretty(&self.to_table()).expect("a config is TOML")
+    }
+
+    /// That CPU cores cannot train this, if they cannot.
+    pub fn check_for_cpu(&self) -> Result<(), Invalid> {
+        match self.train.precision {
+            Precision::F32 => Ok(()),
+            other => Err(Invalid::new(
+                "train.precision",
+                format!("{:?}", other.as_str()),
+                "\"f32\" on CPU cores, or a GPU: train and time take --device cuda:0, explore takes --slots cuda:0",
+            )),
+        }
     }
 
     /// The trial's identity: 16 hexadecimal digits of the hash of this config and the data's `fingerprint`.
@@ -128,14 +151,9 @@ impl TrialConfig {
     }
 
     /// The same training with its products computed in `precision`.
-    pub fn in_precision(&self, precision: Precision) -> Result<TrialConfig, ConfigError> {
-        if precision.is_f32() {
-            return Ok(self.clone());
-        }
-        let mut table = self.to_table();
-        let train = table.entry("train").or_insert_with(|| Value::Table(Table::new()));
-        train.as_table_mut().expect("a table").insert("precision".into(), precision.as_str().into());
-        TrialConfig::resolve(table)
+    pub fn in_precision(&self, precision: Precision) -> TrialConfig {
+        let train = TrainConfig { precision, ..self.train.clone() };
+        TrialConfig { train, ..self.clone() }.canonical()
     }
 
     /// The config of replicate `replicate`: the same but for the seed, so that equal replicates of two
@@ -147,6 +165,22 @@ impl TrialConfig {
     /// Trainable parameters of the network.
     pub fn parameters(&self) -> usize {
         self.model.parameters(self.data.name.image_shape(), self.data.name.classes())
+    }
+}
+
+impl Precision {
+    /// Whether it is what every device computes in.
+    pub fn is_f32(&self) -> bool {
+        *self == Precision::F32
+    }
+
+    /// The name as it stands in configurations.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Precision::F32 => "f32",
+            Precision::Tf32 => "tf32",
+            Precision::Bf16 => "bf16",
+        }
     }
 }
 

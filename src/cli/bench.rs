@@ -7,8 +7,8 @@ use clap::{Subcommand, builder::PossibleValuesParser};
 use fastrcaps::{
     charts::style::three_digits,
     config::TrialConfig,
-    device::Place,
-    kernels::{Description, describe},
+    device::{Gpu, Place},
+    kernels::open::describe,
     machine::Machine,
     model::config::{PRESETS, Precision},
     stats::Spread,
@@ -22,7 +22,7 @@ use serde_json::json;
 use toml::{Table, Value};
 
 use super::{
-    device::{DeviceArg, precisions},
+    device::{DeviceArg, device_object, precisions, words},
     display::{aligned, duration},
     input::{outln, read_config},
     threads::ThreadsArg,
@@ -111,13 +111,14 @@ fn step(args: StepArgs) -> Result<ExitCode> {
         Some(path) => (read_config(path)?, path.display().to_string()),
         None => (of_preset(&args.preset)?, args.preset.clone()),
     };
-    let precision = args.precision.unwrap_or_default();
-    if args.device.device.is_cpu() && !precision.is_f32() {
-        bail!("CPU cores compute in f32 alone; --precision {} is for a GPU: --device cuda:0", precision.as_str());
-    }
-    let config = config.in_precision(precision)?;
+    let config = args.precision.map_or(config.clone(), |precision| config.in_precision(precision));
+    let precision = config.train.precision;
     args.threads.install()?;
-    let device = args.device.open()?;
+    let place = args.device.place();
+    if place.is_cpu() && !precision.is_f32() {
+        bail!("CPU cores compute in f32 alone: give --device cuda:0, or --precision f32");
+    }
+    let device = args.device.open(&config)?;
     let limits = args.steps.map_or(LIMITS, |steps| Limits { least: steps as usize, most: steps as usize, ..LIMITS });
     let data = stand_in(config.data.name);
 
@@ -142,8 +143,8 @@ fn step(args: StepArgs) -> Result<ExitCode> {
         config,
         network,
         machine: Machine::this(format!("1x{threads}")),
-        place: args.device.device,
-        device: describe(&device),
+        place,
+        gpu: describe(&device)?,
         threads,
         precision,
         ceilings,
@@ -173,7 +174,7 @@ struct Measurement {
     network: String,
     machine: Machine,
     place: Place,
-    device: Description,
+    gpu: Option<Gpu>,
     threads: usize,
     precision: Precision,
     ceilings: Ceilings,
@@ -181,16 +182,13 @@ struct Measurement {
 
 /// The machine and the build, what a time counts, and what the times are held against.
 fn heading(of: &Measurement) -> String {
-    let Measurement { config, network, machine, place, device, threads, precision, ceilings } = of;
+    let Measurement { config, network, machine, place, gpu, threads, precision, ceilings } = of;
     let shape = config.data.name.image_shape();
     let processor = machine.processor.as_deref().unwrap_or(&machine.architecture);
     let cores = format!("{} cores of {processor}", machine.cores);
-    let device = match place {
-        Place::Cpu => format!("{cores}, {threads} {}", if *threads == 1 { "thread" } else { "threads" }),
-        place => {
-            let driver = device.driver.as_deref().unwrap_or("unknown");
-            format!("{place}: {}, driver {driver}, precision {}, {cores}", device.name, precision.as_str())
-        }
+    let device = match gpu {
+        None => format!("{cores}, {threads} {}", if *threads == 1 { "thread" } else { "threads" }),
+        Some(gpu) => format!("{place} {}, precision {}, {cores}", words(gpu), precision.as_str()),
     };
     format!(
         "{device}, build {}; a time is one training step: batch, forward, backward, optimizer\n\
@@ -242,7 +240,7 @@ fn row(name: &str, share: f64, speed: &Speed) -> Vec<String> {
 
 /// Everything that was measured, as JSON.
 fn object(of: &Measurement, all: &[Measured]) -> serde_json::Value {
-    let Measurement { config, network, machine, place, device, threads, precision, ceilings } = of;
+    let Measurement { config, network, machine, place, gpu, threads, precision, ceilings } = of;
     let ceilings = *ceilings;
     let batches = all.iter().map(|measured| {
         let parts = measured.parts.iter().map(|part| {
@@ -260,8 +258,7 @@ fn object(of: &Measurement, all: &[Measured]) -> serde_json::Value {
     });
     json!({
         "machine": machine,
-        "place": place.to_string(),
-        "device": device,
+        "device": device_object(*place, gpu.as_ref()),
         "precision": precision,
         "threads": threads,
         "network": { "name": network, "parameters": config.parameters(), "model": config.model, "data": config.data.name },

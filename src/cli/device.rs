@@ -1,23 +1,59 @@
-//! Where a command computes, and in which precision.
+//! On which device a command computes, and in which precision.
 
-use anyhow::Result;
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
 use candle_core::Device;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use fastrcaps::{device::Place, kernels::open_device, model::config::Precision};
+use fastrcaps::{
+    config::TrialConfig,
+    device::{Gpu, Place},
+    executor::probe,
+    kernels::open_device,
+    machine,
+    model::config::Precision,
+};
+use serde_json::json;
 
-/// `--device`, for commands that compute in their own process.
-#[derive(clap::Args)]
+/// `--device D`, for commands that train or time.
+#[derive(Clone, Copy, clap::Args)]
 pub struct DeviceArg {
-    /// Where to compute: cpu, or cuda:N, the GPUs as nvidia-smi numbers them
-    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
-    pub device: Place,
+    /// Where to compute: cpu, or a GPU, cuda:0 for the first that nvidia-smi lists
+    #[arg(long, value_name = "DEVICE", default_value_t = Place::Cpu)]
+    device: Place,
 }
 
 impl DeviceArg {
-    /// Errors: no such device, a driver or a program that cannot use it.
-    pub fn open(&self) -> Result<Device> {
+    pub fn place(self) -> Place {
+        self.device
+    }
+
+    /// Opens it for `config`.
+    ///
+    /// Errors: it cannot be opened, or cannot train this.
+    pub fn open(self, config: &TrialConfig) -> Result<Device> {
+        check(self.device, config)?;
         Ok(open_device(self.device)?)
     }
+}
+
+/// The GPUs among `places`, each opened once by a process of its own.
+///
+/// Errors: one that cannot be used, with the reason and the mend.
+pub fn look_at(places: impl IntoIterator<Item = Place>) -> Result<BTreeMap<Place, Gpu>> {
+    let program = machine::this_program().context("cannot find this program's own file")?;
+    let gpus = places.into_iter().filter(|place| !place.is_cpu());
+    gpus.map(|place| {
+        // What hides it is told in the words that were used.
+        place.environment()?;
+        Ok((place, probe(&program, place)?))
+    })
+    .collect()
+}
+
+/// Whether the device can train this.
+pub fn check(place: Place, config: &TrialConfig) -> Result<()> {
+    if place.is_cpu() { Ok(config.check_for_cpu()?) } else { Ok(()) }
 }
 
 /// Takes the name of a precision, as configurations have it.
@@ -25,4 +61,22 @@ pub fn precisions() -> impl TypedValueParser<Value = Precision> {
     let all = [Precision::F32, Precision::Tf32, Precision::Bf16];
     let named = move |name: String| all.into_iter().find(|of| of.as_str() == name).ok_or("no precision");
     PossibleValuesParser::new(all.map(Precision::as_str)).try_map(named)
+}
+
+/// What a GPU is, in words.
+pub fn words(gpu: &Gpu) -> String {
+    let [major, minor] = gpu.capability;
+    let driver = machine::gpu::driver().or_else(|| gpu.driver.clone()).unwrap_or_else(|| "of unknown version".into());
+    format!("{}, compute capability {major}.{minor}, driver {driver}", gpu.name)
+}
+
+/// What figures were measured on, for JSON.
+pub fn device_object(place: Place, gpu: Option<&Gpu>) -> serde_json::Value {
+    json!({
+        "place": place.to_string(),
+        "name": gpu.map(|gpu| gpu.name.clone()).or_else(machine::processor),
+        "driver": gpu.and_then(|gpu| machine::gpu::driver().or_else(|| gpu.driver.clone())),
+        "compute_capability": gpu.map(|gpu| gpu.capability.map(|number| number.to_string()).join(".")),
+        "memory_bytes": gpu.map(|gpu| gpu.memory_bytes),
+    })
 }

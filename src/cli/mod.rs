@@ -19,6 +19,8 @@ mod order;
 mod origins;
 mod pick;
 mod plan;
+mod predict;
+mod probe_device;
 mod replicates;
 mod run_trial;
 mod schedule;
@@ -83,6 +85,10 @@ enum Command {
     RunTrial(run_trial::Args),
     #[command(hide = true)]
     TimeSteps(time_steps::Args),
+    #[command(hide = true)]
+    Predict(predict::Args),
+    #[command(hide = true)]
+    ProbeDevice(probe_device::Args),
 }
 
 /// Parses the command line and does what it says.
@@ -105,5 +111,7 @@ pub fn run() -> Result<ExitCode> {
         Command::Completions(args) => completions::run(args),
         Command::RunTrial(args) => run_trial::run(args),
         Command::TimeSteps(args) => time_steps::run(args),
+        Command::Predict(args) => predict::run(args),
+        Command::ProbeDevice(args) => probe_device::run(args),
     }
 }

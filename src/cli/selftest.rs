@@ -5,14 +5,15 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use fastrcaps::{
     charts::style::duration,
-    kernels::{Description, describe},
-    machine::git_revision,
+    device::Gpu,
+    kernels::{open::describe, open_device},
+    machine::{git_revision, processor},
     selftest::{self, Options, Row},
 };
 use serde_json::json;
 
 use super::{
-    device::DeviceArg,
+    device::{DeviceArg, device_object, words},
     input::{outln, shell_line},
     threads::ThreadsArg,
 };
@@ -64,7 +65,8 @@ const QUICK: usize = 5;
 
 pub fn run(args: Args) -> Result<ExitCode> {
     args.threads.install()?;
-    let device = args.device.open()?;
+    let place = args.device.place();
+    let device = open_device(place)?;
     let cases = args.cases as usize;
     let cases = if args.quick { cases.min(QUICK) } else { cases };
     let options = Options { seed: args.seed, cases, is_quick: args.quick, case: args.case };
@@ -72,7 +74,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let names: Vec<&str> = tests.iter().map(|test| test.name).collect();
     for name in &args.only {
         if !names.contains(&name.as_str()) {
-            bail!("there is no test {name} of {}; there are {}", args.device.device, names.join(", "));
+            bail!("there is no test {name} of {}; there are {}", args.device.place(), names.join(", "));
         }
     }
     if args.case.is_some() && args.only.len() > 1 {
@@ -81,9 +83,9 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let width = names.iter().map(|name| name.len()).max().unwrap_or(0);
     tests.retain(|test| args.only.is_empty() || args.only.iter().any(|name| name == test.name));
 
-    let description = describe(&device);
+    let gpu = describe(&device)?;
     if !args.json {
-        outln!("{}", heading(&args, &description));
+        outln!("{}", heading(&args, gpu.as_ref()));
         outln!("{:width$}  CASES    ERROR  TOLERATED       TIME", "TEST");
     }
     let mut rows = Vec::new();
@@ -102,8 +104,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let failed = rows.iter().filter(|row| !row.is_ok()).count();
     if args.json {
         let object = json!({
-            "device": description,
-            "place": args.device.device.to_string(),
+            "device": device_object(place, gpu.as_ref()),
             "git_revision": git_revision(),
             "seed": args.seed,
             "tests": rows,
@@ -111,25 +112,20 @@ pub fn run(args: Args) -> Result<ExitCode> {
         });
         outln!("{object:#}");
     } else if failed == 0 {
-        outln!("all {} tests ok on {}", rows.len(), args.device.device);
+        outln!("all {} tests ok on {}", rows.len(), args.device.place());
     } else {
-        outln!("{failed} of {} tests FAILED on {}", rows.len(), args.device.device);
+        outln!("{failed} of {} tests FAILED on {}", rows.len(), args.device.place());
     }
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn heading(args: &Args, device: &Description) -> String {
-    let Description { name, compute_capability, driver, cuda } = device;
-    let say = |what: &str, value: &Option<String>| value.as_ref().map_or(String::new(), |value| format!(", {what} {value}"));
-    format!(
-        "{}: {name}{}{}{}; build {}, seed {}",
-        args.device.device,
-        say("compute capability", compute_capability),
-        say("driver", driver),
-        say("CUDA up to", cuda),
-        git_revision().unwrap_or_else(|| "unknown".into()),
-        args.seed
-    )
+fn heading(args: &Args, gpu: Option<&Gpu>) -> String {
+    let device = match gpu {
+        Some(gpu) => words(gpu),
+        None => processor().unwrap_or_else(|| "a processor without a name".into()),
+    };
+    let build = git_revision().unwrap_or_else(|| "unknown".into());
+    format!("{}: {device}; build {build}, seed {}", args.device.place(), args.seed)
 }
 
 fn line(row: &Row, width: usize) -> String {
@@ -141,7 +137,7 @@ fn line(row: &Row, width: usize) -> String {
 
 /// The command that runs a case by itself.
 fn again(args: &Args, test: &str, case: usize) -> String {
-    let words = ["fastrcaps", "selftest", "--device", &args.device.device.to_string(), "--only", test, "--seed"];
+    let words = ["fastrcaps", "selftest", "--device", &args.device.place().to_string(), "--only", test, "--seed"];
     let numbers = [args.seed.to_string(), "--case".into(), case.to_string()];
     shell_line(words.map(String::from).into_iter().chain(numbers))
 }

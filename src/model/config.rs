@@ -37,22 +37,6 @@ pub enum Precision {
     Bf16,
 }
 
-impl Precision {
-    /// Whether it is what every device computes in.
-    pub fn is_f32(&self) -> bool {
-        *self == Precision::F32
-    }
-
-    /// The name as it stands in configurations.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Precision::F32 => "f32",
-            Precision::Tf32 => "tf32",
-            Precision::Bf16 => "bf16",
-        }
-    }
-}
-
 /// Which transformation matrices W_ij of the class capsules are tied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

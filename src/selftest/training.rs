@@ -295,7 +295,7 @@ fn small_training(draw: &mut Draw, precision: Precision) -> Result<(TrialConfig,
     for epoch in 0.. {
         for indices in epoch_order(data.train.len(), config.seed, epoch).chunks_exact(BATCH) {
             if steps.len() == STEPS {
-                return Ok((config.in_precision(precision)?, data, steps));
+                return Ok((config.in_precision(precision), data, steps));
             }
             steps.push(Step { indices: indices.to_vec(), epoch, learning_rate: 3e-3 });
         }
@@ -347,7 +347,7 @@ fn full_size(precision: Precision, known: &OnceCell<Vec<f64>>, device: &Device, 
             known.get_or_init(|| losses)
         }
     };
-    let mut trainer = Trainer::new(&config.in_precision(precision)?, &data, device)?;
+    let mut trainer = Trainer::new(&config.in_precision(precision), &data, device)?;
     compare(case, &train(&mut trainer, &data, &steps)?, expected, Tolerance::of(precision));
     Ok(())
 }

@@ -26,7 +26,6 @@ use candle_core::{
     },
 };
 
-use super::Description;
 use crate::model::config::Precision;
 
 /// Every `.cu` and its PTX.
@@ -198,21 +197,6 @@ impl Gpu {
             )),
             Err(_) => Error::msg(format!("no {:.0} MiB of GPU memory: {error}", mib(bytes))),
         }
-    }
-}
-
-/// What a device and its driver are.
-pub fn describe(device: &CudaDevice) -> Description {
-    let stream = device.cuda_stream();
-    let context = stream.context();
-    let mut version = 0;
-    // SAFETY: it writes one int.
-    let is_known = unsafe { sys::cuDriverGetVersion(&raw mut version) }.result().is_ok();
-    Description {
-        name: context.name().unwrap_or_else(|_| "a GPU without a name".into()),
-        compute_capability: context.compute_capability().ok().map(|(major, minor)| format!("{major}.{minor}")),
-        driver: std::fs::read_to_string("/sys/module/nvidia/version").ok().map(|text| text.trim().to_string()),
-        cuda: is_known.then(|| format!("{}.{}", version / 1000, version % 1000 / 10)),
     }
 }
 
