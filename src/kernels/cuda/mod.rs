@@ -4,6 +4,10 @@
 //! Kernels take addresses ([`Address`]), not slices: what a launch reads and writes cannot be told to the compiler. So the unsafe
 //! functions here say what must hold, and the modules above check shapes before they call them.
 
+pub mod adam;
+pub mod batch;
+pub mod loss;
+
 use std::{
     collections::HashMap,
     marker::PhantomData,
@@ -251,6 +255,12 @@ impl From<usize> for Argument {
     /// When it is none: a size of more than 2^31 is to go as [`Argument::Long`].
     fn from(value: usize) -> Argument {
         Argument::Int(i32::try_from(value).expect("a size passed to a kernel as int"))
+    }
+}
+
+impl From<i64> for Argument {
+    fn from(value: i64) -> Argument {
+        Argument::Long(value)
     }
 }
 
