@@ -1,5 +1,5 @@
-// Margin loss, mask and reconstruction loss of capsule networks, with their gradients: their references are src/model/loss.rs
-// and src/model/decoder.rs, their CPU versions loss.rs.
+// Margin loss, mask and reconstruction loss of capsule networks and the cross entropy of LeNet-5, with their gradients: their
+// references are src/model/loss.rs and src/model/decoder.rs, the CPU versions of the first three loss.rs.
 //
 // Losses of samples are f32 and go to an array of their own; one block adds them in f64, in a fixed order: no atomics.
 //
@@ -112,4 +112,26 @@ KERNEL loss_end_of_step(const float* losses, const int* correct, int batch, doub
     metrics[2 * cursor[0] + 1] = right;
     cursor[0] += 1;
     cursor[1] += batch;
+}
+
+// Cross entropy of logits [batch][classes], a thread a sample: writes losses [batch], correct [batch] and, where `is_trained`, the
+// gradient of the mean loss in place of the logits. Its reference is cross_entropy of src/model/loss.rs.
+KERNEL loss_cross_entropy(float* logits, const int* labels, int batch, int classes, int is_trained, float* scores,
+                          float* losses, int* correct) {
+    const int sample = blockIdx.x * blockDim.x + threadIdx.x;
+    if (sample >= batch) return;
+    float* const row = logits + static_cast<long long>(sample) * classes;
+    const int label = labels[sample];
+    int largest = 0;
+    for (int k = 0; k < classes; ++k) {
+        scores[sample * classes + k] = row[k];
+        if (row[k] > row[largest]) largest = k;
+    }
+    const float top = row[largest];
+    float sum = 0.f;
+    for (int k = 0; k < classes; ++k) sum += expf(row[k] - top);
+    losses[sample] = logf(sum) + top - row[label];
+    correct[sample] = largest == label;
+    if (!is_trained) return;
+    for (int k = 0; k < classes; ++k) row[k] = (expf(row[k] - top) / sum - (k == label ? 1.f : 0.f)) / batch;
 }

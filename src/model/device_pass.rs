@@ -1,4 +1,5 @@
-//! Training and evaluation of a capsule network on a CUDA GPU: [`super::pass`] once more, over the kernels of the device.
+//! Training and evaluation of a network on a CUDA GPU, over the kernels of the device: `capsnet.rs` and `lenet.rs` have the layers,
+//! this what they have in common.
 //!
 //! Everything a step needs lies on the device and stays where it is: values, gradients, weights with their moments in flat buffers,
 //! the data set, the order of the epoch and the factors of its steps. A step is a fixed sequence of launches that a CUDA
@@ -8,29 +9,30 @@
 //! `[kernel row][kernel column][in channel][filter]`: as the products want them. [`DevicePass::pull`] brings weights and moments back in
 //! the order of [`Parameters`].
 
+mod capsnet;
+mod lenet;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use candle_core::{Device, Result, Tensor, bail};
 
+use capsnet::CapsNet;
+use lenet::LeNet;
+
 use super::{
-    config::{CapsNetConfig, Decoder as Kind, Precision, Squash},
+    config::{ModelConfig, Precision},
     parameters::Parameters,
     pass::Stage,
 };
 use crate::{
     data::ImageShape,
     kernels::{
-        Activation,
         adam::Constants,
         cuda::{
             Address, Buffer, Gpu,
             adam::{ALIGNMENT, Flat},
             batch::{Batch, Source},
-            class_capsules::{CapsuleOrder, ClassCapsules},
-            conv2d::Conv2d,
-            linear::{linear_backward, linear_forward},
-            loss::{Losses, Masked},
-            squash::{squash_backward, squash_forward},
+            loss::Losses,
         },
         with_values, with_values_mut,
     },
@@ -41,6 +43,8 @@ use crate::{
 pub enum Enqueued {
     Batch,
     Stage(Stage),
+    /// Both passes of a network that has no stages.
+    Passes,
     Adam,
 }
 
@@ -111,64 +115,36 @@ struct Layer {
 
 /// Forward and backward passes of one network on a device.
 pub struct DevicePass {
-    gpu: Arc<Gpu>,
+    core: Core,
+    layers: Box<dyn Layers>,
     places: Vec<Place>,
-    flat: Flat,
     /// Samples that there is room for.
     most: usize,
-    sizes: Sizes,
-    conv1: (Layer, Conv2d),
-    primary: (Layer, Conv2d),
-    classes: (Layer, ClassCapsules),
-    decoder: Option<Decoder>,
+}
+
+/// What every network has.
+struct Core {
+    gpu: Arc<Gpu>,
+    flat: Flat,
     images: Batch,
     losses: Losses,
-    values: Values,
-    gradients: Values,
 }
 
-/// The sizes that a pass needs beside those its layers know.
-#[derive(Clone, Copy)]
-struct Sizes {
-    /// Of the primary convolution's output: positions, and channels at each.
-    positions: usize,
-    channels: usize,
-    /// Of a primary capsule.
-    dim: usize,
-    pixels: usize,
-    squash: Squash,
-    precision: Precision,
+/// Called after each stage that was enqueued.
+type Ended<'a> = &'a mut dyn FnMut(Stage) -> Result<()>;
+
+/// The layers of a network.
+trait Layers {
+    /// From the images to the losses of the samples; in a training, also to their gradient by what entered them.
+    fn forward(&self, core: &Core, batch: usize, purpose: Purpose, ended: Ended) -> Result<()>;
+    /// From there to the gradients of the parameters.
+    fn backward(&self, core: &Core, batch: usize, ended: Ended) -> Result<()>;
 }
 
-/// What enters and leaves the layers, or its gradient.
-struct Values {
-    /// Conv1's output `[h][w][batch][channels]`.
-    map: Buffer<f32>,
-    /// The primary convolution's output `[h][w][batch][types × dim]`.
-    channels: Buffer<f32>,
-    /// The same, squashed: `[position][batch][type][dim]`.
-    capsules: Buffer<f32>,
-    /// `[batch][classes][dim]`
-    classes: Buffer<f32>,
-}
-
-/// What leaves the decoder's layers, or its gradient.
-struct Decoded {
-    /// What enters the first.
-    masked: Buffer<f32>,
-    hidden: [Buffer<f32>; 2],
-    /// Before the sigmoid; the gradient takes its place.
-    image: Buffer<f32>,
-}
-
-struct Decoder {
-    layers: [Layer; 3],
-    /// Widths: what enters, both hidden layers, the image.
-    widths: [usize; 4],
-    is_small: bool,
-    reconstruction_weight: f64,
-    values: Decoded,
-    gradients: Decoded,
+#[derive(Clone, Copy, PartialEq)]
+enum Purpose {
+    Training,
+    Evaluation,
 }
 
 impl DevicePass {
@@ -177,7 +153,7 @@ impl DevicePass {
     ///
     /// Errors: not a CUDA device; no room on it; sizes that the kernels do not take.
     pub fn new(
-        config: &CapsNetConfig,
+        config: &ModelConfig,
         shape: ImageShape,
         classes: usize,
         parameters: &Parameters,
@@ -187,79 +163,23 @@ impl DevicePass {
     ) -> Result<Self> {
         let gpu = Gpu::of(device)?;
         let (places, len) = places(parameters)?;
-        let layer = |name: &str| Layer::find(&places, name);
-        let image = [shape.channels, shape.height, shape.width];
-        let convolution = |image, channels, sharing, kernel, stride, activation, needs_input_gradient| {
-            let (filters, kernel) = (channels / sharing, [kernel; 2]);
-            Conv2d::new(
-                &gpu,
-                most,
-                image,
-                filters,
-                channels,
-                kernel,
-                stride,
-                activation,
-                precision,
-                needs_input_gradient,
-            )
+        let (layers, class_dim): (Box<dyn Layers>, usize) = match config {
+            ModelConfig::Capsnet(config) => {
+                (Box::new(CapsNet::new(&gpu, config, shape, classes, &places, precision, most)?), config.class_dim)
+            }
+            ModelConfig::Lenet5 => (Box::new(LeNet::new(&gpu, shape, classes, &places, precision, most)?), 1),
         };
-        let CapsNetConfig { conv1_channels, conv1_sharing, conv1_kernel, conv1_stride, .. } = *config;
-        let conv1 =
-            convolution(image, conv1_channels, conv1_sharing, conv1_kernel, conv1_stride, Activation::Relu, false)?;
-        let [h, w] = conv1.out();
-        let channels = config.primary_types * config.primary_dim;
-        let CapsNetConfig { primary_sharing, primary_kernel, primary_stride, .. } = *config;
-        let map = [conv1_channels, h, w];
-        let primary =
-            convolution(map, channels, primary_sharing, primary_kernel, primary_stride, Activation::None, true)?;
-        let positions: usize = primary.out().iter().product();
-        let class_weight = parameters.vars().into_iter().find(|(name, _)| name == "class_caps.weight");
-        let Some((_, class_weight)) = class_weight else { bail!("the network has no variable `class_caps.weight`") };
-        let class_capsules = ClassCapsules::new(
-            &gpu,
-            most,
-            config.primary_types * positions,
-            class_weight.dims3().map(|(a, b, c)| [a, b, c])?,
-            [classes, config.class_dim],
-            config.routing_iterations,
-            config.squash,
-            CapsuleOrder::ByPosition { types: config.primary_types },
-        )?;
-        let values = || {
-            Ok::<_, candle_core::Error>(Values {
-                map: gpu.zeros(most * conv1_channels * h * w)?,
-                channels: gpu.zeros(most * channels * positions)?,
-                capsules: gpu.zeros(most * channels * positions)?,
-                classes: gpu.zeros(most * classes * config.class_dim)?,
-            })
-        };
-        Ok(DevicePass {
-            conv1: (layer("conv1")?, conv1),
-            primary: (layer("primary")?, primary),
-            classes: (layer("class_caps")?, class_capsules),
-            decoder: Decoder::new(&gpu, config, classes, shape.pixels(), &places, most)?,
-            images: Batch::new(&gpu, image, most)?,
-            losses: Losses::new(&gpu, most, classes, config.class_dim)?,
-            values: values()?,
-            gradients: values()?,
+        let core = Core {
             flat: Flat::zeros(&gpu, len)?,
-            sizes: Sizes {
-                positions,
-                channels,
-                dim: config.primary_dim,
-                pixels: shape.pixels(),
-                squash: config.squash,
-                precision,
-            },
-            places,
-            most,
+            images: Batch::new(&gpu, [shape.channels, shape.height, shape.width], most)?,
+            losses: Losses::new(&gpu, most, classes, class_dim)?,
             gpu,
-        })
+        };
+        Ok(DevicePass { core, layers, places, most })
     }
 
     pub fn gpu(&self) -> &Arc<Gpu> {
-        &self.gpu
+        &self.core.gpu
     }
 
     /// The largest batch there is room for.
@@ -269,7 +189,7 @@ impl DevicePass {
 
     /// Takes weights, and moments `[2, ..shape]` by variable, from the host.
     pub fn push(&mut self, parameters: &Parameters, moments: &BTreeMap<String, Tensor>) -> Result<()> {
-        let mut flat = [(); 3].map(|()| vec![0.; self.flat.theta.len()]);
+        let mut flat = [(); 3].map(|()| vec![0.; self.core.flat.theta.len()]);
         let [theta, m, v] = &mut flat;
         for (place, (_, var)) in self.places.iter().zip(parameters.vars()) {
             with_values(&var, |values: &[f32]| place.place(values, theta))?;
@@ -280,21 +200,21 @@ impl DevicePass {
                 place.place(second, v);
             })?;
         }
-        let Flat { theta, m, v, .. } = &mut self.flat;
+        let Flat { theta, m, v, .. } = &mut self.core.flat;
         for (buffer, values) in [theta, m, v].into_iter().zip(&flat) {
-            buffer.fill_from(&self.gpu, values)?;
+            buffer.fill_from(&self.core.gpu, values)?;
         }
         Ok(())
     }
 
     /// Brings the weights to the host, and the moments if there are tensors for them, once the device has come to them.
     pub fn pull(&self, parameters: &Parameters, moments: Option<&BTreeMap<String, Tensor>>) -> Result<()> {
-        let theta = self.flat.theta.download(&self.gpu)?;
+        let theta = self.core.flat.theta.download(&self.core.gpu)?;
         for (place, (_, var)) in self.places.iter().zip(parameters.vars()) {
             with_values_mut(&var, |values: &mut [f32]| place.take(&theta, values))?;
         }
         let Some(moments) = moments else { return Ok(()) };
-        let (m, v) = (self.flat.m.download(&self.gpu)?, self.flat.v.download(&self.gpu)?);
+        let (m, v) = (self.core.flat.m.download(&self.core.gpu)?, self.core.flat.v.download(&self.core.gpu)?);
         for place in &self.places {
             let Some(moments) = moments.get(&place.name) else { bail!("no moments of `{}`", place.name) };
             with_values_mut(moments, |moments: &mut [f32]| {
@@ -315,100 +235,44 @@ impl DevicePass {
         optimizer: Option<Optimizer>,
         enqueued: &mut dyn FnMut(Enqueued) -> Result<()>,
     ) -> Result<()> {
-        let gpu = &self.gpu;
-        self.images.gather(gpu, batch, step.source)?;
+        let Core { gpu, flat, images, losses } = &self.core;
+        images.gather(gpu, batch, step.source)?;
         enqueued(Enqueued::Batch)?;
-        let mut ended = |stage| enqueued(Enqueued::Stage(stage));
-        self.forward(batch, Purpose::Training, &mut ended)?;
-        self.backward(batch, &mut ended)?;
-        if let Some(Optimizer { constants, factors }) = optimizer {
-            self.flat.step(gpu, constants, factors, step.source.cursor)?;
+        let mut has_stages = false;
+        let mut ended = |stage| {
+            has_stages = true;
+            enqueued(Enqueued::Stage(stage))
+        };
+        self.layers.forward(&self.core, batch, Purpose::Training, &mut ended)?;
+        self.layers.backward(&self.core, batch, &mut ended)?;
+        if !has_stages {
+            enqueued(Enqueued::Passes)?;
         }
-        self.losses.end_of_step(gpu, batch, step.metrics, step.source.cursor)?;
+        if let Some(Optimizer { constants, factors }) = optimizer {
+            flat.step(gpu, constants, factors, step.source.cursor)?;
+        }
+        losses.end_of_step(gpu, batch, step.metrics, step.source.cursor)?;
         enqueued(Enqueued::Adam)
     }
 
     /// Loads what a step with an optimizer calls beside one without.
     pub fn rehearse(&self, optimizer: Optimizer, cursor: &Buffer<i32>) -> Result<()> {
-        self.flat.rehearse(&self.gpu, optimizer.constants, optimizer.factors, cursor)
+        self.core.flat.rehearse(&self.core.gpu, optimizer.constants, optimizer.factors, cursor)
     }
 
     /// Enqueues the losses of `batch` samples with [`super::Mask::Longest`], without gradients.
     pub fn evaluate(&self, batch: usize, step: Step) -> Result<()> {
-        self.images.gather(&self.gpu, batch, step.source)?;
-        self.forward(batch, Purpose::Evaluation, &mut |_| Ok(()))?;
-        self.losses.end_of_step(&self.gpu, batch, step.metrics, step.source.cursor)
+        self.core.images.gather(&self.core.gpu, batch, step.source)?;
+        self.layers.forward(&self.core, batch, Purpose::Evaluation, &mut |_| Ok(()))?;
+        self.core.losses.end_of_step(&self.core.gpu, batch, step.metrics, step.source.cursor)
     }
 
     /// Lengths of the class capsules of the last batch, `[batch, classes]`, once the device has come to them.
     pub fn scores(&self, batch: usize) -> Result<Vec<f32>> {
-        let mut scores = self.losses.scores.download(&self.gpu)?;
+        let mut scores = self.core.losses.scores.download(&self.core.gpu)?;
         scores.truncate(scores.len() / self.most * batch);
         Ok(scores)
     }
-
-    fn forward(&self, batch: usize, purpose: Purpose, ended: &mut dyn FnMut(Stage) -> Result<()>) -> Result<()> {
-        let DevicePass { gpu, values, sizes, images, losses, .. } = self;
-        let is_training = purpose == Purpose::Training;
-        let (layer, conv1) = &self.conv1;
-        let (weight, bias) = layer.values(&self.flat);
-        conv1.forward(gpu, batch, images.map.start(), weight, bias, values.map.start())?;
-        ended(Stage::Conv1)?;
-        let (layer, primary) = &self.primary;
-        let (weight, bias) = layer.values(&self.flat);
-        primary.forward(gpu, batch, values.map.start(), weight, bias, values.channels.start())?;
-        let capsules = batch * sizes.positions * sizes.channels / sizes.dim;
-        let (channels, squashed) = (values.channels.start(), values.capsules.start());
-        squash_forward(gpu, sizes.squash, capsules, sizes.dim, channels, squashed)?;
-        ended(Stage::PrimaryCapsules)?;
-        let (layer, classes) = &self.classes;
-        let (weight, bias) = layer.values(&self.flat);
-        let v = values.classes.start();
-        classes.forward(gpu, batch, squashed, weight, bias, v)?;
-        let masked = self.decoder.as_ref().map(|decoder| decoder.masked(&decoder.values));
-        let dv = is_training.then(|| self.gradients.classes.start());
-        losses.margin(gpu, batch, v, &images.labels, !is_training, dv, masked)?;
-        ended(Stage::ClassCapsules)?;
-        let Some(decoder) = &self.decoder else { return Ok(()) };
-        decoder.forward(gpu, &self.flat, sizes.precision, batch)?;
-        ended(Stage::Decoder)?;
-        let (z, weight) = (decoder.values.image.start(), decoder.reconstruction_weight);
-        losses.reconstruction(gpu, batch, z, images.flat.start(), sizes.pixels, weight, is_training)?;
-        ended(Stage::Loss)
-    }
-
-    fn backward(&self, batch: usize, ended: &mut dyn FnMut(Stage) -> Result<()>) -> Result<()> {
-        let DevicePass { gpu, values, gradients: d, sizes, images, .. } = self;
-        if let Some(decoder) = &self.decoder {
-            decoder.backward(gpu, &self.flat, sizes.precision, batch)?;
-            let dmasked = decoder.masked(&decoder.gradients);
-            self.losses.unmask(gpu, batch, dmasked, d.classes.start())?;
-            ended(Stage::DecoderBackward)?;
-        }
-        let (layer, classes) = &self.classes;
-        let ((weight, bias), (dweight, dbias)) = (layer.values(&self.flat), layer.gradients(&self.flat));
-        let (u, du) = (values.capsules.start(), d.capsules.start());
-        classes.backward(gpu, batch, u, weight, bias, d.classes.start(), du, dweight, dbias)?;
-        ended(Stage::ClassCapsulesBackward)?;
-        let capsules = batch * sizes.positions * sizes.channels / sizes.dim;
-        let (channels, dchannels) = (values.channels.start(), d.channels.start());
-        squash_backward(gpu, sizes.squash, capsules, sizes.dim, channels, du, dchannels)?;
-        let (layer, primary) = &self.primary;
-        let ((weight, _), (dweight, dbias)) = (layer.values(&self.flat), layer.gradients(&self.flat));
-        let dmap = d.map.start();
-        primary.backward(gpu, batch, weight, channels, dchannels, Some(dmap), dweight, dbias)?;
-        ended(Stage::PrimaryCapsulesBackward)?;
-        let (layer, conv1) = &self.conv1;
-        let ((weight, _), (dweight, dbias)) = (layer.values(&self.flat), layer.gradients(&self.flat));
-        conv1.backward(gpu, batch, weight, values.map.start(), dmap, None, dweight, dbias)?;
-        ended(Stage::Conv1Backward)
-    }
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum Purpose {
-    Training,
-    Evaluation,
 }
 
 /// Where each variable of `parameters` stands in flat buffers, and how long these are.
@@ -445,88 +309,5 @@ impl Layer {
 
     fn gradients(self, flat: &Flat) -> (Address<f32>, Address<f32>) {
         (flat.gradient.at(self.weight), flat.gradient.at(self.bias))
-    }
-}
-
-impl Decoder {
-    fn new(
-        gpu: &Gpu,
-        config: &CapsNetConfig,
-        classes: usize,
-        pixels: usize,
-        places: &[Place],
-        most: usize,
-    ) -> Result<Option<Self>> {
-        if config.decoder == Kind::None {
-            return Ok(None);
-        }
-        let [first, second] = config.decoder_hidden;
-        let widths = [config.decoder_inputs(classes), first, second, pixels];
-        let values = || {
-            let [masked, first, second, image] = widths.map(|width| gpu.zeros(most * width));
-            Ok::<_, candle_core::Error>(Decoded { masked: masked?, hidden: [first?, second?], image: image? })
-        };
-        let layer = |name: &str| Layer::find(places, name);
-        Ok(Some(Decoder {
-            layers: [layer("decoder.0")?, layer("decoder.2")?, layer("decoder.4")?],
-            widths,
-            is_small: config.decoder == Kind::Small,
-            reconstruction_weight: config.reconstruction_weight,
-            values: values()?,
-            gradients: values()?,
-        }))
-    }
-
-    fn masked(&self, of: &Decoded) -> Masked {
-        Masked { at: of.masked.start(), is_small: self.is_small }
-    }
-
-    fn forward(&self, gpu: &Gpu, flat: &Flat, precision: Precision, batch: usize) -> Result<()> {
-        let all = self.values.all();
-        for (index, layer) in self.layers.iter().enumerate() {
-            let (weight, bias) = layer.values(flat);
-            let (inputs, outputs) = (self.widths[index], self.widths[index + 1]);
-            let (x, y) = (all[index], all[index + 1]);
-            linear_forward(gpu, precision, batch, inputs, outputs, x, weight, bias, activation(index), y)?;
-        }
-        Ok(())
-    }
-
-    /// From the gradient by the last layer's output, which stands where that stood, to that by what the decoder saw.
-    fn backward(&self, gpu: &Gpu, flat: &Flat, precision: Precision, batch: usize) -> Result<()> {
-        let (all, mut d) = (self.values.all(), self.gradients.all());
-        d[3] = all[3];
-        for (index, layer) in self.layers.iter().enumerate().rev() {
-            let ((weight, _), (dweight, dbias)) = (layer.values(flat), layer.gradients(flat));
-            let (inputs, outputs) = (self.widths[index], self.widths[index + 1]);
-            linear_backward(
-                gpu,
-                precision,
-                batch,
-                inputs,
-                outputs,
-                all[index],
-                weight,
-                activation(index),
-                all[index + 1],
-                d[index + 1],
-                Some(d[index]),
-                dweight,
-                dbias,
-            )?;
-        }
-        Ok(())
-    }
-}
-
-/// Of the decoder's layer `index`; the sigmoid of the last is part of the loss.
-fn activation(index: usize) -> Activation {
-    if index < 2 { Activation::Relu } else { Activation::None }
-}
-
-impl Decoded {
-    /// What enters each layer and leaves the last.
-    fn all(&self) -> [Address<f32>; 4] {
-        [self.masked.start(), self.hidden[0].start(), self.hidden[1].start(), self.image.start()]
     }
 }

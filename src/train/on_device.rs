@@ -36,7 +36,7 @@ use crate::{
         },
     },
     model::{
-        config::{CapsNetConfig, Precision},
+        config::{ModelConfig, Precision},
         device_pass::{DevicePass, Enqueued, Optimizer, Step},
         parameters::Parameters,
     },
@@ -102,7 +102,7 @@ pub struct OnDevice {
 
 /// What a pass is made from.
 struct Network {
-    model: CapsNetConfig,
+    model: ModelConfig,
     precision: Precision,
     device: Device,
 }
@@ -123,7 +123,7 @@ impl OnDevice {
     /// The network of `parameters` in training on `device`.
     #[allow(clippy::too_many_arguments)]
     pub fn new(
-        model: &CapsNetConfig,
+        model: &ModelConfig,
         precision: Precision,
         data: &Dataset,
         parameters: &Parameters,
@@ -426,6 +426,7 @@ fn part_of(enqueued: Enqueued) -> Part {
     match enqueued {
         Enqueued::Batch => Part::Batch,
         Enqueued::Stage(stage) => Part::Pass(stage),
+        Enqueued::Passes => Part::Graph,
         Enqueued::Adam => Part::Adam,
     }
 }

@@ -246,7 +246,7 @@ impl Checkpoints<'_> {
         };
         let stored = Stored::open(file)?;
         stored.check(training, self.key, config, samples).map_err(Unusable::Foreign)?;
-        let (build, this) = (stored.envelope.build.clone(), Build::this());
+        let (build, this) = (stored.envelope.build.clone(), Build::this(training.trainer.gpu()));
         // It was whole a moment ago.
         let unread = |error: Error| error.downcast::<io::Error>().unwrap_or_else(io::Error::other);
         stored.put_into(training).map_err(|error| Unusable::Unreadable(unread(error)))?;
@@ -326,7 +326,7 @@ impl Checkpoint {
         state.peak_memory_bytes = state.peak_memory_bytes.max(machine::peak_memory_bytes());
         Checkpoint {
             key: key.into(),
-            build: Build::this(),
+            build: Build::this(trainer.gpu()),
             state,
             weights: trainer.parameters.view(),
             best: best_weights.clone(),

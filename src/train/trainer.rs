@@ -39,6 +39,8 @@ pub struct Trainer {
     shift: usize,
     /// Of steps that were taken and not yet asked for.
     outcomes: Vec<StepOutcome>,
+    /// The name of the GPU that computes, if one does.
+    gpu: Option<String>,
     pixels: Vec<f32>,
     labels: Vec<u32>,
 }
@@ -82,6 +84,7 @@ impl Trainer {
             seed: config.seed,
             shift: config.data.shift,
             outcomes: vec![],
+            gpu: gpu_name(device)?,
             pixels: vec![],
             labels: vec![],
         })
@@ -133,6 +136,11 @@ impl Trainer {
             Engine::Device(_) => true,
             _ => false,
         }
+    }
+
+    /// The name of the GPU that computes the steps; none of CPU cores.
+    pub fn gpu(&self) -> Option<&str> {
+        self.gpu.as_deref()
     }
 
     /// Brings what is trained to `parameters` and the optimizer, if it is elsewhere: before these are looked at.
@@ -312,7 +320,7 @@ impl Engine {
             }
             (ModelConfig::Lenet5, Device::Cpu) => Ok(Engine::Graph),
             #[cfg(feature = "cuda")]
-            (ModelConfig::Capsnet(model), Device::Cuda(_)) => {
+            (model, Device::Cuda(_)) => {
                 let shift = config.data.shift;
                 let device = OnDevice::new(model, precision, data, parameters, adam, device, config.seed, shift)?;
                 Ok(Engine::Device(Box::new(device)))
@@ -326,4 +334,15 @@ impl Engine {
             }
         }
     }
+}
+
+#[cfg(feature = "cuda")]
+fn gpu_name(device: &Device) -> Result<Option<String>> {
+    use crate::kernels::cuda::Gpu;
+    if device.is_cuda() { Ok(Some(Gpu::of(device)?.name()?)) } else { Ok(None) }
+}
+
+#[cfg(not(feature = "cuda"))]
+fn gpu_name(_: &Device) -> Result<Option<String>> {
+    Ok(None)
 }

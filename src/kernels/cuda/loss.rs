@@ -1,4 +1,4 @@
-//! The losses of capsule networks, what the decoder sees, and the end of a step.
+//! The losses of networks, what the decoder sees, and the end of a step: loss.cu.
 
 use candle_core::Result;
 
@@ -95,6 +95,30 @@ impl Losses {
         let arguments = arguments![z, images, pixels, weight as f32, usize::from(is_trained), self.samples.start()];
         // SAFETY: as in `margin`.
         unsafe { gpu.launch(("loss", "loss_reconstruction"), batch, 256, 0, arguments) }
+    }
+
+    /// The cross entropy of logits `[batch, classes]`, which become its gradient by them if `is_trained`.
+    pub fn cross_entropy(
+        &self,
+        gpu: &Gpu,
+        batch: usize,
+        logits: Address<f32>,
+        labels: &Buffer<i32>,
+        is_trained: bool,
+    ) -> Result<()> {
+        const BLOCK: usize = 64;
+        let arguments = arguments![
+            logits,
+            labels.start(),
+            batch,
+            self.classes,
+            usize::from(is_trained),
+            self.scores.start(),
+            self.samples.start(),
+            self.correct.start(),
+        ];
+        // SAFETY: as in `margin`.
+        unsafe { gpu.launch(("loss", "loss_cross_entropy"), batch.div_ceil(BLOCK), BLOCK, 0, arguments) }
     }
 
     /// Writes mean loss and right samples of the batch to `metrics[step]`, and moves the cursor to the next step.

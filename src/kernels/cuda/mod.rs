@@ -79,6 +79,8 @@ impl Gpu {
         // order is all that events would ensure.
         unsafe { device.disable_event_tracking() };
         let (stream, blas) = (device.cuda_stream(), device.cublas_handle());
+        // Who waits for the device sleeps: cores are for trials.
+        stream.context().set_blocking_synchronize().w()?;
         // SAFETY: written by cuBLAS before it reads it.
         let workspace = unsafe { stream.alloc::<u8>(WORKSPACE) }.w()?;
         let at = workspace.device_ptr(&stream).0;
@@ -89,6 +91,11 @@ impl Gpu {
 
     pub fn device(&self) -> &CudaDevice {
         &self.device
+    }
+
+    /// As the driver calls it.
+    pub fn name(&self) -> Result<String> {
+        self.stream.context().name().w()
     }
 
     pub fn stream(&self) -> &Arc<CudaStream> {
