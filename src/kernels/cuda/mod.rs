@@ -4,6 +4,13 @@
 //! Kernels take addresses ([`Address`]), not slices: what a launch reads and writes cannot be told to the compiler. So the unsafe
 //! functions here say what must hold, and the modules above check shapes before they call them.
 
+mod conv2d;
+mod grid;
+mod linear;
+mod max_pool;
+mod permute;
+mod relu;
+mod sums;
 pub mod tensors;
 
 use std::{
@@ -25,6 +32,13 @@ use candle_core::{
         },
     },
 };
+
+pub use conv2d::Conv2d;
+pub use linear::{linear_backward, linear_forward};
+pub use max_pool::Images;
+pub use permute::permute_4d;
+pub use relu::{relu_backward, relu_forward};
+pub use sums::column_sums;
 
 use crate::model::config::Precision;
 
