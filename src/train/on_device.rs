@@ -164,7 +164,7 @@ impl OnDevice {
             [step_size as f32, correction as f32]
         });
         let factors: Vec<f32> = factors.collect();
-        let Room { order: on_device, factors: factors_on_device, cursor, shift, .. } = &mut self.room;
+        let Room { order: on_device, factors: factors_on_device, shift, .. } = &mut self.room;
         on_device.fill_from(&self.gpu, order)?;
         factors_on_device.fill_from(&self.gpu, &factors)?;
         shift.fill_from(&self.gpu, &[self.seed, epoch as u64])?;

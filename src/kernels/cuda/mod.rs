@@ -6,7 +6,15 @@
 
 pub mod adam;
 pub mod batch;
+pub mod conv2d;
+pub(super) mod grid;
+pub mod linear;
 pub mod loss;
+pub mod max_pool;
+pub mod permute;
+pub mod relu;
+pub mod sums;
+pub(super) mod tensors;
 
 use std::{
     collections::HashMap,
@@ -27,6 +35,13 @@ use candle_core::{
         },
     },
 };
+
+pub use conv2d::Conv2d;
+pub use linear::{linear_backward, linear_forward};
+pub use max_pool::Images;
+pub use permute::permute_4d;
+pub use relu::{relu_backward, relu_forward};
+pub use sums::column_sums;
 
 use crate::model::config::Precision;
 
