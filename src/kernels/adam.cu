@@ -8,29 +8,26 @@
 // of 4 bytes a parameter and no reuse, so memory bandwidth is its ceiling.
 #include "device.cuh"
 
-// factors: [steps, 2], the step size lr/(1-beta1^t) and the correction sqrt(1-beta2^t) of each step; step: which one is taken.
-// quads: values divided by 4. one_minus_*: 1 - beta, rounded from f64.
+// factors: [steps, 2], the step size lr/(1-beta1^t) and the correction sqrt(1-beta2^t) of each step; cursor[0]: which one is
+// taken. quads: values divided by 4. rest1, rest2: 1 - beta1 and 1 - beta2, rounded from f64.
 KERNEL adam_step(float4* theta, const float4* gradient, float4* m, float4* v, long long quads, const float* factors,
-                 const int* step, float beta1, float one_minus_beta1, float beta2, float one_minus_beta2, float epsilon) {
-    const float step_size = factors[2 * *step], correction = factors[2 * *step + 1];
+                 const int* cursor, float beta1, float rest1, float beta2, float rest2, float epsilon) {
+    const float step_size = factors[2 * cursor[0]], correction = factors[2 * cursor[0] + 1];
     const long long stride = static_cast<long long>(gridDim.x) * blockDim.x;
     for (long long at = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x; at < quads; at += stride) {
-        float4 t = theta[at], first = m[at], second = v[at];
+        float4 values = theta[at], first = m[at], second = v[at];
         const float4 g = gradient[at];
-        auto move = [&](float& t, float& m, float& v, float g) {
-            m = beta1 * m + one_minus_beta1 * g;
-            v = beta2 * v + one_minus_beta2 * g * g;
-            t -= step_size * m / (sqrtf(v) / correction + epsilon);
+        auto move = [&](float& theta, float& m, float& v, float g) {
+            m = beta1 * m + rest1 * g;
+            v = beta2 * v + rest2 * g * g;
+            theta -= step_size * m / (sqrtf(v) / correction + epsilon);
         };
-        move(t.x, first.x, second.x, g.x);
-        move(t.y, first.y, second.y, g.y);
-        move(t.z, first.z, second.z, g.z);
-        move(t.w, first.w, second.w, g.w);
-        theta[at] = t;
+        move(values.x, first.x, second.x, g.x);
+        move(values.y, first.y, second.y, g.y);
+        move(values.z, first.z, second.z, g.z);
+        move(values.w, first.w, second.w, g.w);
+        theta[at] = values;
         m[at] = first;
         v[at] = second;
     }
 }
-
-// The next step begins: one thread.
-KERNEL adam_advance(int* step) { *step += 1; }

@@ -81,6 +81,10 @@ impl Adam {
         })
     }
 
+    pub fn constants(&self) -> Constants {
+        self.constants
+    }
+
     /// Steps taken.
     pub fn steps(&self) -> u64 {
         self.steps
@@ -107,7 +111,7 @@ impl Adam {
             let Trained { var, moments, .. } = &*trained;
             let Some(grad) = grads.get(var) else { continue };
             let grad = grad.contiguous()?;
-            if is_fast(var) {
+            if var.device().is_cpu() && is_fast(var) {
                 for_real!(var.dtype(), T => with_values(&grad, |grad: &[T]| {
                     trained.lend(factors, &mut |weight| weight.whole(grad))
                 })??);

@@ -2,12 +2,19 @@
 
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 
+#[cfg(feature = "cuda")]
+use super::{
+    Activation,
+    cuda::{self, tensors},
+};
 use super::{
     matrix::Matrix,
     reference,
     storage::{Real, cpu_values, for_each_chunk, for_real, is_fast, values},
     tiles::{Products, Start},
 };
+#[cfg(feature = "cuda")]
+use crate::model::config::Precision;
 
 /// `y = x · weightᵀ + bias`: x `[batch, inputs]`, weight `[outputs, inputs]`, bias `[outputs]`; gives `[batch, outputs]`.
 ///
@@ -132,6 +139,24 @@ impl CustomOp3 for Linear {
         })
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &candle_core::CudaStorage,
+        lx: &Layout,
+        weight: &candle_core::CudaStorage,
+        lw: &Layout,
+        bias: &candle_core::CudaStorage,
+        lb: &Layout,
+    ) -> Result<(candle_core::CudaStorage, Shape)> {
+        let gpu = cuda::Gpu::of_cuda(candle_core::backend::BackendStorage::device(x))?;
+        let ((batch, inputs), (outputs, _)) = (lx.shape().dims2()?, lw.shape().dims2()?);
+        let [x, weight, bias] = [(x, lx), (weight, lw), (bias, lb)].map(|(s, l)| tensors::address(&gpu, s, l));
+        let (y, kind) = (gpu.zeros(batch * outputs)?, Activation::None);
+        cuda::linear_forward(&gpu, Precision::F32, batch, inputs, outputs, x?, weight?, bias?, kind, y.start())?;
+        Ok((tensors::wrap(&gpu, y), Shape::from((batch, outputs))))
+    }
+
     fn bwd(
         &self,
         x: &Tensor,
@@ -144,6 +169,35 @@ impl CustomOp3 for Linear {
         let dy = dy.contiguous()?;
         let ((sx, lx), (sw, lw), (sd, ld)) =
             (x.storage_and_layout(), weight.storage_and_layout(), dy.storage_and_layout());
+        #[cfg(feature = "cuda")]
+        if x.device().is_cuda() {
+            let gpu = cuda::Gpu::of(x.device())?;
+            let at = |storage, layout| tensors::storage_address(&gpu, storage, layout);
+            let (x_at, weight_at, dy_at) = (at(&sx, lx)?, at(&sw, lw)?, at(&sd, ld)?);
+            let (dx, dweight, dbias) =
+                (gpu.zeros(x.elem_count())?, gpu.zeros(weight.elem_count())?, gpu.zeros(outputs)?);
+            let y = cuda::Address::null();
+            cuda::linear_backward(
+                &gpu,
+                Precision::F32,
+                x.dim(0)?,
+                inputs,
+                outputs,
+                x_at,
+                weight_at,
+                Activation::None,
+                y,
+                dy_at,
+                Some(dx.start()),
+                dweight.start(),
+                dbias.start(),
+            )?;
+            return Ok((
+                Some(tensors::tensor(&gpu, dx, x.shape())),
+                Some(tensors::tensor(&gpu, dweight, weight.shape())),
+                Some(tensors::tensor(&gpu, dbias, bias.shape())),
+            ));
+        }
         for_real!(x.dtype(), T => {
             let (x_values, weight_values) = (cpu_values::<T>(&sx, lx)?, cpu_values::<T>(&sw, lw)?);
             let dy = cpu_values(&sd, ld)?;

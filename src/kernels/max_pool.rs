@@ -2,6 +2,8 @@
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, WithDType, bail};
 
+#[cfg(feature = "cuda")]
+use super::cuda::{self, tensors};
 use super::{
     reference,
     storage::{Real, cpu_values, for_real, is_fast, values},
@@ -47,10 +49,30 @@ impl CustomOp1 for MaxPool {
         })
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, x: &candle_core::CudaStorage, layout: &Layout) -> Result<(candle_core::CudaStorage, Shape)> {
+        let gpu = cuda::Gpu::of_cuda(candle_core::backend::BackendStorage::device(x))?;
+        let (batch, channels, height, width) = layout.shape().dims4()?;
+        let shape = Shape::from((batch, channels, height / 2, width / 2));
+        let y = gpu.zeros(shape.elem_count())?;
+        let images = cuda::Images { planes: batch * channels, height, width, inner: 1 };
+        images.max_pool_forward(&gpu, tensors::address(&gpu, x, layout)?, y.start())?;
+        Ok((tensors::wrap(&gpu, y), shape))
+    }
+
     fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
         let (_, _, h, w) = x.dims4()?;
         let dy = dy.contiguous()?;
         let ((sx, lx), (sd, ld)) = (x.storage_and_layout(), dy.storage_and_layout());
+        #[cfg(feature = "cuda")]
+        if x.device().is_cuda() {
+            let gpu = cuda::Gpu::of(x.device())?;
+            let (x_at, dy_at) = (tensors::storage_address(&gpu, &sx, lx)?, tensors::storage_address(&gpu, &sd, ld)?);
+            let dx = gpu.zeros(x.elem_count())?;
+            let images = cuda::Images { planes: x.elem_count() / (h * w), height: h, width: w, inner: 1 };
+            images.max_pool_backward(&gpu, x_at, dy_at, dx.start())?;
+            return Ok(Some(tensors::tensor(&gpu, dx, x.shape())));
+        }
         for_real!(x.dtype(), T => {
             let x_values = cpu_values::<T>(&sx, lx)?;
             let mut dx = vec![0 as T; x_values.len()];

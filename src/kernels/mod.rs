@@ -9,6 +9,7 @@ pub mod adam;
 mod capsule_plan;
 pub(crate) mod ceiling;
 mod chosen;
+pub mod chunks;
 mod class_capsules;
 mod conv2d;
 #[cfg(feature = "cuda")]
@@ -36,7 +37,7 @@ pub use adam::Adam;
 pub use capsule_plan::ClassCapsulesPlan;
 pub(crate) use chosen::DenseOfChosen;
 pub use class_capsules::class_capsules;
-pub use conv2d::{Activation, Algorithm, Conv2dPlan, conv2d, conv2d_by, conv2d_relu};
+pub use conv2d::{Activation, Algorithm, Conv2dPlan, ScratchSizes, UnfoldedConv2d, conv2d, conv2d_by, conv2d_relu};
 pub use lanes::vector_width;
 pub(crate) use linear::Dense;
 pub use linear::linear;

@@ -2,6 +2,8 @@
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 
+#[cfg(feature = "cuda")]
+use super::cuda::{self, tensors};
 use super::{
     reference,
     storage::{Real, cpu_values, for_each_chunk, for_real, is_fast, values},
@@ -43,9 +45,26 @@ impl CustomOp1 for Relu {
         })
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, x: &candle_core::CudaStorage, layout: &Layout) -> Result<(candle_core::CudaStorage, Shape)> {
+        let gpu = cuda::Gpu::of_cuda(candle_core::backend::BackendStorage::device(x))?;
+        let count = layout.shape().elem_count();
+        let y = gpu.zeros(count)?;
+        cuda::relu_forward(&gpu, count, tensors::address(&gpu, x, layout)?, y.start())?;
+        Ok((tensors::wrap(&gpu, y), layout.shape().clone()))
+    }
+
     fn bwd(&self, _x: &Tensor, y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
         let dy = dy.contiguous()?;
         let ((sy, ly), (sd, ld)) = (y.storage_and_layout(), dy.storage_and_layout());
+        #[cfg(feature = "cuda")]
+        if y.device().is_cuda() {
+            let gpu = cuda::Gpu::of(y.device())?;
+            let (y_at, dy_at) = (tensors::storage_address(&gpu, &sy, ly)?, tensors::storage_address(&gpu, &sd, ld)?);
+            let dx = gpu.zeros(y.elem_count())?;
+            cuda::relu_backward(&gpu, y.elem_count(), y_at, dy_at, dx.start())?;
+            return Ok(Some(tensors::tensor(&gpu, dx, y.shape())));
+        }
         for_real!(y.dtype(), T => {
             let mut dx = cpu_values::<T>(&sd, ld)?.to_vec();
             relu_backward(cpu_values(&sy, ly)?, &mut dx);

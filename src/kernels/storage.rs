@@ -102,6 +102,7 @@ real!(f64, F64, f64::exp, as_simd_f64s, as_mut_simd_f64s, splat_f64s, mul_add_f6
 /// Whether a fast op can run here; elsewhere its reference does.
 pub(super) fn is_fast(tensor: &Tensor) -> bool {
     tensor.device().is_cpu() && matches!(tensor.dtype(), DType::F32 | DType::F64)
+        || cfg!(feature = "cuda") && tensor.device().is_cuda() && tensor.dtype() == DType::F32
 }
 
 /// The values of a contiguous operand.

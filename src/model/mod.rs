@@ -19,6 +19,8 @@
 pub mod capsules;
 pub mod config;
 pub mod decoder;
+#[cfg(feature = "cuda")]
+pub mod device_pass;
 pub mod layers;
 pub mod lenet;
 pub mod loss;

@@ -98,18 +98,30 @@ pub struct Build {
     pub git_revision: Option<String>,
     /// Floats that it computed with at a time.
     pub vector_width: Option<usize>,
+    /// The GPU that it computed on; none for CPU cores.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu: Option<String>,
 }
 
 impl Build {
-    pub fn this() -> Build {
-        Build { git_revision: machine::git_revision(), vector_width: Some(vector_width()) }
+    /// This program, on the CPU or on `gpu`.
+    pub fn this(gpu: Option<&str>) -> Build {
+        Build {
+            git_revision: machine::git_revision(),
+            vector_width: Some(vector_width()),
+            gpu: gpu.map(str::to_string),
+        }
     }
 }
 
 impl fmt::Display for Build {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let width = self.vector_width.map_or("an unknown number of".into(), |width| width.to_string());
-        write!(f, "{} with vectors of {width} floats", self.git_revision.as_deref().unwrap_or("an unknown commit"))
+        let commit = self.git_revision.as_deref().unwrap_or("an unknown commit");
+        match &self.gpu {
+            None => write!(f, "{commit} with vectors of {width} floats"),
+            Some(gpu) => write!(f, "{commit} on a {gpu}"),
+        }
     }
 }
 

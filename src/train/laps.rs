@@ -71,6 +71,14 @@ impl Laps {
         &self.laps
     }
 
+    /// A part took `time`.
+    pub(super) fn add(&mut self, part: Part, time: Duration) {
+        match self.laps.iter_mut().find(|(known, _)| *known == part) {
+            Some((_, sum)) => *sum += time,
+            None => self.laps.push((part, time)),
+        }
+    }
+
     /// Time since the last call.
     fn lap(&mut self) -> Duration {
         let now = Instant::now();
@@ -87,10 +95,7 @@ impl Laps {
         if part != Part::Adam {
             time += std::mem::take(&mut self.pending);
         }
-        match self.laps.iter_mut().find(|(known, _)| *known == part) {
-            Some((_, sum)) => *sum += time,
-            None => self.laps.push((part, time)),
-        }
+        self.add(part, time);
     }
 }
 

@@ -5,6 +5,8 @@ pub mod checkpoint;
 mod evaluate;
 pub mod laps;
 pub mod memory;
+#[cfg(feature = "cuda")]
+mod on_device;
 pub mod range_test;
 pub mod run;
 pub mod sampling;
@@ -135,24 +137,34 @@ pub fn train(
         let order = epoch_order(data.train.len(), config.seed, epoch);
         let steps = || config.schedule.epoch_steps(epoch, config.train.epochs, order.len());
         let seen = training.state.sums.seen;
-        for step in steps().skip_while(|step| step.samples.start < seen) {
-            let batch = &order[step.samples.clone()];
-            let outcome = training.trainer.step(data, batch, epoch, step.learning_rate)?;
-            let state = &mut training.state;
-            state.count(&outcome, batch.len());
-            if !outcome.loss.is_finite() {
-                let reason = format!("the loss became {} at learning rate {:.3e}", outcome.loss, step.learning_rate);
-                ending = Ending::Diverged { epoch: epoch + 1, reason };
-                break 'training;
+        let ahead: Vec<Step> = steps().skip_while(|step| step.samples.start < seen).collect();
+        let sizes = ahead.iter().map(|step| (step.samples.len(), step.learning_rate)).collect();
+        training.trainer.prepare(data, &order[seen..], epoch, sizes)?;
+        let mut unsettled = ahead.iter();
+        for (index, step) in ahead.iter().enumerate() {
+            training.trainer.enqueue(data, &order[step.samples.clone()], epoch, step.learning_rate)?;
+            let goes_on = training.trainer.is_asynchronous() && index + 1 < ahead.len();
+            if goes_on && !session.is_due_after_step() {
+                continue;
             }
-            observer.step(&StepReport {
-                step: &step,
-                loss: outcome.loss,
-                train_accuracy: state.sums.accuracy(),
-                samples: state.samples,
-                train_seconds: state.clock.as_secs_f64(),
-            });
-            if session.after_step(&training, observer).is_break() {
+            for (outcome, step) in training.trainer.settle()?.iter().zip(&mut unsettled) {
+                let state = &mut training.state;
+                state.count(outcome, step.samples.len());
+                if !outcome.loss.is_finite() {
+                    let reason =
+                        format!("the loss became {} at learning rate {:.3e}", outcome.loss, step.learning_rate);
+                    ending = Ending::Diverged { epoch: epoch + 1, reason };
+                    break 'training;
+                }
+                observer.step(&StepReport {
+                    step,
+                    loss: outcome.loss,
+                    train_accuracy: state.sums.accuracy(),
+                    samples: state.samples,
+                    train_seconds: state.clock.as_secs_f64(),
+                });
+            }
+            if session.after_step(&mut training, observer).is_break() {
                 ending = Ending::Stopped;
                 break 'training;
             }
@@ -188,23 +200,23 @@ pub fn train(
         }
         if state.best.is_none_or(|(_, accuracy)| validation.accuracy > accuracy) {
             state.best = Some((epoch + 1, validation.accuracy));
-            training.best_weights = training.trainer.parameters.snapshot()?;
+            training.best_weights = training.trainer.snapshot()?;
         }
         // What is left after the last epoch is done whoever asks to stop.
-        if session.after_epoch(&training, observer).is_break() && epoch + 1 < config.train.epochs {
+        if session.after_epoch(&mut training, observer).is_break() && epoch + 1 < config.train.epochs {
             ending = Ending::Stopped;
             break;
         }
     }
 
     if ending == Ending::Finished {
-        session.at_end(&training, observer);
+        session.at_end(&mut training, observer);
     }
     let Training { mut trainer, best_weights, state } = training;
     let is_finished = ending == Ending::Finished;
     let test = |trainer: &mut Trainer| Ok::<_, anyhow::Error>(trainer.evaluate(data, &data.test)?.accuracy);
     let last_test_accuracy = if is_finished { Some(test(&mut trainer)?) } else { None };
-    trainer.parameters.restore(&best_weights)?;
+    trainer.restore(&best_weights)?;
     let is_last = state.best.is_some_and(|(epoch, _)| epoch == state.epochs.len());
     let test_accuracy = if is_finished && !is_last { Some(test(&mut trainer)?) } else { last_test_accuracy };
     Ok(Trained {

@@ -32,6 +32,9 @@ impl Length {
 const LEAST: usize = 3;
 const UNCOUNTED: usize = 2;
 
+/// Steps that a GPU takes before it is waited for.
+const AT_ONCE: usize = 32;
+
 /// Of the steps that are timed: the weights move, as in training, so that no value stays what it is by chance (0, or one too
 /// small for the processor to be quick with). That of no configuration in particular, as a shape is one of many; so small that
 /// nothing diverges. What it is does not matter to the work.
@@ -52,9 +55,21 @@ pub fn sample(
     let mut steps = |least: usize, length: Duration| -> Result<(usize, Duration)> {
         let (mut count, mut spent) = (0, Duration::ZERO);
         while count < least || spent < length {
-            let epoch = walk.advance();
-            spent += trainer.step(data, walk.batch(), epoch, LEARNING_RATE)?.duration;
-            count += 1;
+            // A GPU is asked for several steps at once, as in training.
+            let epoch = walk.advance(if trainer.is_asynchronous() { AT_ONCE } else { 1 });
+            trainer.prepare(
+                data,
+                walk.seen(),
+                epoch,
+                walk.steps().map(|step| (step.len(), LEARNING_RATE)).collect(),
+            )?;
+            for step in walk.steps() {
+                trainer.enqueue(data, step, epoch, LEARNING_RATE)?;
+            }
+            for outcome in trainer.settle()? {
+                spent += outcome.duration;
+                count += 1;
+            }
         }
         Ok((count, spent))
     };
@@ -68,7 +83,8 @@ struct Walk {
     seed: u64,
     order: Vec<u32>,
     epoch: usize,
-    /// Where the step ends in the epoch; 0 before the first.
+    /// Where the present steps begin and end in the epoch.
+    start: usize,
     end: usize,
     samples: usize,
 }
@@ -78,22 +94,29 @@ impl Walk {
         let order = epoch_order(data.train.len(), config.seed, 0);
         // No training has a step of more samples than it has.
         let samples = samples.clamp(1, order.len().max(1));
-        Walk { seed: config.seed, order, epoch: 0, end: 0, samples }
+        Walk { seed: config.seed, order, epoch: 0, start: 0, end: 0, samples }
     }
 
-    /// Goes to the next step; gives its epoch.
-    fn advance(&mut self) -> usize {
+    /// Goes to the next steps, up to `most` of one epoch; gives that.
+    fn advance(&mut self, most: usize) -> usize {
         if self.end + self.samples > self.order.len() {
             self.epoch += 1;
             self.order = epoch_order(self.order.len(), self.seed, self.epoch);
             self.end = 0;
         }
-        self.end += self.samples;
+        self.start = self.end;
+        let left = (self.order.len() - self.start) / self.samples;
+        self.end += left.min(most) * self.samples;
         self.epoch
     }
 
-    fn batch(&self) -> &[u32] {
-        &self.order[self.end - self.samples..self.end]
+    /// The samples of the present steps.
+    fn seen(&self) -> &[u32] {
+        &self.order[self.start..self.end]
+    }
+
+    fn steps(&self) -> impl Iterator<Item = &[u32]> {
+        self.seen().chunks(self.samples)
     }
 }
 
@@ -108,9 +131,15 @@ mod tests {
         let data = stand_in(DatasetName::Glyphs);
         let mut walk = Walk::new(&config, &data, 100);
         for (epoch, start) in [(0, 0), (0, 100), (1, 0), (1, 100), (2, 0)] {
-            assert_eq!(walk.advance(), epoch);
+            assert_eq!(walk.advance(1), epoch);
             let order = epoch_order(data.train.len(), config.seed, epoch);
-            assert_eq!(walk.batch(), &order[start..start + 100]);
+            assert_eq!(walk.seen(), &order[start..start + 100]);
+        }
+        for (epoch, start, end) in [(2, 100, 200), (3, 0, 200)] {
+            assert_eq!(walk.advance(7), epoch);
+            let order = epoch_order(data.train.len(), config.seed, epoch);
+            assert_eq!(walk.seen(), &order[start..end]);
+            assert!(walk.steps().all(|step| step.len() == 100));
         }
         let (steps, seconds) = sample(&config, &data, &Device::Cpu, 7, Length::of(0.0)).unwrap();
         assert!(steps == LEAST && seconds > 0.0);

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Error, Result, ensure};
+use anyhow::{Context, Error, Result, anyhow, ensure};
 
 use super::{
     Observer, Training,
@@ -33,6 +33,10 @@ const LAST_TRIES: Duration = Duration::from_millis(250);
 /// What writing takes before any was written: this many bytes a second, and the syncs of a slow disk.
 const BYTES_PER_SECOND: f64 = 200e6;
 const SYNCS: Duration = Duration::from_millis(20);
+
+/// How long, of the time between checkpoints and the least that one is worth.
+type Wait = fn(Duration, Duration) -> Duration;
+const WITHIN_AN_EPOCH: Wait = |every, least| if every.is_zero() { every } else { every.max(least) };
 
 /// What becomes of a checkpoint that is whole, and not of this trial or this program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,18 +132,24 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
+    /// Whether a step should not be followed by another before [`Session::after_step`].
+    pub(super) fn is_due_after_step(&self) -> bool {
+        let is_due = |checkpoints: &Checkpoints| checkpoints.last.elapsed() >= checkpoints.wait(WITHIN_AN_EPOCH);
+        self.stop.load(Relaxed) || self.checkpoints.as_ref().is_some_and(is_due)
+    }
+
     /// Keeps what is due after a step; breaks where the training is to stop.
-    pub(super) fn after_step(&mut self, training: &Training, observer: &mut dyn Observer) -> ControlFlow<()> {
-        self.go_on(training, observer, |every, least| if every.is_zero() { every } else { every.max(least) })
+    pub(super) fn after_step(&mut self, training: &mut Training, observer: &mut dyn Observer) -> ControlFlow<()> {
+        self.go_on(training, observer, WITHIN_AN_EPOCH)
     }
 
     /// The same after an epoch, when least is to be done again.
-    pub(super) fn after_epoch(&mut self, training: &Training, observer: &mut dyn Observer) -> ControlFlow<()> {
+    pub(super) fn after_epoch(&mut self, training: &mut Training, observer: &mut dyn Observer) -> ControlFlow<()> {
         self.go_on(training, observer, |every, least| if every.is_zero() { every } else { least })
     }
 
     /// Keeps what is to be kept after the last epoch.
-    pub(super) fn at_end(&mut self, training: &Training, observer: &mut dyn Observer) {
+    pub(super) fn at_end(&mut self, training: &mut Training, observer: &mut dyn Observer) {
         if let Some(checkpoints) = &mut self.checkpoints
             && checkpoints.is_kept
             && !checkpoints.folder.checkpoint().exists()
@@ -148,16 +158,10 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// `wait` says how long, of the time between checkpoints and the least that one is worth.
-    fn go_on(
-        &mut self,
-        training: &Training,
-        observer: &mut dyn Observer,
-        wait: fn(Duration, Duration) -> Duration,
-    ) -> ControlFlow<()> {
+    fn go_on(&mut self, training: &mut Training, observer: &mut dyn Observer, wait: Wait) -> ControlFlow<()> {
         let is_stopped = self.stop.load(Relaxed);
         if let Some(checkpoints) = &mut self.checkpoints {
-            let wait = wait(checkpoints.every, checkpoints.cost.saturating_mul(SHARE));
+            let wait = checkpoints.wait(wait);
             if is_stopped {
                 checkpoints.write(training, LAST_PATIENCE, observer);
             } else if checkpoints.last.elapsed() >= wait {
@@ -169,6 +173,11 @@ impl<'a> Session<'a> {
 }
 
 impl Checkpoints<'_> {
+    /// How long after the last checkpoint the next is due.
+    fn wait(&self, wait: Wait) -> Duration {
+        wait(self.every, self.cost.saturating_mul(SHARE))
+    }
+
     /// Whether there was a checkpoint from which `training` goes on now.
     ///
     /// Errors: none could be used, and of one of them it is not known whether it is whole, or it is to stay.
@@ -237,7 +246,7 @@ impl Checkpoints<'_> {
         };
         let stored = Stored::open(file)?;
         stored.check(training, self.key, config, samples).map_err(Unusable::Foreign)?;
-        let (build, this) = (stored.envelope.build.clone(), Build::this());
+        let (build, this) = (stored.envelope.build.clone(), Build::this(training.trainer.gpu()));
         // It was whole a moment ago.
         let unread = |error: Error| error.downcast::<io::Error>().unwrap_or_else(io::Error::other);
         stored.put_into(training).map_err(|error| Unusable::Unreadable(unread(error)))?;
@@ -264,12 +273,16 @@ impl Checkpoints<'_> {
 
     /// Writes a checkpoint; where there is no room for it, tries again for `patience`. A training that cannot be kept goes on
     /// all the same.
-    fn write(&mut self, training: &Training, patience: Duration, observer: &mut dyn Observer) {
+    fn write(&mut self, training: &mut Training, patience: Duration, observer: &mut dyn Observer) {
         let (begun, is_last) = (Instant::now(), !patience.is_zero());
-        let checkpoint = Checkpoint::of(training, self.key);
+        let pulled = training.trainer.pull();
+        let checkpoint = pulled.map(|()| Checkpoint::of(training, self.key));
         let (written, cost) = loop {
             let attempt = Instant::now();
-            let written = checkpoint.write(self.folder, self.is_newest_whole);
+            let written = match &checkpoint {
+                Ok(checkpoint) => checkpoint.write(self.folder, self.is_newest_whole),
+                Err(error) => Err(anyhow!("{error:#}")),
+            };
             match &written {
                 Err(error) if is_out_of_room(error) && begun.elapsed() < patience => thread::sleep(LAST_TRIES),
                 _ => break (written, attempt.elapsed()),
@@ -313,7 +326,7 @@ impl Checkpoint {
         state.peak_memory_bytes = state.peak_memory_bytes.max(machine::peak_memory_bytes());
         Checkpoint {
             key: key.into(),
-            build: Build::this(),
+            build: Build::this(trainer.gpu()),
             state,
             weights: trainer.parameters.view(),
             best: best_weights.clone(),
@@ -347,7 +360,7 @@ impl<R: Read + Seek> Stored<R> {
         self.read_into(BEST, training.best_weights.tensors())?;
         self.read_into(MOMENTS, &moments)?;
         let Envelope { optimizer_steps, state, .. } = self.envelope;
-        training.trainer.go_on_after(optimizer_steps);
+        training.trainer.go_on_after(optimizer_steps)?;
         let started = state.started.clone().or(training.state.started.take());
         training.state = State { started, ..state };
         Ok(())

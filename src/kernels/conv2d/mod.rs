@@ -2,10 +2,13 @@
 
 mod dft;
 mod fourier;
+#[cfg(feature = "cuda")]
+mod on_gpu;
 mod plan;
 mod room;
 mod spectrum;
 mod unfold;
+mod unfolded;
 
 use std::{
     ops::Range,
@@ -19,6 +22,7 @@ use super::{
     storage::{Real, cpu_values, for_real, is_fast, values},
 };
 pub use plan::Conv2dPlan;
+pub use unfolded::{ScratchSizes, UnfoldedConv2d};
 
 /// How a convolution is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +51,7 @@ pub fn conv2d_relu(x: &Tensor, weight: &Tensor, bias: &Tensor, stride: usize) ->
     apply(algorithm, Activation::Relu, x, weight, bias, stride)
 }
 
-/// [`conv2d`] by an algorithm of one's own choice.
+/// [`conv2d`] by an algorithm of one's own choice, on the CPU; a GPU has one of its own.
 pub fn conv2d_by(algorithm: Algorithm, x: &Tensor, weight: &Tensor, bias: &Tensor, stride: usize) -> Result<Tensor> {
     Geometry::new(x.dims(), weight.dims(), bias.dims(), stride)?;
     apply(algorithm, Activation::None, x, weight, bias, stride)
@@ -71,7 +75,15 @@ fn apply(
     let tracked = [x, weight, bias].iter().any(|t| t.track_op());
     let (x, weight, bias) = (x.contiguous()?, weight.contiguous()?, bias.contiguous()?);
     for_real!(x.dtype(), T => {
-        x.apply_op3(&weight, &bias, Conv2d::<T> { stride, algorithm, activation, tracked, plan: Mutex::new(None) })
+        x.apply_op3(&weight, &bias, Conv2d::<T> {
+            stride,
+            algorithm,
+            activation,
+            tracked,
+            plan: Mutex::new(None),
+            #[cfg(feature = "cuda")]
+            on_gpu: Mutex::new(None),
+        })
     })
 }
 
@@ -188,6 +200,9 @@ struct Conv2d<T: Real> {
     tracked: bool,
     /// What the forward pass leaves to the (first) backward pass.
     plan: Mutex<Option<Conv2dPlan<T>>>,
+    /// The same on a GPU.
+    #[cfg(feature = "cuda")]
+    on_gpu: Mutex<Option<super::cuda::Conv2d>>,
 }
 
 impl<T: Real> CustomOp3 for Conv2d<T> {
@@ -215,6 +230,24 @@ impl<T: Real> CustomOp3 for Conv2d<T> {
         Ok((T::to_cpu_storage_owned(y), shape))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &candle_core::CudaStorage,
+        lx: &Layout,
+        weight: &candle_core::CudaStorage,
+        lw: &Layout,
+        bias: &candle_core::CudaStorage,
+        lb: &Layout,
+    ) -> Result<(candle_core::CudaStorage, Shape)> {
+        let operands = [(x, lx), (weight, lw), (bias, lb)];
+        let (y, shape, conv) = on_gpu::forward(operands, self.stride, self.activation)?;
+        if self.tracked {
+            *self.on_gpu.lock().unwrap_or_else(PoisonError::into_inner) = Some(conv);
+        }
+        Ok((y, shape))
+    }
+
     fn bwd(
         &self,
         x: &Tensor,
@@ -224,6 +257,11 @@ impl<T: Real> CustomOp3 for Conv2d<T> {
         dy: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let dy = dy.contiguous()?;
+        #[cfg(feature = "cuda")]
+        if x.device().is_cuda() {
+            let kept = self.on_gpu.lock().unwrap_or_else(PoisonError::into_inner).take();
+            return on_gpu::backward([x, weight, bias, y, &dy], self.stride, self.activation, kept);
+        }
         let ((sx, lx), (sw, lw), (sy, ly), (sd, ld)) =
             (x.storage_and_layout(), weight.storage_and_layout(), y.storage_and_layout(), dy.storage_and_layout());
         let (x_values, weight_values) = (cpu_values::<T>(&sx, lx)?, cpu_values::<T>(&sw, lw)?);

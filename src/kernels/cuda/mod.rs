@@ -4,7 +4,18 @@
 //! Kernels take addresses ([`Address`]), not slices: what a launch reads and writes cannot be told to the compiler. So the unsafe
 //! functions here say what must hold, and the modules above check shapes before they call them.
 
+pub mod adam;
+pub mod batch;
 pub mod ceiling;
+pub mod conv2d;
+pub mod linear;
+pub mod loss;
+pub mod max_pool;
+pub mod permute;
+pub mod relu;
+pub mod sums;
+pub(super) mod grid;
+pub(super) mod tensors;
 
 use std::{
     collections::HashMap,
@@ -25,6 +36,13 @@ use candle_core::{
         },
     },
 };
+
+pub use conv2d::Conv2d;
+pub use linear::{linear_backward, linear_forward};
+pub use max_pool::Images;
+pub use permute::permute_4d;
+pub use relu::{relu_backward, relu_forward};
+pub use sums::column_sums;
 
 use crate::model::config::Precision;
 
@@ -77,6 +95,8 @@ impl Gpu {
         // order is all that events would ensure.
         unsafe { device.disable_event_tracking() };
         let (stream, blas) = (device.cuda_stream(), device.cublas_handle());
+        // Who waits for the device sleeps: cores are for trials.
+        stream.context().set_blocking_synchronize().w()?;
         // SAFETY: written by cuBLAS before it reads it.
         let workspace = unsafe { stream.alloc::<u8>(WORKSPACE) }.w()?;
         let at = workspace.device_ptr(&stream).0;
@@ -87,6 +107,11 @@ impl Gpu {
 
     pub fn device(&self) -> &CudaDevice {
         &self.device
+    }
+
+    /// As the driver calls it.
+    pub fn name(&self) -> Result<String> {
+        self.stream.context().name().w()
     }
 
     pub fn stream(&self) -> &Arc<CudaStream> {
@@ -253,6 +278,12 @@ impl From<usize> for Argument {
     /// When it is none: a size of more than 2^31 is to go as [`Argument::Long`].
     fn from(value: usize) -> Argument {
         Argument::Int(i32::try_from(value).expect("a size passed to a kernel as int"))
+    }
+}
+
+impl From<i64> for Argument {
+    fn from(value: i64) -> Argument {
+        Argument::Long(value)
     }
 }
 

@@ -1,0 +1,303 @@
+//! The capsule network's step on a device: what the pass on CPU cores computes, whatever the network, the batch and the plan.
+
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicBool, Ordering::SeqCst},
+    time::Duration,
+};
+
+use candle_core::{DType, Device, Tensor};
+use fastrcaps::{
+    config::TrialConfig,
+    data::{self, DataDirs, Dataset, ImageShape, Images, batch::gather},
+    folder::TrialFolder,
+    kernels::{
+        Adam,
+        adam::Constants,
+        cuda::{
+            Gpu,
+            batch::{Resident, Source},
+        },
+    },
+    model::{
+        config::{CapsNetConfig, ClassSharing, Decoder, ModelConfig, Precision, preset},
+        device_pass::{DevicePass, Optimizer, Step},
+        pass::Pass,
+    },
+    record::TrialRecord,
+    train::{
+        Observer, StepReport, Trainer,
+        run::{Interruption, Outcome, run_in_folder},
+        session::Foreign,
+    },
+};
+use proptest::prelude::*;
+
+use super::device;
+use crate::{
+    model::{MNIST, Setup, any_config},
+    pass::Kept,
+    tensors::assert_close,
+};
+
+/// Images of no meaning.
+fn images(shape: ImageShape, count: usize) -> Images {
+    Images {
+        pixels: (0..count * shape.pixels()).map(|at| (at * 97 % 251) as u8).collect(),
+        labels: (0..count).map(|at| (at * 7 % 10) as u8).collect(),
+    }
+}
+
+/// Loss and gradients of a step on the device are those of the pass on the CPU.
+fn assert_agrees_with_the_cpu(config: &CapsNetConfig, shape: ImageShape, batch: usize, precision: Precision, tolerance: f64) {
+    let setup = Setup::new(&ModelConfig::Capsnet(config.clone()), shape, 1, DType::F32);
+    let images = images(shape, batch + 2);
+    let order: Vec<u32> = (0..batch as u32 + 2).rev().collect();
+    let (mut pixels, mut labels) = (vec![0.; batch * shape.pixels()], vec![0; batch]);
+    gather(&images, shape, &order[1..][..batch], None, &mut pixels, &mut labels);
+    let mut on_cpu = Pass::<f32>::new(config, shape, 10, &setup.parameters).unwrap();
+    let mut kept = Kept::new(&setup);
+    let expected = on_cpu.train(&pixels, &labels, &mut kept).unwrap();
+
+    let gpu = Gpu::of(device()).unwrap();
+    let mut pass = DevicePass::new(&ModelConfig::Capsnet(config.clone()), shape, 10, &setup.parameters, device(), precision, batch + 3).unwrap();
+    // A first moment that forgets everything before is the gradient.
+    let constants = Constants { beta1: 0., beta2: 0.999, epsilon: 1e-8 };
+    let adam = Adam::new(setup.parameters.vars(), constants).unwrap();
+    let (_, moments) = adam.view();
+    pass.push(&setup.parameters, &moments).unwrap();
+    let resident = Resident::new(&gpu, &images.pixels, &images.labels).unwrap();
+    let (order, factors) = (gpu.upload(&order).unwrap(), gpu.upload(&[0f32, 1.]).unwrap());
+    let (cursor, shift) = (gpu.upload(&[0i32, 1]).unwrap(), gpu.upload(&[1u64, 0]).unwrap());
+    let metrics = gpu.zeros(2).unwrap();
+    let source = Source { images: &resident, order: Some(&order), cursor: &cursor, shift: &shift, largest_shift: 0 };
+    let step = Step { source, metrics: &metrics };
+    pass.step(batch, step, Some(Optimizer { constants, factors: &factors }), &mut |_| Ok(())).unwrap();
+    let got = metrics.download(&gpu).unwrap();
+    assert_close("loss", &got[..1], &[expected], tolerance);
+    assert_eq!(cursor.download(&gpu).unwrap(), [1, 1 + batch as i32]);
+    let scores: Vec<f64> = pass.scores(batch).unwrap().into_iter().map(f64::from).collect();
+    let expected_scores: Vec<f64> = on_cpu.scores().iter().copied().map(f64::from).collect();
+    assert_close("scores", &scores, &expected_scores, tolerance);
+    let before: Vec<Vec<f32>> = setup.parameters.vars().iter().map(|(_, var)| flat(var)).collect();
+    pass.pull(&setup.parameters, Some(&moments)).unwrap();
+    for (((name, var), gradient), before) in setup.parameters.vars().iter().zip(kept.gradients()).zip(&before) {
+        assert_eq!(&flat(var), before, "{name} moved at a step size of 0");
+        let got: Vec<f64> = flat(&moments[name].get(0).unwrap()).into_iter().map(f64::from).collect();
+        let expected: Vec<f64> = gradient.iter().copied().map(f64::from).collect();
+        assert_close(name, &got, &expected, tolerance);
+    }
+
+    cursor_at_start(&gpu, &mut pass, &resident, &pixels, &labels, &mut on_cpu, batch, tolerance);
+}
+
+/// Evaluation: without an order, and with the longest capsule reconstructed.
+#[allow(clippy::too_many_arguments)]
+fn cursor_at_start(
+    gpu: &Gpu,
+    pass: &mut DevicePass,
+    resident: &Resident,
+    pixels: &[f32],
+    labels: &[u32],
+    on_cpu: &mut Pass<f32>,
+    batch: usize,
+    tolerance: f64,
+) {
+    let expected = on_cpu.evaluate(pixels, labels).unwrap();
+    let order: Vec<u32> = (0..batch as u32 + 2).rev().skip(1).take(batch).collect();
+    let order = gpu.upload(&order).unwrap();
+    let (cursor, shift, metrics) = (gpu.zeros(2).unwrap(), gpu.zeros(2).unwrap(), gpu.zeros(2).unwrap());
+    let source = Source { images: resident, order: Some(&order), cursor: &cursor, shift: &shift, largest_shift: 0 };
+    pass.evaluate(batch, Step { source, metrics: &metrics }).unwrap();
+    assert_close("loss of the longest", &metrics.download(gpu).unwrap()[..1], &[expected], tolerance);
+}
+
+fn flat(tensor: &Tensor) -> Vec<f32> {
+    tensor.flatten_all().unwrap().to_vec1().unwrap()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    #[test]
+    fn a_step_on_the_device_computes_what_the_cpu_computes(config in any_config(), channels in 1usize..4, batch in 1usize..12) {
+        let ModelConfig::Capsnet(config) = config else { unreachable!() };
+        let shape = ImageShape { channels, height: 23, width: 21 };
+        assert_agrees_with_the_cpu(&config, shape, batch, Precision::F32, 2e-4);
+    }
+}
+
+#[test]
+fn a_step_on_the_device_computes_what_the_cpu_computes_for_every_preset() {
+    let light = CapsNetConfig {
+        conv1_sharing: 4,
+        primary_sharing: 8,
+        class_sharing: ClassSharing::ByType,
+        decoder: Decoder::Small,
+        ..preset("small").unwrap()
+    };
+    for (config, batch) in [(preset("tiny").unwrap(), 33), (preset("small").unwrap(), 5), (light, 7)] {
+        assert_agrees_with_the_cpu(&config, MNIST, batch, Precision::F32, 2e-4);
+    }
+    // The full size is the slowest by far where the device is emulated.
+    assert_agrees_with_the_cpu(&preset("paper").unwrap(), MNIST, 2, Precision::F32, 5e-4);
+}
+
+#[test]
+fn lower_precisions_stay_near() {
+    let config = preset("tiny").unwrap();
+    assert_agrees_with_the_cpu(&config, MNIST, 9, Precision::Tf32, 2e-2);
+    assert_agrees_with_the_cpu(&config, MNIST, 9, Precision::Bf16, 1e-1);
+}
+
+const SHORT: &str = "data = { name = 'glyphs', train_samples = 150, test_samples = 40, validation_fraction = 0.2, shift = 1 }\n\
+     model = { preset = 'tiny' }\ntrain = { epochs = 3 }\n\
+     schedule = { batch = { policy = 'adabatch', phases = [{ epochs = 1, size = 16 }, { size = 32 }] } }";
+
+fn short() -> (TrialConfig, Dataset) {
+    let config = TrialConfig::resolve(toml::from_str(SHORT).unwrap()).unwrap();
+    let data = data::load(&config.data, &DataDirs::at("/nonexistent")).unwrap();
+    (config, data)
+}
+
+/// What a training in a folder of its own leaves, in sittings that end after the steps of `stops`.
+fn trained_in_folder(device: &Device, stops: &[u64]) -> (Vec<(f64, f64, f64)>, Vec<u8>, TrialRecord) {
+    let (config, data) = short();
+    let folder = tempfile::tempdir().unwrap();
+    let trial = TrialFolder::new(folder.path());
+    let record = TrialRecord::pending(config.key(&data.fingerprint), 0, &config);
+    trial.prepare(&config, &record).unwrap();
+    for stop_at in stops.iter().copied().chain([u64::MAX]) {
+        let stop = AtomicBool::new(stop_at == 0);
+        let every = if stop_at == u64::MAX { Duration::MAX } else { Duration::ZERO };
+        let interruption =
+            Interruption { stop: &stop, checkpoint_every: every, keep_checkpoints: false, foreign: Foreign::Refuse };
+        let mut watch = StopAt { at: stop_at, steps: 0, stop: &stop };
+        match run_in_folder(&trial, &config, record.clone(), &data, device, interruption, &mut watch).unwrap() {
+            Outcome::Stopped(_, kept) => assert_eq!(kept, Some(stop_at)),
+            Outcome::Ended(record, trained) => {
+                assert_eq!(stop_at, u64::MAX);
+                let rows = trained.epochs.iter();
+                let rows = rows.map(|row| (row.train_loss, row.train_accuracy, row.validation_loss)).collect();
+                return (rows, std::fs::read(trial.weights()).unwrap(), record);
+            }
+        }
+    }
+    unreachable!("the last sitting goes to the end")
+}
+
+struct StopAt<'a> {
+    at: u64,
+    steps: u64,
+    stop: &'a AtomicBool,
+}
+
+impl Observer for StopAt<'_> {
+    fn step(&mut self, _: &StepReport) {
+        self.steps += 1;
+        if self.steps == self.at {
+            self.stop.store(true, SeqCst);
+        }
+    }
+
+    fn kept(&mut self, step: u64) {
+        self.steps = step;
+    }
+}
+
+#[test]
+fn a_training_on_the_device_follows_that_on_the_cpu() {
+    let (on_cpu, _, of_cpu) = trained_in_folder(&Device::Cpu, &[]);
+    let (on_device, _, of_device) = trained_in_folder(device(), &[]);
+    for (epoch, (cpu, device)) in on_cpu.iter().zip(&on_device).enumerate() {
+        // Rounding differs, and grows with the steps.
+        let near = |a: f64, b: f64| (a - b).abs() <= 2e-3 * a.abs();
+        assert!(near(cpu.0, device.0) && near(cpu.2, device.2), "epoch {epoch}: {cpu:?} and {device:?}");
+        assert!((cpu.1 - device.1).abs() <= 0.02, "epoch {epoch}: {cpu:?} and {device:?}");
+    }
+    assert!((of_cpu.test_accuracy.unwrap() - of_device.test_accuracy.unwrap()).abs() <= 0.05);
+}
+
+#[test]
+fn a_training_on_the_device_has_the_same_bits_however_it_is_interrupted() {
+    let whole = trained_in_folder(device(), &[]);
+    assert_eq!(trained_in_folder(device(), &[]).1, whole.1, "twice the same");
+    for stops in [&[3][..], &[1, 9, 10]] {
+        let interrupted = trained_in_folder(device(), stops);
+        assert_eq!((&interrupted.0, &interrupted.1), (&whole.0, &whole.1), "stopped after {stops:?}");
+    }
+}
+
+#[test]
+fn steps_that_were_prepared_and_steps_that_were_not_are_the_same() {
+    let (config, data) = short();
+    let order: Vec<u32> = (0..70).map(|at| at * 13 % 120).collect();
+    let sizes = [16, 16, 5, 16, 17];
+    let weights = |is_prepared: bool| {
+        let mut trainer = Trainer::new(&config, &data, device()).unwrap();
+        if is_prepared {
+            trainer.prepare(&data, &order, 2, sizes.iter().map(|&size| (size, 1e-3)).collect()).unwrap();
+        }
+        let (mut first, mut losses) = (0, Vec::new());
+        for size in sizes {
+            trainer.enqueue(&data, &order[first..first + size], 2, 1e-3).unwrap();
+            first += size;
+        }
+        losses.extend(trainer.settle().unwrap().into_iter().map(|outcome| (outcome.loss.to_bits(), outcome.correct)));
+        assert_eq!(losses.len(), sizes.len());
+        let snapshot = trainer.snapshot().unwrap();
+        let weights: BTreeMap<String, Vec<u32>> = snapshot
+            .tensors()
+            .iter()
+            .map(|(name, tensor)| (name.clone(), crate::tensors::bits(tensor)))
+            .collect();
+        (losses, weights)
+    };
+    assert_eq!(weights(true), weights(false));
+}
+
+#[test]
+fn the_batch_may_grow_beyond_what_there_was_room_for() {
+    let (config, data) = short();
+    let step = |sizes: &[usize]| {
+        let mut trainer = Trainer::new(&config, &data, device()).unwrap();
+        let mut losses = Vec::new();
+        for &size in sizes {
+            let indices: Vec<u32> = (0..size as u32).map(|at| at % 120).collect();
+            losses.push(trainer.step(&data, &indices, 0, 1e-3).unwrap().loss);
+        }
+        let worth = trainer.evaluate(&data, &data.test).unwrap();
+        assert!(worth.loss.is_finite());
+        losses
+    };
+    let grown = step(&[16, 300, 16]);
+    let cpu = {
+        let mut trainer = Trainer::new(&config, &data, &Device::Cpu).unwrap();
+        let mut losses = Vec::new();
+        for size in [16, 300, 16] {
+            let indices: Vec<u32> = (0..size).map(|at| at % 120).collect();
+            losses.push(trainer.step(&data, &indices, 0, 1e-3).unwrap().loss);
+        }
+        losses
+    };
+    assert_close("losses", &grown, &cpu, 1e-3);
+}
+
+#[test]
+fn lenet_trains_on_the_device_as_on_the_cpu() {
+    let text = SHORT.replace("{ preset = 'tiny' }", "{ kind = 'lenet5' }");
+    let config = TrialConfig::resolve(toml::from_str(&text).unwrap()).unwrap();
+    let data = data::load(&config.data, &DataDirs::at("/nonexistent")).unwrap();
+    let losses = |device: &Device| {
+        let mut trainer = Trainer::new(&config, &data, device).unwrap();
+        let mut losses: Vec<f64> = (0..12u32)
+            .map(|step| {
+                let indices: Vec<u32> = (0..20).map(|at| (step * 20 + at) % 120).collect();
+                trainer.step(&data, &indices, 0, 1e-3).unwrap().loss
+            })
+            .collect();
+        losses.push(trainer.evaluate(&data, &data.test).unwrap().loss);
+        losses
+    };
+    assert_close("losses", &losses(device()), &losses(&Device::Cpu), 1e-3);
+}
