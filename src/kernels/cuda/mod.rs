@@ -4,6 +4,8 @@
 //! Kernels take addresses ([`Address`]), not slices: what a launch reads and writes cannot be told to the compiler. So the unsafe
 //! functions here say what must hold, and the modules above check shapes before they call them.
 
+pub mod class_capsules;
+pub mod squash;
 pub mod tensors;
 
 use std::{
