@@ -34,14 +34,21 @@ use crate::model::config::Squash;
 pub fn class_capsules(u: &Tensor, weight: &Tensor, bias: &Tensor, iterations: usize, kind: Squash) -> Result<Tensor> {
     capsule_plan::check(u.dims(), weight.dims(), bias.dims(), iterations)?;
     if is_fast(u) {
-        u.contiguous()?.apply_op3(
-            &weight.contiguous()?,
+        aligned(u)?.apply_op3(
+            &aligned(weight)?,
             &bias.contiguous()?,
             ClassCapsules { iterations, kind, plan: Mutex::new(None) },
         )
     } else {
         reference::class_capsules(u, weight, bias, iterations, kind)
     }
+}
+
+/// The tensor, its values one after the other, on a GPU from a multiple of 16 bytes on.
+fn aligned(tensor: &Tensor) -> Result<Tensor> {
+    let tensor = tensor.contiguous()?;
+    let is_aligned = tensor.device().is_cpu() || tensor.layout().start_offset().is_multiple_of(4);
+    if is_aligned { Ok(tensor) } else { tensor.force_contiguous() }
 }
 
 struct ClassCapsules {

@@ -305,7 +305,7 @@ impl ClassCapsules {
         let sizes = self.sizes;
         let Sizes { classes, dim, iterations, .. } = sizes;
         self.fill(gpu, batch, u, weight)?;
-        let (u, weight) = self.operands(batch, u, weight)?;
+        let (u, weight) = self.operands(u, weight)?;
         let (rows, couplings) = (batch * sizes.row(), sizes.capsules * batch * classes);
         let kernels = sizes.kernels();
         for k in 0..iterations {
@@ -350,7 +350,7 @@ impl ClassCapsules {
     ) -> Result<()> {
         let sizes = self.sizes;
         let Sizes { capsules, in_dim, classes, dim, iterations, .. } = sizes;
-        let (u, weight) = self.operands(batch, u, weight)?;
+        let (u, weight) = self.operands(u, weight)?;
         let (rows, couplings) = (batch * sizes.row(), capsules * batch * classes);
         let (kernels, chunks) = (sizes.kernels(), capsules.div_ceil(sizes.chunk(batch)));
         let filled = kernels.filled;
@@ -387,9 +387,12 @@ impl ClassCapsules {
         unsafe { gpu.launch(("class_capsules", "class_capsules_bias"), sizes.row().div_ceil(WARP), 256, 0, arguments) }
     }
 
-    /// Fills up the operands that need it.
+    /// Fills up the operands that need it, after a look at the batch.
     fn fill(&self, gpu: &Gpu, batch: usize, u: Address<f32>, weight: Address<f32>) -> Result<()> {
-        let Sizes { capsules, matrices, in_dim, classes, dim, .. } = self.sizes;
+        let Sizes { most, capsules, matrices, in_dim, classes, dim, .. } = self.sizes;
+        if batch > most {
+            bail!("class_capsules: {batch} samples, made for up to {most}");
+        }
         let (filled, wide) = (self.sizes.kernels().filled, self.sizes.wide());
         let pack = |from: Address<f32>,
                     to: &Buffer<f32>,
@@ -406,16 +409,13 @@ impl ClassCapsules {
             pack(weight, to, [dim, filled], [in_dim * classes, wide * classes], count)?;
         }
         if let Some(to) = &self.u {
-            pack(u, to, [in_dim, wide], [1, 1], batch.min(self.sizes.most) * capsules * wide)?;
+            pack(u, to, [in_dim, wide], [1, 1], batch * capsules * wide)?;
         }
         Ok(())
     }
 
     /// u and weight as kernels take them.
-    fn operands(&self, batch: usize, u: Address<f32>, weight: Address<f32>) -> Result<(Address<f32>, Address<f32>)> {
-        if batch > self.sizes.most {
-            bail!("class_capsules: {batch} samples, made for up to {}", self.sizes.most);
-        }
+    fn operands(&self, u: Address<f32>, weight: Address<f32>) -> Result<(Address<f32>, Address<f32>)> {
         let of = |filled: &Option<Buffer<f32>>, operand: Address<f32>, name: &str| match filled {
             Some(filled) => Ok(filled.start()),
             None if operand.at.is_multiple_of(16) => Ok(operand),
