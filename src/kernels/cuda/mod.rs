@@ -7,14 +7,16 @@
 pub mod adam;
 pub mod batch;
 pub mod ceiling;
+pub mod class_capsules;
 pub mod conv2d;
+pub(super) mod grid;
 pub mod linear;
 pub mod loss;
 pub mod max_pool;
 pub mod permute;
 pub mod relu;
+pub mod squash;
 pub mod sums;
-pub(super) mod grid;
 pub(super) mod tensors;
 
 use std::{
