@@ -67,7 +67,8 @@ class Ours:
 
     def measure(self, batch):
         output = json.loads(run(self.name, [*self.command, "--steps", self.steps, "--batch", batch]))
-        return output["batches"][0]["ms"]["median"] / 1e3
+        measured = output["batches"][0]
+        return (measured["ms_in_training"] or measured["ms"])["median"] / 1e3
 
 
 class Peer:
@@ -180,8 +181,8 @@ class Report:
         parts.append(f"{day}, {about['cores']} cores of {about['processor']}, {about['memory']}, {about['system']}")
         said = (
             "How many times as long the peer takes: above 1, ours is faster. A time is the median of "
-            f"{count(arguments.steps, 'step')} of a process, and of these the median over the rounds; the host waits for each "
-            f"step's loss. Fewer than {ENOUGH} rounds support no claim. Clocks beside each measurement stand in rounds.csv."
+            f"{count(arguments.steps, 'step')} of a process, and of these the median over the rounds. Ours are enqueued one after another, "
+            f"as our training does; the peer's host waits for each step's loss, as its program does. Fewer than {ENOUGH} rounds support no claim. Clocks beside each measurement stand in rounds.csv."
         )
         parts.append(f"## Ours and the peer\n\n{said}\n\n{self.ratios()}")
         parts.append(f"## Trainings that share the GPU\n\n{self.sharing()}")

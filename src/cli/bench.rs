@@ -14,6 +14,7 @@ use fastrcaps::{
     stats::Spread,
     train::{
         bench::{Bound, Ceilings, LIMITS, Measured, Speed, measure},
+        estimate::PUBLISHED,
         timing::{Limits, stand_in},
     },
 };
@@ -24,6 +25,7 @@ use toml::{Table, Value};
 use super::{
     device::{DeviceArg, device_object, precisions, words},
     display::{aligned, duration},
+    estimate,
     input::{outln, read_config},
     threads::ThreadsArg,
 };
@@ -57,7 +59,8 @@ enum Command {
 ///
 /// The ceilings are measured in the same run on the same threads, best of several: a large product of f32 by this program's
 /// own product, one a thread; and a ← a/2 + b over arrays of several times the largest cache, two values read and one
-/// written. On a GPU they are those of a large product by cuBLAS in the precision of the training, and of a large copy. OF CEILING is the time that the part's work takes at least over the time it took; BOUND BY says which of the two
+/// written. On a GPU they are those of a large product by cuBLAS in the precision of the training, and of a large copy; steps are taken
+/// one by one there for the times of their parts, and then enqueued together, as a training does. OF CEILING is the time that the part's work takes at least over the time it took; BOUND BY says which of the two
 /// ceilings that is: compute or memory. Of a whole step, it is the sum over the parts.
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -67,6 +70,7 @@ Examples:
   fastrcaps bench step --config results/smoke/trials/KEY/config.toml --batch 16
   fastrcaps bench step --batch 128 --json > step.json
   fastrcaps bench step --device cuda:0 --precision tf32 --batch 16,128,512
+  fastrcaps bench step --estimate h200 --precision bf16 --batch 128      without a GPU: what a step takes at least
 
 A machine that does something else meanwhile measures that too. To compare with PyTorch: benches/compare.py.")]
 struct StepArgs {
@@ -93,6 +97,9 @@ struct StepArgs {
     /// What products are computed in on a GPU [default: what the configuration says, f32]
     #[arg(long, value_name = "PRECISION", value_parser = precisions())]
     precision: Option<Precision>,
+    /// Measure nothing: list the launches of a step on a GPU and what they take at least by its published figures
+    #[arg(long, value_name = "GPU", value_parser = PossibleValuesParser::new(PUBLISHED.map(|of| of.name)), conflicts_with_all = ["device", "steps", "threads"])]
+    estimate: Option<String>,
     /// Print one JSON object instead of tables
     #[arg(long)]
     json: bool,
@@ -113,6 +120,10 @@ fn step(args: StepArgs) -> Result<ExitCode> {
     };
     let config = args.precision.map_or(config.clone(), |precision| config.in_precision(precision));
     let precision = config.train.precision;
+    if let Some(name) = &args.estimate {
+        estimate::show(&config, &network, name, &args.batch, args.json)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     args.threads.install()?;
     let place = args.device.place();
     if place.is_cpu() && !precision.is_f32() {
@@ -211,8 +222,12 @@ fn table(measured: &Measured, ceilings: Ceilings) -> String {
     let parts = measured.parts.iter();
     rows.extend(parts.map(|part| row(part.part.as_str(), part.share(measured), &part.speed(ceilings))));
     rows.push(row("step", 1.0, &measured.speed(ceilings)));
+    let in_training = measured.step_in_training().map_or(String::new(), |of| {
+        let [median, lower, upper] = [of.median, of.lower_quartile, of.upper_quartile].map(duration);
+        format!("; enqueued as in a training {median} (quartiles {lower} and {upper})")
+    });
     format!(
-        "batch {}: median {} (least {}, quartiles {} and {}, {} steps), {} samples/s\n{}",
+        "batch {}: median {} (least {}, quartiles {} and {}, {} steps){in_training}, {} samples/s\n{}",
         measured.batch,
         duration(step.median),
         duration(step.min),
@@ -252,6 +267,7 @@ fn object(of: &Measurement, all: &[Measured]) -> serde_json::Value {
         let mut object = figures(&measured.speed(ceilings));
         object["batch"] = json!(measured.batch);
         object["steps"] = json!(measured.steps.len());
+        object["ms_in_training"] = measured.step_in_training().map_or(json!(null), |spread| milliseconds(&spread));
         object["samples_per_second"] = json!(measured.samples_per_second());
         object["parts"] = parts.collect();
         object
@@ -268,16 +284,9 @@ fn object(of: &Measurement, all: &[Measured]) -> serde_json::Value {
 }
 
 fn figures(speed: &Speed) -> serde_json::Value {
-    let Spread { min, lower_quartile, median, upper_quartile, max } = speed.seconds;
     let giga = |value: Option<f64>| value.map(|value| value / 1e9);
     json!({
-        "ms": {
-            "min": 1e3 * min,
-            "lower_quartile": 1e3 * lower_quartile,
-            "median": 1e3 * median,
-            "upper_quartile": 1e3 * upper_quartile,
-            "max": 1e3 * max,
-        },
+        "ms": milliseconds(&speed.seconds),
         "multiply_adds": speed.work.map(|work| work.multiply_adds),
         "direct_multiply_adds": speed.work.map(|work| work.direct_multiply_adds),
         "bytes": speed.work.map(|work| work.bytes),
@@ -286,5 +295,16 @@ fn figures(speed: &Speed) -> serde_json::Value {
         "gigabytes_per_second": giga(speed.bandwidth),
         "of_ceiling": speed.of_ceiling,
         "bound_by": speed.bound.map(Bound::as_str),
+    })
+}
+
+fn milliseconds(of: &Spread) -> serde_json::Value {
+    let Spread { min, lower_quartile, median, upper_quartile, max } = *of;
+    json!({
+        "min": 1e3 * min,
+        "lower_quartile": 1e3 * lower_quartile,
+        "median": 1e3 * median,
+        "upper_quartile": 1e3 * upper_quartile,
+        "max": 1e3 * max,
     })
 }

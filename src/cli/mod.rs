@@ -8,6 +8,7 @@ mod confirming;
 mod data;
 mod device;
 mod display;
+mod estimate;
 mod explore;
 mod front;
 pub(crate) mod input;

@@ -104,10 +104,19 @@ struct Step {
     learning_rate: f64,
 }
 
-/// The losses of steps on a device, each before its step.
+/// The losses of steps on a device, each before its step: those of an epoch are enqueued together, as a training does.
 fn train(trainer: &mut Trainer, data: &Dataset, steps: &[Step]) -> Result<Vec<f64>> {
-    let step = |step: &Step| Ok(trainer.step(data, &step.indices, step.epoch, step.learning_rate)?.loss);
-    steps.iter().map(step).collect()
+    let mut losses = Vec::new();
+    for steps in steps.chunk_by(|before, after| before.epoch == after.epoch) {
+        let order: Vec<u32> = steps.iter().flat_map(|step| step.indices.iter().copied()).collect();
+        let sizes = steps.iter().map(|step| (step.indices.len(), step.learning_rate)).collect();
+        trainer.prepare(data, &order, steps[0].epoch, sizes)?;
+        for step in steps {
+            trainer.enqueue(data, &step.indices, step.epoch, step.learning_rate)?;
+        }
+        losses.extend(trainer.settle()?.iter().map(|outcome| outcome.loss));
+    }
+    Ok(losses)
 }
 
 /// A training in plain tensor code: the losses of `steps`, and then the one on the test images.

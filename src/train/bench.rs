@@ -1,6 +1,7 @@
 //! Training steps measured part by part, and held against what the machine can do.
 
 use std::{
+    collections::BTreeMap,
     ops::Add,
     time::{Duration, Instant},
 };
@@ -10,6 +11,7 @@ use candle_core::Device;
 
 use super::{
     Trainer,
+    estimate::launches,
     laps::{Laps, Part},
     timing::{Limits, STILL, indices, repeat},
 };
@@ -104,6 +106,9 @@ pub struct Measured {
     pub steps: Vec<f64>,
     /// In the order of a step.
     pub parts: Vec<MeasuredPart>,
+    /// Of a device that goes on with one step while the next is enqueued: seconds of a step as a training takes it, each the mean of some
+    /// that followed one another. `steps` are taken one by one there, with an event after each part.
+    pub in_training: Vec<f64>,
 }
 
 /// A part of the steps.
@@ -178,9 +183,14 @@ impl Measured {
         Spread::of(&self.steps)
     }
 
-    /// At the median step.
+    /// Of steps as a training takes them, where that is another way.
+    pub fn step_in_training(&self) -> Option<Spread> {
+        (!self.in_training.is_empty()).then(|| Spread::of(&self.in_training))
+    }
+
+    /// At the median step of a training.
     pub fn samples_per_second(&self) -> f64 {
-        self.batch as f64 / self.step().median
+        self.batch as f64 / self.step_in_training().unwrap_or_else(|| self.step()).median
     }
 }
 
@@ -205,7 +215,10 @@ pub fn measure(
         watch(0);
         trainer.step_in_parts(data, &indices, 0, STILL, &mut laps)?;
     }
-    let work = trainer.work();
+    let mut work = trainer.work();
+    if work.is_empty() && !device.is_cpu() {
+        work = work_of_launches(config, batch);
+    }
     let mut parts: Vec<MeasuredPart> = laps
         .parts()
         .iter()
@@ -227,5 +240,36 @@ pub fn measure(
         Ok(outcome.duration)
     })?;
     parts.sort_by_key(|measured| measured.part);
-    Ok(Measured { batch, steps: times, parts })
+    let in_training = if trainer.is_asynchronous() { in_training(&mut trainer, data, batch, limits)? } else { vec![] };
+    Ok(Measured { batch, steps: times, parts, in_training })
+}
+
+/// Seconds of a step, the mean of each of several runs of steps that are enqueued together.
+fn in_training(trainer: &mut Trainer, data: &Dataset, batch: usize, limits: Limits) -> Result<Vec<f64>> {
+    /// Steps of a run, and runs.
+    const TOGETHER: usize = 20;
+    const RUNS: usize = 7;
+    let together = TOGETHER.min(limits.most);
+    let order = indices(data, together * batch);
+    let mut run = || -> Result<Duration> {
+        trainer.prepare(data, &order, 0, vec![(batch, STILL); together])?;
+        for indices in order.chunks_exact(batch) {
+            trainer.enqueue(data, indices, 0, STILL)?;
+        }
+        let outcomes = trainer.settle()?;
+        Ok(outcomes.iter().map(|outcome| outcome.duration).sum::<Duration>() / together as u32)
+    };
+    run()?;
+    let runs = limits.least.div_ceil(together).max(RUNS.min(limits.most));
+    repeat(Limits { least: runs, most: limits.most.div_ceil(together).max(runs), ..limits }, run)
+}
+
+/// The work of the parts of a step on a GPU: that of their launches. None of networks whose launches nobody counts.
+fn work_of_launches(config: &TrialConfig, batch: usize) -> Vec<(Part, Work)> {
+    let mut work: BTreeMap<Part, Work> = BTreeMap::new();
+    for launch in launches(config, batch).unwrap_or_default() {
+        let sum = work.entry(launch.part).or_default();
+        *sum = *sum + launch.work();
+    }
+    work.into_iter().collect()
 }

@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod checkpoint;
+pub mod estimate;
 mod evaluate;
 pub mod laps;
 pub mod memory;
