@@ -6,6 +6,7 @@ use fastrcaps::{
     model::config::Precision,
     train::{
         bench::{Bound, Ceilings, Measured, measure},
+        estimate::{PUBLISHED, launches},
         laps::Part,
         timing::{Limits, stand_in},
     },
@@ -121,4 +122,47 @@ fn networks_without_a_decoder_or_capsules_have_fewer_parts() {
 fn ceilings_are_numbers_above_zero() {
     let Ceilings { flops, bandwidth } = Ceilings::measure(&Device::Cpu, Precision::F32).unwrap();
     assert!(flops > 0.0 && flops.is_finite() && bandwidth > 0.0 && bandwidth.is_finite());
+}
+
+#[test]
+fn the_launches_of_the_paper_add_up_to_its_work() {
+    let config = config("model = { preset = 'paper' }");
+    let launches = launches(&config, 128).unwrap();
+    let sum = |part: &str| -> (u64, u64) {
+        let of = launches.iter().filter(|launch| launch.part.as_str() == part);
+        of.fold((0, 0), |(adds, bytes), launch| (adds + launch.multiply_adds, bytes + launch.bytes))
+    };
+    assert_eq!(sum("conv1").0, 128 * 400 * 81 * 256);
+    assert_eq!(sum("conv1-backward").0, 128 * 400 * 81 * 256);
+    assert_eq!(sum("primary-capsules").0, 128 * 36 * 81 * 256 * 256);
+    assert_eq!(sum("primary-capsules-backward").0, 2 * 128 * 36 * 81 * 256 * 256);
+    let decoder = 128 * (160 * 512 + 512 * 1024 + 1024 * 784);
+    assert_eq!((sum("decoder").0, sum("decoder-backward").0), (decoder, 2 * decoder));
+    // As the header of class_capsules.cu counts them.
+    let votes = 128 * 1152 * 160;
+    assert_eq!(sum("class-capsules").0, votes * (8 + 2 * 10));
+    assert_eq!(sum("class-capsules-backward").0, votes * (2 * 11 + 21));
+    let adam = launches.iter().find(|launch| launch.name == "adam_step").unwrap();
+    assert_eq!(adam.bytes, 7 * 4 * 8_215_728);
+    let unfolded = launches.iter().filter(|launch| launch.name == "unfolded_unfold").nth(1).unwrap();
+    assert_eq!(unfolded.bytes, 141_557_760 + 4 * 128 * 256 * 400);
+}
+
+#[test]
+fn launches_are_held_against_published_figures() {
+    let f32_config = config("model = { preset = 'paper' }");
+    let bf16 = config("train = { precision = 'bf16' }\nmodel = { preset = 'paper' }");
+    let [h100, h200, a100] = PUBLISHED;
+    let seconds = |gpu: fastrcaps::train::estimate::Published, config: &TrialConfig, batch| -> f64 {
+        launches(config, batch).unwrap().iter().map(|launch| gpu.least_seconds(launch).0).sum()
+    };
+    // Three passes of 24.5 GFLOP·2 at 67 TFLOP/s are 2.2 ms, and more than nine tenths of a step in f32.
+    let step = seconds(h100, &f32_config, 128);
+    assert!(step > 2.2e-3 && step < 3.5e-3, "{step}");
+    assert!(seconds(h200, &f32_config, 128) < step && seconds(a100, &f32_config, 128) > 2.0 * step);
+    assert!(seconds(h100, &bf16, 128) < 0.5 * step);
+    assert!(seconds(h100, &f32_config, 512) > 3.0 * step);
+    let product = launches(&bf16, 128).unwrap().into_iter().find(|launch| launch.name == "product: layer").unwrap();
+    assert_eq!(product.precision, Precision::Tf32);
+    assert!(launches(&config("model = { kind = 'lenet5' }"), 16).is_err());
 }

@@ -469,12 +469,35 @@ fn a_measured_step_is_a_table_of_its_parts() {
 }
 
 #[test]
+fn an_estimated_step_is_the_sum_of_its_launches() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = ["bench", "step", "--estimate", "h200", "--batch", "16,128", "--precision", "bf16"];
+    let out = succeed(folder.path(), &arguments);
+    assert!(out.starts_with("NOTHING HERE WAS MEASURED") && out.contains("H200 SXM") && out.contains("4.80 TB/s"), "{out}");
+    let all: serde_json::Value =
+        serde_json::from_str(&succeed(folder.path(), &[&arguments[..], &["--json"]].concat())).unwrap();
+    assert_eq!(all["is_measured"], false);
+    for of in all["batches"].as_array().unwrap() {
+        for figure in ["bytes", "multiply_adds", "count", "least_ms"] {
+            let launches = of["launches"].as_array().unwrap().iter();
+            let sum: f64 = launches.map(|launch| launch[figure].as_f64().unwrap()).sum();
+            let step = of["step"][figure].as_f64().unwrap();
+            assert!(sum > 0.0 && (sum / step - 1.0).abs() < 1e-9, "{figure}: {sum} in rows, {step} in the sum");
+        }
+    }
+    fs::write(folder.path().join("lenet.toml"), "model = { kind = 'lenet5' }").unwrap();
+    let said = refuse(folder.path(), &["bench", "step", "--config", "lenet.toml", "--estimate", "h100"]);
+    assert!(said.contains("capsule networks alone"), "{said}");
+}
+
+#[test]
 fn a_measured_step_is_one_json_object() {
     let folder = tempfile::tempdir().unwrap();
     let arguments = ["bench", "step", "--preset", "tiny", "--batch", "2,5", "--steps", "3", "--threads", "2", "--json"];
     let all: serde_json::Value = serde_json::from_str(&succeed(folder.path(), &arguments)).unwrap();
     assert_eq!(all["threads"], 2);
     assert_eq!(all["network"]["name"], "tiny");
+    assert_eq!((&all["device"]["place"], &all["precision"]), (&"cpu".into(), &"f32".into()));
     for path in ["/machine/cores", "/network/parameters", "/ceilings/gflops", "/ceilings/gigabytes_per_second"] {
         assert!(all.pointer(path).is_some_and(|value| value.as_f64() > Some(0.0)), "{path} in {all}");
     }

@@ -26,6 +26,7 @@ mod pick;
 mod range_test;
 mod replicates;
 mod schedule;
+mod selftest;
 mod space;
 mod stats;
 mod strategy;
