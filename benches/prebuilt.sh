@@ -35,6 +35,9 @@ if [ -z "$binary" ]; then
     export CUDA_HOME=$toolkit NVCC=$PWD/benches/nvcc-lean REAL_NVCC=$toolkit/bin/nvcc
     # For every GPU from Ampere on: the driver compiles what is for 8.0 when it loads it.
     export CUDA_COMPUTE_CAP=80 CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target/prebuilt}
+    # As 13000 for 13.0: crates below ask a nvcc on the PATH otherwise.
+    version=$("$toolkit/bin/nvcc" --version | sed -n 's/.*release \([0-9]*\)\.\([0-9]*\).*/\1 \2/p')
+    export CUDARC_CUDA_VERSION=${CUDARC_CUDA_VERSION:-$((${version% *} * 1000 + ${version#* } * 10))}
     # The linker finds stubs there; what runs finds the driver.
     export LIBRARY_PATH=$toolkit/lib64/stubs:$toolkit/lib64:$toolkit/lib:$toolkit/lib/stubs${LIBRARY_PATH:+:$LIBRARY_PATH}
     cargo build --release --locked --features cuda --bin fastrcaps

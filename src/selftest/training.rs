@@ -3,7 +3,7 @@
 
 use std::{cell::OnceCell, rc::Rc};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use candle_core::{DType, Device, Tensor};
 
 use super::{Case, Draw, Test, ops::is_clear};
@@ -318,7 +318,17 @@ fn training(precision: Precision, device: &Device, draw: &mut Draw, case: &mut C
     let (expected, evaluated) = train_plainly(&config, &data, &steps)?;
     let mut trainer = Trainer::new(&config, &data, device)?;
     let tolerance = Tolerance::of(precision);
-    compare(case, &train(&mut trainer, &data, &steps)?, &expected, tolerance);
+    let losses = train(&mut trainer, &data, &steps)?;
+    compare(case, &losses, &expected, tolerance);
+    if !precision.is_f32() {
+        let f32_config = config.in_precision(Precision::F32);
+        let in_f32 = train(&mut Trainer::new(&f32_config, &data, device)?, &data, &steps)?;
+        ensure!(
+            losses != in_f32,
+            "losses are those of f32 to the bit: products are not computed in {}",
+            precision.as_str()
+        );
+    }
     let loss = trainer.evaluate(&data, &data.test)?.loss;
     case.compare("loss on test images", &[loss], &[evaluated], tolerance.after(steps.len()));
     Ok(())
