@@ -5,8 +5,16 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 
+#[cfg(feature = "cuda")]
+use super::cuda::{
+    Gpu,
+    class_capsules::{CapsuleOrder, ClassCapsules as CudaClassCapsules},
+    tensors,
+};
 use super::{
     capsule_plan::{self, ClassCapsulesPlan},
     reference,
@@ -26,8 +34,8 @@ use crate::model::config::Squash;
 pub fn class_capsules(u: &Tensor, weight: &Tensor, bias: &Tensor, iterations: usize, kind: Squash) -> Result<Tensor> {
     capsule_plan::check(u.dims(), weight.dims(), bias.dims(), iterations)?;
     if is_fast(u) {
-        u.contiguous()?.apply_op3(
-            &weight.contiguous()?,
+        aligned(u)?.apply_op3(
+            &aligned(weight)?,
             &bias.contiguous()?,
             ClassCapsules { iterations, kind, plan: Mutex::new(None) },
         )
@@ -36,10 +44,18 @@ pub fn class_capsules(u: &Tensor, weight: &Tensor, bias: &Tensor, iterations: us
     }
 }
 
+/// The tensor, its values one after the other, on a GPU from a multiple of 16 bytes on.
+fn aligned(tensor: &Tensor) -> Result<Tensor> {
+    let tensor = tensor.contiguous()?;
+    let is_aligned = tensor.device().is_cpu() || tensor.layout().start_offset().is_multiple_of(4);
+    if is_aligned { Ok(tensor) } else { tensor.force_contiguous() }
+}
+
 struct ClassCapsules {
     iterations: usize,
     kind: Squash,
-    /// The plan of the forward pass, a `ClassCapsulesPlan<T>`, for the backward pass to go on with.
+    /// What the forward pass was done by, for the backward pass to go on with: a `ClassCapsulesPlan<T>`, or on a GPU what stands for
+    /// it there.
     plan: Mutex<Option<Box<dyn Any + Send>>>,
 }
 
@@ -76,6 +92,30 @@ impl CustomOp3 for ClassCapsules {
         })
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        u: &CudaStorage,
+        lu: &Layout,
+        weight: &CudaStorage,
+        lw: &Layout,
+        bias: &CudaStorage,
+        lb: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let (batch, capsules, _) = lu.shape().dims3()?;
+        let (classes, dim) = lb.shape().dims2()?;
+        let gpu = Gpu::of_cuda(&u.device)?;
+        let (weight_shape, order) = (lw.shape().dims3()?.into(), CapsuleOrder::BySample);
+        let (iterations, kind) = (self.iterations, self.kind);
+        let plan =
+            CudaClassCapsules::new(&gpu, batch, capsules, weight_shape, [classes, dim], iterations, kind, order)?;
+        let v = gpu.zeros(batch * classes * dim)?;
+        let (u, weight) = (tensors::address(&gpu, u, lu)?, tensors::address(&gpu, weight, lw)?);
+        plan.forward(&gpu, batch, u, weight, tensors::address(&gpu, bias, lb)?, v.start())?;
+        *self.held() = Some(Box::new(plan));
+        Ok((tensors::wrap(&gpu, v), Shape::from((batch, classes, dim))))
+    }
+
     fn bwd(
         &self,
         u: &Tensor,
@@ -87,6 +127,22 @@ impl CustomOp3 for ClassCapsules {
         let dv = dv.contiguous()?;
         let ((su, lu), (sw, lw), (sb, lb), (sd, ld)) =
             (u.storage_and_layout(), weight.storage_and_layout(), bias.storage_and_layout(), dv.storage_and_layout());
+        #[cfg(feature = "cuda")]
+        if u.device().is_cuda() {
+            let gpu = Gpu::of(u.device())?;
+            let held = self.held();
+            let plan = held.as_ref().and_then(|plan| plan.downcast_ref::<CudaClassCapsules>());
+            let Some(plan) = plan else { bail!("class_capsules: a gradient without a forward pass") };
+            let zeros = |operand: &Tensor| gpu.zeros(operand.elem_count());
+            let (du, dweight, dbias) = (zeros(u)?, zeros(weight)?, zeros(bias)?);
+            let (u_values, weight_values) =
+                (tensors::storage_address(&gpu, &su, lu)?, tensors::storage_address(&gpu, &sw, lw)?);
+            let (dv, results) =
+                (tensors::storage_address(&gpu, &sd, ld)?, (du.start(), dweight.start(), dbias.start()));
+            plan.backward(&gpu, u.dim(0)?, u_values, weight_values, dv, results.0, results.1, results.2)?;
+            let gradient = |buffer, operand: &Tensor| Some(tensors::tensor(&gpu, buffer, operand.shape()));
+            return Ok((gradient(du, u), gradient(dweight, weight), gradient(dbias, bias)));
+        }
         for_real!(u.dtype(), T => {
             let (u_values, weight_values) = (cpu_values::<T>(&su, lu)?, cpu_values(&sw, lw)?);
             let [mut du, mut dweight, mut dbias] = [u, weight, bias].map(|operand| vec![0 as T; operand.elem_count()]);

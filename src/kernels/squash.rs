@@ -2,6 +2,8 @@
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, WithDType};
 
+#[cfg(feature = "cuda")]
+use super::cuda::{self, Gpu, tensors};
 use super::{
     lanes::{dot, vectorised},
     reference,
@@ -115,6 +117,12 @@ impl InChannels {
     }
 }
 
+/// Capsules in a tensor, and their dimension.
+#[cfg(feature = "cuda")]
+fn rows(dims: &[usize]) -> (usize, usize) {
+    dims.split_last().map_or((1, 1), |(&dim, rest)| (rest.iter().product(), dim))
+}
+
 /// Capsules a task squashes.
 const CHUNK: usize = 1024;
 
@@ -136,10 +144,28 @@ impl CustomOp1 for SquashOp {
         })
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, s: &candle_core::CudaStorage, layout: &Layout) -> Result<(candle_core::CudaStorage, Shape)> {
+        let gpu = Gpu::of_cuda(&s.device)?;
+        let v = gpu.zeros(layout.shape().elem_count())?;
+        let (rows, dim) = rows(layout.shape().dims());
+        cuda::squash::squash_forward(&gpu, self.0, rows, dim, tensors::address(&gpu, s, layout)?, v.start())?;
+        Ok((tensors::wrap(&gpu, v), layout.shape().clone()))
+    }
+
     fn bwd(&self, s: &Tensor, _v: &Tensor, dv: &Tensor) -> Result<Option<Tensor>> {
         let dim = s.dims().last().copied().unwrap_or(1);
         let dv = dv.contiguous()?;
         let ((ss, ls), (sd, ld)) = (s.storage_and_layout(), dv.storage_and_layout());
+        #[cfg(feature = "cuda")]
+        if s.device().is_cuda() {
+            let gpu = Gpu::of(s.device())?;
+            let ds = gpu.zeros(s.elem_count())?;
+            let [s_values, dv] = [tensors::storage_address(&gpu, &ss, ls)?, tensors::storage_address(&gpu, &sd, ld)?];
+            let (rows, dim) = rows(s.dims());
+            cuda::squash::squash_backward(&gpu, self.0, rows, dim, s_values, dv, ds.start())?;
+            return Ok(Some(tensors::tensor(&gpu, ds, s.shape())));
+        }
         for_real!(s.dtype(), T => {
             let (s_values, dv) = (cpu_values::<T>(&ss, ls)?, cpu_values::<T>(&sd, ld)?);
             let mut ds = vec![0 as T; dv.len()];

@@ -8,6 +8,8 @@ mod bench;
 mod charts;
 mod checkpoint;
 mod cli;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod data;
 mod dispatch;
 mod faults;

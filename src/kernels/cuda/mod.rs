@@ -6,6 +6,7 @@
 
 pub mod adam;
 pub mod batch;
+pub mod class_capsules;
 pub mod conv2d;
 pub(super) mod grid;
 pub mod linear;
@@ -13,6 +14,7 @@ pub mod loss;
 pub mod max_pool;
 pub mod permute;
 pub mod relu;
+pub mod squash;
 pub mod sums;
 pub(super) mod tensors;
 

@@ -199,9 +199,9 @@ impl Layers for CapsNet {
             ended(Stage::DecoderBackward)?;
         }
         let (layer, classes) = &self.classes;
-        let ((weight, bias), (dweight, dbias)) = (layer.values(flat), layer.gradients(flat));
+        let ((weight, _), (dweight, dbias)) = (layer.values(flat), layer.gradients(flat));
         let (u, du) = (values.capsules.start(), d.capsules.start());
-        classes.backward(gpu, batch, u, weight, bias, d.classes.start(), du, dweight, dbias)?;
+        classes.backward(gpu, batch, u, weight, d.classes.start(), du, dweight, dbias)?;
         ended(Stage::ClassCapsulesBackward)?;
         let capsules = batch * sizes.positions * sizes.channels / sizes.dim;
         let (channels, dchannels) = (values.channels.start(), d.channels.start());

@@ -1,0 +1,1 @@
+// What candle includes it for is in words.h, or left out.

@@ -1,0 +1,302 @@
+//! What runs on a CUDA device, against its references on the CPU: on a GPU, or on the emulated device
+//! (`tests/cuda-emulator/README.md`). Here are the helpers of these tests, and the tests of the device layer itself.
+
+mod capsules;
+mod pass;
+
+use std::sync::{Arc, OnceLock};
+
+use candle_core::{
+    Device, Tensor, Var,
+    cuda_backend::cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode},
+};
+use fastrcaps::{
+    kernels::{
+        adam::Factors,
+        cuda::{Argument, Buffer, Gpu, Matrix, Sizes},
+        reference,
+    },
+    model::config::Precision,
+    rng,
+};
+use rand::Rng;
+
+/// The first device, opened once. Whoever captures a graph opens one of its own ([`own_gpu`]): what another test does on this
+/// one's stream meanwhile would be recorded too.
+pub fn gpu() -> Arc<Gpu> {
+    static GPU: OnceLock<Arc<Gpu>> = OnceLock::new();
+    GPU.get_or_init(own_gpu).clone()
+}
+
+/// The first device, with a stream that nobody else uses.
+pub fn own_gpu() -> Arc<Gpu> {
+    let device = Device::new_cuda_with_stream(0).expect("these tests need a CUDA device, or the emulated one");
+    Gpu::of(&device).unwrap()
+}
+
+/// Whether the device is the emulated one.
+pub fn is_emulated(gpu: &Gpu) -> bool {
+    gpu.stream().context().name().unwrap().starts_with("Emulated")
+}
+
+/// `len` values between -1 and 1, the same ones for the same name.
+pub fn random(name: &str, len: usize) -> Vec<f32> {
+    let mut random = rng::stream(7, name, 0);
+    (0..len).map(|_| random.random_range(-1f32..1.)).collect()
+}
+
+/// Asserts that all values agree to `tolerance` of the largest expected one, and that NaN and infinities are in the same places.
+#[track_caller]
+pub fn assert_near(what: &str, got: &[f32], expected: &[f32], tolerance: f32) {
+    assert_eq!(got.len(), expected.len(), "{what}: number of values");
+    let largest = expected.iter().filter(|value| value.is_finite()).fold(0f32, |most, value| most.max(value.abs()));
+    for (i, (got, expected)) in got.iter().zip(expected).enumerate() {
+        let agree = if expected.is_finite() {
+            (got - expected).abs() <= tolerance * largest
+        } else {
+            got == expected || (got.is_nan() && expected.is_nan())
+        };
+        assert!(agree, "{what}: value {i} is {got}, expected {expected} (largest {largest}, tolerance {tolerance})");
+    }
+}
+
+/// `values` rounded to bf16, as its upper halves.
+pub fn to_bf16(values: &[f32]) -> Vec<u16> {
+    let round = |value: &f32| {
+        let bits = value.to_bits();
+        ((bits + 0x7fff + (bits >> 16 & 1)) >> 16) as u16
+    };
+    values.iter().map(round).collect()
+}
+
+/// The values that [`to_bf16`] left.
+pub fn from_bf16(halves: &[u16]) -> Vec<f32> {
+    halves.iter().map(|half| f32::from_bits(u32::from(*half) << 16)).collect()
+}
+
+#[test]
+fn what_is_uploaded_comes_back() {
+    let gpu = gpu();
+    for len in [0, 1, 3, 1000, 300_001] {
+        let values = random("round trip", len);
+        let buffer = gpu.upload(&values).unwrap();
+        assert_eq!(buffer.download(&gpu).unwrap(), values);
+    }
+    let mut buffer = gpu.upload(&[1f32, 2., 3.]).unwrap();
+    buffer.clear(&gpu).unwrap();
+    assert_eq!(buffer.download(&gpu).unwrap(), [0.; 3]);
+    buffer.fill_from(&gpu, &[4., 5.]).unwrap();
+    assert_eq!(buffer.download(&gpu).unwrap(), [4., 5., 0.]);
+}
+
+/// Everything Adam needs on the device, for `len` parameters, a multiple of 4.
+struct AdamBuffers {
+    theta: Buffer<f32>,
+    grad: Buffer<f32>,
+    m: Buffer<f32>,
+    v: Buffer<f32>,
+    factors: Buffer<f32>,
+    step: Buffer<i32>,
+}
+
+const FACTORS: Factors = Factors { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, step_size: 0.01, correction: 0.5 };
+
+impl AdamBuffers {
+    fn new(gpu: &Gpu, len: usize, steps: usize) -> AdamBuffers {
+        let factors = [FACTORS.step_size as f32, FACTORS.correction as f32].repeat(steps);
+        AdamBuffers {
+            theta: gpu.upload(&random("theta", len)).unwrap(),
+            grad: gpu.upload(&random("gradient", len)).unwrap(),
+            m: gpu.upload(&random("m", len)).unwrap(),
+            v: gpu.upload(&random("v", len).iter().map(|v| v.abs()).collect::<Vec<_>>()).unwrap(),
+            factors: gpu.upload(&factors).unwrap(),
+            step: gpu.upload(&[0]).unwrap(),
+        }
+    }
+
+    fn launch(&self, gpu: &Gpu) {
+        let arguments = [
+            Argument::from(self.theta.start()),
+            self.grad.start().into(),
+            self.m.start().into(),
+            self.v.start().into(),
+            Argument::Long(self.theta.len() as i64 / 4),
+            self.factors.start().into(),
+            self.step.start().into(),
+            (FACTORS.beta1 as f32).into(),
+            ((1. - FACTORS.beta1) as f32).into(),
+            (FACTORS.beta2 as f32).into(),
+            ((1. - FACTORS.beta2) as f32).into(),
+            (FACTORS.epsilon as f32).into(),
+        ];
+        // SAFETY: the buffers hold as many values as `quads` says, and factors for every step that is taken.
+        unsafe {
+            gpu.launch(("adam", "adam_step"), 3, 64, 0, &arguments).unwrap();
+        }
+    }
+}
+
+#[test]
+fn adam_moves_parameters_and_moments_as_its_reference() {
+    let (gpu, len) = (gpu(), 1004);
+    let buffers = AdamBuffers::new(&gpu, len, 1);
+    buffers.launch(&gpu);
+    let tensor = |values: Vec<f32>| Tensor::new(values, &Device::Cpu).unwrap();
+    let [theta, grad, m] = ["theta", "gradient", "m"].map(|name| tensor(random(name, len)));
+    let v = tensor(random("v", len)).abs().unwrap();
+    let (theta, m, v) = reference::adam_step(&theta, &grad, &m, &v, FACTORS).unwrap();
+    for (name, buffer, expected) in [("theta", buffers.theta, theta), ("m", buffers.m, m), ("v", buffers.v, v)] {
+        assert_near(name, &buffer.download(&gpu).unwrap(), &expected.to_vec1::<f32>().unwrap(), 1e-6);
+    }
+}
+
+/// `a · b` of `count` pairs of matrices, summed in f64.
+fn plain_product(sizes: Sizes, a: &[f32], a_transposed: bool, b: &[f32], b_transposed: bool) -> Vec<f32> {
+    let Sizes { rows, columns, inner, count } = sizes;
+    let value = |matrix: &[f32], height: usize, width: usize, row: usize, column: usize, is_transposed: bool| {
+        f64::from(if is_transposed { matrix[column * height + row] } else { matrix[row * width + column] })
+    };
+    let mut out = Vec::new();
+    for pair in 0..count {
+        let (a, b) = (&a[pair * rows * inner..], &b[pair * inner * columns..]);
+        for row in 0..rows {
+            for column in 0..columns {
+                let sum: f64 = (0..inner)
+                    .map(|k| value(a, rows, inner, row, k, a_transposed) * value(b, inner, columns, k, column, b_transposed))
+                    .sum();
+                out.push(sum as f32);
+            }
+        }
+    }
+    out
+}
+
+#[test]
+fn products_agree_with_plain_ones_in_every_precision_and_orientation() {
+    let gpu = gpu();
+    for (rows, columns, inner, count) in [(1, 1, 1, 1), (17, 9, 33, 1), (5, 70, 19, 3), (64, 16, 128, 2)] {
+        let sizes = Sizes { rows, columns, inner, count };
+        let (a, b) = (random("a", count * rows * inner), random("b", count * inner * columns));
+        let (a16, b16) = (to_bf16(&a), to_bf16(&b));
+        let before = random("out", count * rows * columns);
+        let (on_a, on_b) = (gpu.upload(&a).unwrap(), gpu.upload(&b).unwrap());
+        let (on_a16, on_b16) = (gpu.upload(&a16).unwrap(), gpu.upload(&b16).unwrap());
+        for turns in 0..4 {
+            let (turn_a, turn_b) = (turns & 1 != 0, turns & 2 != 0);
+            let (width_a, width_b) = (if turn_a { rows } else { inner }, if turn_b { inner } else { columns });
+            let what = format!("{sizes:?}, transposed {turn_a} {turn_b}");
+            let expected = plain_product(sizes, &a, turn_a, &b, turn_b);
+            let expected16 = plain_product(sizes, &from_bf16(&a16), turn_a, &from_bf16(&b16), turn_b);
+            for is_added in [false, true] {
+                for (precision, tolerance) in [(Precision::F32, 1e-6), (Precision::Tf32, 1e-3), (Precision::Bf16, 1e-6)] {
+                    let out = gpu.upload(&before).unwrap();
+                    let to = Matrix::new(out.start(), columns).every(rows * columns);
+                    // SAFETY: the buffers hold `count` matrices of these sizes each.
+                    unsafe {
+                        if precision == Precision::Bf16 {
+                            let a = Matrix { is_transposed: turn_a, ..Matrix::new(on_a16.start(), width_a) };
+                            let b = Matrix { is_transposed: turn_b, ..Matrix::new(on_b16.start(), width_b) };
+                            let (a, b) = (a.every(rows * inner), b.every(inner * columns));
+                            gpu.multiply(precision, sizes, a, b, to, is_added).unwrap();
+                        } else {
+                            let a = Matrix { is_transposed: turn_a, ..Matrix::new(on_a.start(), width_a) };
+                            let b = Matrix { is_transposed: turn_b, ..Matrix::new(on_b.start(), width_b) };
+                            let (a, b) = (a.every(rows * inner), b.every(inner * columns));
+                            gpu.multiply(precision, sizes, a, b, to, is_added).unwrap();
+                        }
+                    }
+                    let expected = if precision == Precision::Bf16 { &expected16 } else { &expected };
+                    let expected: Vec<f32> =
+                        expected.iter().zip(&before).map(|(e, b)| e + if is_added { *b } else { 0. }).collect();
+                    assert_near(&format!("{what}, {precision:?}"), &out.download(&gpu).unwrap(), &expected, tolerance);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn tf32_rounds_its_factors() {
+    let gpu = gpu();
+    // 1 + 2^-12 is none of TF32's values: it goes to 1.
+    let a = gpu.upload(&[1. + 1. / 4096.]).unwrap();
+    let b = gpu.upload(&[1f32]).unwrap();
+    let sizes = Sizes { rows: 1, columns: 1, inner: 1, count: 1 };
+    let product = |precision| {
+        let out = gpu.zeros(1).unwrap();
+        let [a, b, to] = [&a, &b, &out].map(|buffer| Matrix::new(buffer.start(), 1));
+        // SAFETY: each buffer holds the one value.
+        unsafe { gpu.multiply(precision, sizes, a, b, to, false) }.unwrap();
+        out.download(&gpu).unwrap()[0]
+    };
+    assert_eq!(product(Precision::F32), 1. + 1. / 4096.);
+    // A GPU may compute a product this small without tensor cores, exactly.
+    if is_emulated(&gpu) {
+        assert_eq!(product(Precision::Tf32), 1.);
+    }
+}
+
+#[test]
+fn a_captured_graph_does_nothing_until_it_is_launched_and_then_the_same_each_time() {
+    let (gpu, len, steps) = (own_gpu(), 256, 3);
+    let (plain, captured) = (AdamBuffers::new(&gpu, len, steps), AdamBuffers::new(&gpu, len, steps));
+    // The kernels are loaded before: that is no work of a stream.
+    for _ in 0..steps {
+        plain.launch(&gpu);
+    }
+    gpu.stream().begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL).unwrap();
+    captured.launch(&gpu);
+    let graph = gpu.stream().end_capture(CUgraphInstantiate_flags(0)).unwrap().unwrap();
+    assert_eq!(captured.theta.download(&gpu).unwrap(), random("theta", len));
+    for _ in 0..steps {
+        graph.launch().unwrap();
+    }
+    assert_eq!(captured.theta.download(&gpu).unwrap(), plain.theta.download(&gpu).unwrap());
+}
+
+#[test]
+fn a_capture_refuses_what_cannot_be_replayed() {
+    let gpu = own_gpu();
+    // A GPU records an allocation and reads the memory of the host at every replay; only the emulated device is this strict.
+    if !is_emulated(&gpu) {
+        return;
+    }
+    let mut buffer = gpu.upload(&[1f32; 8]).unwrap();
+    let event = gpu.stream().record_event(None).unwrap();
+    let tries: [(&str, &mut dyn FnMut(&Gpu) -> bool); 4] = [
+        ("an allocation", &mut |gpu| gpu.zeros::<f32>(8).is_err()),
+        ("a wait for the device", &mut |gpu| gpu.synchronize().is_err()),
+        ("a copy from the host", &mut |gpu| buffer.fill_from(gpu, &[2f32; 8]).is_err()),
+        ("a look at an event", &mut |_| event.try_is_complete().is_err()),
+    ];
+    for (what, is_refused) in tries {
+        gpu.stream().begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL).unwrap();
+        assert!(is_refused(&gpu), "{what} was allowed");
+        let error = gpu.stream().end_capture(CUgraphInstantiate_flags(0)).err().expect(what);
+        assert!(error.to_string().contains("CUDA_ERROR_STREAM_CAPTURE_INVALIDATED"), "{what}: {error}");
+    }
+    assert_eq!(buffer.download(&gpu).unwrap(), [1.; 8]);
+}
+
+#[test]
+fn candles_own_operations_and_gradients_run() {
+    let device = Device::Cuda(gpu().device().clone());
+    let x = Var::from_tensor(&Tensor::new(&[[1f32, -2., 3.], [4., 5., -6.]], &device).unwrap()).unwrap();
+    let scaled = (x.as_tensor() * 2.).unwrap();
+    let y = (scaled.t().unwrap().contiguous().unwrap().sqr().unwrap() + 1.).unwrap().sum_all().unwrap();
+    assert_eq!(y.to_scalar::<f32>().unwrap(), 4. * 91. + 6.);
+    let gradient = y.backward().unwrap().get(&x).unwrap().to_vec2::<f32>().unwrap();
+    assert_eq!(gradient, [[8., -16., 24.], [32., 40., -48.]]);
+    let (a, b) = (Tensor::ones((2, 3), candle_core::DType::F32, &device).unwrap(), x.as_tensor().t().unwrap());
+    assert_eq!(a.matmul(&b).unwrap().to_vec2::<f32>().unwrap(), [[2., 3.], [2., 3.]]);
+    let indices = Tensor::new(&[1u32, 0], &device).unwrap().to_dtype(candle_core::DType::F32).unwrap();
+    assert_eq!(indices.to_vec1::<f32>().unwrap(), [1., 0.]);
+}
+
+#[test]
+fn memory_that_there_is_not_is_told_with_what_is_free() {
+    let gpu = gpu();
+    let (free, _) = gpu.stream().context().mem_get_info().unwrap();
+    let error = gpu.zeros::<f32>(free / 4 + (1 << 20)).err().expect("more than is free").to_string();
+    assert!(error.contains("GPU memory") && error.contains("MiB are free"), "{error}");
+}
