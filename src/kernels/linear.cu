@@ -2,10 +2,11 @@
 // rectifier, and before them the sum of several products and the spread of filters over the channels that share them.
 //
 // The products themselves are cuBLAS's: y = x · weightᵀ forward, dx = dy · weight and dweight = dyᵀ · x backward. At batch 128 the
-// decoder's 512×1024 is 0.13 GFLOP a product, some microseconds: launches count as much. Versions considered: (1) a launch each for
-// bias and rectifier; (2) one for both, in place; (3) four columns a thread, each thread's bias loaded once for all its rows; (4) four rows at a
-// time, loaded before any is stored.
-// Bound by memory bandwidth, for the small layers by the launch.
+// decoder's 512×1024 is 0.13 GFLOP a product, some microseconds: launches count as much.
+//
+// Versions considered: (1) a launch each for bias and rectifier; (2) one for both, in place; (3) four columns a thread, its bias
+// loaded once for all its rows; (4) four rows at a time, loaded before any is stored. Bound by memory bandwidth, for the small
+// layers by the launch.
 #include "vectors.cuh"
 
 // Rows whose loads a thread has in flight at once.

@@ -6,8 +6,8 @@
 // then its threads' sums in their order; a second launch sums the chunks'. No atomics.
 //
 // Versions considered: (1) a thread a column: 256 threads on the device for 256 channels; (2) chunks of rows in blocks of their
-// own, and threads within them that take rows in turn: some 10^4 threads at full size; (3) four columns a thread, and four rows
-// at a time, loaded before any is stored: x and left may be one, so that the compiler keeps to the order it is told. Bound by memory
+// own, and threads within them that take rows in turn: some 10^4 threads at full size; (3) four columns a thread, and four rows at a
+// time, loaded before any is stored (x and left may be one, so that the compiler keeps to the order it is told). Bound by memory
 // bandwidth: at full size (256 channels, batch 128) the gradient of the primary convolution is 4.7 MB, read with y and written
 // once, 14 MB; that of Conv1 is 52 MB, 157 MB in all.
 #include "vectors.cuh"

@@ -4,8 +4,8 @@
 // Activations are [height][width][batch][channels], so that a row of the image is a matrix of (place, sample) × channels. One-sided
 // unfolding: U[p][yh][xo][b] × [kx][c] = x[stride·yh + p][stride·xo + kx][b][c] copies what the kernel's *columns* see, and not what
 // its rows see. Output row y takes image row stride·y + ky for kernel row ky, which is U[ky mod stride][y + ky div stride]: for one
-// ky the matrix of all outputs stands in one piece in U, and z = sum over ky of U_ky · W_ky. U is kh/stride times smaller than what
-// ordinary unfolding (im2col) copies. Of few input channels (fewer than 64 values in a kernel row) a product of one kernel row
+// ky the matrix of all outputs stands in one piece in U, and z = sum over ky of U_ky · W_ky. U is up to kh/stride times smaller
+// than what ordinary unfolding (im2col) copies. Of few input channels (fewer than 64 values in a kernel row) a product of one kernel row
 // would be all about moving its output: there the kernel's rows are unfolded too, t below, and one product does it.
 //
 // Gradients: dW_ky = U_kyᵀ · dz; dU_ky += dz · W_kyᵀ, kernel rows of different phases p in one batched product, those of the same
@@ -13,17 +13,21 @@
 // the written one.
 //
 // Bytes at full size (the primary convolution, 256 channels of 20×20, 9×9 kernel, stride 2, batch 128): U is 10·2 rows × 6 · 128 ×
-// 9·256 values, 142 MB in f32 and 71 MB in bf16, where im2col has 382 and 191 MB; the image itself is 52 MB. A pass is 49 GFLOP:
-// 0.8 ms in f32 on an H100, 0.12 in TF32. Unfolding and folding move 194 MB each, 0.06 ms: they are bound by memory bandwidth.
+// 9·256 values, 142 MB in f32 and 71 MB in bf16, where im2col has 382 and 191 MB; the image itself is 52 MB. Each of the three
+// passes is 49 GFLOP: 0.8 ms in f32 on an H100, 0.12 in TF32. Unfolding and folding move 194 MB each, 0.06 ms: they are bound by
+// memory bandwidth. The products of the image's gradient write dU 382 MB and read 297 MB of that again, where kernel rows of a phase
+// meet: 0.2 ms, less than the products take in f32, more than in TF32 and bf16.
 //
 // Versions considered. Of the products: (1) im2col: 2.7 times the bytes; (2) MEC, y += U_ky · W_ky one after another: each output
-// is 72 tiles of 128×128, on 132 multiprocessors; (3) all kernel rows of a phase at once into outputs of their own (42 MB, which is
-// what (2) reads and writes too), summed with the bias and the rectifier in linear.cu: five times as many tiles at a time. Of unfolding:
-// (1) a value a thread, its place divided out of a flat index: five divisions for 4 bytes; (2) four channels a thread; (3) a
-// thread that keeps its column and walks along the samples: the divisions once for 16 of them; (4) four of
-// those at a time, loaded before any is stored. Of folding: (1) scattering dU with
-// atomics: another order of the sums in every run; (2) gathering, a sum a thread; (3) four samples a thread, whose loads are in
-// flight at once. The gradient of U takes the place of U, unless that is in bf16.
+// is 72 tiles of 128×128, on 132 multiprocessors; (3) all kernel rows of a phase at once into outputs of their own (42 MB, which
+// is what (2) reads and writes too), summed with the bias and the rectifier in linear.cu: five times as many tiles at a time.
+// Of the image's gradient: (1) dU beside U; (2) in its place, unless U is in bf16: 142 MB less memory. (Not built: dz as
+// [xo][b][y][filter] would give each row of dU by one product over all its kernel rows, written once, but by 82 instead of 98 of a
+// hundred multiprocessors, and with the weight rearranged in every step: for tensor cores alone, to be measured first.)
+// Of unfolding: (1) a value a thread, its place divided out of a flat index: five divisions for 4 bytes; (2) four channels a
+// thread; (3) a thread that keeps its column and walks along the samples: the divisions once for 16 of them; (4) four of those at a
+// time, loaded before any is stored. Of folding: (1) scattering dU with atomics: another order of the sums in every run;
+// (2) gathering, a sum a thread; (3) four samples a thread, whose loads are in flight at once.
 #include "../vectors.cuh"
 
 // Samples whose loads a thread has in flight at once.
