@@ -108,7 +108,8 @@ libraries='cuda     libcuda.so.1       driver   settings memory streams driver f
 cublas   libcublas.so.13    cublas   blas
 curand   libcurand.so.10    curand   random
 cublasLt libcublasLt.so.13  cublaslt
-nvrtc    libnvrtc.so.13     nvrtc'
+nvrtc    libnvrtc.so.13     nvrtc
+nvidia-ml libnvidia-ml.so.1 -         nvml'
 
 while read -r name soname module parts; do
     for part in $parts; do start compile "$objects/$part.o" "$here/$part.cpp" "${host[@]}" $([ "$part" != blas ] || echo -O3); done
@@ -118,7 +119,9 @@ while IFS= read -r source; do
     start compile_kernels "$source" ours "${kernel[@]}" -I "$kernels" -I "$root/src/kernels"
     of_kernels+=("$objects/ours.$(basename "$source" .cu).o")
 done < <(find "$kernels" -name '*.cu' | LC_ALL=C sort)
-for name in affine binary cast fill indexing reduce ternary unary; do
+# Kernels from elsewhere have no use for candle's.
+[ $# -lt 2 ] && of_candle='affine binary cast fill indexing reduce ternary unary' || of_candle=
+for name in $of_candle; do
     start compile_kernels "$candle/$name.cu" candle "${candle_kernel[@]}"
     of_kernels+=("$objects/candle.$name.o")
 done
@@ -147,13 +150,15 @@ rebuild=0
 if [ $rebuild = 1 ]; then
     # What the driver says of a call it does not support: 801; cuBLAS: 15; cuRAND: 201; NVRTC: 11.
     while read -r name soname module parts; do
+        [ "$module" != - ] || continue # nothing links NVML: what it lacks is found to be missing
         case $name in cuda) error=801 ;; cublas*) error=15 ;; curand) error=201 ;; nvrtc) error=11 ;; esac
         # shellcheck disable=SC2086
         start compile_stubs "$name" "$module" "$error" $parts
     done <<<"$libraries"
     finish
     while read -r name soname module parts; do
-        linked=("$objects/stubs.$name.o")
+        linked=()
+        [ "$module" = - ] || linked+=("$objects/stubs.$name.o")
         for part in $parts; do linked+=("$objects/$part.o"); done
         if [ "$name" = cuda ]; then linked+=("${of_kernels[@]}"); else linked+=(-L"$dir/lib" -l:libcuda.so.1); fi
         "$CXX" -shared -Wl,-z,defs -Wl,-soname,"$soname" -Wl,-rpath,"\$ORIGIN" -o "$dir/lib/.$soname" "${linked[@]}" -ldl

@@ -219,18 +219,20 @@ uint64_t exchange(Exchange kind, unsigned mask, uint64_t value, int operand, int
     if (!(mask >> lane & 1)) wrong("the mask leaves out the lane that calls");
     if (width < 1 || width > 32 || (width & (width - 1))) wrong("the width is no power of 2 up to 32");
     bool is_last = true;
-    for (unsigned other = 0; other < WARP; ++other) {
-        if (!(mask >> other & 1) || other == lane) continue;
-        if (first + other >= thread_count) wrong("the mask names lane " + std::to_string(other) + ", which the block does not have");
+    for (unsigned other = 0; other < WARP && first + other < thread_count; ++other) {
+        if (other == lane) continue;
         const Fiber& fiber = fibers[first + other];
-        if (fiber.state == State::Ended) wrong("the mask names lane " + std::to_string(other) + ", which has ended");
-        if (fiber.state != State::InWarp) {
-            is_last = false;
-        } else if (fiber.mask != mask || fiber.kind != kind || fiber.line != line || std::strcmp(fiber.file, file) != 0) {
-            wrong("lane " + std::to_string(other) + " waits elsewhere, in " + word(fiber.kind) + " at " + place_text(fiber) +
-                  (fiber.mask != mask ? ", with another mask" : ""));
+        const bool is_wanted = mask >> other & 1;
+        if (is_wanted && fiber.state == State::InWarp && fiber.mask >> lane & 1) { // each waits for the other
+            if (fiber.mask == mask && fiber.kind == kind && fiber.line == line && std::strcmp(fiber.file, file) == 0) continue;
+            wrong("lane " + std::to_string(other) + " waits for this one elsewhere, in " + word(fiber.kind) + " at " +
+                  place_text(fiber) + (fiber.mask != mask ? ", with another mask" : ""));
         }
+        if (is_wanted && fiber.state == State::Ended) wrong("the mask names lane " + std::to_string(other) + ", which has ended");
+        is_last &= !is_wanted;
     }
+    const unsigned lanes = thread_count - first;
+    if (lanes < WARP && mask >> lanes) wrong("the mask names lanes that the block does not have: it has " + std::to_string(lanes));
     if (!is_last) {
         yield(State::InWarp);
         return fibers[current].result;

@@ -2,6 +2,9 @@
 //! (`tests/cuda-emulator/README.md`). Here are the helpers of these tests, and the tests of the device layer itself.
 
 mod capsules;
+mod conv2d;
+mod dense;
+pub mod ops;
 mod pass;
 
 use std::sync::{Arc, OnceLock};
