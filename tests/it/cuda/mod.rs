@@ -161,7 +161,9 @@ fn plain_product(sizes: Sizes, a: &[f32], a_transposed: bool, b: &[f32], b_trans
         for row in 0..rows {
             for column in 0..columns {
                 let sum: f64 = (0..inner)
-                    .map(|k| value(a, rows, inner, row, k, a_transposed) * value(b, inner, columns, k, column, b_transposed))
+                    .map(|k| {
+                        value(a, rows, inner, row, k, a_transposed) * value(b, inner, columns, k, column, b_transposed)
+                    })
                     .sum();
                 out.push(sum as f32);
             }
@@ -187,7 +189,8 @@ fn products_agree_with_plain_ones_in_every_precision_and_orientation() {
             let expected = plain_product(sizes, &a, turn_a, &b, turn_b);
             let expected16 = plain_product(sizes, &from_bf16(&a16), turn_a, &from_bf16(&b16), turn_b);
             for is_added in [false, true] {
-                for (precision, tolerance) in [(Precision::F32, 1e-6), (Precision::Tf32, 1e-3), (Precision::Bf16, 1e-6)] {
+                for (precision, tolerance) in [(Precision::F32, 1e-6), (Precision::Tf32, 1e-3), (Precision::Bf16, 1e-6)]
+                {
                     let out = gpu.upload(&before).unwrap();
                     let to = Matrix::new(out.start(), columns).every(rows * columns);
                     // SAFETY: the buffers hold `count` matrices of these sizes each.
