@@ -165,7 +165,9 @@ fn plain_product(sizes: Sizes, a: &[f32], a_transposed: bool, b: &[f32], b_trans
         for row in 0..rows {
             for column in 0..columns {
                 let sum: f64 = (0..inner)
-                    .map(|k| value(a, rows, inner, row, k, a_transposed) * value(b, inner, columns, k, column, b_transposed))
+                    .map(|k| {
+                        value(a, rows, inner, row, k, a_transposed) * value(b, inner, columns, k, column, b_transposed)
+                    })
                     .sum();
                 out.push(sum as f32);
             }
@@ -191,7 +193,8 @@ fn products_agree_with_plain_ones_in_every_precision_and_orientation() {
             let expected = plain_product(sizes, &a, turn_a, &b, turn_b);
             let expected16 = plain_product(sizes, &from_bf16(&a16), turn_a, &from_bf16(&b16), turn_b);
             for is_added in [false, true] {
-                for (precision, tolerance) in [(Precision::F32, 1e-6), (Precision::Tf32, 1e-3), (Precision::Bf16, 1e-6)] {
+                for (precision, tolerance) in [(Precision::F32, 1e-6), (Precision::Tf32, 1e-3), (Precision::Bf16, 1e-6)]
+                {
                     let out = gpu.upload(&before).unwrap();
                     let to = Matrix::new(out.start(), columns).every(rows * columns);
                     // SAFETY: the buffers hold `count` matrices of these sizes each.
@@ -266,18 +269,16 @@ fn a_capture_refuses_what_cannot_be_replayed() {
     }
     let mut buffer = gpu.upload(&[1f32; 8]).unwrap();
     let event = gpu.stream().record_event(None).unwrap();
-    let tries: [(&str, &mut dyn FnMut(&Gpu) -> bool); 4] = [
-        ("an allocation", &mut |gpu| gpu.zeros::<f32>(8).is_err()),
-        ("a wait for the device", &mut |gpu| gpu.synchronize().is_err()),
-        ("a copy from the host", &mut |gpu| buffer.fill_from(gpu, &[2f32; 8]).is_err()),
-        ("a look at an event", &mut |_| event.try_is_complete().is_err()),
-    ];
-    for (what, is_refused) in tries {
+    let check = |what: &str, is_refused: &mut dyn FnMut() -> bool| {
         gpu.stream().begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL).unwrap();
-        assert!(is_refused(&gpu), "{what} was allowed");
+        assert!(is_refused(), "{what} was allowed");
         let error = gpu.stream().end_capture(CUgraphInstantiate_flags(0)).err().expect(what);
         assert!(error.to_string().contains("CUDA_ERROR_STREAM_CAPTURE_INVALIDATED"), "{what}: {error}");
-    }
+    };
+    check("an allocation", &mut || gpu.zeros::<f32>(8).is_err());
+    check("a wait for the device", &mut || gpu.synchronize().is_err());
+    check("a copy from the host", &mut || buffer.fill_from(&gpu, &[2f32; 8]).is_err());
+    check("a look at an event", &mut || event.try_is_complete().is_err());
     assert_eq!(buffer.download(&gpu).unwrap(), [1.; 8]);
 }
 
