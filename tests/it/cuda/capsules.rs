@@ -111,7 +111,9 @@ fn assert_agree(what: &str, got: &[Vec<f32>; 4], expected: &[Vec<f32>; 4]) {
     for ((name, got), expected) in ["v", "du", "dweight", "dbias"].iter().zip(got).zip(expected) {
         let largest = expected.iter().fold(0f32, |m, e| m.max(e.abs()));
         let error = got.iter().zip(expected).fold(0f32, |m, (g, e)| m.max((g - e).abs()));
-        if std::env::var("SHOW").is_ok() { eprintln!("{name} {:e} {what}", error / largest); }
+        if std::env::var("SHOW").is_ok() {
+            eprintln!("{name} {:e} {what}", error / largest);
+        }
         assert_near(&format!("{name} of {what}"), got, expected, 1e-5);
     }
 }
@@ -126,7 +128,10 @@ fn class_capsules_and_their_gradients_agree_with_those_of_the_cpu() {
             if shape.dim > 1 || kind == EXACT {
                 let got = shape.by_op(&device, DType::F32);
                 assert_agree(&format!("{shape:?}"), &got, &shape.by_op(&Device::Cpu, DType::F64));
-                assert_eq!(got.each_ref().map(|got| bits(got)), shape.by_op(&device, DType::F32).map(|again| bits(&again)));
+                assert_eq!(
+                    got.each_ref().map(|got| bits(got)),
+                    shape.by_op(&device, DType::F32).map(|again| bits(&again))
+                );
             }
         }
     }
@@ -261,10 +266,15 @@ fn operands_that_begin_in_the_middle_of_sixteen_bytes_are_moved() {
     });
     let v = kernels::class_capsules(&u, &weight, &bias, 2, EXACT).unwrap();
     assert_near("v", &values(&v), &expected[0], 1e-5);
-    assert_near("squash", &values(&kernels::squash(&u, EXACT).unwrap()), &{
-        let cpu = u.to_device(&Device::Cpu).unwrap();
-        values(&kernels::squash(&cpu, EXACT).unwrap())
-    }, 1e-6);
+    assert_near(
+        "squash",
+        &values(&kernels::squash(&u, EXACT).unwrap()),
+        &{
+            let cpu = u.to_device(&Device::Cpu).unwrap();
+            values(&kernels::squash(&cpu, EXACT).unwrap())
+        },
+        1e-6,
+    );
 }
 
 #[test]

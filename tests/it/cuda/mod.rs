@@ -1,6 +1,8 @@
 //! What runs on a CUDA device, against its references on the CPU: on a GPU, or on the emulated device
 //! (`tests/cuda-emulator/README.md`). Here are the helpers of these tests, and the tests of the device layer itself.
 
+mod capsules;
+
 use std::sync::{Arc, OnceLock};
 
 use candle_core::{
