@@ -260,7 +260,7 @@ fn predicted_memory_of_a_gpu_grows_with_the_batch_and_the_network() {
             format!("[data]\nname = 'mnist'\n[model]\n{model}\n[schedule.batch]\npolicy = 'fixed'\nsize = {batch}\n");
         TrialConfig::resolve(text.parse().unwrap()).unwrap()
     };
-    let bytes = |model, batch| gpu_peak_bytes(&config(model, batch)).unwrap();
+    let bytes = |model: &str, batch| gpu_peak_bytes(&config(model, batch)).unwrap();
     for model in ["preset = 'tiny'", "preset = 'small'", "preset = 'paper'", "kind = 'lenet5'"] {
         assert!([64, 128, 512, 4096].windows(2).all(|pair| bytes(model, pair[0]) < bytes(model, pair[1])), "{model}");
         // A context at least, and its images.
