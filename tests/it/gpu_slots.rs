@@ -153,7 +153,7 @@ fn precision_is_an_axis_like_every_other_and_f32_is_the_training_that_it_always_
     let space = Space::from_document(Document::parse("space", SPACE.into()).unwrap(), "space", &[]).unwrap();
     let expansion = space.expand().unwrap();
     let found: Vec<_> = expansion.candidates.iter().map(|of| (of.label.as_str(), of.values[0].as_deref())).collect();
-    assert_eq!(found, [("baseline", Some("f32")), ("bf16", Some("bf16"))]);
+    assert_eq!(found, [("baseline", Some("f32")), ("precision bf16", Some("bf16"))]);
     let resolve = |text: &str| TrialConfig::resolve(text.parse().unwrap()).unwrap();
     let (silent, said) = (resolve(""), resolve("[train]\nprecision = 'f32'\n"));
     assert_eq!(silent.key(""), said.key(""));
