@@ -8,7 +8,7 @@ use toml::{Table, Value};
 
 use crate::{
     data::DataConfig,
-    model::config::{ModelConfig, PRESETS, preset},
+    model::config::{ModelConfig, PRESETS, Precision, preset},
     schedule::ScheduleConfig,
 };
 
@@ -36,11 +36,15 @@ pub struct TrainConfig {
     pub beta1: f64,
     pub beta2: f64,
     pub epsilon: f64,
+    /// What products are computed in: on CPU cores `f32` alone. Not written where it is that, so that trainings of before there
+    /// was a choice are what they were.
+    #[serde(skip_serializing_if = "Precision::is_f32")]
+    pub precision: Precision,
 }
 
 impl Default for TrainConfig {
     fn default() -> Self {
-        TrainConfig { epochs: 10, beta1: 0.9, beta2: 0.999, epsilon: 1e-8 }
+        TrainConfig { epochs: 10, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, precision: Precision::F32 }
     }
 }
 
@@ -110,13 +114,29 @@ impl TrialConfig {
     /// The config as a table: every field, presets resolved.
     pub fn to_table(&self) -> Table {
         // Every field is a number, a string, an array or a table of those: what TOML can hold.
-        Table::try_from(self).expect("a config is TOML")
+        let mut table = Table::try_from(self).expect("a config is TOML");
+        if let Some(Value::Table(train)) = table.get_mut("train") {
+            train.insert("precision".into(), self.train.precision.as_str().into());
+        }
+        table
     }
 
     /// The resolved config as a TOML document.
     pub fn to_toml(&self) -> String {
         // As above: a config is TOML.
-        toml::to_string_pretty(self).expect("a config is TOML")
+        toml::to_string_pretty(&self.to_table()).expect("a config is TOML")
+    }
+
+    /// That CPU cores cannot train this, if they cannot.
+    pub fn check_for_cpu(&self) -> Result<(), Invalid> {
+        match self.train.precision {
+            Precision::F32 => Ok(()),
+            other => Err(Invalid::new(
+                "train.precision",
+                format!("{:?}", other.as_str()),
+                "\"f32\" on CPU cores, or a GPU: train and time take --device cuda:0, explore takes --slots cuda:0",
+            )),
+        }
     }
 
     /// The trial's identity: 16 hexadecimal digits of the hash of this config and the data's `fingerprint`.
@@ -136,6 +156,22 @@ impl TrialConfig {
     /// Trainable parameters of the network.
     pub fn parameters(&self) -> usize {
         self.model.parameters(self.data.name.image_shape(), self.data.name.classes())
+    }
+}
+
+impl Precision {
+    /// Whether it is what every device computes in.
+    pub fn is_f32(&self) -> bool {
+        *self == Precision::F32
+    }
+
+    /// The name as it stands in configurations.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Precision::F32 => "f32",
+            Precision::Tf32 => "tf32",
+            Precision::Bf16 => "bf16",
+        }
     }
 }
 

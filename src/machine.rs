@@ -1,6 +1,7 @@
 //! The machine a figure was measured on, and the build that measured it.
 
 mod control_group;
+pub mod gpu;
 pub mod load;
 
 use std::{
@@ -27,8 +28,11 @@ pub struct Machine {
     pub memory_bytes: Option<u64>,
     pub fastrcaps_version: String,
     pub git_revision: Option<String>,
-    /// Trials at once × threads of each, as `--slots` takes them.
+    /// Trials at once × threads of each, and GPUs, as `--slots` takes them.
     pub slots: String,
+    /// The GPUs that trials run on, as in `cuda:0 NVIDIA H100 80GB HBM3`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gpus: Vec<String>,
 }
 
 impl Machine {
@@ -44,15 +48,21 @@ impl Machine {
             fastrcaps_version: VERSION.into(),
             git_revision: git_revision(),
             slots,
+            gpus: Vec::new(),
         }
     }
-}
 
-impl Machine {
     /// The machine and its slots in a line, for charts and tables.
     pub fn line(&self) -> String {
         let processor = self.processor.as_deref().unwrap_or(&self.architecture);
-        format!("{} cores of {processor}, slots {}", self.cores, self.slots)
+        let gpus = self.gpus.iter().map(|gpu| format!("{gpu}, ")).collect::<String>();
+        format!("{} cores of {processor}, {gpus}slots {}", self.cores, self.slots)
+    }
+
+    /// Threads of a trial on CPU cores; absent where none runs there.
+    pub fn cpu_threads(&self) -> Option<usize> {
+        let is_cpu = |group: &&str| group.trim().starts_with(|c: char| c.is_ascii_digit());
+        self.slots.split(',').find(is_cpu)?.split_once('x')?.1.parse().ok()
     }
 }
 

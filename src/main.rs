@@ -11,6 +11,8 @@ use cli::input::errln;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // The first thing of all: there are no threads yet.
+    fastrcaps::kernels::open::number_gpus_by_bus();
     match cli::run() {
         Ok(code) => code,
         Err(error) => {

@@ -129,9 +129,12 @@ pub struct TrialRecord {
     pub started: Option<String>,
     pub ended: Option<String>,
     pub host: Option<String>,
-    /// Kind of the processor it was trained on.
+    /// Kind of the processor it was trained on: of the GPU, where it was one.
     #[serde(default)]
     pub processor: Option<String>,
+    /// `cpu`, or the GPU by its number and name, as in `cuda:0 NVIDIA H100 80GB HBM3`.
+    #[serde(default)]
+    pub device: Option<String>,
     pub git_revision: Option<String>,
     /// SHA-256 of `weights.safetensors`.
     #[serde(default)]
@@ -166,11 +169,17 @@ impl TrialRecord {
             ended: None,
             host: None,
             processor: None,
+            device: None,
             git_revision: None,
             weights_sha256: None,
             fault: None,
             error: None,
         }
+    }
+
+    /// Whether it was trained on a GPU.
+    pub fn is_of_gpu(&self) -> bool {
+        self.device.as_ref().is_some_and(|device| device.starts_with("cuda"))
     }
 }
 

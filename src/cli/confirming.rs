@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 use fastrcaps::{
     config::TrialConfig,
     confirm::{self, Child, Confirmed, Ending, Request},
+    device::{Gpu, Place},
     dispatch,
     executor::Slots,
     machine,
@@ -24,6 +25,7 @@ use serde_json::json;
 
 use super::{
     data::DataDirArg,
+    device,
     display::{Mode, emit},
     input::errln,
     timing_display::Shown,
@@ -67,7 +69,9 @@ pub struct Swept<'a> {
     pub study: &'a Study,
     /// The study's, as it is held.
     pub lock: &'a Lock,
-    pub slots: Slots,
+    pub slots: &'a Slots,
+    /// Of the slots.
+    pub gpus: &'a BTreeMap<Place, Gpu>,
     pub data_dir: &'a DataDirArg,
     pub deadline: Option<SystemTime>,
     pub stop: &'a AtomicBool,
@@ -100,12 +104,26 @@ impl ConfirmArg {
         let Swept { study, mode, stop, deadline, data_dir, .. } = swept;
         let least = if swept.trained { PATIENCE.0 } else { PATIENCE_ALONE };
         let patience = swept.began.elapsed().as_secs_f64().clamp(least, PATIENCE.1);
+        // One set of times is of one device.
+        let place = swept.slots.first_place();
+        let kind = |place: Place| swept.gpus.get(&place).map(|gpu| &gpu.name);
+        if let Some(other) = swept.slots.places().find(|other| kind(*other) != kind(place))
+            && mode == Mode::Progress
+        {
+            errln!(
+                "note: times are confirmed on {place}; for those on {other}: `fastrcaps time {} --device {other} --as {}`",
+                study.folder.display(),
+                if other.is_cpu() { "cpu" } else { "gpu" }
+            );
+        }
         let taking = Taking {
             study,
             name: DEFAULT_SET,
             anew: false,
             rounds: self.confirm_rounds as usize,
-            threads: usual_threads(&view).unwrap_or(swept.slots.threads),
+            threads: usual_threads(&view).unwrap_or(swept.slots.threads()),
+            place,
+            gpu: swept.gpus.get(&place),
             sample_seconds: None,
             of_sweep: OF_SWEEP,
             patience: self.confirm_patience.unwrap_or(Duration::from_secs_f64(patience)),
@@ -164,10 +182,13 @@ pub fn on_front(view: &StudyView) -> Vec<usize> {
     on_front
 }
 
-/// Threads that most of the trials had that ended well.
+/// Threads that most of the trials on CPU cores had that ended well.
 pub fn usual_threads(view: &StudyView) -> Option<usize> {
     let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
     for record in view.records.iter().flatten().filter(|record| record.status == Status::Done) {
+        if record.is_of_gpu() {
+            continue;
+        }
         *counts.entry(record.threads?).or_default() += 1;
     }
     counts.into_iter().max_by_key(|(threads, count)| (*count, *threads)).map(|(threads, _)| threads)
@@ -179,7 +200,11 @@ pub struct Taking<'a> {
     pub name: &'a str,
     pub anew: bool,
     pub rounds: usize,
+    /// Of a step on CPU cores; one on a GPU has 1.
     pub threads: usize,
+    /// What steps are timed on, and what that is if it is a GPU.
+    pub place: Place,
+    pub gpu: Option<&'a Gpu>,
     /// Length of a sample where it is given.
     pub sample_seconds: Option<f64>,
     /// Where it is not: see [`Taking::sample_seconds`].
@@ -196,16 +221,20 @@ impl Taking<'_> {
     /// for all of them, the first ones that are on the front come first, in a visit of their own.
     pub fn take(&self, view: &StudyView, candidates: &[usize], _lock: &Lock) -> Result<Confirmed> {
         let program = machine::this_program().context("cannot find this program's own file")?;
-        let [slot] = &Slots { count: 1, threads: self.threads }.place(&machine::cores())[..] else {
-            unreachable!("one slot was asked for");
-        };
+        let threads = self.threads();
+        let slots = if self.place.is_cpu() { Slots::on_cores(1, threads).place(&machine::cores()) } else { Vec::new() };
+        let cores = slots.into_iter().next().map_or(Vec::new(), |slot| slot.cores);
+        for candidate in candidates {
+            device::check(self.place, &view.expansion.candidates[*candidate].config)?;
+        }
         let mut arguments: Vec<OsString> = Vec::new();
         if let Some(dir) = &self.data_dir.data_dir {
             arguments.extend(["--data-dir".into(), dir.clone().into()]);
         }
-        let mut clock = Child { program, threads: self.threads, cores: slot.cores.clone(), arguments };
-        if self.threads > machine::cores().len() && self.mode != Mode::Quiet {
-            errln!("note: {} threads share {} cores", self.threads, machine::cores().len());
+        let gpu = self.gpu.map(|gpu| gpu.uuid.clone());
+        let mut clock = Child { program, threads, cores, place: self.place, gpu, arguments };
+        if threads > machine::cores().len() && self.mode != Mode::Quiet {
+            errln!("note: {threads} threads share {} cores", machine::cores().len());
         }
         let configs: Vec<&TrialConfig> =
             candidates.iter().map(|candidate| &view.expansion.candidates[*candidate].config).collect();
@@ -222,7 +251,7 @@ impl Taking<'_> {
             let request = Request {
                 study: self.study,
                 name: self.name,
-                fingerprint: Fingerprint::this(self.threads),
+                fingerprint: self.gpu.map_or_else(|| Fingerprint::this(threads), Fingerprint::of_gpu),
                 anew: self.anew && last.is_none(),
                 configs,
                 rounds: self.rounds,
@@ -247,6 +276,10 @@ impl Taking<'_> {
             }
         }
         last.context("there is nothing to be timed")
+    }
+
+    fn threads(&self) -> usize {
+        if self.place.is_cpu() { self.threads } else { 1 }
     }
 
     fn seconds_left(&self) -> Option<f64> {
@@ -276,7 +309,7 @@ impl Taking<'_> {
     /// until the deadline where that is less, within 20 ms and half a second.
     fn sample_seconds(&self, view: &StudyView, configs: &[&TrialConfig]) -> f64 {
         let trained: f64 = view.records.iter().flatten().filter_map(|record| record.train_seconds_screen).sum();
-        let at_once = (machine::cores().len() / self.threads.max(1)).max(1);
+        let at_once = if self.place.is_cpu() { (machine::cores().len() / self.threads.max(1)).max(1) } else { 1 };
         let samples = (confirm::shapes(configs).len() * self.rounds).max(1);
         let fair = self.of_sweep * trained / at_once as f64 / samples as f64;
         let fair = fair.min(self.seconds_left().map_or(f64::INFINITY, |left| left / OF_SAMPLE / samples as f64));

@@ -7,7 +7,9 @@ use std::{
 
 pub use fastrcaps::charts::style::duration;
 use fastrcaps::{
+    device::Place,
     dispatch::{Ending, Event},
+    executor::Slot,
     record::{Status, TrialRecord},
     report::view::StudyView,
 };
@@ -62,7 +64,7 @@ enum Kind {
 
 impl Display {
     /// A display of `wanted` trials out of the view's, of which none has started.
-    pub fn new(mode: Mode, view: &StudyView, wanted: &[usize], slots: usize) -> Display {
+    pub fn new(mode: Mode, view: &StudyView, wanted: &[usize], slots: &[Slot]) -> Display {
         let label = |trial: &fastrcaps::space::Trial| {
             let label = &view.expansion.candidates[trial.candidate].label;
             if view.trials.len() > view.expansion.candidates.len() {
@@ -105,7 +107,7 @@ impl Display {
     /// Shows an event.
     pub fn show(&mut self, event: &Event) {
         match event {
-            Event::Started { trial, slot, epochs_before } => self.started(*trial, *slot, *epochs_before),
+            Event::Started { trial, slot, place, epochs_before } => self.started(*trial, *slot, *place, *epochs_before),
             Event::Epoch { trial, row } => {
                 self.running[*trial] += 1;
                 self.epochs_done += 1;
@@ -219,7 +221,7 @@ impl Display {
         }
     }
 
-    fn started(&mut self, trial: usize, slot: usize, epochs_before: usize) {
+    fn started(&mut self, trial: usize, slot: usize, place: Place, epochs_before: usize) {
         self.running[trial] = epochs_before;
         self.epochs_done += epochs_before;
         let Shown { label, epochs, .. } = &self.trials[trial];
@@ -230,7 +232,11 @@ impl Display {
                 _ => format!("{label} · continues after epoch {epochs_before}/{epochs}"),
             });
         }
-        self.emit_of(trial, || json!({"event": "started", "slot": slot, "epochs_before": epochs_before}));
+        let device = place.to_string();
+        self.emit_of(
+            trial,
+            || json!({"event": "started", "slot": slot, "device": device, "epochs_before": epochs_before}),
+        );
         self.update_total();
     }
 
@@ -280,20 +286,20 @@ impl Display {
     }
 }
 
-fn bars(wanted: usize, slots: usize, trials: usize) -> Kind {
+fn bars(wanted: usize, slots: &[Slot], trials: usize) -> Kind {
     let all = MultiProgress::new();
     // The templates are constants with known keys.
     let style = |template| ProgressStyle::with_template(template).expect("a valid template");
     let total = all.add(ProgressBar::new(1).with_style(style("{bar:30} {msg} · {elapsed}")));
     total.set_message(format!("0 of {wanted} done"));
     total.enable_steady_tick(std::time::Duration::from_millis(500));
-    let slot = |number: usize| {
+    let slot = |(number, slot): (usize, &Slot)| {
         let bar = all.add(ProgressBar::no_length().with_style(style("  slot {prefix}: {wide_msg}")));
-        bar.set_prefix((number + 1).to_string());
+        bar.set_prefix(slot_name(number, slot.place));
         bar.set_message("free");
         bar
     };
-    Kind::Bars { slots: (0..slots).map(slot).collect(), total, of_trial: vec![None; trials] }
+    Kind::Bars { slots: slots.iter().enumerate().map(slot).collect(), total, of_trial: vec![None; trials] }
 }
 
 /// How the lines begin that say that a sweep pauses, and that it goes on.
@@ -311,13 +317,21 @@ fn word(why: Ending) -> &'static str {
     }
 }
 
+/// A slot by its number, from 1, with the GPU that it is on.
+fn slot_name(slot: usize, place: Place) -> String {
+    if place.is_cpu() { (slot + 1).to_string() } else { format!("{} ({place})", slot + 1) }
+}
+
 /// An event in words, for terminal and log; `label` is its trial's.
 pub fn event_line(event: &Event, label: &str) -> String {
     let reason = |record: &TrialRecord| record.error.clone().unwrap_or_else(|| "no reason known".into());
     match event {
-        Event::Started { slot, epochs_before: 0, .. } => format!("{label}: started in slot {}", slot + 1),
-        Event::Started { slot, epochs_before, .. } => {
-            format!("{label}: started in slot {}, continues after epoch {epochs_before}", slot + 1)
+        Event::Started { slot, place, epochs_before, .. } => {
+            let slot = slot_name(*slot, *place);
+            match epochs_before {
+                0 => format!("{label}: started in slot {slot}"),
+                _ => format!("{label}: started in slot {slot}, continues after epoch {epochs_before}"),
+            }
         }
         Event::Epoch { row, .. } => {
             format!("{label}: epoch {}, validation {}", row.epoch, percent(Some(row.validation_accuracy)))
@@ -437,13 +451,13 @@ mod tests {
             display.show(event);
             (display.epochs_done, display.epochs_trained)
         };
-        assert_eq!(seen(&Event::Started { trial: 0, slot: 0, epochs_before: 8 }), (8, 0));
+        assert_eq!(seen(&Event::Started { trial: 0, slot: 0, place: Place::Cpu, epochs_before: 8 }), (8, 0));
         // Two epochs that were never shown.
         assert_eq!(seen(&Event::Ended { trial: 0, record: &record(Status::Done, 10) }), (10, 2));
-        assert_eq!(seen(&Event::Started { trial: 1, slot: 0, epochs_before: 3 }), (13, 2));
+        assert_eq!(seen(&Event::Started { trial: 1, slot: 0, place: Place::Cpu, epochs_before: 3 }), (13, 2));
         let stopped = record(Status::Pending, 3);
         assert_eq!(seen(&Event::Stopped { trial: 1, record: &stopped }), (10, 2));
-        assert_eq!(seen(&Event::Started { trial: 1, slot: 0, epochs_before: 3 }), (13, 2));
+        assert_eq!(seen(&Event::Started { trial: 1, slot: 0, place: Place::Cpu, epochs_before: 3 }), (13, 2));
         assert_eq!(seen(&Event::Ended { trial: 1, record: &record(Status::Failed, 3) }), (20, 2));
     }
 }

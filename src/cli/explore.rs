@@ -11,6 +11,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use fastrcaps::{
     data::{self, DataDirs},
+    device::Place,
     dispatch::{Dispatcher, Ending, Event, Past},
     executor::{Local, Slots},
     journal::Journal,
@@ -27,6 +28,7 @@ use super::{
     checkpoints::CheckpointsArg,
     confirming::{ConfirmArg, Swept},
     data::DataDirArg,
+    device,
     display::{Display, Mode, duration},
     front::{self, ObjectivesArg},
     input::{errln, outln, print_line, shell_line},
@@ -39,7 +41,7 @@ use super::{
 
 /// Train every configuration of a space, in parallel, and find the Pareto front.
 ///
-/// Trials run as processes of their own, each on its slot's cores. The study folder holds trials.csv, epochs.csv,
+/// Trials run as processes of their own, each on its slot's cores or GPU. The study folder holds trials.csv, epochs.csv,
 /// front.csv and charts/front.png, valid after every trial. The same command again continues where it was stopped:
 /// finished trials are kept, interrupted ones go on from their last checkpoint. At last the trainings are timed anew, step
 /// by step, alone on the machine, as `fastrcaps time` does.
@@ -48,6 +50,7 @@ use super::{
 Examples:
   fastrcaps explore search-spaces/smoke.toml
   fastrcaps explore search-spaces/mnist-small.toml --data-dir ~/data --slots 4x2
+  fastrcaps explore search-spaces/mnist-small.toml --data-dir ~/data --slots cuda:0x3
   fastrcaps explore search-spaces/mnist-small.toml --set train.epochs=2 --limit 8 --out results/short
   fastrcaps explore search-spaces/paper.toml --data-dir ~/data --until 08:00 --max-failures 25%
   fastrcaps explore my-space.toml --dry-run
@@ -65,8 +68,10 @@ pub struct Args {
     out: Option<PathBuf>,
     #[command(flatten)]
     data_dir: DataDirArg,
-    /// Trials at once × threads of each, as in 2x1 [default: one thread on every core]
-    #[arg(long, value_name = "COUNTxTHREADS")]
+    /// Where trials run: on CPU cores, trials at once × threads of each, as in 2x1; on a GPU, as in
+    /// cuda:0, with the number of trials that share it, as in cuda:0x3; or several of these, as in
+    /// 2x1,cuda:0,cuda:1x2 [default: one thread on every core]
+    #[arg(long, value_name = "SLOTS")]
     slots: Option<Slots>,
     /// Set a value of the base, as in train.epochs=2; replaces an axis of that path. Can be given repeatedly
     #[arg(long = "set", value_name = "PATH=VALUE", value_parser = super::input::parse_set)]
@@ -109,6 +114,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let space = Space::read(&args.space, &args.sets)?;
     let expansion = space.expand()?;
     let slots = args.slots.unwrap_or_else(|| Slots::one_per_core(machine::cores().len()));
+    check_devices(&expansion, &slots)?;
     let mode = match (args.quiet, args.json) {
         (true, _) => Mode::Quiet,
         (_, true) => Mode::Json,
@@ -131,14 +137,18 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let deadline = args.limits.deadline();
     if deadline.is_some() {
         // Steps are timed in this process, with as many threads as trials have. Before anything computes: drawing images does.
-        super::threads::install(slots.threads)?;
+        super::threads::install(slots.threads())?;
     }
+    // Beside slots on CPU cores, which are slower, those on GPUs are taken for no faster.
+    let place = if slots.has_cpu() { Place::Cpu } else { slots.first_place() };
+    // Before anything is begun.
+    let gpus = if args.dry_run && deadline.is_none() { BTreeMap::new() } else { device::look_at(slots.gpus())? };
     let limit = args.limit.map(|limit| limit as usize);
     let trials = expansion.trials(first);
     let asked = trials.len();
     if args.dry_run {
         let (trials, begun) = (&trials[..], &[][..]);
-        let choice = Choice { expansion: &expansion, trials, asked, begun, deadline, mode };
+        let choice = Choice { expansion: &expansion, trials, asked, begun, deadline, place, mode };
         let chosen = choice.make(args.order, limit, None)?;
         return dry_run(&study, &space, &expansion, trials, &chosen.order, args.retry_failed);
     }
@@ -171,7 +181,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     // Further ones that an earlier exploration began: nobody would end them otherwise.
     let is_begun = |index: &usize| would_be[*index].status == Status::Pending && would_be[*index].attempts > 0;
     let begun: Vec<usize> = (asked..plan.trials.len()).filter(|index| limit.is_none() && is_begun(index)).collect();
-    let choice = Choice { expansion: &expansion, trials: &plan.trials, asked, begun: &begun, deadline, mode };
+    let choice = Choice { expansion: &expansion, trials: &plan.trials, asked, begun: &begun, deadline, place, mode };
     let chosen = choice.make(args.order, limit, Some((&study, &plan.keys, &would_be)))?;
     if args.retry_failed {
         try_again(&study, &mut journal, &chosen.order, &mut past)?;
@@ -179,14 +189,26 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let is_pending = |past: &[Past], index: &usize| past[*index].status == Status::Pending;
     let wanted: Vec<usize> = chosen.order.iter().copied().filter(|index| is_pending(&past, index)).collect();
     if !wanted.is_empty() {
-        study.write_machine(&Machine::this(slots.to_string()))?;
+        let described = gpus.iter().map(|(place, gpu)| format!("{place} {}", gpu.name)).collect();
+        study.write_machine(&Machine { gpus: described, ..Machine::this(slots.to_string()) })?;
     }
-    let placed = slots.place(&machine::cores());
+    let mut placed = slots.place(&machine::cores());
+    for slot in &mut placed {
+        slot.gpu = gpus.get(&slot.place).map(|gpu| gpu.name.clone());
+    }
     if mode == Mode::Progress {
         let kept = chosen.order.len() - wanted.len();
         let kept = if kept > 0 { format!(", {kept} kept from before") } else { String::new() };
         errln!("{} trials to train on slots {slots}{kept}; study folder {}", wanted.len(), study.folder.display());
-        if placed.iter().any(|slot| slot.cores.is_empty()) {
+        for (place, gpu) in &gpus {
+            errln!(
+                "{place}: {}, {:.1} of {:.1} GB free",
+                gpu.name,
+                gpu.free_bytes as f64 / 1e9,
+                gpu.memory_bytes as f64 / 1e9
+            );
+        }
+        if slots.total_threads() > machine::cores().len() {
             errln!(
                 "note: slots {slots} want {} cores and {} are there: trials share them and are timed together",
                 slots.total_threads(),
@@ -209,17 +231,19 @@ pub fn run(args: Args) -> Result<ExitCode> {
         limits: args.limits.limits(
             &space,
             &plan.trials,
-            slots.threads,
+            &slots,
+            &gpus,
             args.confirm.leaving_time(&expansion, deadline),
         )?,
         stop: &stop,
     };
-    let mut sweeper = Sweeper { dispatcher, mode, slots, display: None };
+    let mut sweeper = Sweeper { dispatcher, mode, slots: &slots, display: None };
     let (mut view, mut ending) = sweeper.sweep(chosen.strategy.as_ref(), &wanted, past)?;
     let swept = Swept {
         study: &study,
         lock: &lock,
-        slots,
+        slots: &slots,
+        gpus: &gpus,
         data_dir: &args.data_dir,
         deadline,
         stop: &stop,
@@ -247,6 +271,15 @@ pub fn run(args: Args) -> Result<ExitCode> {
     close(&study, &view, mode, began.elapsed().as_secs_f64(), ending)
 }
 
+/// Refuses configurations that a slot cannot train, with the value at fault.
+fn check_devices(expansion: &Expansion, slots: &Slots) -> Result<()> {
+    for candidate in expansion.candidates.iter().filter(|_| slots.has_cpu()) {
+        let label = &candidate.label;
+        candidate.config.check_for_cpu().with_context(|| format!("slots {slots} cannot train {label:?}"))?;
+    }
+    Ok(())
+}
+
 /// The most that --replicates auto trains of a configuration, where nobody says otherwise.
 const MOST_REPLICATES: usize = 10;
 
@@ -254,7 +287,7 @@ const MOST_REPLICATES: usize = 10;
 struct Sweeper<'a> {
     dispatcher: Dispatcher<'a>,
     mode: Mode,
-    slots: Slots,
+    slots: &'a Slots,
     /// Of the last sweep.
     display: Option<Display>,
 }
@@ -264,7 +297,7 @@ impl Sweeper<'_> {
     fn sweep(&mut self, strategy: &dyn Strategy, wanted: &[usize], past: Vec<Past>) -> Result<(StudyView, Ending)> {
         let study = self.dispatcher.study;
         let view = StudyView::read(study)?;
-        let mut display = Display::new(self.mode, &view, wanted, self.slots.count);
+        let mut display = Display::new(self.mode, &view, wanted, self.dispatcher.slots);
         let mut log = SweepLog::open(study, &view);
         let (process, build) = (std::process::id(), machine::git_revision().unwrap_or_default());
         let slots = self.slots;

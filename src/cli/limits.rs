@@ -1,16 +1,18 @@
 //! What a sweep must not exceed, as its user gives it: a time, a number of failures, memory.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     time::{Duration, SystemTime},
 };
 
 use anyhow::Result;
 use fastrcaps::{
-    dispatch::{Limits, MaxFailures, Memory},
+    device::{Gpu, Place},
+    dispatch::{GpuMemory, Limits, MaxFailures, Memory},
+    executor::Slots,
     machine,
     space::{Space, Trial},
-    train::memory::peak_bytes,
+    train::memory::{gpu_peak_bytes, peak_bytes, peak_bytes_beside_gpu},
 };
 
 use super::local_time;
@@ -65,7 +67,8 @@ impl LimitsArg {
         &self,
         space: &Space,
         trials: &[Trial],
-        threads: usize,
+        slots: &Slots,
+        gpus: &BTreeMap<Place, Gpu>,
         deadline: Option<SystemTime>,
     ) -> Result<Limits> {
         let minutes = self.timeout_minutes.or(space.timeout_minutes);
@@ -75,13 +78,14 @@ impl LimitsArg {
             failures: self.max_failures,
             timeout: minutes.map(|minutes| Duration::from_secs_f64(60.0 * minutes)),
             deadline,
-            memory: self.memory(trials, threads)?,
+            memory: self.memory(trials, slots)?,
+            gpu_memory: gpu_memory(trials, gpus),
             ..Limits::default()
         })
     }
 
     /// What trials may take of the memory, and would; absent where it is not known how much there is.
-    fn memory(&self, trials: &[Trial], threads: usize) -> Result<Option<Memory>> {
+    fn memory(&self, trials: &[Trial], slots: &Slots) -> Result<Option<Memory>> {
         let available = machine::available_memory_bytes().map(|bytes| (OF_AVAILABLE * bytes as f64) as u64);
         let Some(bytes) = self.memory.or(available) else { return Ok(None) };
         let mut known: HashMap<usize, u64> = HashMap::new();
@@ -90,14 +94,28 @@ impl LimitsArg {
             expected.push(match known.get(&trial.candidate) {
                 Some(bytes) => *bytes,
                 None => {
-                    let bytes = peak_bytes(&trial.config, threads)?;
+                    let bytes = peak_bytes(&trial.config, slots.threads())?;
                     known.insert(trial.candidate, bytes);
                     bytes
                 }
             });
         }
-        Ok(Some(Memory::new(bytes, expected)))
+        let beside_gpu = trials.iter().map(|trial| peak_bytes_beside_gpu(&trial.config)).collect();
+        Ok(Some(Memory::new(bytes, expected).beside_gpus(beside_gpu)))
     }
+}
+
+/// The memory of the GPUs that trials run on, and what each trial would take of it.
+fn gpu_memory(trials: &[Trial], gpus: &BTreeMap<Place, Gpu>) -> Option<GpuMemory> {
+    let expected = || trials.iter().map(|trial| gpu_peak_bytes(&trial.config)).collect();
+    (!gpus.is_empty()).then(|| GpuMemory::new(gpus.clone(), expected(), free_bytes))
+}
+
+/// Of a GPU, now. What is a part of one (MIG) may go by the name of the whole: that says nothing.
+fn free_bytes(gpu: &Gpu) -> Option<u64> {
+    let now = machine::gpu::now(&gpu.uuid)?;
+    let is_the_same = now.memory_bytes.abs_diff(gpu.memory_bytes) < gpu.memory_bytes / 10;
+    is_the_same.then_some(now.free_bytes)
 }
 
 /// `--until`: when nothing may run any more.

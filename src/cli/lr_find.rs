@@ -17,6 +17,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{
     data::DataDirArg,
+    device::DeviceArg,
     input::{outln, read_config},
     threads::ThreadsArg,
 };
@@ -41,6 +42,8 @@ pub struct Args {
     #[command(flatten)]
     data_dir: DataDirArg,
     #[command(flatten)]
+    device: DeviceArg,
+    #[command(flatten)]
     threads: ThreadsArg,
 }
 
@@ -49,11 +52,12 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let name = args.config.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let out = args.out.unwrap_or_else(|| args.config.with_file_name(format!("{name}-lr-find.png")));
     args.threads.install()?;
+    let device = args.device.open(&config)?;
     let data = data::load(&config.data, &args.data_dir.dirs())?;
     let bar = ProgressBar::new(u64::from(args.steps));
     // A constant with known keys.
     bar.set_style(ProgressStyle::with_template("{wide_bar} {pos}/{len} {msg}").expect("a valid template"));
-    let points = range_test::run(&config, &data, args.steps as usize, &mut |step, point| {
+    let points = range_test::run(&config, &data, &device, args.steps as usize, &mut |step, point| {
         bar.set_position(step as u64 + 1);
         bar.set_message(format!("rate {:.2e} · loss {:.4}", point.learning_rate, point.loss));
     })?;

@@ -6,6 +6,7 @@ mod checkpoints;
 mod completions;
 mod confirming;
 mod data;
+mod device;
 mod display;
 mod explore;
 mod front;
@@ -18,6 +19,8 @@ mod order;
 mod origins;
 mod pick;
 mod plan;
+mod predict;
+mod probe_device;
 mod replicates;
 mod run_trial;
 mod schedule;
@@ -80,6 +83,10 @@ enum Command {
     RunTrial(run_trial::Args),
     #[command(hide = true)]
     TimeSteps(time_steps::Args),
+    #[command(hide = true)]
+    Predict(predict::Args),
+    #[command(hide = true)]
+    ProbeDevice(probe_device::Args),
 }
 
 /// Parses the command line and does what it says.
@@ -101,5 +108,7 @@ pub fn run() -> Result<ExitCode> {
         Command::Completions(args) => completions::run(args),
         Command::RunTrial(args) => run_trial::run(args),
         Command::TimeSteps(args) => time_steps::run(args),
+        Command::Predict(args) => predict::run(args),
+        Command::ProbeDevice(args) => probe_device::run(args),
     }
 }

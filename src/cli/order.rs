@@ -5,6 +5,7 @@ use std::time::SystemTime;
 use anyhow::Result;
 use clap::ValueEnum;
 use fastrcaps::{
+    device::Place,
     dispatch::Past,
     machine,
     record::Status,
@@ -14,7 +15,7 @@ use fastrcaps::{
     train::timing::StepClock,
 };
 
-use super::{display::Mode, input::errln};
+use super::{display::Mode, input::errln, predict};
 
 #[derive(Clone, Copy, ValueEnum)]
 pub enum OrderArg {
@@ -39,6 +40,8 @@ pub struct Choice<'a> {
     /// Those after them that go on all the same, as they were begun. None where there is a limit.
     pub begun: &'a [usize],
     pub deadline: Option<SystemTime>,
+    /// Where steps are timed if there is a deadline.
+    pub place: Place,
     pub mode: Mode,
 }
 
@@ -63,9 +66,13 @@ impl Choice<'_> {
             errln!("until {}: timing a few steps, to begin with what tells most", machine::rfc3339(deadline));
         }
         let left = begun.map_or(vec![1.0; self.trials.len()], |(study, keys, past)| self.left(study, keys, past));
-        let mut clock = StepClock::default();
-        let seconds = self.expansion.candidates.iter().map(|candidate| clock.predict_wall(&candidate.config));
-        let seconds: Vec<f64> = seconds.collect::<Result<_>>()?;
+        let configs: Vec<_> = self.expansion.candidates.iter().map(|candidate| &candidate.config).collect();
+        let seconds: Vec<f64> = if self.place.is_cpu() {
+            let mut clock = StepClock::default();
+            configs.iter().map(|config| clock.predict_wall(config)).collect::<Result<_>>()?
+        } else {
+            predict::wall_seconds(self.place, &configs)?
+        };
         let predicted: Vec<f64> =
             self.trials.iter().zip(&left).map(|(trial, left)| left * seconds[trial.candidate]).collect();
         let Expansion { candidates, baseline, .. } = self.expansion;

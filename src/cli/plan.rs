@@ -3,9 +3,11 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
-use fastrcaps::{executor::Slots, machine, space::Space, train::timing::StepClock};
+use fastrcaps::{
+    device::Place, executor::Slots, kernels::open_device, machine, space::Space, train::timing::StepClock,
+};
 
-use super::{display::duration, input::outln, threads};
+use super::{device, display::duration, input::outln, threads};
 
 /// Count the configurations of a space, and predict its time from a few timed steps.
 #[derive(clap::Args)]
@@ -15,15 +17,16 @@ Examples:
   fastrcaps plan search-spaces/paper.toml --no-timing
   fastrcaps plan search-spaces/mnist-small.toml --slots 4x2 --set train.epochs=3
 
-The prediction counts training steps alone, each timed by itself: trials that share a memory bus take longer.")]
+The prediction counts training steps alone, each timed by itself: trials that share a memory bus, or a GPU, take longer. \
+With slots on GPUs alone the steps are timed on the first of them, else on CPU cores.")]
 pub struct Args {
     /// The space: search-spaces/README.md is its format
     space: PathBuf,
     /// Set a value of the base, as `explore` takes it
     #[arg(long = "set", value_name = "PATH=VALUE", value_parser = super::input::parse_set)]
     sets: Vec<(String, String)>,
-    /// Trials at once × threads of each, as in 2x1 [default: one thread on every core]
-    #[arg(long, value_name = "COUNTxTHREADS")]
+    /// Where trials run, as `explore` takes it, as in 2x1 or cuda:0x2 [default: one thread on every core]
+    #[arg(long, value_name = "SLOTS")]
     slots: Option<Slots>,
     /// Count only, time nothing
     #[arg(long)]
@@ -34,14 +37,17 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let space = Space::read(&args.space, &args.sets)?;
     let expansion = space.expand()?;
     let slots = args.slots.unwrap_or_else(|| Slots::one_per_core(machine::cores().len()));
-    threads::install(slots.threads)?;
+    threads::install(slots.threads())?;
 
     let times: Vec<Option<f64>> = if args.no_timing {
         vec![None; expansion.candidates.len()]
     } else {
-        let mut clock = StepClock::default();
-        let configs = expansion.candidates.iter().map(|candidate| &candidate.config);
-        configs.map(|config| clock.predict(config).map(Some)).collect::<Result<_>>()?
+        // Beside slots on CPU cores, which are slower, those on GPUs are taken for no faster.
+        let place = if slots.has_cpu() { Place::Cpu } else { slots.first_place() };
+        let configs = || expansion.candidates.iter().map(|candidate| &candidate.config);
+        configs().try_for_each(|config| device::check(place, config))?;
+        let mut clock = StepClock::on(open_device(place)?);
+        configs().map(|config| clock.predict(config).map(Some)).collect::<Result<_>>()?
     };
     outln!("{:>12}  {:>12}  {:>10}  CONFIGURATION", "PARAMETERS", "SAMPLES", "TIME");
     for (candidate, time) in expansion.candidates.iter().zip(&times) {
@@ -63,7 +69,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         outln!(
             "about {} of training steps: {} on slots {slots}",
             duration(total),
-            duration(total / slots.count as f64)
+            duration(total / slots.count() as f64)
         );
     }
     Ok(ExitCode::SUCCESS)

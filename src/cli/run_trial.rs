@@ -10,10 +10,10 @@ use std::{
 };
 
 use anyhow::{Context, Error, Result, bail};
-use candle_core::Device;
 use fastrcaps::{
     data, executor,
     folder::TrialFolder,
+    kernels::{self, open::Trouble},
     machine,
     record::{Fault, Status, TrialRecord},
     train::{
@@ -27,6 +27,7 @@ use fastrcaps::{
 use super::{
     checkpoints::CheckpointsArg,
     data::DataDirArg,
+    device::DeviceArg,
     input::{errln, print_line, read_config},
     interrupt::stop_on_signals,
 };
@@ -42,6 +43,8 @@ pub struct Args {
     /// Cores to stay on
     #[arg(long, value_delimiter = ',')]
     cores: Vec<usize>,
+    #[command(flatten)]
+    device: DeviceArg,
     /// End when standard input ends: whoever waited for the result is gone. Stop with a checkpoint when it says `s`
     #[arg(long)]
     end_with_stdin: bool,
@@ -71,7 +74,11 @@ pub fn run(args: Args) -> Result<ExitCode> {
         Ok(Outcome::Stopped(..)) => process::exit(executor::STOPPED),
         Err(error) => {
             let ended = Some(machine::rfc3339(SystemTime::now()));
-            let (fault, reason) = (Some(fault(&error)), Some(format!("{error:#}")));
+            let reason = format!("{error:#}");
+            // Who opened the device has said it already.
+            let mend = kernels::open::mend(&reason).filter(|mend| !reason.contains(mend));
+            let reason = mend.map_or(reason.clone(), |mend| format!("{reason}; {mend}"));
+            let (fault, reason) = (Some(fault(&error)), Some(reason));
             let record = TrialRecord { status: Status::Failed, ended, fault, error: reason, ..record };
             if let Err(unwritten) = folder.write_record(&record) {
                 errln!("warning: {unwritten:#}");
@@ -90,6 +97,8 @@ fn train(args: &Args, folder: &TrialFolder, record: TrialRecord, stop: &AtomicBo
     }
     super::threads::install(args.threads)?;
     let config = read_config(&folder.config())?;
+    // What cannot be opened is told before the data is read.
+    let device = args.device.open(&config)?;
     let data = data::load(&config.data, &args.data_dir.dirs())?;
     let key = config.key(&data.fingerprint);
     if key != record.key {
@@ -100,7 +109,7 @@ fn train(args: &Args, folder: &TrialFolder, record: TrialRecord, stop: &AtomicBo
         &config,
         record,
         &data,
-        &Device::Cpu,
+        &device,
         args.checkpoints.interruption(stop, Foreign::SetAside),
         &mut Log,
     )
@@ -119,9 +128,14 @@ fn listen(stop: &AtomicBool) {
     }
 }
 
-/// Whose fault it is that a trial came to no end: the machine's, where a file could not be read or written.
+/// Whose fault it is that a trial came to no end: the machine's, where a file could not be read or written, or a GPU not be used.
 fn fault(error: &Error) -> Fault {
-    if error.chain().any(|cause| cause.is::<io::Error>()) { Fault::Machine } else { Fault::Configuration }
+    match kernels::trouble(&format!("{error:#}")) {
+        Some(Trouble::Memory) => Fault::Memory,
+        Some(Trouble::Machine) => Fault::Machine,
+        None if error.chain().any(|cause| cause.is::<io::Error>()) => Fault::Machine,
+        None => Fault::Configuration,
+    }
 }
 
 /// Standard error is the trial's log.

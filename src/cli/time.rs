@@ -19,6 +19,7 @@ use serde_json::json;
 use super::{
     confirming::{self, Taking, finished, on_front, usual_threads},
     data::DataDirArg,
+    device::{self, DeviceArg},
     display::{Mode, aligned, duration, emit, percent},
     input::{errln, outln},
     interrupt::{INTERRUPTED, stop_on_signals},
@@ -28,13 +29,15 @@ use super::{
 ///
 /// Every kind of step that its trainings take is timed in several rounds, in random order, through the same code as in
 /// training, while nothing else runs. What others disturbed does not count and is taken again. A training's time is the
-/// sum over its steps.
+/// sum over its steps. Times on CPU cores and on a GPU are sets of their own, of different names; `front --times NAME` and
+/// its like go by the one that they are told.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   fastrcaps time results/smoke
   fastrcaps time results/mnist-small --data-dir ~/data --rounds 10 --patience 1h
-  fastrcaps time results/mnist-small --as gpu-server --threads 8 --front-only
+  fastrcaps time results/mnist-small --as server --threads 8 --front-only
+  fastrcaps time results/mnist-small --as gpu --device cuda:0
   fastrcaps time results/smoke --list
 
 Ctrl-C stops; what was taken is kept, and the same command goes on.
@@ -44,7 +47,7 @@ not left alone for long enough.")]
 pub struct Args {
     /// A study folder, made by `fastrcaps explore`
     study: PathBuf,
-    /// Name of the set of times; those of another machine, build or number of threads need another
+    /// Name of the set of times; those of another machine, device, build or number of threads need another
     #[arg(long = "as", value_name = "NAME", default_value = DEFAULT_SET)]
     name: String,
     /// Forget what the set holds, and begin again
@@ -53,7 +56,9 @@ pub struct Args {
     /// Samples of every kind of step
     #[arg(long, value_name = "N", default_value_t = confirm::ROUNDS as u32, value_parser = confirming::rounds())]
     rounds: u32,
-    /// Threads to compute with [default: those that the trials had]
+    #[command(flatten)]
+    device: DeviceArg,
+    /// Threads to compute with, on CPU cores [default: those that the trials had]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=4096))]
     threads: Option<u16>,
     /// Length of a sample [default: such that all take about as long as the sweep did, 20ms to 500ms]
@@ -104,12 +109,20 @@ pub fn run(args: Args) -> Result<ExitCode> {
         (_, true) => Mode::Json,
         _ => Mode::Progress,
     };
+    let place = args.device.place();
+    if !place.is_cpu() && args.threads.is_some() {
+        bail!("--threads is for steps on CPU cores: leave it out with --device {place}");
+    }
+    // Before anything is begun.
+    let gpu = device::look_at([place])?.remove(&place);
     let stop = stop_on_signals()?;
     let taking = Taking {
         study: &study,
         name: &args.name,
         anew: args.anew,
         rounds: args.rounds as usize,
+        place,
+        gpu: gpu.as_ref(),
         threads: args.threads.map(usize::from).or_else(|| usual_threads(&view)).unwrap_or(1),
         sample_seconds: args.sample.map(|sample| sample.as_secs_f64()),
         of_sweep: 1.0,
@@ -245,7 +258,7 @@ fn list(study: &Study, json: bool) -> Result<ExitCode> {
         cells.push(vec![
             set.name.clone(),
             set.host.clone(),
-            of.processor.clone().unwrap_or_else(unknown),
+            if of.is_of_gpu() { of.device.clone() } else { of.processor.clone().unwrap_or_else(unknown) },
             of.threads.to_string(),
             of.git_revision.clone().unwrap_or_else(unknown),
             set.shapes.len().to_string(),

@@ -9,10 +9,15 @@ use std::{
 use anyhow::{Context, Result};
 use fastrcaps::{
     confirm::{Job, worker},
+    kernels::open_device,
     machine,
 };
 
-use super::{data::DataDirArg, input::errln};
+use super::{
+    data::DataDirArg,
+    device::{self, DeviceArg},
+    input::errln,
+};
 
 /// Time the steps that a line of JSON on standard input asks for; end when standard input ends.
 #[derive(clap::Args)]
@@ -23,6 +28,8 @@ pub struct Args {
     /// Cores to stay on
     #[arg(long, value_delimiter = ',')]
     cores: Vec<usize>,
+    #[command(flatten)]
+    device: DeviceArg,
     #[command(flatten)]
     data_dir: DataDirArg,
 }
@@ -41,7 +48,10 @@ pub fn run(args: Args) -> Result<ExitCode> {
         errln!("warning: {error:#}; it runs on any core");
     }
     super::threads::install(args.threads)?;
-    worker::work(&job, &args.data_dir.dirs(), &mut |line| {
+    let place = args.device.place();
+    job.tasks.iter().try_for_each(|task| device::check(place, &task.config))?;
+    let device = open_device(place)?;
+    worker::work(&job, &args.data_dir.dirs(), &device, &mut |line| {
         // Whoever waited is gone where this fails: an end, and no reason to go on.
         let mut out = io::stdout().lock();
         let written = writeln!(out, "{}", serde_json::to_string(&line)?).and_then(|()| out.flush());

@@ -33,6 +33,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::{
     checkpoints::CheckpointsArg,
     data::DataDirArg,
+    device::DeviceArg,
     display::{duration, percent},
     input::{errln, outln, read_config, shell_line},
     interrupt::{INTERRUPTED, stop_on_signals},
@@ -56,6 +57,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 Examples:
   fastrcaps train my.toml
   fastrcaps train my.toml --resume
+  fastrcaps train my.toml --device cuda:0
   fastrcaps train results/smoke/trials/KEY/config.toml --out results/again
   printf '[model]\\npreset = \"tiny\"\\n' > tiny.toml && fastrcaps train tiny.toml
 
@@ -82,6 +84,8 @@ pub struct Args {
     #[command(flatten)]
     data_dir: DataDirArg,
     #[command(flatten)]
+    device: DeviceArg,
+    #[command(flatten)]
     threads: ThreadsArg,
 }
 
@@ -91,6 +95,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let folder = TrialFolder::new(args.out.unwrap_or_else(|| PathBuf::from(format!("results/train-{stem}"))));
     check_folder(&folder, args.force, args.resume)?;
     args.threads.install()?;
+    let device = args.device.open(&config)?;
     let data = data::load(&config.data, &args.data_dir.dirs())?;
     fs::create_dir_all(&folder.path).with_context(|| format!("cannot make the folder {}", folder.path.display()))?;
     // Held to the end. Whoever held it until now may have changed what is there.
@@ -100,7 +105,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     if args.resume {
         let begun = begun(&folder, &args.config, &record.key, &data)?;
         if let Some(begun) = begun.as_ref().filter(|begun| begun.status == Status::Done) {
-            return finish(&folder, &config, begun, &data);
+            return finish(&folder, &config, begun, &data, &device);
         }
         record.attempts += begun.map_or(0, |begun| begun.attempts);
         if !folder.checkpoint().exists() && !folder.previous_checkpoint().exists() {
@@ -124,7 +129,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let mut progress = Progress::new(args.quiet, config.train.epochs, data.train.len());
     let interruption = args.checkpoints.interruption(&stop, Foreign::Refuse);
     let outcome =
-        run_in_folder(&folder, &config, record, &data, &Device::Cpu, interruption, &mut progress).map_err(explained);
+        run_in_folder(&folder, &config, record, &data, &device, interruption, &mut progress).map_err(explained);
     progress.bar.finish_and_clear();
     let (record, trained) = match outcome? {
         Outcome::Ended(record, trained) => (record, trained),
@@ -167,7 +172,13 @@ fn show(
 }
 
 /// [`show`] of a training that was interrupted after its end.
-fn finish(folder: &TrialFolder, config: &TrialConfig, record: &TrialRecord, data: &Dataset) -> Result<ExitCode> {
+fn finish(
+    folder: &TrialFolder,
+    config: &TrialConfig,
+    record: &TrialRecord,
+    data: &Dataset,
+    device: &Device,
+) -> Result<ExitCode> {
     errln!("note: the training is at its end; what it has to show is written now");
     let weights = folder.weights();
     let bytes = fs::read(&weights).with_context(|| format!("cannot read {}", weights.display()))?;
@@ -175,7 +186,7 @@ fn finish(folder: &TrialFolder, config: &TrialConfig, record: &TrialRecord, data
         bail!("{} is not as the training left it; train again with --force", weights.display());
     }
     drop(bytes);
-    let trainer = Trainer::new(config, data, &Device::Cpu)?;
+    let trainer = Trainer::new(config, data, device)?;
     trainer.parameters.load(&weights)?;
     show(folder, config, record, &trainer.network, data)
 }

@@ -14,7 +14,10 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use super::{Clock, Job, Line, disturbance::disturbance};
-use crate::machine::load::Mark;
+use crate::{
+    device::Place,
+    machine::{self, load::Mark},
+};
 
 /// How long is looked whether the machine is idle.
 const LOOK: Duration = Duration::from_millis(500);
@@ -30,6 +33,10 @@ pub struct Child {
     pub threads: usize,
     /// Cores to stay on; empty for any.
     pub cores: Vec<usize>,
+    /// What steps are timed on.
+    pub place: Place,
+    /// UUID of the GPU that this is.
+    pub gpu: Option<String>,
     /// Passed on.
     pub arguments: Vec<OsString>,
 }
@@ -42,6 +49,8 @@ impl Child {
             let cores: Vec<String> = self.cores.iter().map(usize::to_string).collect();
             command.args(["--cores", &cores.join(",")]);
         }
+        // As trials: it sees its own GPU and no other.
+        command.args(["--device", &self.place.alone().to_string()]).envs(self.place.environment()?);
         command.args(&self.arguments);
         // As for trials: what the network's own thread pool does not rule (candle's operations) asks the environment.
         command.env("RAYON_NUM_THREADS", self.threads.to_string());
@@ -55,8 +64,13 @@ impl Child {
 
 impl Clock for Child {
     fn busy(&mut self) -> Option<String> {
+        // None of them is ours: no step is timed now.
+        let there = self.gpu.as_ref().and_then(|uuid| machine::gpu::now(uuid)?.processes).unwrap_or(0);
         let mark = Mark::now();
         thread::sleep(LOOK);
+        if there > 0 {
+            return Some(format!("{there} processes of others compute on {}", self.place));
+        }
         // This process does nothing meanwhile.
         disturbance(&mark.others()?, 0)
     }
@@ -128,7 +142,8 @@ mod tests {
     #[test]
     fn a_process_that_fails_is_an_error_with_its_words() {
         // Ends with code 1, whatever it is asked.
-        let mut child = Child { program: "false".into(), threads: 1, cores: Vec::new(), arguments: Vec::new() };
+        let (program, cores, arguments) = ("false".into(), Vec::new(), Vec::new());
+        let mut child = Child { program, threads: 1, cores, place: Place::Cpu, gpu: None, arguments };
         let job = Job { round: 0, sample_seconds: 0.1, tasks: Vec::new() };
         let error = child.run(&job, &mut |_| Ok(ControlFlow::Continue(()))).unwrap_err();
         assert!(error.to_string().contains("ended with exit status: 1"), "{error}");

@@ -177,9 +177,10 @@ fn open(request: &Request) -> Result<TimeSet> {
     let Some(there) = there.filter(|_| !request.anew) else { return Ok(fresh) };
     let differing = there.differences(&fresh);
     if !differing.is_empty() {
+        let device = if request.fingerprint.is_of_gpu() { " --device cuda:N" } else { "" };
         bail!(
             "the times {:?} of {} were taken otherwise, and no figure is made of both ({}): take these under another name \
-             with `fastrcaps time {1} --as OTHER`, or begin again with `fastrcaps time {1} --anew`",
+             with `fastrcaps time {1}{device} --as OTHER`, or begin again with `fastrcaps time {1}{device} --anew`",
             request.name,
             request.study.folder.display(),
             differing.join("; ")

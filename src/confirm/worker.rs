@@ -12,6 +12,7 @@ use super::{Job, Line, Task, disturbance::disturbance};
 use crate::{
     config::TrialConfig,
     data::{self, DataConfig, DataDirs, Dataset, DatasetName},
+    kernels::open::describe,
     machine::{
         self,
         load::{self, Mark},
@@ -32,10 +33,11 @@ const SENTINEL: &str = "[model]\npreset = 'tiny'\n";
 const SENTINEL_SAMPLES: usize = 32;
 const SENTINEL_SECONDS: f64 = 0.03;
 
-/// Does a job, and tells what comes of it.
-pub fn work(job: &Job, dirs: &DataDirs, told: &mut dyn FnMut(Line) -> Result<()>) -> Result<()> {
+/// Does a job on `device`, and tells what comes of it.
+pub fn work(job: &Job, dirs: &DataDirs, device: &Device, told: &mut dyn FnMut(Line) -> Result<()>) -> Result<()> {
     let data = load(job, dirs)?;
-    let sentinel = SentinelStep::new()?;
+    let sentinel = SentinelStep::new(device)?;
+    let gpu = describe(device)?.map(|gpu| gpu.uuid);
     let mut span = Span::begin();
     // At the beginning, in the middle, and at the end.
     let middle = job.tasks.len() / 2;
@@ -43,9 +45,9 @@ pub fn work(job: &Job, dirs: &DataDirs, told: &mut dyn FnMut(Line) -> Result<()>
         if at == 0 || at == middle {
             span.sentinels.push(sentinel.time(job.round)?);
         }
-        span.samples.push(time(task, job, &data[&without_shift(&task.config.data)?])?);
+        span.samples.push(time(task, job, &data[&without_shift(&task.config.data)?], device)?);
         if span.mark.elapsed() >= SPAN {
-            span.close(told)?;
+            span.close(gpu.as_deref(), told)?;
             span = Span::begin();
         }
     }
@@ -53,7 +55,7 @@ pub fn work(job: &Job, dirs: &DataDirs, told: &mut dyn FnMut(Line) -> Result<()>
     while span.sentinels.is_empty() || span.mark.elapsed() < SPAN {
         span.sentinels.push(sentinel.time(job.round)?);
     }
-    span.close(told)
+    span.close(gpu.as_deref(), told)
 }
 
 /// Every selection of data that is needed, by its config.
@@ -80,10 +82,10 @@ fn without_shift(config: &DataConfig) -> Result<String> {
     Ok(serde_json::to_string(&DataConfig { shift: 0, ..config.clone() })?)
 }
 
-fn time(task: &Task, job: &Job, data: &Dataset) -> Result<Sample> {
+fn time(task: &Task, job: &Job, data: &Dataset, device: &Device) -> Result<Sample> {
     let at = machine::rfc3339(SystemTime::now());
     let length = Length::of(job.sample_seconds);
-    let (steps, seconds_per_step) = sampling::sample(&task.config, data, &Device::Cpu, task.samples, length)
+    let (steps, seconds_per_step) = sampling::sample(&task.config, data, device, task.samples, length)
         .with_context(|| format!("cannot time a step of {} samples", task.samples))?;
     let (foreign_cores, load, tainted) = (None, load::average(), None);
     Ok(Sample {
@@ -99,21 +101,22 @@ fn time(task: &Task, job: &Job, data: &Dataset) -> Result<Sample> {
     })
 }
 
-struct SentinelStep {
+struct SentinelStep<'a> {
     config: TrialConfig,
     data: Dataset,
+    device: &'a Device,
 }
 
-impl SentinelStep {
-    fn new() -> Result<SentinelStep> {
+impl SentinelStep<'_> {
+    fn new(device: &Device) -> Result<SentinelStep<'_>> {
         let config = TrialConfig::resolve(SENTINEL.parse()?)?;
-        Ok(SentinelStep { config, data: stand_in(DatasetName::Glyphs) })
+        Ok(SentinelStep { config, data: stand_in(DatasetName::Glyphs), device })
     }
 
     fn time(&self, round: usize) -> Result<Sentinel> {
         let at = machine::rfc3339(SystemTime::now());
         let length = Length::of(SENTINEL_SECONDS);
-        let (_, seconds_per_step) = sampling::sample(&self.config, &self.data, &Device::Cpu, SENTINEL_SAMPLES, length)?;
+        let (_, seconds_per_step) = sampling::sample(&self.config, &self.data, self.device, SENTINEL_SAMPLES, length)?;
         Ok(Sentinel { round, visit: 0, at, seconds_per_step })
     }
 }
@@ -131,9 +134,10 @@ impl Span {
     }
 
     /// Tells what was taken, with what others took meanwhile. Sentinels that were disturbed say nothing of the machine.
-    fn close(self, told: &mut dyn FnMut(Line) -> Result<()>) -> Result<()> {
+    fn close(self, gpu: Option<&str>, told: &mut dyn FnMut(Line) -> Result<()>) -> Result<()> {
         let others = self.mark.others();
         let tainted = others.as_ref().and_then(|others| disturbance(others, rayon::current_num_threads()));
+        let tainted = tainted.or_else(|| on_gpu(gpu?));
         for sample in self.samples {
             let foreign_cores = others.map(|others| others.cores());
             told(Line::Sample(Sample { foreign_cores, tainted: tainted.clone(), ..sample }))?;
@@ -141,4 +145,10 @@ impl Span {
         let clean = self.sentinels.into_iter().filter(|_| tainted.is_none());
         clean.into_iter().try_for_each(|sentinel| told(Line::Sentinel(sentinel)))
     }
+}
+
+/// Who else computes on the GPU at this moment, in words; nobody where the driver does not say.
+fn on_gpu(uuid: &str) -> Option<String> {
+    let others = machine::gpu::now(uuid)?.processes?.saturating_sub(1);
+    (others > 0).then(|| format!("{others} processes of others computed on the GPU"))
 }

@@ -2,6 +2,9 @@
 
 use std::time::{Duration, SystemTime};
 
+use super::{GpuMemory, sweep::Running};
+use crate::device::Place;
+
 /// The limits of a sweep.
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -18,6 +21,8 @@ pub struct Limits {
     /// Time that trials have to write a checkpoint and end, when the sweep stops.
     pub grace: Duration,
     pub memory: Option<Memory>,
+    /// Of the GPUs that trials run on.
+    pub gpu_memory: Option<GpuMemory>,
     /// Trials that ended in earlier sweeps of the same exploration, and those of them that failed: these count, too.
     pub ended_before: usize,
     pub failed_before: usize,
@@ -33,6 +38,7 @@ impl Default for Limits {
             deadline: None,
             grace: Duration::from_secs(60),
             memory: None,
+            gpu_memory: None,
             ended_before: 0,
             failed_before: 0,
         }
@@ -67,18 +73,29 @@ const LARGEST_CORRECTION: f64 = 2.0;
 #[derive(Clone, Debug)]
 pub struct Memory {
     pub bytes: u64,
-    /// Of each trial.
+    /// Of each trial on CPU cores.
     pub expected: Vec<u64>,
+    /// Of each trial on a GPU, whose memory is another.
+    beside_gpu: Vec<u64>,
     /// The largest ratio of measured to expected so far.
     correction: f64,
 }
 
 impl Memory {
+    /// What trials on CPU cores take; those on GPUs are taken to take nothing.
     pub fn new(bytes: u64, expected: Vec<u64>) -> Memory {
-        Memory { bytes, expected, correction: 0.0 }
+        Memory { bytes, beside_gpu: vec![0; expected.len()], expected, correction: 0.0 }
     }
 
-    fn of(&self, trial: usize) -> f64 {
+    /// The same, with what trials on GPUs take.
+    pub fn beside_gpus(self, beside_gpu: Vec<u64>) -> Memory {
+        Memory { beside_gpu, ..self }
+    }
+
+    fn of(&self, trial: usize, place: Place) -> f64 {
+        if !place.is_cpu() {
+            return self.beside_gpu[trial] as f64;
+        }
         let correction = if self.correction > 0.0 { self.correction } else { 1.0 };
         self.expected[trial] as f64 * correction
     }
@@ -95,13 +112,18 @@ impl Limits {
     }
 
     /// Whether `trial` fits beside what runs. What runs alone always does: it could not have more.
-    pub(super) fn has_memory(&self, running: impl Iterator<Item = usize>, trial: usize) -> bool {
+    pub(super) fn has_memory<'a>(
+        &self,
+        running: impl Iterator<Item = &'a Running>,
+        trial: usize,
+        place: Place,
+    ) -> bool {
         let Some(memory) = &self.memory else { return true };
-        let taken: Vec<f64> = running.map(|trial| memory.of(trial)).collect();
-        taken.is_empty() || taken.iter().sum::<f64>() + memory.of(trial) <= memory.bytes as f64
+        let taken: Vec<f64> = running.map(|running| memory.of(running.trial, running.place)).collect();
+        taken.is_empty() || taken.iter().sum::<f64>() + memory.of(trial, place) <= memory.bytes as f64
     }
 
-    /// Takes up what a trial really took at its peak.
+    /// Takes up what a trial on CPU cores really took at its peak.
     pub(super) fn learn(&mut self, trial: usize, peak_bytes: Option<u64>) {
         if let (Some(memory), Some(peak)) = (&mut self.memory, peak_bytes) {
             let ratio = peak as f64 / memory.expected[trial].max(1) as f64;

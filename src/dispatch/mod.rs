@@ -3,10 +3,12 @@
 //! Whatever becomes of a trial, of the disk or of this process: what has ended stays ended, and what was running goes on
 //! from its last checkpoint when it is started again.
 
+mod gpu_memory;
 mod limits;
 mod outcome;
 mod sweep;
 
+pub use gpu_memory::GpuMemory;
 pub use limits::{Limits, MaxFailures, Memory};
 
 use std::{
@@ -19,6 +21,7 @@ use std::{
 use anyhow::{Context, Error, Result};
 
 use crate::{
+    device::Place,
     executor::{Executor, Exit, Slot},
     files,
     folder::trials_folder,
@@ -45,6 +48,8 @@ pub enum Event<'a> {
     Started {
         trial: usize,
         slot: usize,
+        /// Its device.
+        place: Place,
         /// Epochs that an earlier attempt trained: it goes on from about there.
         epochs_before: usize,
     },
@@ -200,10 +205,25 @@ impl Dispatcher<'_> {
         if sweep.pause.is_some() && !self.may_try_again(sweep, strategy, observe)? {
             return Ok(true);
         }
-        while let Some(slot) = sweep.free_slot() {
+        // Slots on GPUs that have no memory for the next trial; one on another device may have.
+        let mut full: Vec<usize> = Vec::new();
+        let mut refusal = None;
+        while let Some(slot) = sweep.free_slot(&full) {
             let Some(trial) = self.next(sweep, strategy) else { break };
-            if !self.limits.has_memory(sweep.running().map(|running| running.trial), trial) {
+            if let Some(why) = self.never_fits(trial) {
+                self.refuse(sweep, trial, slot, why);
+                continue;
+            }
+            let place = self.slots[slot].place;
+            if !self.limits.has_memory(sweep.running(), trial, place) {
                 return Ok(true);
+            }
+            if let Some(memory) = &mut self.limits.gpu_memory
+                && let Some(why) = memory.refusal(place, &sweep.running_on(place), trial)
+            {
+                full.push(slot);
+                refusal = Some(why);
+                continue;
             }
             if let Err(shortage) = self.has_room(sweep, trial) {
                 sweep.pause(shortage, observe)?;
@@ -213,7 +233,25 @@ impl Dispatcher<'_> {
                 return Ok(true);
             }
         }
+        if let Some(why) = refusal.filter(|_| sweep.running().next().is_none()) {
+            // Nothing of ours ends there and leaves memory: somebody else has it.
+            sweep.pause(why, observe)?;
+        }
         Ok(sweep.is_waiting() || self.next(sweep, strategy).is_some())
+    }
+
+    /// Why `trial` can be trained in no slot, if that is known.
+    fn never_fits(&self, trial: usize) -> Option<String> {
+        let places: Vec<Place> = self.slots.iter().map(|slot| slot.place).collect();
+        self.limits.gpu_memory.as_ref()?.too_large(&places, trial)
+    }
+
+    /// Has a trial written down as failed without starting it.
+    fn refuse(&self, sweep: &mut Sweep, trial: usize, slot: usize, why: String) {
+        let record = outcome::failed(self.blank(trial, sweep.attempts[trial], slot), Fault::Memory, why);
+        // So that its folder holds it, too; where it cannot, the journal does.
+        let _ = self.study.trial(&record.key).prepare(&self.trials[trial].config, &record);
+        sweep.settle(Outcome { trial, record, epochs: Vec::new(), verdict: Verdict::Over }, &self.limits);
     }
 
     /// What to start now: what the strategy wants, or what must run alone once nothing else is to be done.
@@ -271,7 +309,9 @@ impl Dispatcher<'_> {
             sweep.pause(shortage, observe)?;
             return Ok(false);
         }
-        if let Err(error) = files::try_room(&trials_folder(&self.study.folder)) {
+        // Before the first trial there is no folder of trials.
+        let folder = Some(trials_folder(&self.study.folder)).filter(|folder| folder.is_dir());
+        if let Err(error) = files::try_room(folder.as_ref().unwrap_or(&self.study.folder)) {
             sweep.pause(error.to_string(), observe)?;
             return Ok(false);
         }
@@ -316,6 +356,8 @@ impl Dispatcher<'_> {
                     folder,
                     process,
                     epochs_seen: epochs_before,
+                    place: place.place,
+                    on_its_gpu: 0,
                     co_runners: co_runners.unwrap_or(0),
                     is_mixed,
                     began: Instant::now(),
@@ -325,7 +367,7 @@ impl Dispatcher<'_> {
                 });
                 sweep.count_co_runners();
                 sweep.resume(observe)?;
-                observe(&Event::Started { trial, slot, epochs_before })?;
+                observe(&Event::Started { trial, slot, place: self.slots[slot].place, epochs_before })?;
                 Ok(true)
             }
             Err(error) => {
@@ -357,12 +399,13 @@ impl Dispatcher<'_> {
 
     /// The record of an attempt of `trial` in `slot` without any result.
     fn blank(&self, trial: usize, attempts: usize, slot: usize) -> TrialRecord {
-        let of = &self.trials[trial];
+        let (of, slot) = (&self.trials[trial], &self.slots[slot]);
         TrialRecord {
             attempts,
-            threads: Some(self.slots[slot].threads),
+            threads: Some(slot.threads),
             host: Some(machine::host()),
-            processor: machine::processor(),
+            processor: if slot.place.is_cpu() { machine::processor() } else { slot.gpu.clone() },
+            device: Some(slot.device()),
             git_revision: machine::git_revision(),
             ..TrialRecord::pending(self.keys[trial].clone(), of.replicate, &of.config)
         }
@@ -386,7 +429,9 @@ impl Dispatcher<'_> {
                 if outcome.record.status == Status::Done && sweep.attempts[trial] == 1 {
                     sweep.took[trial] = Some(ended.began.elapsed().as_secs_f64());
                 }
-                self.limits.learn(trial, outcome.record.peak_memory_bytes);
+                if ended.place.is_cpu() {
+                    self.limits.learn(trial, outcome.record.peak_memory_bytes);
+                }
                 sweep.settle(outcome, &self.limits);
                 continue;
             }

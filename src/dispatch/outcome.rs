@@ -109,7 +109,11 @@ fn fault(ended: &Running, exit: Exit, left: Option<&TrialRecord>) -> Option<Faul
         (_, Exit::Signal(_)) => Some(Fault::Machine),
         (_, Exit::Code(_)) => {
             let said = left.filter(|record| record.status == Status::Failed).and_then(|record| record.fault);
-            Some(said.unwrap_or(Fault::Machine))
+            Some(match said.unwrap_or(Fault::Machine) {
+                // It had the GPU for itself: no more memory is to be had there.
+                Fault::Memory if !ended.place.is_cpu() && ended.on_its_gpu == 0 => Fault::Configuration,
+                said => said,
+            })
         }
     }
 }

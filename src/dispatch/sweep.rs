@@ -13,6 +13,7 @@ use super::{
     outcome::{Cut, Outcome, Verdict, failed},
 };
 use crate::{
+    device::Place,
     executor::Process,
     folder::TrialFolder,
     record::{Fault, Status, TrialRecord},
@@ -68,6 +69,9 @@ pub(super) struct Running {
     pub folder: TrialFolder,
     pub process: Box<dyn Process>,
     pub epochs_seen: usize,
+    pub place: Place,
+    /// The most trials of this sweep that ran on the same GPU at the same time.
+    pub on_its_gpu: usize,
     /// The most trials that ran at the same time, also beside the attempts that it goes on from.
     pub co_runners: usize,
     /// Whether it goes on from what was trained on another processor.
@@ -165,13 +169,22 @@ impl Sweep {
     /// Takes note of who runs at the same time.
     pub fn count_co_runners(&mut self) {
         let others = self.running().count().saturating_sub(1);
+        let places: Vec<Place> = self.running().map(|running| running.place).collect();
         for running in self.places.iter_mut().flatten() {
             running.co_runners = running.co_runners.max(others);
+            let on_its_gpu = places.iter().filter(|place| **place == running.place && !place.is_cpu()).count();
+            running.on_its_gpu = running.on_its_gpu.max(on_its_gpu.saturating_sub(1));
         }
     }
 
-    pub fn free_slot(&self) -> Option<usize> {
-        self.places.iter().position(Option::is_none)
+    /// The first slot in which nothing runs, but for those `without`.
+    pub fn free_slot(&self, without: &[usize]) -> Option<usize> {
+        (0..self.places.len()).find(|slot| self.places[*slot].is_none() && !without.contains(slot))
+    }
+
+    /// Trials that run on a device.
+    pub fn running_on(&self, place: Place) -> Vec<usize> {
+        self.running().filter(|running| running.place == place).map(|running| running.trial).collect()
     }
 
     /// Takes note that a process was started for `trial`, or could not be.

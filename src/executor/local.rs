@@ -35,10 +35,13 @@ impl Executor for Local {
         let out = File::options().create(true).append(true).open(&log);
         let mut out = out.with_context(|| format!("cannot write {}", log.display()))?;
         let now = machine::rfc3339(SystemTime::now());
-        writeln!(out, "{ATTEMPT} {now}: {} threads on cores {:?}", slot.threads, slot.cores)
+        let device = if slot.place.is_cpu() { String::new() } else { format!("{}, ", slot.device()) };
+        writeln!(out, "{ATTEMPT} {now}: {device}{} threads on cores {:?}", slot.threads, slot.cores)
             .with_context(|| format!("cannot write {}", log.display()))?;
         let mut command = Command::new(&self.program);
         command.arg("run-trial").arg(folder).args(["--threads", &slot.threads.to_string()]);
+        // It sees its own GPU and no other, so that there it is the first one.
+        command.args(["--device", &slot.place.alone().to_string()]).envs(slot.place.environment()?);
         if !slot.cores.is_empty() {
             let cores: Vec<String> = slot.cores.iter().map(usize::to_string).collect();
             command.args(["--cores", &cores.join(",")]);

@@ -1,9 +1,11 @@
 //! How a trial is started and ended. A trial is a process and a folder; an executor starts the process.
 
 mod local;
+mod probe;
 mod slots;
 
 pub use local::Local;
+pub use probe::probe;
 pub use slots::{Slot, SlotError, Slots};
 
 use std::path::Path;

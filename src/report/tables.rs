@@ -40,6 +40,7 @@ pub fn trials(view: &StudyView) -> Result<Vec<u8>> {
         "weights_sha256",
         "fault",
         "error",
+        "device",
     ];
     table.write_record(["key", "status", "configuration"].into_iter().chain(axes).chain(fixed))?;
     for index in view.wanted() {
@@ -57,7 +58,7 @@ pub fn trials(view: &StudyView) -> Result<Vec<u8>> {
 }
 
 /// A record's cells; `train_seconds` are those of its configuration, confirmed.
-fn record_cells(record: &TrialRecord, train_seconds: Option<f64>) -> [String; 23] {
+fn record_cells(record: &TrialRecord, train_seconds: Option<f64>) -> [String; 24] {
     [
         record.attempts.to_string(),
         record.replicate.to_string(),
@@ -82,6 +83,7 @@ fn record_cells(record: &TrialRecord, train_seconds: Option<f64>) -> [String; 23
         cell(&record.weights_sha256),
         cell(&record.fault.map(Fault::as_str)),
         cell(&record.error),
+        cell(&record.device),
     ]
 }
 

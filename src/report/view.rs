@@ -42,7 +42,9 @@ pub struct StudyView {
 /// What screening times may only be compared within.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
+    /// Kind of the processor, or of the GPU.
     pub processor: Option<String>,
+    pub is_gpu: bool,
     pub threads: Option<usize>,
     pub git_revision: Option<String>,
     /// Of a machine whose processor is unknown: two of them are not taken for one.
@@ -54,14 +56,16 @@ impl Origin {
     pub fn of(record: &TrialRecord) -> Origin {
         let TrialRecord { processor, threads, git_revision, host, .. } = record.clone();
         let host = host.filter(|_| processor.is_none());
-        Origin { processor, threads, git_revision, host }
+        Origin { processor, is_gpu: record.is_of_gpu(), threads, git_revision, host }
     }
 
     /// Of a set of times.
     pub fn of_times(set: &TimeSet) -> Origin {
         let of = set.fingerprint.clone();
-        let host = of.processor.is_none().then(|| set.host.clone());
-        Origin { processor: of.processor, threads: Some(of.threads), git_revision: of.git_revision, host }
+        let is_gpu = of.is_of_gpu();
+        let processor = if is_gpu { Some(of.device) } else { of.processor };
+        let host = processor.is_none().then(|| set.host.clone());
+        Origin { processor, is_gpu, threads: Some(of.threads), git_revision: of.git_revision, host }
     }
 }
 
@@ -72,13 +76,16 @@ impl std::fmt::Display for Origin {
             (None, Some(host)) => format!("an unknown processor of {host}"),
             (None, None) => "an unknown processor".into(),
         };
+        let build = self.git_revision.as_ref().map_or(String::new(), |build| format!(", build {build}"));
+        if self.is_gpu {
+            return write!(f, "GPU {processor}{build}");
+        }
         let threads = match self.threads {
             Some(1) => "1 thread".into(),
             Some(threads) => format!("{threads} threads"),
             None => "an unknown number of threads".into(),
         };
-        write!(f, "{threads} of {processor}")?;
-        self.git_revision.as_ref().map_or(Ok(()), |build| write!(f, ", build {build}"))
+        write!(f, "{threads} of {processor}{build}")
     }
 }
 
@@ -235,6 +242,9 @@ impl StudyView {
         };
         let confirming = self.confirming().filter(|_| basis == Basis::Confirmed);
         let Some(TimeSet { fingerprint: of, .. }) = confirming else { return screened() };
+        if of.is_of_gpu() {
+            return format!("steps timed alone, on GPU {}", of.device);
+        }
         let processor = of.processor.as_deref().unwrap_or("an unknown processor");
         let (threads, cores) = (plural(of.threads, "thread"), plural(of.cores, "core"));
         format!("steps timed alone, {threads} on {cores} of {processor}")
@@ -243,8 +253,7 @@ impl StudyView {
     /// Whether times of this origin are those of the machine that the study was last explored on, as it was used there.
     fn is_of_machine(&self, origin: &Origin) -> bool {
         self.machine.as_ref().is_some_and(|machine| {
-            let threads = machine.slots.split_once('x').and_then(|(_, threads)| threads.parse().ok());
-            origin.processor == machine.processor && origin.threads == threads
+            !origin.is_gpu && origin.processor == machine.processor && origin.threads == machine.cpu_threads()
         })
     }
 

@@ -14,7 +14,13 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    config::TrialConfig, files::write_atomically, machine, model::config::ModelConfig, seal, stats::Spread,
+    config::TrialConfig,
+    device::Gpu,
+    files::write_atomically,
+    machine,
+    model::config::{ModelConfig, Precision},
+    seal,
+    stats::Spread,
     study::Study,
 };
 
@@ -31,6 +37,9 @@ pub struct Shape {
     pub shift: usize,
     /// Samples of the step.
     pub samples: usize,
+    /// What products are computed in.
+    #[serde(default, skip_serializing_if = "Precision::is_f32")]
+    pub precision: Precision,
 }
 
 impl Shape {
@@ -44,7 +53,12 @@ impl Shape {
 /// The steps of the first `stop` epochs of a training: each shape, and how many steps have it.
 pub fn steps_of(config: &TrialConfig, stop: usize) -> Vec<(Shape, u64)> {
     let steps = config.schedule.steps_by_size(stop, config.train.epochs, config.data.counts().train);
-    let shape = |samples| Shape { model: config.model.clone(), shift: config.data.shift, samples };
+    let shape = |samples| Shape {
+        model: config.model.clone(),
+        shift: config.data.shift,
+        samples,
+        precision: config.train.precision,
+    };
     steps.into_iter().map(|(samples, count)| (shape(samples), count)).collect()
 }
 
@@ -56,8 +70,11 @@ pub struct Fingerprint {
     pub cores: usize,
     /// Threads that a step was computed with.
     pub threads: usize,
-    /// `cpu`, or a GPU with its driver.
+    /// `cpu`, or the name of a GPU.
     pub device: String,
+    /// The driver of the GPU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub driver: Option<String>,
     /// How the clock of the cores is governed, where that can be read.
     pub governor: Option<String>,
     pub fastrcaps_version: String,
@@ -68,6 +85,8 @@ pub struct Fingerprint {
     #[serde(default = "release")]
     pub profile: String,
 }
+
+const CPU: &str = "cpu";
 
 fn release() -> String {
     "release".into()
@@ -80,13 +99,23 @@ impl Fingerprint {
             processor: machine::processor(),
             cores: machine::cores().len(),
             threads,
-            device: "cpu".into(),
+            device: CPU.into(),
+            driver: None,
             governor: machine::load::governor(),
             fastrcaps_version: machine::VERSION.into(),
             git_revision: machine::git_revision(),
             features: if cfg!(feature = "cuda") { vec!["cuda".into()] } else { Vec::new() },
             profile: if cfg!(debug_assertions) { "debug".into() } else { release() },
         }
+    }
+
+    /// Of a GPU of this machine.
+    pub fn of_gpu(gpu: &Gpu) -> Fingerprint {
+        Fingerprint { device: gpu.name.clone(), driver: gpu.driver.clone(), ..Fingerprint::this(1) }
+    }
+
+    pub fn is_of_gpu(&self) -> bool {
+        self.device != CPU
     }
 }
 

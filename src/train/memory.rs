@@ -40,6 +40,57 @@ pub fn peak_bytes(config: &TrialConfig, threads: usize) -> Result<u64> {
     Ok((BASE + (threads - 1) * THREAD) as u64 + grown as u64)
 }
 
+/// What a process with CUDA holds of the host's memory beside its own: the driver's and cuBLAS's libraries, and their buffers.
+const CUDA_ON_HOST: u64 = 600 << 20;
+/// What a CUDA context, its kernels and those of cuBLAS take of a GPU.
+const CUDA_CONTEXT: usize = 600 << 20;
+/// What products may use beside their operands.
+const CUDA_WORKSPACE: usize = 32 << 20;
+/// Values of an image and a row of the kernel below which a convolution is unfolded whole, not one-sided.
+const ONE_SIDED: usize = 64;
+
+/// Bytes of the host's memory that a process takes at its peak which trains `config` on a GPU, whatever the network.
+pub fn peak_bytes_beside_gpu(config: &TrialConfig) -> u64 {
+    let data = Data::of(config);
+    CUDA_ON_HOST + (data.loading.max(data.splits) + 4 * size_of::<f32>() * config.parameters()) as u64
+}
+
+/// Bytes of a GPU's memory that a training of `config` takes at its peak; absent where its sizes make no network.
+///
+/// The context; all images; of every parameter its value, its gradient and two moments; of the largest batch what leaves every
+/// layer and the gradients of these, and both convolutions' unfolded inputs and their gradients; what products work in.
+pub fn gpu_peak_bytes(config: &TrialConfig) -> Option<u64> {
+    let of_a_sample = match &config.model {
+        ModelConfig::Capsnet(model) => of_a_sample_on_gpu(model, config)?,
+        ModelConfig::Lenet5 => lenet(config).div_ceil(batches(config).map(|(batch, _)| batch).max().unwrap_or(1)),
+    };
+    // Without gradients an evaluation takes half of it.
+    let samples =
+        batches(config).map(|(batch, is_training)| if is_training { batch } else { batch.div_ceil(2) }).max()?;
+    let values = 4 * config.parameters() + samples * of_a_sample;
+    Some((CUDA_CONTEXT + CUDA_WORKSPACE + Data::of(config).splits + size_of::<f32>() * values) as u64)
+}
+
+/// Values of one sample, with their gradients.
+fn of_a_sample_on_gpu(model: &CapsNetConfig, config: &TrialConfig) -> Option<usize> {
+    let (shape, classes) = (config.data.name.image_shape(), config.data.name.classes());
+    let plans = Plans::new(model, shape, classes).ok()?;
+    let unfolded = |height: usize, channels: usize, [rows, columns]: [usize; 2], kernel: usize, stride: usize| {
+        if kernel * channels < ONE_SIDED {
+            rows * columns * kernel * kernel * channels
+        } else {
+            stride * height.div_ceil(stride) * columns * kernel * channels
+        }
+    };
+    let map = plans.conv1.out();
+    let conv1 = unfolded(shape.height, shape.channels, map, model.conv1_kernel, model.conv1_stride);
+    let primary =
+        unfolded(map[0], model.conv1_channels, plans.primary.out(), model.primary_kernel, model.primary_stride);
+    // Votes of every capsule for every class.
+    let votes = model.primary_capsules(shape) * classes * model.class_dim;
+    Some(shape.pixels() + 2 * (plans.of_a_sample + votes + conv1 + primary))
+}
+
 /// Bytes of images.
 struct Data {
     /// While they are loaded.

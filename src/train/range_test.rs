@@ -29,10 +29,11 @@ pub struct RangePoint {
 pub fn run(
     config: &TrialConfig,
     data: &Dataset,
+    device: &Device,
     steps: usize,
     observe: &mut dyn FnMut(usize, RangePoint),
 ) -> Result<Vec<RangePoint>> {
-    let mut trainer = Trainer::new(config, data, &Device::Cpu)?;
+    let mut trainer = Trainer::new(config, data, device)?;
     let mut points = Vec::with_capacity(steps);
     let (mut smooth, mut least) = (0.0, f64::INFINITY);
     let batch = config.schedule.batch_size(Progress { epoch: 0.0, epochs: 1.0 });

@@ -9,15 +9,16 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use candle_core::{Device, Tensor};
+use candle_core::{Device, DeviceLocation, Tensor};
 
 use super::{Ending, Observer, Session, StepReport, Trained, checkpoint::State, predict, session::Foreign, train};
 use crate::{
     config::TrialConfig,
     data::Dataset,
+    device::Place,
     files::{is_out_of_room, write_through},
     folder::TrialFolder,
-    machine,
+    kernels, machine,
     model::{Network, tensor_file},
     record::{EpochRow, Fault, Status, TrialRecord},
     seal,
@@ -101,6 +102,15 @@ pub fn save_predictions(
     Ok(said)
 }
 
+/// A device as [`TrialRecord::device`] has it.
+fn described(device: &Device) -> String {
+    let name = kernels::open::gpu_name(device).map_or(String::new(), |name| format!(" {name}"));
+    match device.location() {
+        DeviceLocation::Cuda { gpu_id } => format!("{}{name}", Place::Cuda(gpu_id)),
+        _ => Place::Cpu.to_string(),
+    }
+}
+
 /// Writes down what a training says, and passes it on.
 struct Recorder<'a> {
     folder: &'a TrialFolder,
@@ -152,7 +162,9 @@ impl Recorder<'_> {
             started: trained.started.clone().or(record.started),
             ended: Some(machine::rfc3339(SystemTime::now())),
             host: Some(machine::host()),
-            processor: machine::processor(),
+            // Its number is its explorer's, where it has one: a trial sees no other GPU.
+            device: record.device.or_else(|| Some(described(device))),
+            processor: kernels::open::gpu_name(device).or_else(machine::processor),
             git_revision: machine::git_revision(),
             weights_sha256,
             ..record

@@ -11,7 +11,7 @@ use candle_core::Device;
 use super::Trainer;
 use crate::{
     config::TrialConfig,
-    data::{Dataset, DatasetName, Images},
+    data::{DataConfig, Dataset, DatasetName, Images},
     stats::Spread,
 };
 
@@ -30,9 +30,9 @@ pub fn steps_by_size(config: &TrialConfig, samples: usize) -> BTreeMap<usize, u6
     config.schedule.steps_by_size(epochs, epochs, samples)
 }
 
-/// Predicts how long trainings take, from steps that it times: each kind of step once.
-#[derive(Default)]
+/// Predicts how long trainings take on a device, from steps that it times there: each kind of step once.
 pub struct StepClock {
+    device: Device,
     known: HashMap<String, f64>,
     data: BTreeMap<&'static str, Dataset>,
 }
@@ -46,7 +46,18 @@ const READ_SECONDS: f64 = 7e-6;
 /// Drawing a glyph.
 const DRAW_SECONDS: f64 = 25e-6;
 
+/// On CPU cores.
+impl Default for StepClock {
+    fn default() -> Self {
+        StepClock::on(Device::Cpu)
+    }
+}
+
 impl StepClock {
+    pub fn on(device: Device) -> StepClock {
+        StepClock { device, known: HashMap::new(), data: BTreeMap::new() }
+    }
+
     /// Seconds of training steps that `config` would take, alone on the machine.
     pub fn predict(&mut self, config: &TrialConfig) -> Result<f64> {
         let mut seconds = 0.0;
@@ -74,20 +85,21 @@ impl StepClock {
     /// Seconds of one step: they depend on the network and the number of samples, not on the schedule.
     fn step_seconds(&mut self, config: &TrialConfig, size: usize) -> Result<f64> {
         let name = config.data.name;
-        let kind = format!("{} {:?} {} {size}", name.as_str(), config.model, config.data.shift);
+        let TrialConfig { model, data: DataConfig { shift, .. }, train, .. } = config;
+        let kind = format!("{} {model:?} {shift} {:?} {size}", name.as_str(), train.precision);
         if let Some(seconds) = self.known.get(&kind) {
             return Ok(*seconds);
         }
         let data = self.data.entry(name.as_str()).or_insert_with(|| stand_in(name));
-        let seconds = time_step(config, data, size)?;
+        let seconds = time_step(config, data, &self.device, size)?;
         self.known.insert(kind, seconds);
         Ok(seconds)
     }
 }
 
 /// Median seconds of a step of `config` on `size` samples of `data`, after a first one that is not counted.
-pub fn time_step(config: &TrialConfig, data: &Dataset, size: usize) -> Result<f64> {
-    let mut trainer = Trainer::new(config, data, &Device::Cpu)?;
+pub fn time_step(config: &TrialConfig, data: &Dataset, device: &Device, size: usize) -> Result<f64> {
+    let mut trainer = Trainer::new(config, data, device)?;
     let indices = indices(data, size);
     let mut step = || Ok(trainer.step(data, &indices, 0, STILL)?.duration);
     step()?;

@@ -6,6 +6,7 @@ mod conv2d;
 mod dense;
 pub mod ops;
 mod pass;
+mod sweep;
 
 use std::sync::{Arc, OnceLock};
 
