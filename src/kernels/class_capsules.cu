@@ -32,6 +32,7 @@
 // with a thread for one sample, warps for classes: a quad of W serves one sample, couplings pass through shared memory with a
 // barrier for each capsule, and a batch of 16 leaves half of the lanes idle. (4) This without couplings kept: they would be
 // found again in `back` and `gradient`, with votes, two dot products and a softmax each, 0.5 G multiply-adds more, to save 24 MB.
+// (5) V or ds in registers: with two blocks on a multiprocessor 128 are there for a thread, and a quarter of them was spilled.
 #include "capsules.cuh"
 
 // Warps of a block of first, sweep and back; samples × values of votes in a thread, at least (WARPS and TILE of class_capsules.rs).
@@ -39,13 +40,19 @@ constexpr int WARPS = 8, TILE = 32;
 
 // Sums and maxima over the classes of a sample: lanes `first` .. `first + classes`, of which this is number j. `half`: the
 // largest power of two below `classes`, or 0. A maximum may lose a NaN; the exponential functions of the logits do not.
-template <class Combine>
-__device__ __forceinline__ float over_classes(float value, int first, int j, int classes, int half, Combine combine) {
+// Of S samples at a time, so that their shuffles wait together.
+template <int S, class Combine>
+__device__ __forceinline__ void over_classes(float (&values)[S], int first, int j, int classes, int half, Combine combine) {
+#pragma unroll 1
     for (int distance = half; distance > 0; distance /= 2) {
-        const float other = __shfl_down_sync(WHOLE_WARP, value, distance);
-        if (j + distance < classes) value = combine(value, other);
+#pragma unroll
+        for (int s = 0; s < S; ++s) {
+            const float other = __shfl_down_sync(WHOLE_WARP, values[s], distance);
+            if (j + distance < classes) values[s] = combine(values[s], other);
+        }
     }
-    return __shfl_sync(WHOLE_WARP, value, first);
+#pragma unroll
+    for (int s = 0; s < S; ++s) values[s] = __shfl_sync(WHOLE_WARP, values[s], first);
 }
 
 enum Mode { FIRST, SWEEP, BACK };
@@ -65,7 +72,7 @@ __device__ __forceinline__ void sweep(const Sizes sizes, const float4* u, const 
     const int batch = sizes.batch, classes = sizes.classes;
     const int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
     const int group = warp % groups, way = warp / groups, ways = WARPS / groups;
-    // Lanes that are left over do what those of slot 0 do, and write nothing.
+    // Lanes that are left over do as those of slot 0, and write nothing.
     const int slots = WARP / classes;
     const bool is_busy = lane / classes < slots;
     const int slot = is_busy ? lane / classes : 0, j = lane % classes, start = lane - j;
@@ -108,8 +115,10 @@ __device__ __forceinline__ void sweep(const Sizes sizes, const float4* u, const 
         for (int n = 0; n < AHEAD; ++n) {
             if (member + n * team < brought) to[place(member + n * team)] = w_ahead[n];
         }
+#pragma unroll 1
         for (int at = member + AHEAD * team; at < brought; at += team) to[place(at)] = at_w[at];
         if (is_u(member)) to[matrix_quads + member] = u_ahead;
+#pragma unroll 1
         for (int at = member + team; at < team_samples * sample_quads; at += team) {
             if (is_u(at)) to[matrix_quads + at] = u_quad(at);
         }
@@ -179,26 +188,32 @@ __device__ __forceinline__ void sweep(const Sizes sizes, const float4* u, const 
             if (MODE != FIRST && is_last_slab) {
                 auto plus = [](float a, float b) { return a + b; };
                 auto larger = [](float a, float b) { return fmaxf(a, b); };
+                float along[S], factor[S], common[S];
 #pragma unroll
                 for (int s = 0; s < S; ++s) {
-                    float along = 0.f, factor;
+                    along[s] = 0.f;
 #pragma unroll
                     for (int q = 0; q < QUADS; ++q) {
                         const float4 value = IS_KEPT ? kept[(s * QUADS + q) * WARP] : of_x[IS_KEPT ? 0 : s][IS_KEPT ? 0 : q];
-                        along += dot(votes[s][q], value);
+                        along[s] += dot(votes[s][q], value);
                     }
-                    if (MODE == SWEEP) {
-                        const float e = expf(along - over_classes(along, start, j, classes, half, larger));
-                        factor = e / over_classes(e, start, j, classes, half, plus);
-                    } else {
-                        factor = c[s] * (along - over_classes(c[s] * along, start, j, classes, half, plus));
-                    }
+                    common[s] = MODE == SWEEP ? along[s] : c[s] * along[s];
+                }
+                if (MODE == SWEEP) {
+                    over_classes(common, start, j, classes, half, larger);
+#pragma unroll
+                    for (int s = 0; s < S; ++s) common[s] = factor[s] = expf(along[s] - common[s]);
+                }
+                over_classes(common, start, j, classes, half, plus);
+#pragma unroll
+                for (int s = 0; s < S; ++s) {
+                    factor[s] = MODE == SWEEP ? factor[s] / common[s] : c[s] * (along[s] - common[s]);
                     if (is_busy && sample_of(s) < batch) {
-                        (MODE == SWEEP ? coupling : dlogits)[of_capsule + s * slots * classes] = factor;
+                        (MODE == SWEEP ? coupling : dlogits)[of_capsule + s * slots * classes] = factor[s];
                     }
 #pragma unroll
                     for (int q = 0; q < QUADS; ++q) {
-                        sum[s][q] = add_times(sum[s][q], factor, votes[s][q]);
+                        sum[s][q] = add_times(sum[s][q], factor[s], votes[s][q]);
                         votes[s][q] = none;
                     }
                 }
@@ -228,6 +243,7 @@ __device__ __forceinline__ void sweep(const Sizes sizes, const float4* u, const 
 #pragma unroll
         for (int q = 0; q < QUADS; ++q) {
             float4 all = sum[s][q];
+#pragma unroll 1
             for (int other = 0; other < ways - 1; ++other) all = add(all, handed[other * of_way + (s * QUADS + q) * WARP]);
             sums[row * QUADS + q] = all;
         }
