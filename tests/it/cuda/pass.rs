@@ -54,7 +54,13 @@ fn images(shape: ImageShape, count: usize) -> Images {
 }
 
 /// Loss and gradients of a step on the device are those of the pass on the CPU.
-fn assert_agrees_with_the_cpu(config: &CapsNetConfig, shape: ImageShape, batch: usize, precision: Precision, tolerance: f64) {
+fn assert_agrees_with_the_cpu(
+    config: &CapsNetConfig,
+    shape: ImageShape,
+    batch: usize,
+    precision: Precision,
+    tolerance: f64,
+) {
     let setup = Setup::new(&ModelConfig::Capsnet(config.clone()), shape, 1, DType::F32);
     let images = images(shape, batch + 2);
     let order: Vec<u32> = (0..batch as u32 + 2).rev().collect();
@@ -253,11 +259,8 @@ fn steps_that_were_prepared_and_steps_that_were_not_are_the_same() {
         losses.extend(trainer.settle().unwrap().into_iter().map(|outcome| (outcome.loss.to_bits(), outcome.correct)));
         assert_eq!(losses.len(), sizes.len());
         let snapshot = trainer.snapshot().unwrap();
-        let weights: BTreeMap<String, Vec<u32>> = snapshot
-            .tensors()
-            .iter()
-            .map(|(name, tensor)| (name.clone(), crate::tensors::bits(tensor)))
-            .collect();
+        let weights: BTreeMap<String, Vec<u32>> =
+            snapshot.tensors().iter().map(|(name, tensor)| (name.clone(), crate::tensors::bits(tensor))).collect();
         (losses, weights)
     };
     assert_eq!(weights(true), weights(false));
