@@ -108,10 +108,7 @@ impl TrialConfig {
 
     /// The same training spelled in the one way that identifies it.
     fn canonical(self) -> TrialConfig {
-        // The products of a LeNet-5 are those of candle, in f32.
-        let precision = if self.model == ModelConfig::Lenet5 { Precision::F32 } else { self.train.precision };
-        let train = TrainConfig { precision, ..self.train };
-        TrialConfig { data: self.data.canonical(), model: self.model.canonical(), train, ..self }
+        TrialConfig { data: self.data.canonical(), model: self.model.canonical(), ..self }
     }
 
     /// The config as a table: every field, presets resolved.

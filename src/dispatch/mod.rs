@@ -309,7 +309,9 @@ impl Dispatcher<'_> {
             sweep.pause(shortage, observe)?;
             return Ok(false);
         }
-        if let Err(error) = files::try_room(&trials_folder(&self.study.folder)) {
+        // Before the first trial there is no folder of trials.
+        let folder = Some(trials_folder(&self.study.folder)).filter(|folder| folder.is_dir());
+        if let Err(error) = files::try_room(folder.as_ref().unwrap_or(&self.study.folder)) {
             sweep.pause(error.to_string(), observe)?;
             return Ok(false);
         }

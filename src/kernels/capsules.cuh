@@ -1,4 +1,4 @@
-// What the kernels of capsules share: rows of values four at a time, and the nonlinearity (squash.rs).
+// What the kernels of capsules share: rows of values four at a time, the nonlinearity (squash.rs), and sizes of class capsules.
 #pragma once
 
 #include "device.cuh"
@@ -52,3 +52,23 @@ __device__ __forceinline__ float squash_slope(int kind, float n2) {
     }
     return n2 <= 4.f ? 0.f : -0.5f / (n2 * sqrtf(n2));
 }
+
+// What kernels of class capsules are told of sizes. Rows of classes are `classes × D` here, those of a matrix and those of this module's own
+// arrays: D is a dimension of class capsules that a kernel is made for, and what lies between it and theirs is 0. Likewise `wide`
+// is in_dim, filled up to a multiple of 4. Where operands are not so by themselves, class_capsules_pack makes them so.
+struct Sizes {
+    int batch, capsules, wide, classes;
+    // Capsules that share a matrix; capsule i is that of type i / positions at position i % positions.
+    int sharing, positions;
+
+    // Where the values of capsules stand, [positions, batch, types], in units of `wide` values: capsule i of sample 0, and how far
+    // on that of the next sample.
+    __device__ __forceinline__ long long place(int i) const {
+        return static_cast<long long>(i % positions) * batch * next_sample() + i / positions;
+    }
+    __device__ __forceinline__ int next_sample() const { return capsules / positions; }
+};
+
+#define SIZES int batch, int capsules, int wide, int classes, int sharing, int positions
+#define SIZES_GIVEN \
+    Sizes { batch, capsules, wide, classes, sharing, positions }

@@ -11,64 +11,48 @@
 //   class_capsules_finish        sums of chunks in order, bias, squash, V
 //   class_capsules_back_D        û, dc = û·ds, da = c (dc − Σ_j c dc), Σ_i da û, which is the gradient of V
 //   class_capsules_finish_back   sums of chunks in order, ds by the squash's derivative
-//   class_capsules_gradient      dû, du = Σ_j dû W^T, dW = Σ_b u dû
-//   class_capsules_share         dW of matrices that several capsules share
-//   class_capsules_bias          Σ_k Σ_b ds
+//   class_capsules_gradient.cu   the gradients, from what all of these left
 //
 // A launch boundary is the barrier that an iteration needs, whose sums go over all capsules.
 //
-// first, sweep, back: a thread has one class of S samples; S × D votes and as many sums (and V or ds) are its registers. A warp
-// has all classes of 32/classes × S samples, so that a softmax is a few shuffles and no thread waits for another warp. A block of
-// 8 warps goes through a chunk of capsules; their matrices pass through two buffers of shared memory, the next on its way in
-// registers while one is used. In small batches warps that no sample needs take other capsules of the chunk ("ways").
-// gradient: a thread has one capsule and four values of one class: its part of W and of dW are registers. It goes through all
-// samples, whose ds and V pass through shared memory. So dW needs no sum over blocks, and neither W nor dW moves twice.
+// first, sweep, back: a thread has one class of S samples; S × D votes and as many sums are its registers, and V or ds, S × D values
+// that a capsule needs once, its own part of shared memory. A warp has all classes of 32/classes × S samples, so that a softmax is a
+// few shuffles and no thread waits for another warp's. A block of 8 warps goes through a chunk of capsules; their matrices pass
+// through two buffers of shared memory, the next on its way in registers while one is used. In small batches warps that no sample
+// needs take other capsules of the chunk ("ways").
 //
 // At full size (1152 capsules of 8, 10 classes of 16, 3 iterations), batch 128, multiply-adds and bytes from and to L2:
-//   first      189 M, 24 MB (W 3 × 5.9)   sweep (2 of them)  236 M, 30 MB    back (2) 260 M, 36 MB (also reads c)
-//   finish (3) 1.5 M, 6 MB                finish_back (3)  1.5 M, 6 MB       gradient 495 M, 91 MB (ds and V 128 × 0.41)
-// 1.7 G multiply-adds in all: 56 µs at 60 TFLOP/s of f32. What bounds them is shared memory: a quad of W read there serves S
-// multiply-adds of four values, a quad of V or ds in `gradient` one. So S is as large as registers allow.
+//   first      189 M, 28 MB (W three times)    sweep (2)   236 M, 34 MB    back (2)   236 M, 40 MB
+//   finish (3)  3 M, 6 MB                      finish_back (3)  3 M, 6 MB  gradient   495 M, 97 MB
+// 1.6 G multiply-adds in all: 54 µs at 60 TFLOP/s of f32. Shared memory bounds the sweeps: a quad of W that is read there serves S
+// multiply-adds of four values, one of V or ds a single one. So S is as large as registers allow.
 //
 // Versions considered: (1) votes kept, by a batched product: they are 94 MB, written once and read five times, of which the
 // last level of cache holds half: 170 µs of memory alone. (2) One block a sample: each reads all of W, 755 MB a sweep. (3) This
 // with a thread for one sample, warps for classes: a quad of W serves one sample, couplings pass through shared memory with a
 // barrier for each capsule, and a batch of 16 leaves half of the lanes idle. (4) This without couplings kept: they would be
 // found again in `back` and `gradient`, with votes, two dot products and a softmax each, 0.5 G multiply-adds more, to save 24 MB.
+// (5) V or ds in registers: with two blocks on a multiprocessor 128 are there for a thread, and a quarter of them was spilled.
 #include "capsules.cuh"
 
 // Warps of a block of first, sweep and back; samples × values of votes in a thread, at least (WARPS and TILE of class_capsules.rs).
 constexpr int WARPS = 8, TILE = 32;
 
-// What these kernels are told of sizes. Rows of classes are `classes × D` here, those of a matrix and those of this module's own
-// arrays: D is a dimension of class capsules that a kernel is made for, and what lies between it and theirs is 0. Likewise `wide`
-// is in_dim, filled up to a multiple of 4. Where operands are not so by themselves, class_capsules_pack makes them so.
-struct Sizes {
-    int batch, capsules, wide, classes;
-    // Capsules that share a matrix; capsule i is that of type i / positions at position i % positions.
-    int sharing, positions;
-
-    // Where the values of capsules stand, [positions, batch, types], in units of `wide` values: capsule i of sample 0, and how far
-    // on that of the next sample.
-    __device__ __forceinline__ long long place(int i) const {
-        return static_cast<long long>(i % positions) * batch * next_sample() + i / positions;
-    }
-    __device__ __forceinline__ int next_sample() const { return capsules / positions; }
-};
-
-#define SIZES int batch, int capsules, int wide, int classes, int sharing, int positions
-#define SIZES_GIVEN \
-    Sizes { batch, capsules, wide, classes, sharing, positions }
-
 // Sums and maxima over the classes of a sample: lanes `first` .. `first + classes`, of which this is number j. `half`: the
 // largest power of two below `classes`, or 0. A maximum may lose a NaN; the exponential functions of the logits do not.
-template <class Combine>
-__device__ __forceinline__ float over_classes(float value, int first, int j, int classes, int half, Combine combine) {
+// Of S samples at a time, so that their shuffles wait together.
+template <int S, class Combine>
+__device__ __forceinline__ void over_classes(float (&values)[S], int first, int j, int classes, int half, Combine combine) {
+#pragma unroll 1
     for (int distance = half; distance > 0; distance /= 2) {
-        const float other = __shfl_down_sync(WHOLE_WARP, value, distance);
-        if (j + distance < classes) value = combine(value, other);
+#pragma unroll
+        for (int s = 0; s < S; ++s) {
+            const float other = __shfl_down_sync(WHOLE_WARP, values[s], distance);
+            if (j + distance < classes) values[s] = combine(values[s], other);
+        }
     }
-    return __shfl_sync(WHOLE_WARP, value, first);
+#pragma unroll
+    for (int s = 0; s < S; ++s) values[s] = __shfl_sync(WHOLE_WARP, values[s], first);
 }
 
 enum Mode { FIRST, SWEEP, BACK };
@@ -88,7 +72,7 @@ __device__ __forceinline__ void sweep(const Sizes sizes, const float4* u, const 
     const int batch = sizes.batch, classes = sizes.classes;
     const int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
     const int group = warp % groups, way = warp / groups, ways = WARPS / groups;
-    // Lanes that are left over do what those of slot 0 do, and write nothing.
+    // Lanes that are left over do as those of slot 0, and write nothing.
     const int slots = WARP / classes;
     const bool is_busy = lane / classes < slots;
     const int slot = is_busy ? lane / classes : 0, j = lane % classes, start = lane - j;
@@ -131,8 +115,10 @@ __device__ __forceinline__ void sweep(const Sizes sizes, const float4* u, const 
         for (int n = 0; n < AHEAD; ++n) {
             if (member + n * team < brought) to[place(member + n * team)] = w_ahead[n];
         }
+#pragma unroll 1
         for (int at = member + AHEAD * team; at < brought; at += team) to[place(at)] = at_w[at];
         if (is_u(member)) to[matrix_quads + member] = u_ahead;
+#pragma unroll 1
         for (int at = member + team; at < team_samples * sample_quads; at += team) {
             if (is_u(at)) to[matrix_quads + at] = u_quad(at);
         }
@@ -147,14 +133,19 @@ __device__ __forceinline__ void sweep(const Sizes sizes, const float4* u, const 
     const int first_local = group * slots * S + slot;
     auto sample_of = [&](int s) { return team_first + first_local + s * slots; };
     const float4 none = make_float4(0.f, 0.f, 0.f, 0.f);
-    float4 of_x[S][QUADS], sum[S][QUADS], votes[S][QUADS];
+    // V or ds, which a capsule needs once, wait in shared memory where registers are short, each thread's own behind the buffers.
+    constexpr bool IS_KEPT = D <= TILE;
+    float4* const kept = shared + 2 * ways * buffer_quads + warp * S * QUADS * WARP + lane;
+    float4 of_x[IS_KEPT ? 1 : S][IS_KEPT ? 1 : QUADS], sum[S][QUADS], votes[S][QUADS];
 #pragma unroll
     for (int s = 0; s < S; ++s) {
 #pragma unroll
         for (int q = 0; q < QUADS; ++q) {
             sum[s][q] = votes[s][q] = none;
             const long long row = static_cast<long long>(sample_of(s)) * classes + j;
-            of_x[s][q] = MODE != FIRST && sample_of(s) < batch ? x[row * QUADS + q] : none;
+            if (MODE == FIRST) continue;
+            const float4 value = sample_of(s) < batch ? x[row * QUADS + q] : none;
+            (IS_KEPT ? kept[(s * QUADS + q) * WARP] : of_x[IS_KEPT ? 0 : s][IS_KEPT ? 0 : q]) = value;
         }
     }
 
@@ -197,23 +188,32 @@ __device__ __forceinline__ void sweep(const Sizes sizes, const float4* u, const 
             if (MODE != FIRST && is_last_slab) {
                 auto plus = [](float a, float b) { return a + b; };
                 auto larger = [](float a, float b) { return fmaxf(a, b); };
+                float along[S], factor[S], common[S];
 #pragma unroll
                 for (int s = 0; s < S; ++s) {
-                    float along = 0.f, factor;
+                    along[s] = 0.f;
 #pragma unroll
-                    for (int q = 0; q < QUADS; ++q) along += dot(votes[s][q], of_x[s][q]);
-                    if (MODE == SWEEP) {
-                        const float e = expf(along - over_classes(along, start, j, classes, half, larger));
-                        factor = e / over_classes(e, start, j, classes, half, plus);
-                    } else {
-                        factor = c[s] * (along - over_classes(c[s] * along, start, j, classes, half, plus));
+                    for (int q = 0; q < QUADS; ++q) {
+                        const float4 value = IS_KEPT ? kept[(s * QUADS + q) * WARP] : of_x[IS_KEPT ? 0 : s][IS_KEPT ? 0 : q];
+                        along[s] += dot(votes[s][q], value);
                     }
+                    common[s] = MODE == SWEEP ? along[s] : c[s] * along[s];
+                }
+                if (MODE == SWEEP) {
+                    over_classes(common, start, j, classes, half, larger);
+#pragma unroll
+                    for (int s = 0; s < S; ++s) common[s] = factor[s] = expf(along[s] - common[s]);
+                }
+                over_classes(common, start, j, classes, half, plus);
+#pragma unroll
+                for (int s = 0; s < S; ++s) {
+                    factor[s] = MODE == SWEEP ? factor[s] / common[s] : c[s] * (along[s] - common[s]);
                     if (is_busy && sample_of(s) < batch) {
-                        (MODE == SWEEP ? coupling : dlogits)[of_capsule + s * slots * classes] = factor;
+                        (MODE == SWEEP ? coupling : dlogits)[of_capsule + s * slots * classes] = factor[s];
                     }
 #pragma unroll
                     for (int q = 0; q < QUADS; ++q) {
-                        sum[s][q] = add_times(sum[s][q], factor, votes[s][q]);
+                        sum[s][q] = add_times(sum[s][q], factor[s], votes[s][q]);
                         votes[s][q] = none;
                     }
                 }
@@ -243,6 +243,7 @@ __device__ __forceinline__ void sweep(const Sizes sizes, const float4* u, const 
 #pragma unroll
         for (int q = 0; q < QUADS; ++q) {
             float4 all = sum[s][q];
+#pragma unroll 1
             for (int other = 0; other < ways - 1; ++other) all = add(all, handed[other * of_way + (s * QUADS + q) * WARP]);
             sums[row * QUADS + q] = all;
         }
@@ -369,154 +370,4 @@ KERNEL class_capsules_finish_back(int batch, int classes, int dim, int filled, i
         const int j = column / filled;
         ds[own + column] = factors[j] * gradient[column] + alongs[j] * s[own + column];
     }
-}
-
-// Rows of a matrix that class_capsules_gradient has at a time (SLAB of class_capsules.rs).
-constexpr int SLAB = 8;
-
-// u, weight: as for the sweeps. ds: [iterations, batch, classes × filled]; totals: V, [iterations − 1, ..] likewise; coupling,
-// dlogits: [iterations − 1, capsules, batch, classes]. du: where u was, in units of in_dim. dweight: [capsules, in_dim, classes ×
-// dim], where capsules share one each. Grid: `held` capsules, slabs of SLAB rows; block: `lanes` threads (quads of all classes,
-// rounded up to a multiple of 8) for each of the capsules, and what is missing to whole warps.
-KERNEL __launch_bounds__(512)
-    class_capsules_gradient(SIZES, int in_dim, int dim, int filled, int iterations, const float4* u, const float4* weight,
-                            const float4* ds, const float4* totals, const float* coupling, const float* dlogits, float* du,
-                            float* dweight, int held, int lanes, int samples) {
-    DYNAMIC_SHARED(float4, rows);
-    const Sizes sizes = SIZES_GIVEN;
-    const int quads = classes * filled / 4, wide_quads = wide / 4, later = iterations - 1, terms = 1 + 2 * later;
-    const int first = blockIdx.x * held, slab = blockIdx.y * SLAB;
-    const int own = threadIdx.x / lanes, quad = threadIdx.x % lanes, i = first + own;
-    const bool is_busy = own < held && i < capsules && quad < quads;
-    const int j = is_busy ? quad / (filled / 4) : 0;
-
-    // Of `samples` samples at a time: ds and V, [terms, samples, quads]; u, [samples, held, SLAB]; du of single threads, summed over 8 of them,
-    // [samples, threads]; c and da, [2 (iterations − 1), held, samples, classes].
-    float4* const us = rows + terms * samples * quads;
-    float* const parts = reinterpret_cast<float*>(us + samples * held * (SLAB / 4));
-    float* const factors = parts + samples * blockDim.x;
-    const int of_term = samples * quads, of_factor = held * samples * classes;
-
-    const float4 none = make_float4(0.f, 0.f, 0.f, 0.f);
-    float4 w[SLAB], dw[SLAB];
-#pragma unroll
-    for (int k = 0; k < SLAB; ++k) {
-        const long long row = static_cast<long long>(i / sharing) * wide + slab + k;
-        w[k] = is_busy && slab + k < wide ? weight[row * quads + quad] : none;
-        dw[k] = none;
-    }
-
-    for (int begin = 0; begin < batch; begin += samples) {
-        const int count = min(samples, batch - begin);
-        for (int term = 0; term < terms; ++term) {
-            const float4* const all = term <= later ? ds + static_cast<long long>(term) * batch * quads
-                                                    : totals + static_cast<long long>(term - later - 1) * batch * quads;
-            const float4* const from = all + static_cast<long long>(begin) * quads;
-            for (int at = threadIdx.x; at < count * quads; at += blockDim.x) rows[term * of_term + at] = from[at];
-        }
-        for (int at = threadIdx.x; at < count * held * (SLAB / 4); at += blockDim.x) {
-            const int k = slab / 4 + at % (SLAB / 4), capsule = first + at / (SLAB / 4) % held;
-            const int sample = begin + at / (SLAB / 4) / held;
-            const bool is_there = capsule < capsules && k < wide_quads;
-            const long long place = sizes.place(capsule) + static_cast<long long>(sample) * sizes.next_sample();
-            us[at] = is_there ? u[place * wide_quads + k] : none;
-        }
-        // A warp has neighbouring values of a capsule.
-        for (int row = threadIdx.x / WARP; row < 2 * later * held; row += blockDim.x / WARP) {
-            const int factor = row / held, capsule = first + row % held;
-            if (capsule >= capsules) continue;
-            const float* const all = factor < later ? coupling : dlogits;
-            const long long of_capsule = static_cast<long long>(factor < later ? factor : factor - later) * capsules + capsule;
-            const float* const from = all + (of_capsule * batch + begin) * classes;
-            for (int at = threadIdx.x % WARP; at < count * classes; at += WARP) factors[row * samples * classes + at] = from[at];
-        }
-        __syncthreads();
-        const float even = 1.f / classes;
-        for (int sample = 0; sample < count; ++sample) {
-            float part[SLAB];
-#pragma unroll
-            for (int k = 0; k < SLAB; ++k) part[k] = 0.f;
-            if (is_busy) {
-                const float4* const of = rows + sample * quads + quad;
-                const float* const factor = factors + (own * samples + sample) * classes + j;
-                float4 g = add_times(none, even, of[0]);
-#pragma unroll 4
-                for (int term = 1; term < terms; ++term) g = add_times(g, factor[(term - 1) * of_factor], of[term * of_term]);
-#pragma unroll
-                for (int half = 0; half < SLAB / 4; ++half) {
-                    const float4 value = us[(sample * held + own) * (SLAB / 4) + half];
-                    dw[4 * half] = add_times(dw[4 * half], value.x, g);
-                    dw[4 * half + 1] = add_times(dw[4 * half + 1], value.y, g);
-                    dw[4 * half + 2] = add_times(dw[4 * half + 2], value.z, g);
-                    dw[4 * half + 3] = add_times(dw[4 * half + 3], value.w, g);
-                }
-#pragma unroll
-                for (int k = 0; k < SLAB; ++k) part[k] = dot(w[k], g);
-            }
-            // Eight sums over eight lanes in seven shuffles: each time half of the sums go, and what comes is added to the
-            // others; a lane ends with the sum that bears its number.
-#pragma unroll
-            for (int distance = SLAB / 2; distance > 0; distance /= 2) {
-                const bool is_upper = threadIdx.x & distance;
-#pragma unroll
-                for (int k = 0; k < distance; ++k) {
-                    const float kept = is_upper ? part[k + distance] : part[k], given = is_upper ? part[k] : part[k + distance];
-                    part[k] = kept + __shfl_xor_sync(WHOLE_WARP, given, distance);
-                }
-            }
-            parts[sample * blockDim.x + threadIdx.x] = part[0];
-        }
-        __syncthreads();
-        // Behind this barrier `parts` alone is read, which is not written before the next one.
-        for (int at = threadIdx.x; at < count * held * SLAB; at += blockDim.x) {
-            const int k = at % SLAB, of = at / SLAB % held, sample = at / SLAB / held, capsule = first + of;
-            if (capsule >= capsules || slab + k >= in_dim) continue;
-            const float* const from = parts + sample * blockDim.x + of * lanes + k;
-            float sum = 0.f;
-            for (int lane = 0; lane < lanes; lane += SLAB) sum += from[lane];
-            const long long place = sizes.place(capsule) + static_cast<long long>(begin + sample) * sizes.next_sample();
-            du[place * in_dim + slab + k] = sum;
-        }
-    }
-    if (!is_busy) return;
-    const int d = quad % (filled / 4) * 4;
-    const bool in_fours = dim % 4 == 0 && reads_in_fours(dweight, 4);
-#pragma unroll
-    for (int k = 0; k < SLAB; ++k) {
-        if (slab + k >= in_dim) continue;
-        const long long row = (static_cast<long long>(i) * in_dim + slab + k) * classes + j;
-        store_quad(dweight + row * dim, d, dim, in_fours, dw[k]);
-    }
-}
-
-// Gradients of the matrices of capsules, [matrices, sharing, values], added to those of the matrices they share.
-KERNEL class_capsules_share(const float* of_capsules, float* dweight, int sharing, int values, long long count) {
-    const long long at = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x;
-    if (at >= count) return;
-    const float* const from = of_capsules + at / values * sharing * values + at % values;
-    float sum = 0.f;
-#pragma unroll 4
-    for (int capsule = 0; capsule < sharing; ++capsule) sum += from[static_cast<long long>(capsule) * values];
-    dweight[at] = sum;
-}
-
-// Warps of a block of class_capsules_bias.
-constexpr int BIAS_WARPS = 8;
-
-// dbias [classes, dim] = sum of ds [count, row]. Block: 32 columns, a warp every so many rows.
-KERNEL class_capsules_bias(int classes, int dim, int filled, int count, const float* ds, float* dbias) {
-    __shared__ float sums[BIAS_WARPS][WARP];
-    const int row = classes * filled;
-    const int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, column = blockIdx.x * WARP + lane;
-    float sum = 0.f;
-    if (column < row) {
-#pragma unroll 4
-        for (int at = warp; at < count; at += BIAS_WARPS) sum += ds[static_cast<long long>(at) * row + column];
-    }
-    sums[warp][lane] = sum;
-    __syncthreads();
-    const int j = column / filled, d = column % filled;
-    if (warp > 0 || column >= row || d >= dim) return;
-    for (int other = 1; other < BIAS_WARPS; ++other) sum += sums[other][lane];
-    dbias[j * dim + d] = sum;
 }

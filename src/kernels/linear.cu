@@ -2,10 +2,15 @@
 // rectifier, and before them the sum of several products and the spread of filters over the channels that share them.
 //
 // The products themselves are cuBLAS's: y = x · weightᵀ forward, dx = dy · weight and dweight = dyᵀ · x backward. At batch 128 the
-// decoder's 512×1024 is 0.13 GFLOP a product, some microseconds: launches count as much. Versions considered: (1) a launch each for
-// bias and rectifier; (2) one for both, in place; (3) four columns a thread, each thread's bias loaded once for all its rows.
-// Bound by memory bandwidth, for the small layers by the launch.
+// decoder's 512×1024 is 0.13 GFLOP a product, some microseconds: launches count as much.
+//
+// Versions considered: (1) a launch each for bias and rectifier; (2) one for both, in place; (3) four columns a thread, its bias
+// loaded once for all its rows; (4) four rows at a time, loaded before any is stored. Bound by memory bandwidth, for the small
+// layers by the launch.
 #include "vectors.cuh"
+
+// Rows whose loads a thread has in flight at once.
+constexpr int IN_FLIGHT = 4;
 
 // y[row][c] = act(z[0][row][f] + z[1][row][f] + .. + bias[c]), f = c mod filters. z: `partials` matrices [rows, filters], `next`
 // apart; y: [rows, channels], which may be z where channels = filters. Sizes in lanes of V; grid: rows/rows_per_block ×
@@ -18,12 +23,20 @@ __device__ __forceinline__ void finish(const V* z, long long next, int partials,
     const V added = bias[channel];
     const long long first = static_cast<long long>(blockIdx.x) * rows_per_block;
     const long long last = first + rows_per_block < rows ? first + rows_per_block : rows;
-    for (long long row = first + threadIdx.y; row < last; row += blockDim.y) {
-        const V* from = z + row * filters + channel % filters;
-        V sum = from[0];
-        for (int other = 1; other < partials; ++other) sum = plus(sum, from[other * next]);
-        sum = plus(sum, added);
-        y[row * channels + channel] = is_rectified ? rectified(sum) : sum;
+    const V* const from = z + channel % filters;
+    const int apart = blockDim.y;
+    for (long long row = first + threadIdx.y; row < last; row += IN_FLIGHT * apart) {
+        V sums[IN_FLIGHT];
+        for (int i = 0; i < IN_FLIGHT; ++i)
+            if (row + i * apart < last) sums[i] = from[(row + i * apart) * filters];
+        for (int other = 1; other < partials; ++other)
+            for (int i = 0; i < IN_FLIGHT; ++i)
+                if (row + i * apart < last) sums[i] = plus(sums[i], from[other * next + (row + i * apart) * filters]);
+        for (int i = 0; i < IN_FLIGHT; ++i) {
+            if (row + i * apart >= last) continue;
+            const V sum = plus(sums[i], added);
+            y[(row + i * apart) * channels + channel] = is_rectified ? rectified(sum) : sum;
+        }
     }
 }
 

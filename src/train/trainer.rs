@@ -309,11 +309,12 @@ impl Engine {
         adam: &Adam,
         device: &Device,
     ) -> Result<Engine> {
-        let precision = Precision::default();
+        let precision = config.train.precision;
         match (&config.model, device) {
             (_, Device::Cpu) if precision != Precision::F32 => bail!(
-                "train.precision = {precision:?} is for CUDA GPUs: CPU cores compute in f32; give --device cuda:0, or a slot \
-                 on a GPU"
+                "train.precision = {} is for CUDA GPUs: CPU cores compute in f32; give --device cuda:0, or a slot \
+                 on a GPU",
+                precision.as_str()
             ),
             (ModelConfig::Capsnet(model), Device::Cpu) => {
                 Ok(Engine::Pass(Box::new(Pass::new(model, data.shape, data.classes, parameters)?)))

@@ -569,7 +569,14 @@ pub fn small_checkpoint() -> Checkpoint {
     };
     let moments = BTreeMap::from([("b".to_string(), tensor(&[0.25, 0.5], &[2, 1]))]);
     let optimizer = (3, moments);
-    Checkpoint { key: "00".into(), build: Build::this(None), state, weights: weights(1.5), best: weights(-1.5), optimizer }
+    Checkpoint {
+        key: "00".into(),
+        build: Build::this(None),
+        state,
+        weights: weights(1.5),
+        best: weights(-1.5),
+        optimizer,
+    }
 }
 
 /// Everything that a checkpoint says, to the bit.

@@ -2,15 +2,16 @@
 
 use std::{
     cell::RefCell,
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     path::Path,
     rc::Rc,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
     time::{Duration, SystemTime},
 };
 
 use fastrcaps::{
-    dispatch::{Dispatcher, Ending, Event, Limits, MaxFailures, Memory, Past},
+    device::{Gpu, Place},
+    dispatch::{Dispatcher, Ending, Event, GpuMemory, Limits, MaxFailures, Memory, Past},
     executor::{Executor, Exit, Process, STOPPED, Slot, Slots},
     folder::TrialFolder,
     journal::Journal,
@@ -34,6 +35,8 @@ enum Act {
     FailWithReason,
     CannotStart,
     CannotAllocate,
+    /// As where the GPU has no memory left.
+    NoGpuMemory,
     NoRoom,
     /// As where a system runs out of processes.
     NoProcess,
@@ -108,6 +111,11 @@ impl Executor for Pretender {
             Act::CannotAllocate => {
                 log("memory allocation of 377487360 bytes failed");
                 Exit::Signal(6)
+            }
+            Act::NoGpuMemory => {
+                let (fault, error) = (Some(Fault::Memory), Some("CUDA_ERROR_OUT_OF_MEMORY".into()));
+                folder.write_record(&TrialRecord { status: Status::Failed, fault, error, ..record })?;
+                Exit::Code(1)
             }
             Act::Train | Act::Hang => Exit::Code(0),
             Act::Finish => {
@@ -396,6 +404,77 @@ fn trials_that_would_not_fit_in_memory_together_wait_for_each_other() {
     assert_eq!(most(1000), 5);
     // What is too large for all of it has it for itself.
     assert_eq!(most(50), 1);
+}
+
+/// Limits of a GPU of 10 GB, of which 8 are free, and trials of which the second is expected to take 11, the others 3.
+fn on_a_gpu(look: fn(&Gpu) -> Option<u64>) -> Limits {
+    let gpu = Gpu {
+        name: "one".into(),
+        uuid: "GPU-1".into(),
+        capability: [8, 0],
+        memory_bytes: 10_000_000_000,
+        free_bytes: 8_000_000_000,
+        driver: None,
+    };
+    let expected = [3, 11, 3, 3, 3].map(|size| Some(size * 1_000_000_000)).to_vec();
+    Limits { gpu_memory: Some(GpuMemory::new([(Place::Cuda(0), gpu)].into(), expected, look)), ..hasty() }
+}
+
+#[test]
+fn trials_share_a_gpu_while_they_fit_and_what_never_will_is_a_row_at_once() {
+    let outcome = run(Case { limits: on_a_gpu(|_| None), ..case(&[], "cuda:0x5", &mut |_, _| {}) });
+    assert_eq!((outcome.most_at_once, &outcome.started[..]), (2, &[1, 3, 4, 5][..]));
+    assert_eq!(outcome.history[1], Status::Failed);
+    let record = outcome.records.iter().find(|record| record.status == Status::Failed).unwrap();
+    assert_eq!((record.fault, record.attempts, record.device.as_deref()), (Some(Fault::Memory), 0, Some("cuda:0")));
+    assert!(record.error.clone().unwrap().contains("about 11.00 GB of GPU memory, and one has 10.00 GB"));
+}
+
+#[test]
+fn what_a_gpu_has_no_memory_for_goes_to_cpu_cores_if_there_is_a_slot() {
+    let mut places = Vec::new();
+    let mut watch = |event: &Event, _: &AtomicBool| {
+        if let Event::Started { trial, place, .. } = event {
+            places.push((*trial, *place));
+        }
+    };
+    let outcome = run(Case { limits: on_a_gpu(|_| None), ..case(&[], "cuda:0,1x1", &mut watch) });
+    assert_eq!(outcome.history, [Status::Done; 5]);
+    assert_eq!(places[..2], [(0, Place::Cuda(0)), (1, Place::Cpu)]);
+    let devices: BTreeSet<_> = outcome.records.iter().map(|record| record.device.clone().unwrap()).collect();
+    assert_eq!(devices, ["cpu".to_string(), "cuda:0".to_string()].into());
+}
+
+#[test]
+fn while_others_have_the_gpus_memory_the_sweep_waits_and_says_so() {
+    static FREE: AtomicU64 = AtomicU64::new(1_000_000_000);
+    let mut said = Vec::new();
+    let mut watch = |event: &Event, _: &AtomicBool| match event {
+        Event::Paused { reason } => {
+            said.push(reason.to_string());
+            FREE.store(9_000_000_000, Ordering::Relaxed);
+        }
+        Event::Resumed => said.push("resumed".into()),
+        _ => {}
+    };
+    let limits = on_a_gpu(|_| Some(FREE.load(Ordering::Relaxed)));
+    let outcome = run(Case { limits, limit: Some(1), ..case(&[], "cuda:0x2", &mut watch) });
+    assert_eq!(outcome.history[0], Status::Done);
+    assert_eq!(said, ["cuda:0 (one) has 1.00 GB of memory left, the next trial wants about 3.00 GB", "resumed"]);
+}
+
+#[test]
+fn memory_that_a_gpu_lacks_is_the_others_fault_beside_them_and_the_configurations_alone() {
+    let fault = |slots| {
+        // Beside another that runs until the failure.
+        let outcome = sweep(&[(1, &[Act::NoGpuMemory])], slots, Some(2), None);
+        let record = outcome.records.into_iter().find(|record| record.status == Status::Failed).unwrap();
+        (record.fault, record.attempts, outcome.retried)
+    };
+    assert_eq!(fault("cuda:0"), (Some(Fault::Configuration), 1, 0));
+    // Tried again with nothing beside it, it is known whose fault it is.
+    assert_eq!(fault("cuda:0x2"), (Some(Fault::Configuration), 2, 1));
+    assert_eq!(fault("cuda:0,1x1"), (Some(Fault::Configuration), 1, 0));
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod dispatch;
 mod faults;
 mod fuzz;
 mod goldens;
+mod gpu_slots;
 mod journal;
 mod kernels;
 mod layering;

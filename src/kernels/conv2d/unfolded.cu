@@ -4,8 +4,8 @@
 // Activations are [height][width][batch][channels], so that a row of the image is a matrix of (place, sample) × channels. One-sided
 // unfolding: U[p][yh][xo][b] × [kx][c] = x[stride·yh + p][stride·xo + kx][b][c] copies what the kernel's *columns* see, and not what
 // its rows see. Output row y takes image row stride·y + ky for kernel row ky, which is U[ky mod stride][y + ky div stride]: for one
-// ky the matrix of all outputs stands in one piece in U, and z = sum over ky of U_ky · W_ky. U is kh/stride times smaller than what
-// ordinary unfolding (im2col) copies. Of few input channels (fewer than 64 values in a kernel row) a product of one kernel row
+// ky the matrix of all outputs stands in one piece in U, and z = sum over ky of U_ky · W_ky. U is up to kh/stride times smaller
+// than what ordinary unfolding (im2col) copies. Of few input channels (fewer than 64 values in a kernel row) a product of one kernel row
 // would be all about moving its output: there the kernel's rows are unfolded too, t below, and one product does it.
 //
 // Gradients: dW_ky = U_kyᵀ · dz; dU_ky += dz · W_kyᵀ, kernel rows of different phases p in one batched product, those of the same
@@ -13,17 +13,25 @@
 // the written one.
 //
 // Bytes at full size (the primary convolution, 256 channels of 20×20, 9×9 kernel, stride 2, batch 128): U is 10·2 rows × 6 · 128 ×
-// 9·256 values, 142 MB in f32 and 71 MB in bf16, where im2col has 382 and 191 MB; the image itself is 52 MB. A pass is 49 GFLOP:
-// 0.8 ms in f32 on an H100, 0.12 in TF32. Unfolding and folding move 194 MB each, 0.06 ms: they are bound by memory bandwidth.
+// 9·256 values, 142 MB in f32 and 71 MB in bf16, where im2col has 382 and 191 MB; the image itself is 52 MB. Each of the three
+// passes is 49 GFLOP: 0.8 ms in f32 on an H100, 0.12 in TF32. Unfolding and folding move 194 MB each, 0.06 ms: they are bound by
+// memory bandwidth. The products of the image's gradient write dU 382 MB and read 297 MB of that again, where kernel rows of a phase
+// meet: 0.2 ms, less than the products take in f32, more than in TF32 and bf16.
 //
 // Versions considered. Of the products: (1) im2col: 2.7 times the bytes; (2) MEC, y += U_ky · W_ky one after another: each output
-// is 72 tiles of 128×128, on 132 multiprocessors; (3) all kernel rows of a phase at once into outputs of their own (42 MB, which is
-// what (2) reads and writes too), summed with the bias and the rectifier in linear.cu: five times as many tiles at a time. Of unfolding:
-// (1) a value a thread, its place divided out of a flat index: five divisions for 4 bytes; (2) four channels a thread; (3) a
-// thread that keeps its column and walks along the samples: the divisions once for 16 of them. Of folding: (1) scattering dU with
-// atomics: another order of the sums in every run; (2) gathering, a sum a thread; (3) four samples a thread, whose loads are in
-// flight at once. The gradient of U takes the place of U, unless that is in bf16.
+// is 72 tiles of 128×128, on 132 multiprocessors; (3) all kernel rows of a phase at once into outputs of their own (42 MB, which
+// is what (2) reads and writes too), summed with the bias and the rectifier in linear.cu: five times as many tiles at a time.
+// Of the image's gradient: (1) dU beside U; (2) in its place, unless U is in bf16: 142 MB less memory. (Not built: dz as
+// [xo][b][y][filter] would give each row of dU by one product over all its kernel rows, written once, but by 82 instead of 98 of a
+// hundred multiprocessors, and with the weight rearranged in every step: for tensor cores alone, to be measured first.)
+// Of unfolding: (1) a value a thread, its place divided out of a flat index: five divisions for 4 bytes; (2) four channels a
+// thread; (3) a thread that keeps its column and walks along the samples: the divisions once for 16 of them; (4) four of those at a
+// time, loaded before any is stored. Of folding: (1) scattering dU with atomics: another order of the sums in every run;
+// (2) gathering, a sum a thread; (3) four samples a thread, whose loads are in flight at once.
 #include "../vectors.cuh"
+
+// Samples whose loads a thread has in flight at once.
+constexpr int IN_FLIGHT = 4;
 
 // U from x. Columns [t][kx][c], `columns` of them; channels, columns in lanes of V. Grid: rows (p, yh, xo) × columns/blockDim.x ×
 // samples/(samples_per_thread·blockDim.y). Rows that lie below the image are read by no product and left as they are.
@@ -42,8 +50,14 @@ __device__ __forceinline__ void unfold(const V* __restrict__ x, Out* __restrict_
     Out* to = u + static_cast<long long>(place) * batch * columns + column;
     const int first = blockIdx.z * blockDim.y * samples_per_thread + threadIdx.y;
     const int end = first + static_cast<int>(blockDim.y) * samples_per_thread, last = end < batch ? end : batch;
-    for (int b = first; b < last; b += blockDim.y)
-        store(to + static_cast<long long>(b) * columns, from[static_cast<long long>(b) * channels]);
+    const int next = blockDim.y;
+    for (int b = first; b < last; b += IN_FLIGHT * next) {
+        V values[IN_FLIGHT];
+        for (int i = 0; i < IN_FLIGHT; ++i)
+            if (b + i * next < last) values[i] = from[static_cast<long long>(b + i * next) * channels];
+        for (int i = 0; i < IN_FLIGHT; ++i)
+            if (b + i * next < last) store(to + static_cast<long long>(b + i * next) * columns, values[i]);
+    }
 }
 
 #define UNFOLD(name, V, Out)                                                                                                  \
@@ -56,11 +70,8 @@ UNFOLD(unfolded_unfold_f32x4, float4, float4)
 UNFOLD(unfolded_unfold_bf16, float, bf16)
 UNFOLD(unfolded_unfold_bf16x4, float4, Bf16x4)
 
-// Samples that a thread of `fold` has in flight.
-constexpr int FOLDED = 4;
-
 // dx from dU: each value is the sum over the taps (t, kx) that saw it. taps_down: kernel rows that are unfolded, 1 or all. Grid:
-// pixels × channels/blockDim.x × samples/(FOLDED·blockDim.y).
+// pixels × channels/blockDim.x × samples/(IN_FLIGHT·blockDim.y).
 template <typename V>
 __device__ __forceinline__ void fold(const V* __restrict__ du, V* __restrict__ dx, int batch, int width, int channels,
                                      int taps_down, int kernel_width, int stride, int phases, int phase_rows, int out_width,
@@ -68,9 +79,10 @@ __device__ __forceinline__ void fold(const V* __restrict__ du, V* __restrict__ d
     const int c = blockIdx.y * blockDim.x + threadIdx.x;
     if (c >= channels) return;
     const int column = blockIdx.x % width, row = blockIdx.x / width;
-    const int first = blockIdx.z * blockDim.y * FOLDED + threadIdx.y;
-    V sums[FOLDED];
-    for (int i = 0; i < FOLDED; ++i) sums[i] = none<V>();
+    const int first = blockIdx.z * blockDim.y * IN_FLIGHT + threadIdx.y;
+    const int next = blockDim.y;
+    V sums[IN_FLIGHT];
+    for (int i = 0; i < IN_FLIGHT; ++i) sums[i] = none<V>();
     for (int t = 0; t < taps_down && t <= row; ++t) {
         const int p = (row - t) % stride, yh = (row - t) / stride;
         if (p >= phases || yh >= phase_rows) continue;
@@ -79,14 +91,14 @@ __device__ __forceinline__ void fold(const V* __restrict__ du, V* __restrict__ d
             if (xo >= out_width) continue;
             const long long place = static_cast<long long>(p * phase_rows + yh) * out_width + xo;
             const V* from = du + place * batch * columns + (t * kernel_width + kx) * channels + c;
-            for (int i = 0; i < FOLDED; ++i) {
-                const int b = first + i * static_cast<int>(blockDim.y);
+            for (int i = 0; i < IN_FLIGHT; ++i) {
+                const int b = first + i * next;
                 if (b < batch) sums[i] = plus(sums[i], from[static_cast<long long>(b) * columns]);
             }
         }
     }
-    for (int i = 0; i < FOLDED; ++i) {
-        const int b = first + i * static_cast<int>(blockDim.y);
+    for (int i = 0; i < IN_FLIGHT; ++i) {
+        const int b = first + i * next;
         if (b < batch) dx[(static_cast<long long>(blockIdx.x) * batch + b) * channels + c] = sums[i];
     }
 }

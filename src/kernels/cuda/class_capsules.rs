@@ -1,5 +1,5 @@
 //! Class capsules on the GPU: votes and their routing, forward and backward. The kernels, and how they divide the work, stand in
-//! `class_capsules.cu`; here are the sizes of their grids and what lies between them.
+//! `class_capsules.cu` and `class_capsules_gradient.cu`; here are the sizes of their grids and what lies between them.
 
 use candle_core::{Result, bail};
 
@@ -9,8 +9,10 @@ use crate::{kernels::capsule_plan, model::config::Squash};
 /// Warps of a block that sweeps over capsules; samples × values of votes in a thread (`WARPS` and `TILE` of class_capsules.cu).
 const WARPS: usize = 8;
 const TILE: usize = 32;
-/// Rows of a matrix that the kernel of the gradients has at a time (`SLAB` of class_capsules.cu).
+/// Rows of a matrix that the kernel of the gradients has at a time (`SLAB` of class_capsules_gradient.cu).
 const SLAB: usize = 8;
+/// The module with it.
+const GRADIENT: &str = "class_capsules_gradient";
 const WARP: usize = 32;
 /// Bytes of shared memory that a block of any device can have from compute capability 8.0 on.
 const SHARED: usize = 96 << 10;
@@ -182,7 +184,8 @@ impl Sizes {
             let ways = WARPS / groups;
             let staged = rows * self.classes * (filled / 4 + 1) + groups * of_warp * (rows / 4);
             let handed = (ways - 1) * groups * in_thread * (filled / 4) * WARP;
-            16 * (2 * ways * staged).max(handed)
+            let kept = if filled <= TILE { WARPS * WARP * in_thread * (filled / 4) } else { 0 };
+            16 * (2 * ways * staged + kept).max(handed)
         };
         let mut groups = batch.div_ceil(of_warp).clamp(1, WARPS).next_power_of_two();
         let mut rows = self.wide().min(8);
@@ -379,12 +382,12 @@ impl ClassCapsules {
             let arguments = arguments![of_capsules, dweight, sizes.sharing(), values, Argument::Long(count as i64)];
             // SAFETY: the kernel's arguments; it reads `capsules × values` and writes `count`, for which there is room.
             unsafe {
-                gpu.launch(("class_capsules", "class_capsules_share"), count.div_ceil(256), 256, 0, arguments)?;
+                gpu.launch((GRADIENT, "class_capsules_share"), count.div_ceil(256), 256, 0, arguments)?;
             }
         }
         let arguments = arguments![classes, dim, filled, iterations * batch, self.ds.start(), dbias];
         // SAFETY: the kernel's arguments; it reads `iterations × batch` rows of ds and writes as many values as the bias has.
-        unsafe { gpu.launch(("class_capsules", "class_capsules_bias"), sizes.row().div_ceil(WARP), 256, 0, arguments) }
+        unsafe { gpu.launch((GRADIENT, "class_capsules_bias"), sizes.row().div_ceil(WARP), 256, 0, arguments) }
     }
 
     /// Fills up the operands that need it, after a look at the batch.
@@ -483,14 +486,6 @@ impl ClassCapsules {
         let blocks = [sizes.capsules.div_ceil(held), sizes.in_dim.div_ceil(SLAB)];
         let shared = sizes.gradient_shared(samples, held);
         // SAFETY: as above; shared memory is what the kernel divides.
-        unsafe {
-            gpu.launch(
-                ("class_capsules", "class_capsules_gradient"),
-                blocks,
-                sizes.gradient_threads(held),
-                shared,
-                &all,
-            )
-        }
+        unsafe { gpu.launch((GRADIENT, "class_capsules_gradient"), blocks, sizes.gradient_threads(held), shared, &all) }
     }
 }

@@ -315,14 +315,14 @@ impl Conv2d {
     }
 
     fn fold(&self, gpu: &Gpu, batch: usize, du: Address<f32>, dx: Address<f32>) -> Result<()> {
-        /// Samples of a thread, as unfolded.cu has it.
-        const FOLDED: usize = 4;
+        /// Samples of a thread: IN_FLIGHT of unfolded.cu.
+        const SAMPLES: usize = 4;
         let shape = &self.shape;
         let by_fours = is_by_fours(&[shape.in_channels], &[du, dx]);
         let (name, lanes) = if by_fours { ("unfolded_fold4", 4) } else { ("unfolded_fold", 1) };
         let channels = shape.in_channels / lanes;
         let over = Columns::new(channels, 64);
-        let grid = [shape.height * shape.width, over.blocks, batch.div_ceil(FOLDED * over.block[1])];
+        let grid = [shape.height * shape.width, over.blocks, batch.div_ceil(SAMPLES * over.block[1])];
         let arguments = arguments![
             du,
             dx,

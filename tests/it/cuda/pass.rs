@@ -33,12 +33,17 @@ use fastrcaps::{
 };
 use proptest::prelude::*;
 
-use super::device;
+use super::own_gpu;
 use crate::{
     model::{MNIST, Setup, any_config},
     pass::Kept,
     tensors::assert_close,
 };
+
+/// A device whose stream nobody else uses: steps are captured.
+fn device() -> Device {
+    Device::Cuda(own_gpu().device().clone())
+}
 
 /// Images of no meaning.
 fn images(shape: ImageShape, count: usize) -> Images {
@@ -49,7 +54,13 @@ fn images(shape: ImageShape, count: usize) -> Images {
 }
 
 /// Loss and gradients of a step on the device are those of the pass on the CPU.
-fn assert_agrees_with_the_cpu(config: &CapsNetConfig, shape: ImageShape, batch: usize, precision: Precision, tolerance: f64) {
+fn assert_agrees_with_the_cpu(
+    config: &CapsNetConfig,
+    shape: ImageShape,
+    batch: usize,
+    precision: Precision,
+    tolerance: f64,
+) {
     let setup = Setup::new(&ModelConfig::Capsnet(config.clone()), shape, 1, DType::F32);
     let images = images(shape, batch + 2);
     let order: Vec<u32> = (0..batch as u32 + 2).rev().collect();
@@ -59,8 +70,10 @@ fn assert_agrees_with_the_cpu(config: &CapsNetConfig, shape: ImageShape, batch: 
     let mut kept = Kept::new(&setup);
     let expected = on_cpu.train(&pixels, &labels, &mut kept).unwrap();
 
-    let gpu = Gpu::of(device()).unwrap();
-    let mut pass = DevicePass::new(&ModelConfig::Capsnet(config.clone()), shape, 10, &setup.parameters, device(), precision, batch + 3).unwrap();
+    let device = device();
+    let gpu = Gpu::of(&device).unwrap();
+    let model = ModelConfig::Capsnet(config.clone());
+    let mut pass = DevicePass::new(&model, shape, 10, &setup.parameters, &device, precision, batch + 3).unwrap();
     // A first moment that forgets everything before is the gradient.
     let constants = Constants { beta1: 0., beta2: 0.999, epsilon: 1e-8 };
     let adam = Adam::new(setup.parameters.vars(), constants).unwrap();
@@ -208,7 +221,7 @@ impl Observer for StopAt<'_> {
 #[test]
 fn a_training_on_the_device_follows_that_on_the_cpu() {
     let (on_cpu, _, of_cpu) = trained_in_folder(&Device::Cpu, &[]);
-    let (on_device, _, of_device) = trained_in_folder(device(), &[]);
+    let (on_device, _, of_device) = trained_in_folder(&device(), &[]);
     for (epoch, (cpu, device)) in on_cpu.iter().zip(&on_device).enumerate() {
         // Rounding differs, and grows with the steps.
         let near = |a: f64, b: f64| (a - b).abs() <= 2e-3 * a.abs();
@@ -220,10 +233,10 @@ fn a_training_on_the_device_follows_that_on_the_cpu() {
 
 #[test]
 fn a_training_on_the_device_has_the_same_bits_however_it_is_interrupted() {
-    let whole = trained_in_folder(device(), &[]);
-    assert_eq!(trained_in_folder(device(), &[]).1, whole.1, "twice the same");
+    let whole = trained_in_folder(&device(), &[]);
+    assert_eq!(trained_in_folder(&device(), &[]).1, whole.1, "twice the same");
     for stops in [&[3][..], &[1, 9, 10]] {
-        let interrupted = trained_in_folder(device(), stops);
+        let interrupted = trained_in_folder(&device(), stops);
         assert_eq!((&interrupted.0, &interrupted.1), (&whole.0, &whole.1), "stopped after {stops:?}");
     }
 }
@@ -234,7 +247,7 @@ fn steps_that_were_prepared_and_steps_that_were_not_are_the_same() {
     let order: Vec<u32> = (0..70).map(|at| at * 13 % 120).collect();
     let sizes = [16, 16, 5, 16, 17];
     let weights = |is_prepared: bool| {
-        let mut trainer = Trainer::new(&config, &data, device()).unwrap();
+        let mut trainer = Trainer::new(&config, &data, &device()).unwrap();
         if is_prepared {
             trainer.prepare(&data, &order, 2, sizes.iter().map(|&size| (size, 1e-3)).collect()).unwrap();
         }
@@ -246,11 +259,8 @@ fn steps_that_were_prepared_and_steps_that_were_not_are_the_same() {
         losses.extend(trainer.settle().unwrap().into_iter().map(|outcome| (outcome.loss.to_bits(), outcome.correct)));
         assert_eq!(losses.len(), sizes.len());
         let snapshot = trainer.snapshot().unwrap();
-        let weights: BTreeMap<String, Vec<u32>> = snapshot
-            .tensors()
-            .iter()
-            .map(|(name, tensor)| (name.clone(), crate::tensors::bits(tensor)))
-            .collect();
+        let weights: BTreeMap<String, Vec<u32>> =
+            snapshot.tensors().iter().map(|(name, tensor)| (name.clone(), crate::tensors::bits(tensor))).collect();
         (losses, weights)
     };
     assert_eq!(weights(true), weights(false));
@@ -260,7 +270,7 @@ fn steps_that_were_prepared_and_steps_that_were_not_are_the_same() {
 fn the_batch_may_grow_beyond_what_there_was_room_for() {
     let (config, data) = short();
     let step = |sizes: &[usize]| {
-        let mut trainer = Trainer::new(&config, &data, device()).unwrap();
+        let mut trainer = Trainer::new(&config, &data, &device()).unwrap();
         let mut losses = Vec::new();
         for &size in sizes {
             let indices: Vec<u32> = (0..size as u32).map(|at| at % 120).collect();
@@ -299,5 +309,5 @@ fn lenet_trains_on_the_device_as_on_the_cpu() {
         losses.push(trainer.evaluate(&data, &data.test).unwrap().loss);
         losses
     };
-    assert_close("losses", &losses(device()), &losses(&Device::Cpu), 1e-3);
+    assert_close("losses", &losses(&device()), &losses(&Device::Cpu), 1e-3);
 }
