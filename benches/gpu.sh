@@ -13,13 +13,15 @@
 #   --data-dir DIR   where mnist/ lies [../shared/data, if it is there; else trainings are of built-in glyphs]
 #   --seconds N      time for all of it [450]
 #   --preset NAME    network [paper]
+#   --batch N,…      batch sizes, the most telling first [128,512,16]
+#   --steps N        timed steps of each process [100]
 #   --whole-selftest the self-test with the network at full size and 20 cases, instead of the quick one
 #
 # What cannot be done (no Python, no torch, no time) is said and left out; the exit code is 1 if the self-test failed.
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 begun=$SECONDS
-binary='' out='' device=cuda:0 peer=${PEER:-} python=${PYTHON:-python3} data='' seconds=450 preset=paper quick=--quick
+binary='' out='' device=cuda:0 peer=${PEER:-} python=${PYTHON:-python3} data='' seconds=450 preset=paper quick=--quick batch=128,512,16 steps=100
 usage() { sed -n '2,/^set -/p' "$0" | sed '$d; s/^# \{0,1\}//'; }
 while [ $# -gt 0 ]; do
     case $1 in
@@ -31,6 +33,8 @@ while [ $# -gt 0 ]; do
         --data-dir) data=${2:?--data-dir needs a folder}; shift ;;
         --seconds) seconds=${2:?--seconds needs a number}; shift ;;
         --preset) preset=${2:?--preset needs a name}; shift ;;
+        --batch) batch=${2:?--batch needs numbers}; shift ;;
+        --steps) steps=${2:?--steps needs a number}; shift ;;
         --whole-selftest) quick='' ;;
         -h | --help) usage; exit 0 ;;
         *) echo "gpu.sh: unknown option $1; see --help" >&2; exit 2 ;;
@@ -87,7 +91,7 @@ failed=0
 step 'self-test' selftest.txt "$binary" selftest --device "$device" $quick || failed=1
 cat "$out/selftest.txt"
 for precision in f32 tf32 bf16; do
-    bench=("$binary" bench step --device "$device" --preset "$preset" --batch "16,128,512" --precision "$precision")
+    bench=("$binary" bench step --device "$device" --preset "$preset" --batch "$batch" --precision "$precision")
     step "bench step in $precision" "bench-$precision.json" "${bench[@]}" --json || failed=1
 done
 
@@ -96,7 +100,7 @@ if ! command -v "$python" >/dev/null; then
 elif [ "$(left)" -lt 30 ]; then
     echo "left out: comparison and shared trainings, for want of time; --seconds gives more"
 else
-    options=(--binary "$binary" --out "$out" --device "$device" --preset "$preset" --seconds "$(left)" --python "$python")
+    options=(--binary "$binary" --out "$out" --device "$device" --preset "$preset" --seconds "$(left)" --python "$python" --batch "$batch" --steps "$steps")
     [ -z "$peer" ] || options+=(--peer "$peer")
     [ -z "$data" ] || options+=(--data-dir "$data")
     PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 "$python" "$here/gpu.py" "${options[@]}" || failed=1

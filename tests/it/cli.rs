@@ -473,7 +473,10 @@ fn an_estimated_step_is_the_sum_of_its_launches() {
     let folder = tempfile::tempdir().unwrap();
     let arguments = ["bench", "step", "--estimate", "h200", "--batch", "16,128", "--precision", "bf16"];
     let out = succeed(folder.path(), &arguments);
-    assert!(out.starts_with("NOTHING HERE WAS MEASURED") && out.contains("H200 SXM") && out.contains("4.80 TB/s"), "{out}");
+    assert!(
+        out.starts_with("NOTHING HERE WAS MEASURED") && out.contains("H200 SXM") && out.contains("4.80 TB/s"),
+        "{out}"
+    );
     let all: serde_json::Value =
         serde_json::from_str(&succeed(folder.path(), &[&arguments[..], &["--json"]].concat())).unwrap();
     assert_eq!(all["is_measured"], false);
