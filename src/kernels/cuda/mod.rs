@@ -309,6 +309,10 @@ impl<T: DeviceRepr> Buffer<T> {
         self.1
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Where its values stand from the one at `index` on.
     ///
     /// # Panics
