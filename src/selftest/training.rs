@@ -26,16 +26,23 @@ use crate::{
 
 const CLASSES: usize = 10;
 /// Of the gradients of a network against those in f64: they come through all of its layers.
-const NETWORK: f64 = 2e-4;
+const NETWORK: f64 = 1e-4;
 const PRECISIONS: [Precision; 3] = [Precision::F32, Precision::Tf32, Precision::Bf16];
 
 /// How far losses may be from those of plain training, relative to them: `first` before any step was taken, `growth` times that after
 /// each further one.
 ///
 /// The first loss differs by the roundings of one forward pass. After that Adam divides each gradient by its own size: one that is
-/// nearly nothing takes its sign from roundings, and its weight goes a whole step either way. What that does to the loss was
-/// measured on CPU cores, with factors rounded to each precision: after 40 steps of the small training below it had grown by a
-/// factor of 30 to 100; `growth` allows for 2,000.
+/// nearly nothing takes its sign from roundings, and its weight goes a whole step either way. Of three trainings of 40 steps as below,
+/// on CPU cores in f32 and on the emulated device in the other precisions, the errors were
+///
+/// | | f32 | TF32 | bf16 |
+/// |---|---|---|---|
+/// | before any step | 6e-8 | 1e-6 | 2e-5 |
+/// | at step 4 | 6e-8 | 9e-5 | 2e-4 |
+/// | largest of all | 9e-6 | 4e-4 | 1e-3 |
+///
+/// What is tolerated is 5 times that and more at every step. A GPU may cut off factors where the emulated device rounds them.
 #[derive(Clone, Copy)]
 struct Tolerance {
     first: f64,
@@ -44,18 +51,17 @@ struct Tolerance {
 
 impl Tolerance {
     fn of(precision: Precision) -> Tolerance {
-        // 2⁻²⁴, 2⁻¹¹ and 2⁻⁸ are the roundings of a factor; the sums of many are nearer than their terms.
         let first = match precision {
-            Precision::F32 => 2e-5,
-            Precision::Tf32 => 5e-3,
-            Precision::Bf16 => 3e-2,
+            Precision::F32 => 5e-6,
+            Precision::Tf32 => 5e-4,
+            Precision::Bf16 => 2e-3,
         };
-        Tolerance { first, growth: 1.2 }
+        Tolerance { first, growth: 1.1 }
     }
 
-    /// After `steps` steps; half the value is where nothing can be said any more.
+    /// After `steps` steps.
     fn after(self, steps: usize) -> f64 {
-        (self.first * self.growth.powi(steps as i32)).min(0.5)
+        self.first * self.growth.powi(steps as i32)
     }
 }
 
