@@ -22,12 +22,14 @@ import subprocess
 import sys
 import time
 
-from compare import ENOUGH, call, count, machine, median, numbers, positive, spread, table
+from compare import ENOUGH, ROOT, count, machine, median, numbers, positive, spread, table
 
 # What is compared: ours, the peer's option, and whether the two count in the same precision.
 PRECISIONS = {"tf32": [], "bf16": ["--bf16"]}
 # Seconds that trainings beside each other may take in all.
 SHARED = 90
+# Seconds under which no other batch size is begun.
+LEAST = 30
 # Seconds that a process may take beyond what the last one took.
 SLACK = 1.3
 
@@ -36,12 +38,19 @@ class Failed(Exception):
     pass
 
 
-def run(name, command):
-    """As compare.call, but a failure is an exception: what else there is to measure goes on."""
+def run(name, command, patience):
+    """What a program printed; an exception where it failed or took more than `patience` seconds: what else there is goes on."""
+    words = [str(word) for word in command]
     try:
-        return call(name, [str(word) for word in command])
-    except SystemExit as error:
-        raise Failed(str(error)) from None
+        done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=max(patience, 1))
+    except OSError as error:
+        raise Failed(f"cannot start {name}: {error}") from None
+    except subprocess.TimeoutExpired:
+        raise Failed(f"{name} had no time to end") from None
+    if done.returncode != 0:
+        last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise Failed(f"{name} failed with {done.returncode}: {last}")
+    return done.stdout
 
 
 def say(line):
@@ -52,10 +61,10 @@ def clocks():
     """Clock in MHz, power in W and temperature in °C of the GPUs, as nvidia-smi has them now; None without it."""
     fields = "clocks.sm,power.draw,temperature.gpu"
     try:
-        run = subprocess.run(["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader,nounits"], capture_output=True, text=True, timeout=20)
-    except (OSError, subprocess.TimeoutExpired):
+        query = ["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader,nounits"]
+        return run("nvidia-smi", query, 20).strip().replace("\n", "; ")
+    except Failed:
         return None
-    return run.stdout.strip().replace("\n", "; ") if run.returncode == 0 else None
 
 
 class Ours:
@@ -65,8 +74,8 @@ class Ours:
         self.command += ["--precision", precision, "--json"]
         self.steps = arguments.steps
 
-    def measure(self, batch):
-        output = json.loads(run(self.name, [*self.command, "--steps", self.steps, "--batch", batch]))
+    def measure(self, batch, patience):
+        output = json.loads(run(self.name, [*self.command, "--steps", self.steps, "--batch", batch], patience))
         measured = output["batches"][0]
         return (measured["ms_in_training"] or measured["ms"])["median"] / 1e3
 
@@ -78,8 +87,8 @@ class Peer:
         self.command = [arguments.python, arguments.peer, "--device", device, *PRECISIONS[precision]]
         self.steps = arguments.steps
 
-    def measure(self, batch):
-        output = run(self.name, [*self.command, "--steps", self.steps, "--batch", batch])
+    def measure(self, batch, patience):
+        output = run(self.name, [*self.command, "--steps", self.steps, "--batch", batch], patience)
         # Seconds are printed to 0.1 ms: of short steps the rate says more.
         rate, seconds = re.search(r"([0-9.eE+-]+) samples/s", output), re.search(r"([0-9.eE+-]+) s/step", output)
         if rate and float(rate[1]) > 0:
@@ -107,7 +116,7 @@ class Report:
     def measure(self, program, batch, number, turn):
         started = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
         begun = time.monotonic()
-        seconds = program.measure(batch)
+        seconds = program.measure(batch, self.left())
         wall = time.monotonic() - begun
         if number > 0:
             row = {"round": number, "turn": turn, "batch": batch, "program": program.name, "seconds": seconds}
@@ -118,11 +127,12 @@ class Report:
     def by_turns(self, batch, programs):
         """Rounds of one batch size, as many as are asked for or fit."""
         programs, cost = list(programs), 0.0
-        for program in list(programs):
+        if self.left() < LEAST:
+            return self.leave_out(f"batch {batch}, for want of time")
+        for program in [program for program in programs if isinstance(program, Peer)]:
             try:
-                # The first compiles; the second says what a process takes.
+                say(f"batch {batch:>4} {program.name}: compiles its kernels")
                 self.measure(program, batch, 0, 0)
-                cost += self.measure(program, batch, 0, 0) if isinstance(program, Peer) else 3.0
             except Failed as error:
                 self.leave_out(f"{program.name} at batch {batch}: {error}")
                 programs.remove(program)
@@ -295,9 +305,9 @@ def find_peer(report):
         return report.leave_out(f"the peer: there is no {arguments.peer}" if arguments.peer else "the peer: none is named, see --peer")
     if "torch" in arguments.peer.read_text():
         try:
-            run("torch", [arguments.python, "-c", "import torch; assert torch.cuda.is_available(), 'torch sees no GPU'"])
+            run("torch", [arguments.python, "-c", "import torch; assert torch.cuda.is_available(), 'torch sees no GPU'"], 120)
         except Failed as error:
-            return report.leave_out(f"the peer: {str(error).strip().splitlines()[-1]}")
+            return report.leave_out(f"the peer: {error}")
     return True
 
 

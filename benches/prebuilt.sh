@@ -6,7 +6,7 @@
 #   benches/prebuilt.sh --no-libs                for machines whose Python has torch for CUDA 13: its libraries serve
 #
 #   --out FILE       [fastrcaps-cuda-x86_64.tar here]
-#   --no-libs        leave out NVIDIA's libraries, some 900 MB unpacked
+#   --no-libs        leave out NVIDIA's libraries, some 700 MB unpacked
 #   --binary FILE    pack this program instead of building one
 #   --peer FILE      pack this PyTorch program [torch_capsnet.py of ../shared/peer, if it is there]
 #
@@ -49,7 +49,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 pack=$work/fastrcaps-cuda
 mkdir -p "$pack/lib"
-strip --strip-debug -o "$pack/fastrcaps" "$binary"
+strip -o "$pack/fastrcaps" "$binary"
 glibc=$(objdump -T "$pack/fastrcaps" | grep -o 'GLIBC_[0-9.]*' | sort -uV | tail -n 1 | sed 's/GLIBC_//')
 
 # Shared libraries of NVIDIA that the program, or one of them, asks for: by their names in the toolkit.

@@ -42,7 +42,7 @@ const PRECISIONS: [Precision; 3] = [Precision::F32, Precision::Tf32, Precision::
 /// | at step 4 | 6e-8 | 9e-5 | 2e-4 |
 /// | largest of all | 9e-6 | 4e-4 | 1e-3 |
 ///
-/// What is tolerated is 5 times that and more at every step. A GPU may cut off factors where the emulated device rounds them.
+/// and in f32 1.2e-4 was the largest of 43 trainings, after all of their steps. What is tolerated is 5 times that and more. A GPU may cut off factors where the emulated device rounds them.
 #[derive(Clone, Copy)]
 struct Tolerance {
     first: f64,
@@ -51,12 +51,11 @@ struct Tolerance {
 
 impl Tolerance {
     fn of(precision: Precision) -> Tolerance {
-        let first = match precision {
-            Precision::F32 => 5e-6,
-            Precision::Tf32 => 5e-4,
-            Precision::Bf16 => 2e-3,
-        };
-        Tolerance { first, growth: 1.1 }
+        match precision {
+            Precision::F32 => Tolerance { first: 5e-6, growth: 1.15 },
+            Precision::Tf32 => Tolerance { first: 5e-4, growth: 1.1 },
+            Precision::Bf16 => Tolerance { first: 2e-3, growth: 1.1 },
+        }
     }
 
     /// After `steps` steps.

@@ -545,6 +545,7 @@ fn help_and_completions_are_there() {
         "lr-find",
         "data",
         "bench",
+        "selftest",
         "completions",
     ] {
         assert!(succeed(folder.path(), &[command, "--help"]).contains("Usage"), "{command}");
