@@ -245,7 +245,7 @@ pub fn measure(
 }
 
 /// Seconds of a step, the mean of each of several runs of steps that are enqueued together.
-fn in_training(trainer: &mut Trainer, data: &Dataset, batch: usize, limits: Limits) -> Result<Vec<f64>> {
+pub(super) fn in_training(trainer: &mut Trainer, data: &Dataset, batch: usize, limits: Limits) -> Result<Vec<f64>> {
     /// Steps of a run, and runs.
     const TOGETHER: usize = 20;
     const RUNS: usize = 7;

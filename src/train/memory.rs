@@ -64,9 +64,8 @@ pub fn gpu_peak_bytes(config: &TrialConfig) -> Option<u64> {
         ModelConfig::Capsnet(model) => of_a_sample_on_gpu(model, config)?,
         ModelConfig::Lenet5 => lenet(config).div_ceil(batches(config).map(|(batch, _)| batch).max().unwrap_or(1)),
     };
-    // Without gradients an evaluation takes half of it.
-    let samples =
-        batches(config).map(|(batch, is_training)| if is_training { batch } else { batch.div_ceil(2) }).max()?;
+    // An evaluation has the buffers of the training.
+    let samples = batches(config).map(|(batch, _)| batch).max()?;
     let values = 4 * config.parameters() + samples * of_a_sample;
     Some((CUDA_CONTEXT + CUDA_WORKSPACE + Data::of(config).splits + size_of::<f32>() * values) as u64)
 }

@@ -59,6 +59,8 @@ pub struct Plan<'a> {
 
 /// Steps whose data lie on the device.
 struct Planned {
+    /// The images, as an index of residents.
+    images: usize,
     order: Vec<u32>,
     epoch: usize,
     steps: Vec<(usize, f64)>,
@@ -89,8 +91,8 @@ pub struct OnDevice {
     residents: Vec<((usize, usize), Resident)>,
     room: Room,
     plan: Planned,
-    /// Steps by their number of samples.
-    graphs: BTreeMap<usize, CudaGraph>,
+    /// Steps by their images, as an index of residents, and their number of samples.
+    graphs: BTreeMap<(usize, usize), CudaGraph>,
     /// Outcomes of plans that others have replaced.
     outcomes: Vec<StepOutcome>,
     /// Recorded before the first step that is waited for.
@@ -120,7 +122,8 @@ impl Room {
 }
 
 impl OnDevice {
-    /// The network of `parameters` in training on `device`.
+    /// The network of `parameters` in training on `device`, in steps of up to `most` samples; more are taken, too, with a time in
+    /// which two passes are in memory.
     #[allow(clippy::too_many_arguments)]
     pub fn new(
         model: &ModelConfig,
@@ -131,10 +134,11 @@ impl OnDevice {
         device: &Device,
         seed: u64,
         largest_shift: usize,
+        most: usize,
     ) -> Result<OnDevice> {
         let gpu = Gpu::of(device)?;
         let network = Network { model: model.clone(), precision, device: device.clone() };
-        let mut pass = network.pass(data, parameters, evaluate::BATCH)?;
+        let mut pass = network.pass(data, parameters, most.max(evaluate::BATCH))?;
         pass.push(parameters, &adam.view().1)?;
         Ok(OnDevice {
             room: Room::new(&gpu, 1, 1)?,
@@ -145,7 +149,7 @@ impl OnDevice {
             seed,
             largest_shift,
             residents: Vec::new(),
-            plan: Planned { order: vec![], epoch: 0, steps: vec![], next: 0, first: 0, settled: 0 },
+            plan: Planned { images: 0, order: vec![], epoch: 0, steps: vec![], next: 0, first: 0, settled: 0 },
             graphs: BTreeMap::new(),
             outcomes: Vec::new(),
             begun: None,
@@ -168,11 +172,11 @@ impl OnDevice {
         on_device.fill_from(&self.gpu, order)?;
         factors_on_device.fill_from(&self.gpu, &factors)?;
         shift.fill_from(&self.gpu, &[self.seed, epoch as u64])?;
-        self.resident(&data.train)?;
+        let images = self.resident(&data.train)?;
         let sizes: Vec<usize> = steps.iter().map(|step| step.0).collect();
-        self.plan = Planned { order: order.to_vec(), epoch, steps, next: 0, first: 0, settled: 0 };
+        self.plan = Planned { images, order: order.to_vec(), epoch, steps, next: 0, first: 0, settled: 0 };
         for size in sizes {
-            self.capture(data, size)?;
+            self.capture(images, size)?;
         }
         self.room.cursor.fill_from(&self.gpu, &[0, 0])?;
         Ok(())
@@ -192,7 +196,7 @@ impl OnDevice {
         if self.begun.is_none() {
             self.begun = Some(self.event()?);
         }
-        self.graphs[&indices.len()].launch().w()?;
+        self.graphs[&(self.plan.images, indices.len())].launch().w()?;
         self.advance(adam, learning_rate);
         if self.plan.next.is_multiple_of(MARK_EVERY) {
             self.marks.push_back(self.gpu.stream().record_event(Some(WAITED_FOR)).w()?);
@@ -219,10 +223,11 @@ impl OnDevice {
     ) -> Result<StepOutcome> {
         self.plan_for(data, indices, epoch, learning_rate, parameters, adam)?;
         self.fetch()?;
+        // Parts are to be enqueued faster than they are done: else the device's waits for the host would be their times.
+        self.gpu.occupy()?;
         let begun = self.event()?;
         let mut ends = Vec::new();
-        let resident = self.resident(&data.train)?;
-        let source = self.source(&self.residents[resident].1);
+        let source = self.source(&self.residents[self.plan.images].1);
         let step = Step { source, metrics: &self.room.metrics };
         let optimizer = Optimizer { constants: self.constants, factors: &self.room.factors };
         self.pass.step(indices.len(), step, Some(optimizer), &mut |part| {
@@ -300,8 +305,10 @@ impl OnDevice {
         parameters: &Parameters,
         adam: &Adam,
     ) -> Result<()> {
+        let images = self.resident(&data.train)?;
         let plan = &self.plan;
-        let is_next = plan.epoch == epoch
+        let is_next = plan.images == images
+            && plan.epoch == epoch
             && plan.steps.get(plan.next) == Some(&(indices.len(), learning_rate))
             && plan.order.get(plan.first..plan.first + indices.len()) == Some(indices);
         if is_next {
@@ -369,17 +376,16 @@ impl OnDevice {
     }
 
     /// Captures a step of `size` samples, unless it was: after a rehearsal that loads all kernels and moves no weights.
-    fn capture(&mut self, data: &Dataset, size: usize) -> Result<()> {
-        if self.graphs.contains_key(&size) {
+    fn capture(&mut self, images: usize, size: usize) -> Result<()> {
+        if self.graphs.contains_key(&(images, size)) {
             return Ok(());
         }
-        let resident = self.resident(&data.train)?;
         self.room.cursor.clear(&self.gpu)?;
         let (pass, room) = (&self.pass, &self.room);
-        let step = Step { source: self.source(&self.residents[resident].1), metrics: &room.metrics };
-        pass.step(size, step, None, &mut |_| Ok(()))?;
+        let step = Step { source: self.source(&self.residents[images].1), metrics: &room.metrics };
         let optimizer = Optimizer { constants: self.constants, factors: &room.factors };
         pass.rehearse(optimizer, &room.cursor)?;
+        pass.step(size, step, None, &mut |_| Ok(()))?;
         self.gpu.synchronize()?;
         let stream = self.gpu.stream();
         stream.begin_capture(sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL).w()?;
@@ -389,7 +395,7 @@ impl OnDevice {
         enqueued?;
         let graph = graph.w()?.context("a step without a launch")?;
         graph.upload().w()?;
-        self.graphs.insert(size, graph);
+        self.graphs.insert((images, size), graph);
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use std::{
 use anyhow::Result;
 use candle_core::Device;
 
-use super::Trainer;
+use super::{Trainer, bench::in_training};
 use crate::{
     config::TrialConfig,
     data::{DataConfig, Dataset, DatasetName, Images},
@@ -100,10 +100,14 @@ impl StepClock {
 /// Median seconds of a step of `config` on `size` samples of `data`, after a first one that is not counted.
 pub fn time_step(config: &TrialConfig, data: &Dataset, device: &Device, size: usize) -> Result<f64> {
     let mut trainer = Trainer::new(config, data, device)?;
+    let limits = Limits { least: 1, most: 7, patience: Duration::from_millis(400) };
+    if trainer.is_asynchronous() {
+        return Ok(Spread::of(&in_training(&mut trainer, data, size, limits)?).median);
+    }
     let indices = indices(data, size);
     let mut step = || Ok(trainer.step(data, &indices, 0, STILL)?.duration);
     step()?;
-    let times = repeat(Limits { least: 1, most: 7, patience: Duration::from_millis(400) }, step)?;
+    let times = repeat(limits, step)?;
     Ok(Spread::of(&times).median)
 }
 

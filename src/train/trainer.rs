@@ -323,7 +323,10 @@ impl Engine {
             #[cfg(feature = "cuda")]
             (model, Device::Cuda(_)) => {
                 let shift = config.data.shift;
-                let device = OnDevice::new(model, precision, data, parameters, adam, device, config.seed, shift)?;
+                let epochs = config.train.epochs;
+                let sizes = config.schedule.steps_by_size(epochs, epochs, data.train.len());
+                let most = sizes.keys().max().copied().unwrap_or(0);
+                let device = OnDevice::new(model, precision, data, parameters, adam, device, config.seed, shift, most)?;
                 Ok(Engine::Device(Box::new(device)))
             }
             (ModelConfig::Lenet5, _) => {

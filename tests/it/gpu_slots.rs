@@ -262,7 +262,8 @@ fn predicted_memory_of_a_gpu_grows_with_the_batch_and_the_network() {
     };
     let bytes = |model: &str, batch| gpu_peak_bytes(&config(model, batch)).unwrap();
     for model in ["preset = 'tiny'", "preset = 'small'", "preset = 'paper'", "kind = 'lenet5'"] {
-        assert!([64, 128, 512, 4096].windows(2).all(|pair| bytes(model, pair[0]) < bytes(model, pair[1])), "{model}");
+        // An evaluation takes 128 at once, whatever the training takes.
+        assert!([128, 512, 4096].windows(2).all(|pair| bytes(model, pair[0]) < bytes(model, pair[1])), "{model}");
         // A context at least, and its images.
         assert!(bytes(model, 1) > 650 << 20);
     }

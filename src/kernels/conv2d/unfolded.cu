@@ -33,12 +33,12 @@
 // Samples whose loads a thread has in flight at once.
 constexpr int IN_FLIGHT = 4;
 
-// U from x. Columns [t][kx][c], `columns` of them; channels, columns in lanes of V. Grid: rows (p, yh, xo) × columns/blockDim.x ×
+// U from x. Columns [t][kx][c], `columns` of them, in rows that begin `pitch` apart; channels, columns, pitch in lanes of V. Grid: rows (p, yh, xo) × columns/blockDim.x ×
 // samples/(samples_per_thread·blockDim.y). Rows that lie below the image are read by no product and left as they are.
 template <typename V, typename Out>
 __device__ __forceinline__ void unfold(const V* __restrict__ x, Out* __restrict__ u, int batch, int height, int width,
                                        int channels, int kernel_width, int stride, int phase_rows, int out_width, int columns,
-                                       int samples_per_thread) {
+                                       int pitch, int samples_per_thread) {
     const int column = blockIdx.y * blockDim.x + threadIdx.x;
     if (column >= columns) return;
     const int place = blockIdx.x, xo = place % out_width, yh = place / out_width % phase_rows;
@@ -47,7 +47,7 @@ __device__ __forceinline__ void unfold(const V* __restrict__ x, Out* __restrict_
     const int row = stride * yh + p + t;
     if (row >= height) return;
     const V* from = x + (static_cast<long long>(row) * width + stride * xo + kx) * batch * channels + c;
-    Out* to = u + static_cast<long long>(place) * batch * columns + column;
+    Out* to = u + static_cast<long long>(place) * batch * pitch + column;
     const int first = blockIdx.z * blockDim.y * samples_per_thread + threadIdx.y;
     const int end = first + static_cast<int>(blockDim.y) * samples_per_thread, last = end < batch ? end : batch;
     const int next = blockDim.y;
@@ -56,26 +56,27 @@ __device__ __forceinline__ void unfold(const V* __restrict__ x, Out* __restrict_
         for (int i = 0; i < IN_FLIGHT; ++i)
             if (b + i * next < last) values[i] = from[static_cast<long long>(b + i * next) * channels];
         for (int i = 0; i < IN_FLIGHT; ++i)
-            if (b + i * next < last) store(to + static_cast<long long>(b + i * next) * columns, values[i]);
+            if (b + i * next < last) store(to + static_cast<long long>(b + i * next) * pitch, values[i]);
     }
 }
 
 #define UNFOLD(name, V, Out)                                                                                                  \
     KERNEL name(const V* x, Out* u, int batch, int height, int width, int channels, int kernel_width, int stride,             \
-                int phase_rows, int out_width, int columns, int samples_per_thread) {                                         \
-        unfold(x, u, batch, height, width, channels, kernel_width, stride, phase_rows, out_width, columns, samples_per_thread); \
+                int phase_rows, int out_width, int columns, int pitch, int samples_per_thread) {                              \
+        unfold(x, u, batch, height, width, channels, kernel_width, stride, phase_rows, out_width, columns, pitch,             \
+               samples_per_thread);                                                                                           \
     }
 UNFOLD(unfolded_unfold_f32, float, float)
 UNFOLD(unfolded_unfold_f32x4, float4, float4)
 UNFOLD(unfolded_unfold_bf16, float, bf16)
 UNFOLD(unfolded_unfold_bf16x4, float4, Bf16x4)
 
-// dx from dU: each value is the sum over the taps (t, kx) that saw it. taps_down: kernel rows that are unfolded, 1 or all. Grid:
-// pixels × channels/blockDim.x × samples/(IN_FLIGHT·blockDim.y).
+// dx from dU, whose rows begin `pitch` apart: each value is the sum over the taps (t, kx) that saw it. taps_down: kernel rows that
+// are unfolded, 1 or all. Grid: pixels × channels/blockDim.x × samples/(IN_FLIGHT·blockDim.y).
 template <typename V>
 __device__ __forceinline__ void fold(const V* __restrict__ du, V* __restrict__ dx, int batch, int width, int channels,
                                      int taps_down, int kernel_width, int stride, int phases, int phase_rows, int out_width,
-                                     int columns) {
+                                     int pitch) {
     const int c = blockIdx.y * blockDim.x + threadIdx.x;
     if (c >= channels) return;
     const int column = blockIdx.x % width, row = blockIdx.x / width;
@@ -90,10 +91,10 @@ __device__ __forceinline__ void fold(const V* __restrict__ du, V* __restrict__ d
             const int xo = (column - kx) / stride;
             if (xo >= out_width) continue;
             const long long place = static_cast<long long>(p * phase_rows + yh) * out_width + xo;
-            const V* from = du + place * batch * columns + (t * kernel_width + kx) * channels + c;
+            const V* from = du + place * batch * pitch + (t * kernel_width + kx) * channels + c;
             for (int i = 0; i < IN_FLIGHT; ++i) {
                 const int b = first + i * next;
-                if (b < batch) sums[i] = plus(sums[i], from[static_cast<long long>(b) * columns]);
+                if (b < batch) sums[i] = plus(sums[i], from[static_cast<long long>(b) * pitch]);
             }
         }
     }
@@ -105,8 +106,8 @@ __device__ __forceinline__ void fold(const V* __restrict__ du, V* __restrict__ d
 
 #define FOLD(name, V)                                                                                                     \
     KERNEL name(const V* du, V* dx, int batch, int width, int channels, int taps_down, int kernel_width, int stride,      \
-                int phases, int phase_rows, int out_width, int columns) {                                                 \
-        fold(du, dx, batch, width, channels, taps_down, kernel_width, stride, phases, phase_rows, out_width, columns);    \
+                int phases, int phase_rows, int out_width, int pitch) {                                                   \
+        fold(du, dx, batch, width, channels, taps_down, kernel_width, stride, phases, phase_rows, out_width, pitch);      \
     }
 FOLD(unfolded_fold, float)
 FOLD(unfolded_fold4, float4)

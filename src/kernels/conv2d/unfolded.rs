@@ -86,9 +86,15 @@ impl UnfoldedConv2d {
         self.taps_down() * self.kernel[1] * self.in_channels
     }
 
-    /// Values that are unfolded of so many samples.
+    /// Values from the beginning of such a row to that of the next: whole groups of 16 bytes, also in bf16, as tensor cores take
+    /// them. What is between is neither written nor read.
+    pub fn pitch(&self) -> usize {
+        self.columns().next_multiple_of(8)
+    }
+
+    /// Values that are unfolded of so many samples, with what is between their rows.
     pub fn values(&self, batch: usize) -> usize {
-        self.phases() * self.phase_rows() * self.out[1] * batch * self.columns()
+        self.phases() * self.phase_rows() * self.out[1] * batch * self.pitch()
     }
 
     /// Positions of the kernel in so many samples.
@@ -155,6 +161,7 @@ mod tests {
     fn an_image_of_one_channel_is_unfolded_whole() {
         let first = UnfoldedConv2d::new([1, 28, 28], 256, 256, [9, 9], 1).unwrap();
         assert_eq!([first.phases(), first.phase_rows(), first.columns(), first.products()], [1, 20, 81, 1]);
+        assert_eq!((first.pitch(), first.values(1)), (88, 400 * 88));
         assert_eq!(first.scratch(128, Precision::F32, false).wide, 0);
     }
 }

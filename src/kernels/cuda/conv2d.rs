@@ -184,6 +184,7 @@ impl Conv2d {
             shape.phase_rows(),
             shape.out[1],
             columns,
+            shape.pitch() / lanes,
             SAMPLES
         ];
         // SAFETY: unfolded.cu's arguments; it reads images and writes at most `values(batch)` values, which are no more than those of
@@ -219,13 +220,13 @@ impl Conv2d {
 
     /// What the outputs see by the kernel rows of phase p: a batch of matrices, each a row of the image further down.
     fn kernel_rows<T>(&self, batch: usize, u: Address<T>, p: usize) -> Matrix<T> {
-        let (columns, row) = (self.shape.columns(), self.row(batch));
-        Matrix::new(u.plus(p * self.shape.phase_rows() * row), columns).every(row)
+        let row = self.row(batch);
+        Matrix::new(u.plus(p * self.shape.phase_rows() * row), self.shape.pitch()).every(row)
     }
 
     /// Unfolded values of an image row.
     fn row(&self, batch: usize) -> usize {
-        self.shape.out[1] * batch * self.shape.columns()
+        self.shape.out[1] * batch * self.shape.pitch()
     }
 
     /// From the gradient of y that of the filters' output, dz, and of the bias.
@@ -307,7 +308,7 @@ impl Conv2d {
             let sizes = Sizes { rows: shape.positions(batch), columns, inner: filters, count };
             let weight =
                 Matrix::new(weight.plus(ky * columns * filters), filters).transposed().every(columns * filters);
-            let out = Matrix::new(du.plus(t * row), columns).every(phase);
+            let out = Matrix::new(du.plus(t * row), shape.pitch()).every(phase);
             // SAFETY: kernel rows of several phases, each with a matrix of its own in du.
             unsafe { gpu.multiply(self.precision, sizes, Matrix::new(dz, filters), weight, out, t > 0)? };
         }
@@ -335,7 +336,7 @@ impl Conv2d {
             shape.phases(),
             shape.phase_rows(),
             shape.out[1],
-            shape.columns() / lanes
+            shape.pitch() / lanes
         ];
         // SAFETY: unfolded.cu's arguments; it reads `values(batch)` values and writes images.
         unsafe { gpu.launch(("unfolded", name), grid, over.block, 0, arguments) }

@@ -20,7 +20,7 @@ pub mod sums;
 pub(super) mod tensors;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     marker::PhantomData,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -33,7 +33,7 @@ use candle_core::{
             cublas::{CudaBlas, result as blas, sys as blas_sys},
             driver::{
                 CudaFunction, CudaModule, CudaSlice, CudaStream, DevicePtr, DeviceRepr, LaunchConfig, PushKernelArg,
-                ValidAsZeroBits, sys,
+                ValidAsZeroBits, result as driver, sys,
             },
         },
     },
@@ -62,9 +62,10 @@ pub struct Gpu {
     stream: Arc<CudaStream>,
     blas: Arc<CudaBlas>,
     modules: Mutex<HashMap<&'static str, Arc<CudaModule>>>,
-    functions: Mutex<HashMap<(&'static str, &'static str), CudaFunction>>,
-    /// Holds the products' workspace; never read.
-    _workspace: CudaSlice<u8>,
+    /// With the shared memory that each may have.
+    functions: Mutex<HashMap<(&'static str, &'static str), (CudaFunction, u32)>>,
+    /// Of the products.
+    workspace: CudaSlice<u8>,
 }
 
 /// What is known of every device that was used.
@@ -104,7 +105,7 @@ impl Gpu {
         let at = workspace.device_ptr(&stream).0;
         // SAFETY: the workspace lives as long as this value, which holds the handle; it is set for the handle's stream.
         unsafe { blas_sys::cublasSetWorkspace_v2(*blas.handle(), at as *mut _, WORKSPACE) }.result().w()?;
-        Ok(Gpu { device, stream, blas, modules: Mutex::default(), functions: Mutex::default(), _workspace: workspace })
+        Ok(Gpu { device, stream, blas, modules: Mutex::default(), functions: Mutex::default(), workspace })
     }
 
     pub fn device(&self) -> &CudaDevice {
@@ -123,6 +124,18 @@ impl Gpu {
     /// Waits until the device has done everything it was asked for.
     pub fn synchronize(&self) -> Result<()> {
         self.stream.synchronize().w()
+    }
+
+    /// Keeps the device occupied for some tenths of a millisecond, in which the host can enqueue what is to be done without a pause.
+    pub fn occupy(&self) -> Result<()> {
+        /// Each takes about ten microseconds of a fast GPU's memory bandwidth.
+        const TIMES: usize = 40;
+        let at = self.workspace.device_ptr(&self.stream).0;
+        for _ in 0..TIMES {
+            // SAFETY: the workspace is this value's own; products that use it are on the same stream, before or after.
+            unsafe { driver::memset_d8_async(at, 0, WORKSPACE, self.stream.cu_stream()) }.w()?;
+        }
+        Ok(())
     }
 
     /// A buffer of `len` values of 0.
@@ -158,12 +171,8 @@ impl Gpu {
         if grid.contains(&0) {
             return Ok(());
         }
-        let function = self.function(module, name)?;
         let shared = shared_bytes as u32;
-        if shared > SHARED_BY_DEFAULT {
-            let most = sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
-            function.set_attribute(most, shared as i32).w()?;
-        }
+        let function = self.function(module, name, shared)?;
         let mut builder = self.stream.launch_builder(&function);
         for argument in arguments {
             match argument {
@@ -180,16 +189,25 @@ impl Gpu {
         Ok(())
     }
 
-    fn function(&self, module: &'static str, name: &'static str) -> Result<CudaFunction> {
-        if let Some(function) = lock(&self.functions).get(&(module, name)) {
-            return Ok(function.clone());
+    /// The kernel, whose blocks may have `shared` bytes. What it was once allowed stays: a launch that was captured may need it.
+    fn function(&self, module: &'static str, name: &'static str, shared: u32) -> Result<CudaFunction> {
+        let mut functions = lock(&self.functions);
+        let (function, allowed) = match functions.entry((module, name)) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => {
+                let function = self
+                    .module(module)?
+                    .load_function(name)
+                    .map_err(|error| Error::msg(format!("the kernels of {module}.cu have no {name}: {error}")))?;
+                place.insert((function, SHARED_BY_DEFAULT))
+            }
+        };
+        if shared > *allowed {
+            let most = sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+            function.set_attribute(most, shared as i32).w()?;
+            *allowed = shared;
         }
-        let function = self
-            .module(module)?
-            .load_function(name)
-            .map_err(|error| Error::msg(format!("the kernels of {module}.cu have no {name}: {error}")))?;
-        lock(&self.functions).insert((module, name), function.clone());
-        Ok(function)
+        Ok(function.clone())
     }
 
     fn module(&self, name: &'static str) -> Result<Arc<CudaModule>> {
@@ -470,34 +488,67 @@ impl Gpu {
         let operation = |is_transposed| if is_transposed { Operation::CUBLAS_OP_T } else { Operation::CUBLAS_OP_N };
         let int = |size: usize| i32::try_from(size).map_err(|_| Error::msg(format!("a product with a side of {size}")));
         let (alpha, beta) = (1f32, if is_added { 1f32 } else { 0f32 });
-        // cuBLAS has matrices column by column: there these are the transposes, and outᵀ = bᵀ · aᵀ.
-        // SAFETY: what the caller ensures; alpha and beta are read before the call returns.
+        // As every other call of the driver does first: a product may be the first of its thread.
+        self.stream.context().bind_to_thread().w()?;
+        let handle = *self.blas.handle();
+        let (transa, transb) = (operation(b.is_transposed), operation(a.is_transposed));
+        let (m, n, k) = (int(columns)?, int(rows)?, int(inner)?);
+        let (lda, ldb, ldc) = (int(b.row)?, int(a.row)?, int(out.row)?);
+        let (alpha, beta) = ((&raw const alpha).cast(), (&raw const beta).cast());
+        let (at_a, at_b, at_c) = (b.at.at as *const _, a.at.at as *const _, out.at.at as *mut _);
+        // cuBLAS has matrices column by column: there these are the transposes, and outᵀ = bᵀ · aᵀ. A single product is not called as
+        // a batch of one: it may then be divided along its inner side.
+        // SAFETY: what the caller ensures; alpha and beta are read before the calls return.
         unsafe {
-            blas::gemm_strided_batched_ex(
-                *self.blas.handle(),
-                operation(b.is_transposed),
-                operation(a.is_transposed),
-                int(columns)?,
-                int(rows)?,
-                int(inner)?,
-                (&raw const alpha).cast(),
-                b.at.at as *const _,
-                T::KIND,
-                int(b.row)?,
-                b.next as i64,
-                a.at.at as *const _,
-                T::KIND,
-                int(a.row)?,
-                a.next as i64,
-                (&raw const beta).cast(),
-                out.at.at as *mut _,
-                CUDA_R_32F,
-                int(out.row)?,
-                out.next as i64,
-                int(count)?,
-                compute,
-                CUBLAS_GEMM_DFALT,
-            )
+            if count == 1 {
+                blas::gemm_ex(
+                    handle,
+                    transa,
+                    transb,
+                    m,
+                    n,
+                    k,
+                    alpha,
+                    at_a,
+                    T::KIND,
+                    lda,
+                    at_b,
+                    T::KIND,
+                    ldb,
+                    beta,
+                    at_c,
+                    CUDA_R_32F,
+                    ldc,
+                    compute,
+                    CUBLAS_GEMM_DFALT,
+                )
+            } else {
+                blas::gemm_strided_batched_ex(
+                    handle,
+                    transa,
+                    transb,
+                    m,
+                    n,
+                    k,
+                    alpha,
+                    at_a,
+                    T::KIND,
+                    lda,
+                    b.next as i64,
+                    at_b,
+                    T::KIND,
+                    ldb,
+                    a.next as i64,
+                    beta,
+                    at_c,
+                    CUDA_R_32F,
+                    ldc,
+                    out.next as i64,
+                    int(count)?,
+                    compute,
+                    CUBLAS_GEMM_DFALT,
+                )
+            }
         }
         .w()
     }
