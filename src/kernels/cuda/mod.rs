@@ -62,10 +62,17 @@ pub struct Gpu {
     stream: Arc<CudaStream>,
     blas: Arc<CudaBlas>,
     modules: Mutex<HashMap<&'static str, Arc<CudaModule>>>,
-    /// With the shared memory that each may have.
-    functions: Mutex<HashMap<(&'static str, &'static str), (CudaFunction, u32)>>,
+    /// By module and name.
+    functions: Mutex<HashMap<(&'static str, &'static str), Loaded>>,
     /// Of the products.
     workspace: CudaSlice<u8>,
+}
+
+/// A kernel on the device.
+struct Loaded {
+    function: CudaFunction,
+    /// Bytes of shared memory that its blocks may have.
+    shared: u32,
 }
 
 /// What is known of every device that was used.
@@ -192,14 +199,14 @@ impl Gpu {
     /// The kernel, whose blocks may have `shared` bytes. What it was once allowed stays: a launch that was captured may need it.
     fn function(&self, module: &'static str, name: &'static str, shared: u32) -> Result<CudaFunction> {
         let mut functions = lock(&self.functions);
-        let (function, allowed) = match functions.entry((module, name)) {
+        let Loaded { function, shared: allowed } = match functions.entry((module, name)) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(place) => {
                 let function = self
                     .module(module)?
                     .load_function(name)
                     .map_err(|error| Error::msg(format!("the kernels of {module}.cu have no {name}: {error}")))?;
-                place.insert((function, SHARED_BY_DEFAULT))
+                place.insert(Loaded { function, shared: SHARED_BY_DEFAULT })
             }
         };
         if shared > *allowed {
