@@ -101,12 +101,12 @@ fn assert_agrees_with_the_cpu(
         assert_close(name, &got, &expected, tolerance);
     }
 
-    cursor_at_start(&gpu, &mut pass, &resident, &pixels, &labels, &mut on_cpu, batch, tolerance);
+    assert_evaluates_as_the_cpu(&gpu, &mut pass, &resident, &pixels, &labels, &mut on_cpu, batch, tolerance);
 }
 
 /// Evaluation: without an order, and with the longest capsule reconstructed.
 #[allow(clippy::too_many_arguments)]
-fn cursor_at_start(
+fn assert_evaluates_as_the_cpu(
     gpu: &Gpu,
     pass: &mut DevicePass,
     resident: &Resident,
