@@ -15,7 +15,7 @@ use fastrcaps::{
     dispatch,
     executor::Slots,
     machine,
-    record::Status,
+    record::{Status, TrialRecord},
     report::{self, findings::Findings, view::StudyView},
     space::Expansion,
     study::{Lock, Study},
@@ -182,14 +182,16 @@ pub fn on_front(view: &StudyView) -> Vec<usize> {
     on_front
 }
 
-/// Threads that most of the trials on CPU cores had that ended well.
+/// Threads that most of the trials on CPU cores had that ended well; one whose threads are not known has no vote.
 pub fn usual_threads(view: &StudyView) -> Option<usize> {
+    most_threads(view.records.iter().flatten())
+}
+
+fn most_threads<'a>(records: impl Iterator<Item = &'a TrialRecord>) -> Option<usize> {
     let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
-    for record in view.records.iter().flatten().filter(|record| record.status == Status::Done) {
-        if record.is_of_gpu() {
-            continue;
-        }
-        *counts.entry(record.threads?).or_default() += 1;
+    let ended_well = records.filter(|record| record.status == Status::Done && !record.is_of_gpu());
+    for threads in ended_well.filter_map(|record| record.threads) {
+        *counts.entry(threads).or_default() += 1;
     }
     counts.into_iter().max_by_key(|(threads, count)| (*count, *threads)).map(|(threads, _)| threads)
 }
@@ -396,5 +398,26 @@ fn word(ending: Ending) -> &'static str {
         Ending::Patience => "patience",
         Ending::Deadline => "deadline",
         Ending::Asked => "asked",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_without_threads_has_no_vote_and_leaves_the_others_theirs() {
+        let config = TrialConfig::resolve("[model]\npreset = 'tiny'\n".parse().unwrap()).unwrap();
+        let record =
+            |threads, status| TrialRecord { threads, status, ..TrialRecord::pending(String::new(), 0, &config) };
+        let records = [
+            record(Some(2), Status::Done),
+            record(None, Status::Done),
+            record(Some(2), Status::Done),
+            record(Some(1), Status::Done),
+            record(Some(8), Status::Failed),
+        ];
+        assert_eq!(most_threads(records.iter()), Some(2));
+        assert_eq!(most_threads(records[1..2].iter()), None);
     }
 }

@@ -14,6 +14,7 @@ mod class_capsules;
 mod conv2d;
 #[cfg(feature = "cuda")]
 pub mod cuda;
+mod denormals;
 mod lanes;
 mod linear;
 pub(crate) mod loss;
@@ -38,6 +39,7 @@ pub use capsule_plan::ClassCapsulesPlan;
 pub(crate) use chosen::DenseOfChosen;
 pub use class_capsules::class_capsules;
 pub use conv2d::{Activation, Algorithm, Conv2dPlan, ScratchSizes, UnfoldedConv2d, conv2d, conv2d_by, conv2d_relu};
+pub use denormals::{flush_denormals, flush_denormals_in_pool};
 pub use lanes::vector_width;
 pub(crate) use linear::Dense;
 pub use linear::linear;

@@ -20,7 +20,10 @@ use crate::{
         Dataset, Images,
         batch::{Shift, gather},
     },
-    kernels::adam::{Adam, Constants},
+    kernels::{
+        self,
+        adam::{Adam, Constants},
+    },
     model::{
         Mask, Network,
         config::{ModelConfig, Precision},
@@ -69,7 +72,10 @@ pub struct StepOutcome {
 
 impl Trainer {
     /// A network with its initial weights, which depend on the config's seed and the shapes alone, to be trained on `device`.
+    ///
+    /// From now on the calling thread and those of its rayon pool flush denormal numbers to zero.
     pub fn new(config: &TrialConfig, data: &Dataset, device: &Device) -> Result<Trainer> {
+        kernels::flush_denormals_in_pool();
         let parameters = Parameters::new(config.seed);
         let builder = parameters.builder(DType::F32, &Device::Cpu);
         let network = Network::new(&config.model, data.shape, data.classes, builder)?;
@@ -198,6 +204,8 @@ impl Trainer {
         if let (Engine::Device(device), Some(laps)) = (&mut self.engine, &mut laps) {
             return device.step_in_parts(data, indices, epoch, learning_rate, laps, &self.parameters, &mut self.adam);
         }
+        // This thread may be another than the one that made the trainer.
+        kernels::flush_denormals();
         let start = Instant::now();
         laps.iter_mut().for_each(|laps| laps.begin());
         let shift = Shift { max: self.shift, seed: self.seed, epoch };
@@ -252,6 +260,7 @@ impl Trainer {
 
     /// Loss and accuracy of the network on `images`, which belong to `data`.
     pub fn evaluate(&mut self, data: &Dataset, images: &Images) -> Result<Evaluation> {
+        kernels::flush_denormals();
         #[cfg(feature = "cuda")]
         if let Engine::Device(device) = &mut self.engine {
             let (loss, correct) = device.evaluate(images)?;

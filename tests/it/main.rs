@@ -11,6 +11,7 @@ mod cli;
 #[cfg(feature = "cuda")]
 mod cuda;
 mod data;
+mod denormals;
 mod dispatch;
 mod faults;
 mod fuzz;
