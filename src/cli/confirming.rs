@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use fastrcaps::{
+    charts::style::plural,
     config::TrialConfig,
     confirm::{self, Child, Confirmed, Ending, Request},
     device::{Gpu, Place},
@@ -16,7 +17,12 @@ use fastrcaps::{
     executor::Slots,
     machine,
     record::{Status, TrialRecord},
-    report::{self, findings::Findings, view::StudyView},
+    report::{
+        self,
+        departures::{Departure, departures},
+        findings::Findings,
+        view::StudyView,
+    },
     space::Expansion,
     study::{Lock, Study},
     times::{DEFAULT_SET, ENOUGH_ROUNDS, Fingerprint, MUCH_DRIFT, steps_of},
@@ -26,7 +32,7 @@ use serde_json::json;
 use super::{
     data::DataDirArg,
     device,
-    display::{Mode, emit},
+    display::{Mode, duration, emit},
     input::errln,
     timing_display::Shown,
 };
@@ -327,6 +333,7 @@ impl Taking<'_> {
         };
         let (there, all) = (candidates.iter().filter(has_time).count(), candidates.len());
         let drift = confirmed.set.drift();
+        let departures = departures(view);
         if self.mode == Mode::Json {
             emit(&json!({
                 "event": "timed",
@@ -338,6 +345,7 @@ impl Taking<'_> {
                 "tainted": confirmed.tainted,
                 "drift": drift.map(|drift| json!({"change": drift.change, "largest": drift.largest})),
                 "moved": confirmed.moved,
+                "departures": departures,
             }));
             return;
         }
@@ -369,6 +377,16 @@ impl Taking<'_> {
                 100.0 * moved.abs(),
                 if moved > 0.0 { "slower" } else { "faster" },
                 self.study.folder.display()
+            );
+        }
+        if let [furthest, ..] = departures.as_slice() {
+            let Departure { configuration, screened, confirmed, .. } = furthest;
+            let amount = if furthest.factor > 1.0 { "longer" } else { "shorter" };
+            errln!(
+                "warning: {} took much {amount} than confirmed, by the measure of the others; the furthest is                  {configuration:?}: {} in the sweep, {} confirmed. Train it alone with `fastrcaps train` to see which time is true",
+                plural(departures.len(), "configuration"),
+                duration(*screened),
+                duration(*confirmed)
             );
         }
         if !confirmed.lacking.is_empty() {

@@ -1,5 +1,6 @@
 //! What a user reads of a study: tables and charts, all derived from its journal.
 
+pub mod departures;
 pub mod effects;
 pub mod findings;
 pub mod keeper;

@@ -70,7 +70,7 @@ pub fn declare_space(folder: &Path, text: &str, fingerprint: &str) -> Study {
     study
 }
 
-fn row(epoch: usize, trial: usize) -> EpochRow {
+pub fn row(epoch: usize, trial: usize) -> EpochRow {
     EpochRow {
         epoch,
         learning_rate: 1e-3,

@@ -13,8 +13,11 @@ use anyhow::{Result, bail};
 use fastrcaps::{
     config::TrialConfig,
     confirm::{self, Clock, Ending, Event, Job, Line, ROUNDS, Request},
-    record::Status,
-    report::view::StudyView,
+    record::{EpochRow, Status, TrialRecord},
+    report::{
+        departures::{Departure, departures},
+        view::StudyView,
+    },
     study::Study,
     times::{ENOUGH_ROUNDS, Fingerprint, Sample, Sentinel, TimeSet, steps_of},
     upkeep::{check, merge},
@@ -23,7 +26,7 @@ use proptest::prelude::*;
 
 use crate::{
     cli::{folder_with, program, refuse, succeed},
-    study::declare,
+    study::{declare, declare_space},
 };
 
 /// Two trials of three shapes.
@@ -416,6 +419,50 @@ fn a_machine_that_changed_between_two_visits_is_told_of() {
     // Nothing is added: nothing is said again.
     let again = confirm::confirm(&request, &mut Pretended::new(&|_| false), &mut |_| {}).unwrap();
     assert_eq!((again.taken, again.moved), (0, None));
+}
+
+#[test]
+fn a_training_that_took_much_longer_than_its_confirmed_time_is_told_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let space = SPACE.replace("size = 40 }]", "size = 40 }, { policy = 'fixed', size = 50 }]");
+    let study = declare_space(folder.path(), &space, "the data");
+    let mut view = StudyView::read(&study).unwrap();
+    let (all, stop) = (configs(&study), AtomicBool::new(false));
+    let configs: Vec<&TrialConfig> = all.iter().collect();
+    let set = confirm::confirm(&request(&study, &configs, &stop), &mut Pretended::new(&|_| false), &mut |_| {});
+    view.times = Some(set.unwrap().set);
+    // Each configuration's trainings took so many times its confirmed time, beside so many others.
+    let mut told = |ratios: [f64; 3], co_runners: usize| -> Vec<(String, f64)> {
+        for (candidate, ratio) in ratios.into_iter().enumerate() {
+            let TrialConfig { train, .. } = &view.trials[candidate].config;
+            let seconds = ratio * view.confirmed_seconds(candidate, train.epochs).unwrap();
+            let rows = (1..=train.epochs).map(|epoch| EpochRow {
+                train_seconds_screen: seconds * epoch as f64 / train.epochs as f64,
+                ..crate::study::row(epoch, candidate)
+            });
+            view.epochs[candidate] = rows.collect();
+            view.records[candidate] = Some(TrialRecord {
+                status: Status::Done,
+                threads: Some(1),
+                processor: Some("one".into()),
+                git_revision: Some("build".into()),
+                co_runners: Some(co_runners),
+                ..TrialRecord::pending(view.keys[candidate].clone(), 0, &view.trials[candidate].config)
+            });
+        }
+        let label = |at: usize| view.expansion.candidates[at].label.clone();
+        let labels: Vec<String> = (0..3).map(label).collect();
+        let of = |departure: Departure| {
+            let at = labels.iter().position(|label| *label == departure.configuration).unwrap();
+            (at.to_string(), (departure.factor * 100.0).round() / 100.0)
+        };
+        departures(&view).into_iter().map(of).collect()
+    };
+    assert_eq!(told([1.1, 0.9, 1.3], 0), []);
+    assert_eq!(told([1.1, 3.1, 0.5], 0), [("1".into(), 3.1), ("2".into(), 0.5)]);
+    // Beside others all take longer: what counts is which takes longer than the others do.
+    assert_eq!(told([2.0, 2.2, 1.8], 3), []);
+    assert_eq!(told([1.25, 3.1, 1.2], 3), [("1".into(), 2.48)]);
 }
 
 proptest! {
