@@ -1,10 +1,6 @@
 //! Takes a study away, or single trials out of it.
 
-use std::{
-    collections::HashSet,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{collections::HashSet, fs, path::PathBuf};
 
 use anyhow::{Context, Result, bail};
 
