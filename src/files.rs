@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use tempfile::TempPath;
 
 /// How the names of files begin that are being written: who is killed meanwhile leaves them behind.
@@ -53,6 +53,56 @@ pub fn write_keeping_previous(
         sync_folder(path)
     };
     replace().with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Whether a folder stands at `path` itself: what a link leads to is not at hand.
+pub fn is_folder(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir())
+}
+
+/// Whether a link stands at `path`, wherever it leads.
+pub fn is_link(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink())
+}
+
+/// An error where no folder can be made at `path`, as a file, or a link that leads nowhere, is in the way. Makes nothing.
+pub fn check_no_file_in_way(path: &Path) -> Result<()> {
+    // The lowest of those above it, itself counted, that is there.
+    let Some(there) = path.ancestors().find(|path| fs::symlink_metadata(path).is_ok()) else { return Ok(()) };
+    match fs::metadata(there) {
+        Ok(metadata) if metadata.is_dir() => Ok(()),
+        Ok(_) => bail!("{} is a file, not a folder", there.display()),
+        Err(_) => {
+            bail!("{} is a link that leads nowhere: make the folder it leads to, or remove the link", there.display())
+        }
+    }
+}
+
+/// Makes a folder, with those above it, where it is not there yet; the error says what is in the way.
+pub fn make_folder(path: &Path) -> Result<()> {
+    let make = || check_no_file_in_way(path).and_then(|()| Ok(fs::create_dir_all(path)?));
+    make().with_context(|| format!("cannot make the folder {}", path.display()))
+}
+
+/// An error where a command that was told to write the file `path` would take something else away with it.
+///
+/// A file that `is_own` knows may be written anew; any other file, and a link, only with `force`; a folder or a device never.
+pub fn check_target(path: &Path, force: bool, is_own: impl FnOnce(&[u8]) -> bool) -> Result<()> {
+    let shown = path.display();
+    let metadata = match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        metadata => metadata.with_context(|| format!("cannot look at {shown}"))?,
+    };
+    if metadata.is_symlink() && !force {
+        bail!("{shown} is a link: give another file, or --force to put a file in its place");
+    }
+    if !metadata.is_symlink() && !metadata.is_file() {
+        bail!("{shown} is no file that can be replaced: give another file");
+    }
+    if !force && !fs::read(path).is_ok_and(|bytes| is_own(&bytes)) {
+        bail!("{shown} is there already: give another file, or --force to replace it");
+    }
+    Ok(())
 }
 
 /// Removes a file, which need not be there.

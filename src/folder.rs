@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::{
     config::TrialConfig,
-    files::{is_unfinished, remove_if_there, remove_unfinished, write_atomically},
+    files::{is_unfinished, make_folder, remove_if_there, remove_unfinished, write_atomically},
     record::{EpochRow, TrialRecord},
     seal,
 };
@@ -26,6 +26,25 @@ const LAST_WORDS: u64 = 1 << 16;
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How often it is looked whether it has.
 const LOOK: Duration = Duration::from_millis(20);
+
+/// The files of a trial's folder. The last two are drawn beside its config by `schedule` and `lr-find`, where nobody says
+/// otherwise.
+const FILES: [&str; 12] = [
+    "config.toml",
+    "epochs.csv",
+    "trial.json",
+    "trial.lock",
+    "log.txt",
+    "weights.safetensors",
+    "checkpoint.safetensors",
+    "checkpoint-previous.safetensors",
+    "predictions.safetensors",
+    "reconstructions.png",
+    "config-schedule.png",
+    "config-lr-find.png",
+];
+/// How a checkpoint's name ends that is of another format or trial, and was set aside.
+pub const UNUSABLE: &str = ".unusable";
 
 /// Held while a process trains in a folder; the operating system lets go of it when that process ends, however it ends.
 pub struct Claim {
@@ -43,10 +62,42 @@ impl TrialFolder {
         TrialFolder { path: path.into() }
     }
 
+    /// Whether trials make files of this name.
+    pub fn holds(name: &str) -> bool {
+        let set_aside = name.strip_suffix(UNUSABLE).filter(|name| name.starts_with("checkpoint"));
+        FILES.contains(&set_aside.unwrap_or(name))
+    }
+
+    /// Moves what is no trial's from here into the folder that took its place, unless something of that name is there.
+    pub fn hand_over(&self, successor: &TrialFolder) -> Result<()> {
+        let context = || format!("cannot move what is no trial's out of {}", self.path.display());
+        for entry in fs::read_dir(&self.path).with_context(context)? {
+            let entry = entry.with_context(context)?;
+            let name = entry.file_name();
+            let is_own = name.to_str().is_some_and(|name| TrialFolder::holds(name) || is_unfinished(name));
+            let to = successor.path.join(&name);
+            let is_file = entry.file_type().with_context(context)?.is_file();
+            if !(is_file && is_own) && fs::symlink_metadata(&to).is_err() {
+                fs::rename(entry.path(), to).with_context(context)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// An error where a file or a link stands in the folder's place: it is no trial's, nor may be what lies behind it.
+    pub fn check_place(&self) -> Result<()> {
+        match fs::symlink_metadata(&self.path) {
+            Ok(metadata) if !metadata.is_dir() => {
+                bail!("{} is a file or a link, where trials have a folder: move it elsewhere", self.path.display())
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Makes the folder ready for a trial's process: its config, its record so far, and of an earlier attempt nothing but
     /// its checkpoints, from which the training goes on if they are its own.
     pub fn prepare(&self, config: &TrialConfig, record: &TrialRecord) -> Result<()> {
-        fs::create_dir_all(&self.path).with_context(|| format!("cannot make the folder {}", self.path.display()))?;
+        make_folder(&self.path)?;
         remove_unfinished(&self.path)?;
         for stale in [self.epochs(), self.weights(), self.predictions(), self.reconstructions()] {
             remove_if_there(&stale)?;
@@ -78,11 +129,13 @@ impl TrialFolder {
         self.path.join("checkpoint-previous.safetensors")
     }
 
-    /// Whether nothing is here but what a process left that was ended before it wrote anything.
+    /// Whether nothing is here but what a process left that was ended before it wrote anything, and hidden files, which are
+    /// in nobody's way.
     pub fn is_empty(&self) -> bool {
         let is_nothing = |entry: fs::DirEntry| {
             let name = entry.file_name();
-            entry.path() == self.lock() || is_unfinished(&name.to_string_lossy())
+            let is_file = || entry.file_type().is_ok_and(|kind| kind.is_file());
+            entry.path() == self.lock() || name.to_string_lossy().starts_with('.') && is_file()
         };
         fs::read_dir(&self.path).map_or(true, |entries| entries.flatten().all(is_nothing))
     }

@@ -1,5 +1,7 @@
 //! A study: the folder of one exploration, whom it belongs to, and what it was declared to explore.
 
+pub mod holdings;
+
 use std::{
     collections::BTreeMap,
     fs::{self, File, TryLockError},
@@ -14,13 +16,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     data::DataConfig,
-    files::{remove_unfinished, write_atomically},
+    files::{is_folder, is_link, remove_unfinished, write_atomically},
     folder::{TrialFolder, trials_folder},
     machine::{self, Machine},
     seal,
     source::Document,
     space::{Expansion, Space, Trial},
 };
+use holdings::{Holdings, Place, not_through};
 
 /// How long a lock is tried for: who asks whether a study is being explored holds it for some microseconds.
 const LOCK_PATIENCE: Duration = Duration::from_millis(200);
@@ -189,13 +192,14 @@ impl Study {
         seal::from_json(&fs::read(self.folder.join("machine.json")).ok()?).ok()
     }
 
-    /// Makes the folder and takes it for this process, for exploring; an error says who has it. What writers that were
-    /// killed left unfinished goes.
+    /// Makes the folder and takes it for this process, for exploring; an error says who has it, or that it is no study's.
+    /// What writers that were killed left unfinished goes.
     pub fn open(&self) -> Result<Lock> {
-        fs::create_dir_all(trials_folder(&self.folder)).with_context(|| {
-            format!("cannot make the study folder {}; give another with --out", self.folder.display())
-        })?;
+        self.check_explorable()?;
+        fs::create_dir_all(trials_folder(&self.folder)).with_context(|| self.cannot_make())?;
         let lock = self.lock(EXPLORED)?;
+        // A study that was there may have been removed while this waited, and others' files have stayed.
+        self.check_explorable()?;
         self.tidy()?;
         Ok(lock)
     }
@@ -203,26 +207,36 @@ impl Study {
     /// Removes what writers left that were killed. Trials see to their own folders.
     fn tidy(&self) -> Result<()> {
         let trials = trials_folder(&self.folder);
-        let folders = [self.folder.clone(), self.folder.join("charts"), self.folder.join("times"), trials.clone()];
-        for folder in folders.iter().filter(|folder| folder.is_dir()) {
+        let folders = ["", "charts", "times", "trials"].map(|name| self.folder.join(name));
+        // Behind a link nothing is removed.
+        for folder in folders.iter().filter(|folder| is_folder(folder)) {
             remove_unfinished(folder)?;
         }
-        // A merge copies whole folders. The one that it had put aside comes back where nothing took its place.
+        if !is_folder(&trials) {
+            return Ok(());
+        }
+        // A merge copies whole folders. The one that it had put aside comes back where nothing took its place; else what is
+        // no trial's in it moves to what did.
         let context = || format!("cannot tidy {}", trials.display());
         for entry in fs::read_dir(&trials).with_context(context)? {
             let entry = entry.with_context(context)?;
-            let is_folder = entry.file_type().with_context(context)?.is_dir();
-            if !is_folder || !entry.file_name().to_string_lossy().starts_with(UNFINISHED_FOLDER) {
+            if !is_folder(&entry.path()) || !entry.file_name().to_string_lossy().starts_with(UNFINISHED_FOLDER) {
                 continue;
             }
             for aside in fs::read_dir(entry.path()).with_context(context)? {
                 let aside = aside.with_context(context)?;
                 let place = trials.join(aside.file_name());
-                if aside.file_type().with_context(context)?.is_dir() && !place.exists() {
-                    fs::rename(aside.path(), place).with_context(context)?;
+                match is_folder(&aside.path()) {
+                    true if is_folder(&place) => {
+                        TrialFolder::new(aside.path()).hand_over(&TrialFolder::new(place))?;
+                    }
+                    true if fs::symlink_metadata(&place).is_err() => {
+                        fs::rename(aside.path(), place).with_context(context)?;
+                    }
+                    _ => {}
                 }
             }
-            fs::remove_dir_all(entry.path()).with_context(context)?;
+            Holdings::of(&entry.path(), Place::Unfinished, None)?.remove()?;
         }
         Ok(())
     }
@@ -271,6 +285,7 @@ impl Study {
     pub fn hold(&self, what: &str) -> Result<Lock> {
         // An error of reading says that this is no study.
         self.read()?;
+        self.check_no_links()?;
         self.lock(what)
     }
 
@@ -324,6 +339,9 @@ impl Study {
 
     fn lock(&self, what: &str) -> Result<Lock> {
         let path = self.lock_file();
+        if is_link(&path) {
+            not_through(&path)?;
+        }
         let context = || format!("cannot write {}; give another folder with --out", path.display());
         let since = Instant::now();
         let mut file = loop {

@@ -25,3 +25,4 @@ pub mod style;
 mod svg;
 
 pub use canvas::Scene;
+pub use png::is_own;

@@ -17,6 +17,11 @@ const SCALE: f64 = SAMPLES as f64;
 /// Nothing this far from the page, in pixels, is told apart from what is farther.
 const FAR: f64 = 1e6;
 
+/// The text that says in each picture what drew it, by its keyword.
+const SOFTWARE: [&str; 2] = ["Software", "fastrcaps"];
+/// Bytes at the start of a picture among which that text stands.
+const HEAD: usize = 256;
+
 type Drawn = Result<(), DrawingErrorKind<<BitMapBackend<'static> as DrawingBackend>::ErrorType>>;
 
 pub(super) fn encode(scene: &Scene) -> Vec<u8> {
@@ -51,10 +56,18 @@ fn compress(width: u32, height: u32, rgb: &[u8]) -> Vec<u8> {
     encoder.set_color(png::ColorType::Rgb);
     // Even areas and repeated letters compress best as they are.
     encoder.set_filter(png::Filter::NoFilter);
+    let [keyword, program] = SOFTWARE.map(String::from);
+    encoder.add_text_chunk(keyword, program).expect("a chunk goes into memory");
     let mut writer = encoder.write_header().expect("a header goes into memory");
     writer.write_image_data(rgb).expect("there are three bytes per pixel");
     drop(writer);
     bytes
+}
+
+/// Whether a file's bytes are those of a picture that this program drew.
+pub fn is_own(bytes: &[u8]) -> bool {
+    let text = format!("tEXt{}", SOFTWARE.join("\0"));
+    bytes.starts_with(b"\x89PNG") && bytes[..bytes.len().min(HEAD)].windows(text.len()).any(|at| at == text.as_bytes())
 }
 
 /// The mean of each pixel's samples.

@@ -45,6 +45,8 @@ use super::{
 /// front.csv and charts/front.png, valid after every trial. The same command again continues where it was stopped:
 /// finished trials are kept, interrupted ones go on from their last checkpoint. At last the trainings are timed anew, step
 /// by step, alone on the machine, as `fastrcaps time` does.
+///
+/// A folder that is not empty and holds no study is refused; hidden files in it are in nobody's way.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -63,7 +65,7 @@ Exit code: 0 when all that was wanted has ended or the time is over, 130 when st
 pub struct Args {
     /// The space: search-spaces/README.md is its format
     space: PathBuf,
-    /// Study folder [default: results/NAME, where NAME is the space's]
+    /// Study folder, a new or an empty one, or that of this study [default: results/NAME, where NAME is the space's]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     #[command(flatten)]
@@ -121,6 +123,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         _ => Mode::Progress,
     };
     let study = Study::new(args.out.clone().unwrap_or_else(|| Path::new("results").join(&space.name)));
+    study.check_explorable()?;
     let asked = asked_before(&study, &space);
     let replicates = args.replicates.unwrap_or(Replicates::Count(space.replicates.max(asked)));
     match (replicates, args.max_replicates, args.limit) {

@@ -5,11 +5,12 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::Result;
 use fastrcaps::{
     charts::{
+        self,
         lr_find::{self, LrFindChart},
         style,
     },
     data,
-    files::write_atomically,
+    files::{check_target, write_atomically},
     range_test::suggest,
     train::range_test,
 };
@@ -39,6 +40,9 @@ pub struct Args {
     /// File to draw to [default: NAME-lr-find.png beside the config]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Replace a file that is no chart of this program's
+    #[arg(long)]
+    force: bool,
     #[command(flatten)]
     data_dir: DataDirArg,
     #[command(flatten)]
@@ -51,6 +55,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let config = read_config(&args.config)?;
     let name = args.config.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let out = args.out.unwrap_or_else(|| args.config.with_file_name(format!("{name}-lr-find.png")));
+    check_target(&out, args.force, charts::is_own)?;
     args.threads.install()?;
     let device = args.device.open(&config)?;
     let data = data::load(&config.data, &args.data_dir.dirs())?;

@@ -1,12 +1,11 @@
 //! `fastrcaps pick`: one configuration out of a study, ready to train.
 
 use std::{
-    fs, io,
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use fastrcaps::{
     analysis::{
         Basis, Extent, Point,
@@ -15,12 +14,12 @@ use fastrcaps::{
     },
     charts::style::plural,
     config::TrialConfig,
-    files::write_atomically,
+    files::{check_target, make_folder, write_atomically},
     report::{
         findings::{accuracy_sd, test_accuracy, test_accuracy_sd},
         view::StudyView,
     },
-    study::Study,
+    study::{Study, holdings::PICKED},
 };
 use serde_json::json;
 
@@ -30,9 +29,6 @@ use super::{
     input::{TimesArg, outln, shell_line},
     wishes::WishesArg,
 };
-
-/// How the files begin that this command writes: those it may write anew.
-const HEADER: &str = "# Picked by `fastrcaps pick`";
 
 /// Pick one configuration of a study by what is wished for, and write the config file that trains it.
 ///
@@ -60,6 +56,9 @@ pub struct Args {
     /// Where the config file goes [default: STUDY/pick/config.toml]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Replace a file that this command did not write
+    #[arg(long)]
+    force: bool,
 }
 
 pub fn run(args: Args) -> Result<ExitCode> {
@@ -69,7 +68,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let pick = pick::pick(&points, &view.design(), &args.wishes.wishes())
         .with_context(|| format!("nothing is picked from {}", study.folder.display()))?;
     let out = args.out.unwrap_or_else(|| study.folder.join("pick").join("config.toml"));
-    let of = Picked { study: &study, view: &view, points: &points, pick: &pick, out: &out };
+    let of = Picked { study: &study, view: &view, points: &points, pick: &pick, out: &out, force: args.force };
     of.write()?;
     if args.json {
         outln!("{}", of.json());
@@ -86,6 +85,7 @@ struct Picked<'a> {
     points: &'a [Point],
     pick: &'a Pick,
     out: &'a Path,
+    force: bool,
 }
 
 impl Picked<'_> {
@@ -111,18 +111,9 @@ impl Picked<'_> {
 
     /// Writes the config file; an error where another's file stands in its place.
     fn write(&self) -> Result<()> {
-        let is_others = match fs::read(self.out) {
-            Ok(bytes) => !bytes.starts_with(HEADER.as_bytes()),
-            Err(error) => error.kind() != io::ErrorKind::NotFound,
-        };
-        if is_others {
-            bail!(
-                "{} is there already and was not written by `fastrcaps pick`: give another file with --out",
-                self.out.display()
-            );
-        }
+        check_target(self.out, self.force, |bytes| bytes.starts_with(PICKED.as_bytes()))?;
         if let Some(folder) = self.out.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+            make_folder(folder)?;
         }
         write_atomically(self.out, self.config()?.as_bytes())
     }
@@ -135,7 +126,7 @@ impl Picked<'_> {
         let config = TrialConfig::resolve(config.to_table())
             .with_context(|| format!("{} cannot be trained by itself", point.label))?;
         let lines = [
-            format!("{HEADER} from the study {}: {}", self.study.folder.display(), point.label),
+            format!("{PICKED} from the study {}: {}", self.study.folder.display(), point.label),
             format!("# Why: {}", self.pick.why),
             format!("# Time: {}; {}", self.time(), self.view.times_line_of(point.time.basis)),
             format!("# Validation accuracy: {}", self.accuracy()),

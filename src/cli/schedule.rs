@@ -4,9 +4,12 @@ use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
 use fastrcaps::{
-    charts::schedule::{self, ScheduleChart},
+    charts::{
+        self,
+        schedule::{self, ScheduleChart},
+    },
     config::TrialConfig,
-    files::write_atomically,
+    files::{check_target, write_atomically},
     train::timing::steps_by_size,
 };
 
@@ -24,12 +27,16 @@ pub struct Args {
     /// File to draw to [default: NAME-schedule.png beside the config]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Replace a file that is no chart of this program's
+    #[arg(long)]
+    force: bool,
 }
 
 pub fn run(args: Args) -> Result<ExitCode> {
     let config = read_config(&args.config)?;
     let name = args.config.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let out = args.out.unwrap_or_else(|| args.config.with_file_name(format!("{name}-schedule.png")));
+    check_target(&out, args.force, charts::is_own)?;
     let samples = config.data.counts().train;
     let steps: u64 = steps_by_size(&config, samples).values().sum();
     let chart = ScheduleChart {

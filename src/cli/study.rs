@@ -2,19 +2,23 @@
 
 use std::{
     io::{IsTerminal, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use anyhow::{Context, Result, bail};
 use clap::Subcommand;
 use fastrcaps::{
+    files::is_link,
     report::view::StudyView,
-    study::Study,
+    study::{Study, holdings::REMOVED},
     upkeep::{check, export, merge, rebuild, remove},
 };
 
 use super::input::outln;
+
+/// What is not a study's is named up to this many.
+const NAMED: usize = 10;
 
 /// Check a study, make its journal again, join, pack and remove studies.
 #[derive(clap::Args)]
@@ -28,6 +32,9 @@ enum Command {
     /// Hold all that a study keeps against its checksums and against each other; changes nothing
     ///
     /// Works while the study is explored. Ends with exit code 1 if anything is wrong.
+    ///
+    /// Files and links that are not the study's are named in a note. They are nothing wrong: no command reads, changes or
+    /// removes them. Under trials/, and as times/NAME.json, they count as wrong, as someone may take them for the study's.
     #[command(after_help = "\
 Examples:
   fastrcaps study check results/smoke
@@ -48,6 +55,9 @@ Examples:
         study: PathBuf,
     },
     /// Remove a study, or single trials of it, which are pending then
+    ///
+    /// Removes the files that a study makes. What else lies in its folder stays and is named, and the folder with it. Of a
+    /// link nothing is removed, nor of what it leads to.
     #[command(after_help = "\
 Examples:
   fastrcaps study rm results/smoke
@@ -76,6 +86,8 @@ Example, half of a sweep from another machine:
         from: Vec<PathBuf>,
     },
     /// Pack a study into one file, without checkpoints; also while it is explored
+    ///
+    /// What lies in its folder and is not the study's stays behind.
     #[command(after_help = "\
 Examples:
   fastrcaps study export results/smoke --out smoke.tar.gz
@@ -119,6 +131,9 @@ fn check(study: &Study, json: bool) -> Result<ExitCode> {
         for problem in &found.problems {
             outln!("{}: {}; to mend it: {}", problem.place.display(), problem.what, problem.mend);
         }
+        if !found.foreign.is_empty() {
+            outln!("note: not the study's, which `study rm` would leave: {}", listed(&study.folder, &found.foreign));
+        }
         let running = if found.explored { format!(", {} running", found.running) } else { String::new() };
         outln!(
             "{} trials: {} done, {} diverged, {} failed{running}; {} folders and {} files of weights checked",
@@ -161,20 +176,33 @@ fn rebuild(study: &Study) -> Result<()> {
 fn remove(study: &Study, trials: &[String], yes: bool) -> Result<()> {
     let extent = remove::extent(study)?;
     // Of a damaged study nothing but its folder is known.
-    let lock = if trials.is_empty() { study.seize("removed")? } else { study.hold("cut down")? };
+    let lock = if trials.is_empty() { study.seize(REMOVED)? } else { study.hold("cut down")? };
     let folder = extent.folder.display();
     if trials.is_empty() {
-        if !yes && !is_agreed(&format!("Remove {folder}, {} files, {}?", extent.files, megabytes(extent.bytes)))? {
+        let stays = match &extent.others[..] {
+            [] => String::new(),
+            others => format!(" What is not the study's stays: {}.", listed(&extent.folder, others)),
+        };
+        let (files, bytes) = (extent.files, megabytes(extent.bytes));
+        if !yes && !is_agreed(&format!("Remove the study in {folder}, {files} files, {bytes}?{stays}"))? {
             bail!("nothing was removed");
         }
-        remove::remove(&extent, &lock)?;
-        outln!("removed {folder}");
+        match &remove::remove(&extent, &lock)?[..] {
+            [] => outln!("removed {folder}"),
+            others => outln!(
+                "removed the study in {folder}; what is not the study's stays: {}",
+                listed(&extent.folder, others)
+            ),
+        }
     } else {
         if !yes && !is_agreed(&format!("Remove {} trials of {folder}?", trials.len()))? {
             bail!("nothing was removed");
         }
-        let started = remove::remove_trials(study, trials, &lock)?;
+        let (started, others) = remove::remove_trials(study, trials, &lock)?;
         outln!("removed {started} trials of {folder}; they are pending");
+        if !others.is_empty() {
+            outln!("what is not the study's stays: {}", listed(&study.folder, &others));
+        }
     }
     Ok(())
 }
@@ -223,6 +251,18 @@ fn is_agreed(question: &str) -> Result<bool> {
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer).context("cannot read the answer")?;
     Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+}
+
+/// The places of `paths` in `folder`, the first ones by name.
+fn listed(folder: &Path, paths: &[PathBuf]) -> String {
+    let named = |path: &PathBuf| {
+        let kind = if is_link(&folder.join(path)) { " (a link)" } else { "" };
+        format!("{}{kind}", path.strip_prefix(folder).unwrap_or(path).display())
+    };
+    let mut names: Vec<String> = paths.iter().take(NAMED).map(named).collect();
+    let more = paths.len() - names.len();
+    names.extend((more > 0).then(|| format!("and {more} more")));
+    names.join(", ")
 }
 
 fn megabytes(bytes: u64) -> String {

@@ -13,7 +13,7 @@ use fastrcaps::{
     charts::reconstructions::{self, Picture, ReconstructionsChart, Sample},
     config::TrialConfig,
     data::{self, Dataset},
-    files::write_atomically,
+    files::{check_no_file_in_way, make_folder, write_atomically},
     folder::TrialFolder,
     model::{
         Network, argmax,
@@ -97,7 +97,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     args.threads.install()?;
     let device = args.device.open(&config)?;
     let data = data::load(&config.data, &args.data_dir.dirs())?;
-    fs::create_dir_all(&folder.path).with_context(|| format!("cannot make the folder {}", folder.path.display()))?;
+    make_folder(&folder.path)?;
     // Held to the end. Whoever held it until now may have changed what is there.
     let _claim = folder.claim_within(PATIENCE)?;
     check_folder(&folder, args.force, args.resume)?;
@@ -205,6 +205,7 @@ fn is_to_finish(folder: &TrialFolder, record: &TrialRecord) -> bool {
 /// Refuses a folder that holds anything but an earlier training, and that one unless it is said what is to become of it.
 fn check_folder(folder: &TrialFolder, force: bool, resume: bool) -> Result<()> {
     let path = folder.path.display();
+    check_no_file_in_way(&folder.path).context("give another folder with --out")?;
     let is_empty = folder.is_empty();
     match folder.read_record() {
         _ if is_empty && resume => bail!("{path} holds no training to continue; --resume is for one that began there"),

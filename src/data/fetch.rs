@@ -17,6 +17,7 @@ use super::{
     source::{PublishedFile, Source},
     verify::{Identity, identify},
 };
+use crate::files::{is_link, make_folder};
 
 /// How often one URL is tried, as long as each try brings something new.
 const TRIES: usize = 3;
@@ -53,7 +54,7 @@ pub fn fetch(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Vec<(PathBuf, Outcome)>> {
     let mirrors = mirror.as_ref().map_or(source.mirrors, std::slice::from_ref);
-    fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    make_folder(dir)?;
     let agent: Agent = Agent::config_builder()
         .timeout_connect(Some(Duration::from_secs(15)))
         .timeout_recv_response(Some(Duration::from_secs(30)))
@@ -106,6 +107,10 @@ fn fetch_file(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<()> {
     let part_path = target.with_file_name(format!("{}.part", file.name));
+    // Behind a link nothing is written, and nothing is put in its place.
+    if let Some(link) = [target, &part_path].into_iter().find(|path| is_link(path)) {
+        bail!("{} is a link: remove it to fetch the file", link.display());
+    }
     let mut part = OpenOptions::new()
         .read(true)
         .write(true)

@@ -250,8 +250,15 @@ impl Dispatcher<'_> {
     fn refuse(&self, sweep: &mut Sweep, trial: usize, slot: usize, why: String) {
         let record = outcome::failed(self.blank(trial, sweep.attempts[trial], slot), Fault::Memory, why);
         // So that its folder holds it, too; where it cannot, the journal does.
-        let _ = self.study.trial(&record.key).prepare(&self.trials[trial].config, &record);
+        let _ = self.prepare(trial, &record);
         sweep.settle(Outcome { trial, record, epochs: Vec::new(), verdict: Verdict::Over }, &self.limits);
+    }
+
+    /// Makes a trial's folder ready; an error where a link stands in its place, behind which nothing is written or removed.
+    fn prepare(&self, trial: usize, record: &TrialRecord) -> Result<()> {
+        let folder = self.study.trial(&record.key);
+        folder.check_place()?;
+        folder.prepare(&self.trials[trial].config, record)
     }
 
     /// What to start now: what the strategy wants, or what must run alone once nothing else is to be done.
@@ -337,7 +344,7 @@ impl Dispatcher<'_> {
             processor: blank.processor.clone().filter(|_| !is_mixed),
             ..blank
         };
-        if let Err(error) = folder.prepare(&self.trials[trial].config, &record) {
+        if let Err(error) = self.prepare(trial, &record) {
             let is_common =
                 files::is_out_of_room(&error) || files::try_room(&trials_folder(&self.study.folder)).is_err();
             return self.could_not_start(sweep, trial, record, error, is_common, observe);
@@ -469,7 +476,7 @@ impl Dispatcher<'_> {
             let Outcome { record, epochs, .. } = &ended.outcome;
             let folder = self.study.trial(&record.key);
             // Where no folder could be made, the journal alone holds the row.
-            let written = if folder.path.is_dir() { folder.write_record(record) } else { Ok(()) };
+            let written = if files::is_folder(&folder.path) { folder.write_record(record) } else { Ok(()) };
             let epochs: &[EpochRow] = if record.status.is_final() { epochs } else { &[] };
             let written = written.and_then(|()| self.journal.put(record, epochs));
             if let Err(error) = written.with_context(|| format!("trial {}", record.key)) {

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     config::TrialConfig,
     files::{is_out_of_room, remove_if_there},
-    folder::TrialFolder,
+    folder::{TrialFolder, UNUSABLE},
     machine,
 };
 
@@ -312,7 +312,7 @@ impl Checkpoints<'_> {
 /// Renames a file to `….unusable`, so that nothing overwrites it.
 fn set_aside(path: &Path) -> Result<PathBuf> {
     let mut aside = path.as_os_str().to_owned();
-    aside.push(".unusable");
+    aside.push(UNUSABLE);
     let aside = PathBuf::from(aside);
     fs::rename(path, &aside).with_context(|| format!("cannot rename {}", path.display()))?;
     Ok(aside)

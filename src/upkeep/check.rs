@@ -17,7 +17,10 @@ use crate::{
     machine::Machine,
     record::{EpochRow, Status, TrialRecord},
     seal,
-    study::{self, Plan, Study},
+    study::{
+        self, Plan, Study,
+        holdings::{Holdings, Place},
+    },
     times::{TimeSet, steps_of},
 };
 
@@ -36,6 +39,8 @@ pub struct Problem {
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Findings {
     pub problems: Vec<Problem>,
+    /// What lies in the study and is not the study's, by its place in it. It harms nothing, and is told of no further.
+    pub foreign: Vec<PathBuf>,
     /// Trials that were asked for or begun, and those that the journal has as ended well, diverged and failed.
     pub trials: usize,
     pub done: usize,
@@ -66,6 +71,7 @@ fn look(study: &Study) -> Result<Findings> {
     let plan = study.plan();
     check.machine();
     let journal = check.journal();
+    let keys = plan.as_ref().ok().map(|plan| plan.keys.iter().cloned().collect::<HashSet<String>>());
     match plan {
         Ok(plan) => {
             let (records, epochs) = journal.unwrap_or_default();
@@ -80,9 +86,10 @@ fn look(study: &Study) -> Result<Findings> {
             check.add("study.toml".into(), error, "bring it back from a copy; nothing else says what the study is")
         }
     }
-    for folder in ["", "charts", "times"] {
+    for folder in ["", "charts", "times", "pick"] {
         check.temporaries(&study.folder.join(folder));
     }
+    check.others(keys.as_ref());
     Ok(check.findings)
 }
 
@@ -237,7 +244,7 @@ impl Check<'_> {
 
     /// Every set of times: whole, and of the steps of this study.
     fn times(&mut self, plan: &Plan) {
-        let mend = "remove it, and `fastrcaps time` takes the times again";
+        let mend = "remove it, and `fastrcaps time` takes the times again; or move it elsewhere, if it holds no times";
         let names = match TimeSet::names(self.study) {
             Ok(names) if names.is_empty() => return,
             Ok(names) => names,
@@ -283,6 +290,18 @@ impl Check<'_> {
             }
         }
         self.temporaries(&folder);
+    }
+
+    /// What is not the study's, but for what is a problem already.
+    fn others(&mut self, keys: Option<&HashSet<String>>) {
+        let root = &self.study.folder;
+        let others = match Holdings::of(root, Place::Study, keys) {
+            Ok(holdings) => holdings.others,
+            Err(error) => return self.add(PathBuf::new(), error, "let this user read it"),
+        };
+        let places = others.iter().map(|path| path.strip_prefix(root).unwrap_or(path).to_path_buf());
+        let is_told = |place: &PathBuf| self.findings.problems.iter().any(|problem| problem.place == *place);
+        self.findings.foreign = places.filter(|place| !is_told(place)).collect();
     }
 
     /// What writers left that died.

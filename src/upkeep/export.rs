@@ -5,22 +5,22 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use flate2::{Compression, write::GzEncoder};
 use serde::{Deserialize, Serialize};
 
-use super::{entries, is_temporary, name};
+use super::{entries, name};
 use crate::{
-    files::write_through,
+    files::{check_target, write_through},
     journal::Journal,
     machine,
     report::{self, effects::Effects, findings::Findings, view::StudyView},
     seal,
-    study::Study,
+    study::{
+        Study,
+        holdings::{EXPORT_NOTE, Place},
+    },
 };
-
-/// The file that tells an unpacked study from the one it was packed from.
-const NOTE: &str = "exported.json";
 
 /// What was packed, and what was not.
 #[derive(Debug, Serialize, Deserialize)]
@@ -42,16 +42,14 @@ pub struct Exported {
 
 /// Whether the study was unpacked from an archive without weights.
 pub fn left_out_weights(study: &Study) -> bool {
-    let read = || seal::from_json::<Note>(&fs::read(study.folder.join(NOTE)).ok()?).ok();
+    let read = || seal::from_json::<Note>(&fs::read(study.folder.join(EXPORT_NOTE)).ok()?).ok();
     read().is_some_and(|note| !note.weights)
 }
 
 /// Packs a study into the gzipped tar `to`, also while it is explored: trials that have ended, and the journal and the
-/// tables of the same moment. Checkpoints, temporary files and links stay behind.
+/// tables of the same moment. Checkpoints, and what is not the study's, stay behind.
 pub fn export(study: &Study, to: &Path, weights: bool, force: bool) -> Result<Exported> {
-    if to.exists() && !force {
-        bail!("{} is there already: give another file, or --force to replace it", to.display());
-    }
+    check_target(to, force, |_| false)?;
     let mut view = StudyView::blank(study)?;
     let folder = fs::canonicalize(&study.folder)?;
     let root = PathBuf::from(folder.file_name().unwrap_or("study".as_ref()));
@@ -74,7 +72,7 @@ pub fn export(study: &Study, to: &Path, weights: bool, force: bool) -> Result<Ex
             root: &root,
             exported: &mut exported,
         };
-        archive.bytes(NOTE, &seal::to_json(&note)?)?;
+        archive.bytes(EXPORT_NOTE, &seal::to_json(&note)?)?;
         for file in ["study.toml", "machine.json"] {
             archive.file(&folder.join(file), file)?;
         }
@@ -82,22 +80,21 @@ pub fn export(study: &Study, to: &Path, weights: bool, force: bool) -> Result<Ex
         for (name, bytes) in report::all_tables(&view, &Findings::of(&view), &Effects::of(&view))? {
             archive.bytes(name, &bytes)?;
         }
-        for path in entries(&folder.join("charts"))? {
-            archive.file(&path, &format!("charts/{}", name(&path)))?;
-        }
-        for path in entries(&folder.join("times"))? {
-            archive.file(&path, &format!("times/{}", name(&path)))?;
+        for (inner, place) in [("charts", Place::Charts), ("times", Place::Times)] {
+            for path in entries(&folder.join(inner))?.iter().filter(|path| place.holds(path)) {
+                archive.file(path, &format!("{inner}/{}", name(path)))?;
+            }
         }
         for (key, record) in view.keys.iter().zip(&view.records) {
             if !record.as_ref().is_some_and(|record| record.status.is_final()) {
                 continue;
             }
             archive.exported.trials += 1;
-            for path in entries(&study.trial(key).path)? {
-                let file = name(&path);
+            for path in entries(&study.trial(key).path)?.iter().filter(|path| Place::Trial.holds(path)) {
+                let file = name(path);
                 let left_out = file.starts_with("checkpoint") || !weights && file == "weights.safetensors";
                 if !left_out {
-                    archive.file(&path, &format!("trials/{key}/{file}"))?;
+                    archive.file(path, &format!("trials/{key}/{file}"))?;
                 }
             }
         }
@@ -117,7 +114,7 @@ struct Archive<'a> {
 impl Archive<'_> {
     /// Adds a file, if it is there and is one.
     fn file(&mut self, path: &Path, name: &str) -> Result<()> {
-        if is_temporary(path) || !fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file()) {
+        if !fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file()) {
             return Ok(());
         }
         let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;

@@ -8,9 +8,9 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use super::{End, check_config, check_idle, check_weights, end_of, entries, is_temporary};
+use super::{End, check_config, check_idle, check_weights, end_of, entries, name};
 use crate::{
-    folder::trials_folder,
+    folder::{TrialFolder, trials_folder},
     journal::Journal,
     record::{Status, TrialRecord},
     report::{self, view::StudyView},
@@ -171,12 +171,14 @@ fn check_same(into: &Study, plan: &Plan, other: &Study) -> Result<()> {
 /// Copies a trial's folder, whole or not at all, in the place of what is there.
 fn copy_trial(from: &Path, into: &Study, key: &str) -> Result<()> {
     let trials = trials_folder(&into.folder);
-    check_idle(&into.trial(key))?;
+    let there = into.trial(key);
+    there.check_place()?;
+    check_idle(&there)?;
     let copy = || -> Result<()> {
         fs::create_dir_all(&trials)?;
         let fresh = tempfile::Builder::new().prefix(UNFINISHED_FOLDER).tempdir_in(&trials)?;
-        for path in entries(from)?.iter().filter(|path| !is_temporary(path)) {
-            // Links, and folders that no trial makes, stay where they are.
+        for path in entries(from)?.iter().filter(|path| TrialFolder::holds(name(path))) {
+            // Links, and what no trial makes, stay where they are.
             if fs::symlink_metadata(path)?.is_file() {
                 let to = fresh.path().join(path.file_name().unwrap_or_default());
                 fs::copy(path, &to)?;
@@ -188,7 +190,7 @@ fn copy_trial(from: &Path, into: &Study, key: &str) -> Result<()> {
             fs::set_permissions(fresh.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
             File::open(fresh.path())?.sync_all()?;
         }
-        let place = into.trial(key).path;
+        let place = there.path.clone();
         // A folder cannot take the place of one that holds something: the old one steps aside, and goes once the new one
         // stands there. Where this process dies between, the next explorer brings it back.
         let aside = tempfile::Builder::new().prefix(UNFINISHED_FOLDER).tempdir_in(&trials)?;
@@ -202,6 +204,13 @@ fn copy_trial(from: &Path, into: &Study, key: &str) -> Result<()> {
                 bail!("{error}; what was there is kept as {}: move it back", kept.display());
             }
             return Err(error.into());
+        }
+        // What a user put there goes on to the new one; it must not go with the old one.
+        if old.exists()
+            && let Err(error) = TrialFolder::new(&old).hand_over(&there)
+        {
+            let kept = aside.keep().join(key);
+            bail!("{error:#}; it is kept in {}", kept.display());
         }
         #[cfg(unix)]
         File::open(&trials)?.sync_all()?;

@@ -1,18 +1,19 @@
 //! Takes a study away, or single trials out of it.
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-};
+use std::{collections::HashSet, fs, path::PathBuf};
 
 use anyhow::{Context, Result, bail};
 
 use super::{check_idle, entries};
 use crate::{
+    files::{is_link, remove_if_there},
     folder::{TrialFolder, trials_folder},
     journal::Journal,
     report::{self, view::StudyView},
-    study::{Lock, Study},
+    study::{
+        Lock, Study,
+        holdings::{Holdings, Place},
+    },
 };
 
 /// What a study that is to be removed holds.
@@ -20,87 +21,84 @@ use crate::{
 pub struct Extent {
     /// The folder, without links on the way to it.
     pub folder: PathBuf,
+    /// The study's files, and their bytes.
     pub files: usize,
     pub bytes: u64,
+    /// What lies in the folder and is not the study's: it stays.
+    pub others: Vec<PathBuf>,
+    /// Those of its trials, where they are known.
+    keys: Option<HashSet<String>>,
 }
 
 /// Looks at what would be removed; an error where this is no study's folder.
 pub fn extent(study: &Study) -> Result<Extent> {
     let path = &study.folder;
-    let is_link = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink());
-    if is_link {
+    if is_link(path) {
         bail!("{} is a link: give the folder that it leads to", path.display());
     }
-    // A damaged study may be removed, a folder that never was one may not.
-    let declared = fs::read(path.join("study.toml"))
-        .with_context(|| format!("{} is no study folder, it has no study.toml: nothing is removed", path.display()))?;
-    if study.read().is_err() && !String::from_utf8_lossy(&declared).contains("fastrcaps_version") {
-        bail!("{} was not written by fastrcaps: nothing is removed", path.join("study.toml").display());
+    let declaration = path.join("study.toml");
+    if is_link(&declaration) {
+        bail!("{} is a link, and a study has a file there: nothing is removed", declaration.display());
     }
-    let folder = fs::canonicalize(path).with_context(|| format!("cannot find {}", path.display()))?;
-    let (files, bytes) = size(&folder).with_context(|| format!("cannot list {}", folder.display()))?;
-    Ok(Extent { folder, files, bytes })
-}
-
-/// Files under a folder and their bytes; links are counted and not followed.
-fn size(folder: &Path) -> io::Result<(usize, u64)> {
-    let (mut files, mut bytes) = (0, 0);
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            let (inner, more) = size(&entry.path())?;
-            (files, bytes) = (files + inner, bytes + more);
-        } else {
-            (files, bytes) = (files + 1, bytes + entry.metadata()?.len());
+    // What an interrupted removal left goes too.
+    if !study.is_removed_by_half() {
+        // A damaged study may be removed, a folder that never was one may not.
+        let declared = fs::read(&declaration).with_context(|| {
+            format!("{} is no study folder, it has no study.toml: nothing is removed", path.display())
+        })?;
+        if study.read().is_err() && !String::from_utf8_lossy(&declared).contains("fastrcaps_version") {
+            bail!("{} was not written by fastrcaps: nothing is removed", declaration.display());
         }
     }
-    Ok((files, bytes))
+    let folder = fs::canonicalize(path).with_context(|| format!("cannot find {}", path.display()))?;
+    let keys = study.keys();
+    let Holdings { files, unfinished, bytes, others, .. } = Holdings::of(&folder, Place::Study, keys.as_ref())?;
+    Ok(Extent { folder, files: files.len() + unfinished.len(), bytes, others, keys })
 }
 
-/// Removes a study's folder with all that is in it. Of a link the link goes, and what it leads to stays.
-pub fn remove(extent: &Extent, _lock: &Lock) -> Result<()> {
+/// Removes the files and folders of a study, and its folder where nothing else is in it. Of a link nothing is removed, nor
+/// is what it leads to. Gives what stays.
+pub fn remove(extent: &Extent, _lock: &Lock) -> Result<Vec<PathBuf>> {
     let path = &extent.folder;
     for trial in entries(&trials_folder(path))? {
         check_idle(&TrialFolder::new(trial)).context("nothing is removed")?;
     }
-    // First what makes it a study: one that is removed by half is none.
-    fs::remove_file(path.join("study.toml"))
-        .and_then(|()| fs::remove_dir_all(path))
-        .with_context(|| format!("cannot remove {}", path.display()))
+    let mut holdings = Holdings::of(path, Place::Study, extent.keys.as_ref())?;
+    // First what makes it a study, which one that is removed by half is not; last what says that it is being removed.
+    holdings.files.sort_by_key(|file| file.ends_with("study.lock"));
+    remove_if_there(&path.join("study.toml"))?;
+    holdings.remove()?;
+    match holdings.others {
+        // Something came meanwhile.
+        others if others.is_empty() => entries(path),
+        others => Ok(others),
+    }
 }
 
-/// Removes trials, which are pending then; gives how many of them had been started.
-pub fn remove_trials(study: &Study, keys: &[String], _lock: &Lock) -> Result<usize> {
+/// Removes trials, which are pending then; gives how many of them had been started, and what in their folders is no
+/// trial's: it stays.
+pub fn remove_trials(study: &Study, keys: &[String], _lock: &Lock) -> Result<(usize, Vec<PathBuf>)> {
     let mut view = StudyView::blank(study)?;
     for key in keys {
         if !view.keys.contains(key) {
             bail!("the study {} has no trial {key}; trials.csv lists them", study.folder.display());
         }
-        check_idle(&study.trial(key)).context("nothing is removed")?;
+        for folder in [TrialFolder::new(trials_folder(&study.folder)), study.trial(key)] {
+            folder.check_place().and_then(|()| check_idle(&folder)).context("nothing is removed")?;
+        }
     }
     let mut journal = Journal::open(&study.journal())?;
-    // First the folder's end, which would be taken up again.
-    let mut started = 0;
-    for key in keys {
-        let folder = study.trial(key).path;
-        let metadata = fs::symlink_metadata(&folder);
-        let context = || format!("cannot remove {}", folder.display());
-        match metadata {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Ok(metadata) if metadata.is_dir() => {
-                match fs::remove_file(folder.join("trial.json")) {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error).with_context(context),
-                    _ => {}
-                }
-                started += 1;
-                fs::remove_dir_all(&folder).with_context(context)?;
-            }
-            // A link, or a file in the way: it goes, and nothing behind it.
-            _ => fs::remove_file(&folder).with_context(context)?,
-        }
+    let (mut started, mut others) = (0, Vec::new());
+    for folder in keys.iter().map(|key| study.trial(key)).filter(|folder| folder.path.exists()) {
+        // First the folder's end, which would be taken up again.
+        remove_if_there(&folder.path.join("trial.json"))?;
+        let holdings = Holdings::of(&folder.path, Place::Trial, None)?;
+        holdings.remove()?;
+        others.extend(holdings.others);
+        started += 1;
     }
     started = journal.remove(keys)?.max(started);
     view.update(&journal)?;
     report::write_all(study, &view)?;
-    Ok(started)
+    Ok((started, others))
 }

@@ -17,6 +17,7 @@ mod faults;
 mod fuzz;
 mod goldens;
 mod gpu_slots;
+mod holdings;
 mod journal;
 mod kernels;
 mod layering;

@@ -132,6 +132,23 @@ fn a_part_of_an_earlier_call_is_resumed() {
 }
 
 #[test]
+fn nothing_is_fetched_through_a_link_or_into_its_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = source_of(&content(), &["http://127.0.0.1:1"]);
+    fs::write(dir.path().join("precious"), "x").unwrap();
+    for (link, target) in [("digits.bin.part", "precious"), ("digits.bin", "nowhere")] {
+        let link = dir.path().join(link);
+        std::os::unix::fs::symlink(target, &link).unwrap();
+        let said = format!("{:#}", fetched(&source, dir.path()).unwrap_err());
+        assert!(said.contains("is a link: remove it") && link.is_symlink(), "{said}");
+        fs::remove_file(link).unwrap();
+    }
+    assert_eq!(fs::read(dir.path().join("precious")).unwrap(), b"x");
+    let said = format!("{:#}", fetched(&source, &dir.path().join("precious")).unwrap_err());
+    assert!(said.contains("precious is a file, not a folder"), "{said}");
+}
+
+#[test]
 fn a_part_that_was_whole_needs_no_server() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("digits.bin.part"), content()).unwrap();
