@@ -20,6 +20,7 @@ use crate::{
     seal,
     source::Document,
     space::{Expansion, Space, Trial},
+    words::plural,
 };
 
 /// How long a lock is tried for: who asks whether a study is being explored holds it for some microseconds.
@@ -420,7 +421,7 @@ pub fn difference(there: &Space, declared: &Space) -> String {
     match differing.len() {
         0 => String::new(),
         1..=3 => format!(" ({})", differing.join("; ")),
-        more => format!(" ({}; and {} more differences)", differing[..3].join("; "), more - 3),
+        more => format!(" ({}; and {})", differing[..3].join("; "), plural(more - 3, "more difference")),
     }
 }
 

@@ -15,7 +15,6 @@ use fastrcaps::{
     },
     charts::style::plural,
     config::TrialConfig,
-    files::write_atomically,
     report::{
         findings::{accuracy_sd, test_accuracy, test_accuracy_sd},
         view::StudyView,
@@ -27,7 +26,7 @@ use serde_json::json;
 use super::{
     attribution::{ladder_json, ladder_table},
     display::{duration, mean_and_deviation, share_of_draws},
-    input::{TimesArg, outln, shell_line},
+    input::{TimesArg, outln, shell_line, write_out},
     wishes::WishesArg,
 };
 
@@ -121,10 +120,7 @@ impl Picked<'_> {
                 self.out.display()
             );
         }
-        if let Some(folder) = self.out.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        }
-        write_atomically(self.out, self.config()?.as_bytes())
+        write_out(self.out, self.config()?.as_bytes())
     }
 
     fn config(&self) -> Result<String> {
