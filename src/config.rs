@@ -10,6 +10,7 @@ use crate::{
     data::DataConfig,
     model::config::{ModelConfig, PRESETS, Precision, preset},
     schedule::ScheduleConfig,
+    words::short_numbers,
 };
 
 /// Everything that decides the bits a trial produces, but for the data's own bytes.
@@ -61,7 +62,7 @@ pub struct Invalid {
 
 impl Invalid {
     pub fn new(path: &str, value: impl std::fmt::Display, allowed: impl Into<String>) -> Self {
-        Invalid { path: path.into(), value: value.to_string(), allowed: allowed.into() }
+        Invalid { path: path.into(), value: short_numbers(&value.to_string()), allowed: allowed.into() }
     }
 }
 
@@ -202,7 +203,10 @@ impl TrainConfig {
 fn expand_model(table: &mut Table) -> Result<(), ConfigError> {
     let model = table.entry("model").or_insert_with(|| Value::Table(Table::new()));
     let Value::Table(model) = model else {
-        let message = format!("expected a table, as in model = {{ preset = \"small\" }}, not {model}");
+        let message = format!(
+            "expected a table, as in model = {{ preset = \"small\" }}, not {}",
+            short_numbers(&model.to_string())
+        );
         return Err(ConfigError::Shape { path: "model".into(), value: None, message });
     };
     let allowed = || format!("one of {}", PRESETS.join(", "));

@@ -40,3 +40,4 @@ pub mod study;
 pub mod times;
 pub mod train;
 pub mod upkeep;
+pub mod words;

@@ -13,6 +13,8 @@ use std::{
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
+use crate::words::plural;
+
 /// Version of this program.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -23,7 +25,7 @@ pub struct Machine {
     pub system: String,
     pub architecture: String,
     pub processor: Option<String>,
-    /// Cores this process may use.
+    /// [`usable_cores`].
     pub cores: usize,
     pub memory_bytes: Option<u64>,
     pub fastrcaps_version: String,
@@ -43,7 +45,7 @@ impl Machine {
             system: format!("{} {}", uname.sysname().to_string_lossy(), uname.release().to_string_lossy()),
             architecture: uname.machine().to_string_lossy().into_owned(),
             processor: processor(),
-            cores: cores().len(),
+            cores: usable_cores(),
             memory_bytes: proc_kilobytes("/proc/meminfo", "MemTotal"),
             fastrcaps_version: VERSION.into(),
             git_revision: git_revision(),
@@ -56,7 +58,7 @@ impl Machine {
     pub fn line(&self) -> String {
         let processor = self.processor.as_deref().unwrap_or(&self.architecture);
         let gpus = self.gpus.iter().map(|gpu| format!("{gpu}, ")).collect::<String>();
-        format!("{} cores of {processor}, {gpus}slots {}", self.cores, self.slots)
+        format!("{} of {processor}, {gpus}slots {}", plural(self.cores, "core"), self.slots)
     }
 
     /// Threads of a trial on CPU cores; absent where none runs there.
@@ -127,7 +129,19 @@ pub fn rfc3339(time: SystemTime) -> String {
     humantime::format_rfc3339_seconds(time).to_string()
 }
 
-/// The cores this process may run on.
+/// Cores this process can keep busy: those it may run on, or fewer where its control group has a quota of processor time, as
+/// in a container that was given 2 CPUs. A part of a CPU does not count: a thread too many would use the quota up before its
+/// period is over, and all threads would stand still for the rest of it, also those whose steps are timed.
+pub fn usable_cores() -> usize {
+    let quota = control_group::cpus(Path::new("/sys/fs/cgroup"), &read("/proc/self/cgroup").unwrap_or_default());
+    within_quota(cores().len(), quota)
+}
+
+fn within_quota(cores: usize, cpus: Option<f64>) -> usize {
+    cpus.map_or(cores, |cpus| cores.min((cpus.floor() as usize).max(1)))
+}
+
+/// The cores this process may run on; all of them also where a quota allows fewer at a time.
 pub fn cores() -> Vec<usize> {
     #[cfg(target_os = "linux")]
     if let Ok(set) = rustix::thread::sched_getaffinity(None) {
@@ -137,6 +151,13 @@ pub fn cores() -> Vec<usize> {
         }
     }
     (0..std::thread::available_parallelism().map_or(1, usize::from)).collect()
+}
+
+/// The cores that work may be kept on: those it may run on; none where a quota allows fewer, as these cores are others' too
+/// (of containers that would all keep to the first ones), and the system knows which is free.
+pub fn own_cores() -> Vec<usize> {
+    let cores = cores();
+    if usable_cores() < cores.len() { Vec::new() } else { cores }
 }
 
 /// Keeps this process, and the threads it starts from now on, on `cores`. Does nothing where the system cannot.
@@ -184,4 +205,15 @@ fn proc_value(file: &str, key: &str) -> Option<String> {
 fn proc_kilobytes(file: &str, key: &str) -> Option<u64> {
     let kilobytes: u64 = proc_value(file, key)?.strip_suffix("kB")?.trim().parse().ok()?;
     Some(kilobytes * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quota_allows_as_many_cores_as_it_fills_and_at_least_one() {
+        let cores = |quota| within_quota(64, quota);
+        assert_eq!([None, Some(2.0), Some(2.5), Some(0.5), Some(1e9)].map(cores), [64, 2, 2, 1, 64]);
+    }
 }

@@ -7,6 +7,8 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
+use crate::words::short_numbers;
+
 /// A TOML text, its origin and its values.
 #[derive(Clone, Debug)]
 pub struct Document {
@@ -64,7 +66,7 @@ impl Document {
         SourceError {
             origin: self.origin.clone(),
             line: self.span(path).map(|span| line_at(&self.text, span.start)),
-            message: message.into(),
+            message: short_numbers(&message.into()),
         }
     }
 

@@ -22,6 +22,7 @@ use crate::{
     seal,
     source::Document,
     space::{Expansion, Space, Trial},
+    words::plural,
 };
 use holdings::{Holdings, Place, not_through};
 
@@ -438,7 +439,7 @@ pub fn difference(there: &Space, declared: &Space) -> String {
     match differing.len() {
         0 => String::new(),
         1..=3 => format!(" ({})", differing.join("; ")),
-        more => format!(" ({}; and {} more differences)", differing[..3].join("; "), more - 3),
+        more => format!(" ({}; and {})", differing[..3].join("; "), plural(more - 3, "more difference")),
     }
 }
 

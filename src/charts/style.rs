@@ -1,5 +1,7 @@
 //! What all charts share: colours, sizes, and how values are written.
 
+pub use crate::words::plural;
+
 /// A colour with its opacity in 0..=1.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Colour {
@@ -65,11 +67,6 @@ pub const NOTE: f64 = 18.0;
 /// `0.9925` as "99.25 %".
 pub fn percent(share: f64) -> String {
     format!("{:.2} %", share * 100.0)
-}
-
-/// "1 label", "2 labels".
-pub fn plural(count: usize, noun: &str) -> String {
-    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
 /// What charts call the baseline: "Baseline: fixed, batch 16", or only that where its label says no more.

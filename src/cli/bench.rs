@@ -17,6 +17,7 @@ use fastrcaps::{
         estimate::PUBLISHED,
         timing::{Limits, stand_in},
     },
+    words::plural,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
@@ -196,9 +197,9 @@ fn heading(of: &Measurement) -> String {
     let Measurement { config, network, machine, place, gpu, threads, precision, ceilings } = of;
     let shape = config.data.name.image_shape();
     let processor = machine.processor.as_deref().unwrap_or(&machine.architecture);
-    let cores = format!("{} cores of {processor}", machine.cores);
+    let cores = format!("{} of {processor}", plural(machine.cores, "core"));
     let device = match gpu {
-        None => format!("{cores}, {threads} {}", if *threads == 1 { "thread" } else { "threads" }),
+        None => format!("{cores}, {}", plural(*threads, "thread")),
         Some(gpu) => format!("{place} {}, precision {}, {cores}", words(gpu), precision.as_str()),
     };
     format!(
@@ -227,13 +228,13 @@ fn table(measured: &Measured, ceilings: Ceilings) -> String {
         format!("; enqueued as in a training {median} (quartiles {lower} and {upper})")
     });
     format!(
-        "batch {}: median {} (least {}, quartiles {} and {}, {} steps){in_training}, {} samples/s\n{}",
+        "batch {}: median {} (least {}, quartiles {} and {}, {}){in_training}, {} samples/s\n{}",
         measured.batch,
         duration(step.median),
         duration(step.min),
         duration(step.lower_quartile),
         duration(step.upper_quartile),
-        measured.steps.len(),
+        plural(measured.steps.len(), "step"),
         three_digits(measured.samples_per_second()),
         aligned(&rows).trim_end(),
     )

@@ -9,7 +9,6 @@ use std::{
 
 use anyhow::{Context, Result};
 use fastrcaps::{
-    charts::style::plural,
     config::TrialConfig,
     confirm::{self, Child, Confirmed, Ending, Request},
     device::{Gpu, Place},
@@ -26,6 +25,7 @@ use fastrcaps::{
     space::Expansion,
     study::{Lock, Study},
     times::{DEFAULT_SET, ENOUGH_ROUNDS, Fingerprint, MUCH_DRIFT, steps_of},
+    words::{by_count, plural},
 };
 use serde_json::json;
 
@@ -230,7 +230,8 @@ impl Taking<'_> {
     pub fn take(&self, view: &StudyView, candidates: &[usize], _lock: &Lock) -> Result<Confirmed> {
         let program = machine::this_program().context("cannot find this program's own file")?;
         let threads = self.threads();
-        let slots = if self.place.is_cpu() { Slots::on_cores(1, threads).place(&machine::cores()) } else { Vec::new() };
+        let slots =
+            if self.place.is_cpu() { Slots::on_cores(1, threads).place(&machine::own_cores()) } else { Vec::new() };
         let cores = slots.into_iter().next().map_or(Vec::new(), |slot| slot.cores);
         for candidate in candidates {
             device::check(self.place, &view.expansion.candidates[*candidate].config)?;
@@ -241,8 +242,9 @@ impl Taking<'_> {
         }
         let gpu = self.gpu.map(|gpu| gpu.uuid.clone());
         let mut clock = Child { program, threads, cores, place: self.place, gpu, arguments };
-        if threads > machine::cores().len() && self.mode != Mode::Quiet {
-            errln!("note: {threads} threads share {} cores", machine::cores().len());
+        let usable = machine::usable_cores();
+        if threads > usable && self.mode != Mode::Quiet {
+            errln!("note: {threads} threads share {}", plural(usable, "core"));
         }
         let configs: Vec<&TrialConfig> =
             candidates.iter().map(|candidate| &view.expansion.candidates[*candidate].config).collect();
@@ -317,7 +319,7 @@ impl Taking<'_> {
     /// until the deadline where that is less, within 20 ms and half a second.
     fn sample_seconds(&self, view: &StudyView, configs: &[&TrialConfig]) -> f64 {
         let trained: f64 = view.records.iter().flatten().filter_map(|record| record.train_seconds_screen).sum();
-        let at_once = if self.place.is_cpu() { (machine::cores().len() / self.threads.max(1)).max(1) } else { 1 };
+        let at_once = if self.place.is_cpu() { (machine::usable_cores() / self.threads.max(1)).max(1) } else { 1 };
         let samples = (confirm::shapes(configs).len() * self.rounds).max(1);
         let fair = self.of_sweep * trained / at_once as f64 / samples as f64;
         let fair = fair.min(self.seconds_left().map_or(f64::INFINITY, |left| left / OF_SAMPLE / samples as f64));
@@ -358,8 +360,10 @@ impl Taking<'_> {
                 format!("; from first to last round the machine became {:.1} % slower", 100.0 * drift.change)
             });
             errln!(
-                "times of {there} of {all} configurations are confirmed; {} samples were taken{tainted}{drifted}",
-                confirmed.taken
+                "times of {there} of {} are confirmed; {} {} taken{tainted}{drifted}",
+                plural(all, "configuration"),
+                plural(confirmed.taken, "sample"),
+                by_count(confirmed.taken, "was", "were")
             );
         }
         if drift.is_some_and(|drift| drift.is_much()) {
@@ -401,8 +405,9 @@ impl Taking<'_> {
             };
             let name = if self.name == DEFAULT_SET { String::new() } else { format!(" --as {}", self.name) };
             errln!(
-                "warning: {} kinds of steps still lack undisturbed times: {why}; `fastrcaps time {}{name}` goes on",
-                confirmed.lacking.len(),
+                "warning: {} of steps still {} undisturbed times: {why}; `fastrcaps time {}{name}` goes on",
+                plural(confirmed.lacking.len(), "kind"),
+                by_count(confirmed.lacking.len(), "lacks", "lack"),
                 self.study.folder.display()
             );
         }

@@ -7,12 +7,15 @@ use clap::{
     Subcommand,
     builder::{PossibleValuesParser, TypedValueParser},
 };
-use fastrcaps::data::{
-    DataDirs, DatasetName,
-    dirs::Environment,
-    fetch::{self, Outcome, Progress},
-    source::source,
-    verify::{self, Identity},
+use fastrcaps::{
+    data::{
+        DataDirs, DatasetName,
+        dirs::Environment,
+        fetch::{self, Outcome, Progress},
+        source::source,
+        verify::{self, Identity},
+    },
+    words::plural,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -135,11 +138,33 @@ fn fetch(name: DatasetName, mirror: Option<&str>, dirs: &DataDirs) -> Result<()>
     for (path, outcome) in fetched? {
         let outcome = match outcome {
             Outcome::Fetched => "fetched, checksum right",
+            Outcome::FetchedRepacked => "fetched, packed otherwise than published, checksum of the contents right",
             Outcome::AlreadyThere => "was there, checksum right",
         };
         let _ = writeln!(text, "{}  {outcome}", path.display());
     }
     print_line(text.trim_end())
+}
+
+/// Whether a data set is there and whole, in words.
+pub fn state(name: DatasetName, dirs: &DataDirs) -> String {
+    let text = name.as_str();
+    if source(name).is_none() {
+        return format!("{text}, built in");
+    }
+    let checked = dirs.find(name).and_then(|found| Ok((found.dir, verify::verify(name, dirs)?.files)));
+    let (dir, files) = match checked {
+        Ok((dir, files)) => (dir.display().to_string(), files),
+        Err(error) => return format!("{error:#}"),
+    };
+    let has = |identity: Identity| files.iter().any(|file| file.identity == identity);
+    match (has(Identity::Altered), has(Identity::Unknown)) {
+        (true, _) => {
+            format!("{text} in {dir} is not the published one: `fastrcaps data verify {text}` says which files")
+        }
+        (_, true) => format!("{text} in {dir}, readable, but packed otherwise than published"),
+        _ => format!("{text} in {dir}, whole"),
+    }
 }
 
 fn verify(name: DatasetName, dirs: &DataDirs) -> Result<()> {
@@ -152,7 +177,7 @@ fn verify(name: DatasetName, dirs: &DataDirs) -> Result<()> {
             Identity::Unknown => "readable, but not the published file; no checksum of its contents is known",
             Identity::Altered => "ALTERED: not the published contents",
         };
-        let _ = writeln!(text, "{}  {} bytes  {identity}", file.path.display(), file.bytes);
+        let _ = writeln!(text, "{}  {}  {identity}", file.path.display(), plural(file.bytes as usize, "byte"));
     }
     let _ = writeln!(text, "\nclass {:>8} {:>8}", "train", "test");
     for (class, (train, test)) in verification.train.iter().zip(&verification.test).enumerate() {

@@ -12,6 +12,7 @@ use fastrcaps::{
     executor::Slot,
     record::{Status, TrialRecord},
     report::view::StudyView,
+    words::plural,
 };
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::json;
@@ -350,7 +351,9 @@ pub fn event_line(event: &Event, label: &str) -> String {
             };
             format!("{label}: attempt {} failed: {}; it is tried again {when}", record.attempts, reason(record))
         }
-        Event::Stopped { record, .. } => format!("{label}: stopped after {} epochs, to be continued", record.epochs),
+        Event::Stopped { record, .. } => {
+            format!("{label}: stopped after {}, to be continued", plural(record.epochs, "epoch"))
+        }
         Event::Paused { reason } => format!("{PAUSED}: {reason}; when that is mended, the sweep goes on"),
         Event::Resumed => RESUMED.into(),
         Event::Stopping { why, running } => {
@@ -364,6 +367,9 @@ pub fn event_line(event: &Event, label: &str) -> String {
             };
             match running {
                 0 => format!("{why}: nothing is started any more"),
+                1 => {
+                    format!("{why}: nothing is started any more, the running trial writes a checkpoint and ends{again}")
+                }
                 _ => format!(
                     "{why}: nothing is started any more, {running} running trials write a checkpoint and end{again}"
                 ),

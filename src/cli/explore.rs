@@ -22,6 +22,7 @@ use fastrcaps::{
     strategy::{Strategy, Sweep},
     study::{self, Lock, Study, StudyFile},
     upkeep,
+    words::{by_count, plural},
 };
 
 use super::{
@@ -72,7 +73,8 @@ pub struct Args {
     data_dir: DataDirArg,
     /// Where trials run: on CPU cores, trials at once × threads of each, as in 2x1; on a GPU, as in
     /// cuda:0, with the number of trials that share it, as in cuda:0x3; or several of these, as in
-    /// 2x1,cuda:0,cuda:1x2 [default: one thread on every core]
+    /// 2x1,cuda:0,cuda:1x2 [default: one thread on every core, or as many as a container's CPU quota
+    /// allows]
     #[arg(long, value_name = "SLOTS")]
     slots: Option<Slots>,
     /// Set a value of the base, as in train.epochs=2; replaces an axis of that path. Can be given repeatedly
@@ -115,7 +117,7 @@ pub struct Args {
 pub fn run(args: Args) -> Result<ExitCode> {
     let space = Space::read(&args.space, &args.sets)?;
     let expansion = space.expand()?;
-    let slots = args.slots.unwrap_or_else(|| Slots::one_per_core(machine::cores().len()));
+    let slots = args.slots.unwrap_or_else(|| Slots::one_per_core(machine::usable_cores()));
     check_devices(&expansion, &slots)?;
     let mode = match (args.quiet, args.json) {
         (true, _) => Mode::Quiet,
@@ -195,14 +197,15 @@ pub fn run(args: Args) -> Result<ExitCode> {
         let described = gpus.iter().map(|(place, gpu)| format!("{place} {}", gpu.name)).collect();
         study.write_machine(&Machine { gpus: described, ..Machine::this(slots.to_string()) })?;
     }
-    let mut placed = slots.place(&machine::cores());
+    let mut placed = slots.place(&machine::own_cores());
     for slot in &mut placed {
         slot.gpu = gpus.get(&slot.place).map(|gpu| gpu.name.clone());
     }
     if mode == Mode::Progress {
         let kept = chosen.order.len() - wanted.len();
         let kept = if kept > 0 { format!(", {kept} kept from before") } else { String::new() };
-        errln!("{} trials to train on slots {slots}{kept}; study folder {}", wanted.len(), study.folder.display());
+        let trials = plural(wanted.len(), "trial");
+        errln!("{trials} to train on slots {slots}{kept}; study folder {}", study.folder.display());
         for (place, gpu) in &gpus {
             errln!(
                 "{place}: {}, {:.1} of {:.1} GB free",
@@ -211,11 +214,11 @@ pub fn run(args: Args) -> Result<ExitCode> {
                 gpu.memory_bytes as f64 / 1e9
             );
         }
-        if slots.total_threads() > machine::cores().len() {
+        let (wanted, usable) = (slots.total_threads(), machine::usable_cores());
+        if wanted > usable {
+            let are = by_count(usable, "is", "are");
             errln!(
-                "note: slots {slots} want {} cores and {} are there: trials share them and are timed together",
-                slots.total_threads(),
-                machine::cores().len()
+                "note: slots {slots} want {wanted} cores and {usable} {are} there: trials share them and are timed together"
             );
         }
     }
@@ -224,6 +227,11 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let mut executor = Local::new(program, trial_arguments(&args.data_dir, &args.checkpoints));
     let stop = stop_on_signals()?;
     let began = Instant::now();
+    let leaving_time = args.confirm.leaving_time(&expansion, deadline);
+    let limits = args.limits.limits(&space, &plan.trials, &slots, &gpus, leaving_time)?;
+    if let Some(memory) = limits.memory.as_ref().filter(|_| mode != Mode::Quiet) {
+        args.limits.memory.notes(memory, &wanted, &slots).iter().for_each(|note| errln!("{note}"));
+    }
     let dispatcher = Dispatcher {
         study: &study,
         trials: &plan.trials,
@@ -231,13 +239,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         slots: &placed,
         journal: &mut journal,
         executor: &mut executor,
-        limits: args.limits.limits(
-            &space,
-            &plan.trials,
-            &slots,
-            &gpus,
-            args.confirm.leaving_time(&expansion, deadline),
-        )?,
+        limits,
         stop: &stop,
     };
     let mut sweeper = Sweeper { dispatcher, mode, slots: &slots, display: None };
@@ -304,7 +306,8 @@ impl Sweeper<'_> {
         let mut log = SweepLog::open(study, &view);
         let (process, build) = (std::process::id(), machine::git_revision().unwrap_or_default());
         let slots = self.slots;
-        log.line(&format!("process {process} of build {build} explores {} trials on slots {slots}", wanted.len()));
+        let trials = plural(wanted.len(), "trial");
+        log.line(&format!("process {process} of build {build} explores {trials} on slots {slots}"));
         let keeper = Keeper::start(study.clone())?;
         let swept = self.dispatcher.run(strategy, past, &mut |event| {
             display.show(event);
@@ -428,8 +431,9 @@ fn dry_run(
         outln!("replicate {}  {}", trial.replicate, expansion.candidates[trial.candidate].label);
     }
     let kept = order.len() - wanted.len();
-    let kept = if kept > 0 { format!(", {kept} have ended already") } else { String::new() };
-    outln!("{} trials would be trained{kept}", wanted.len());
+    let have = by_count(kept, "has", "have");
+    let kept = if kept > 0 { format!(", {kept} {have} ended already") } else { String::new() };
+    outln!("{} would be trained{kept}", plural(wanted.len(), "trial"));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -440,7 +444,8 @@ fn close(study: &Study, view: &StudyView, mode: Mode, seconds: f64, ending: Endi
     let say = |line: String| drop(print_line(&line));
     if mode == Mode::Progress {
         say(front::table(view, &Findings::of(view), ObjectivesArg::TimeAccuracy.into()));
-        say(format!("{done} trials done, {diverged} diverged, {failed} failed; this run took {}", duration(seconds)));
+        let trials = plural(done, "trial");
+        say(format!("{trials} done, {diverged} diverged, {failed} failed; this run took {}", duration(seconds)));
         if failed > 0 {
             say("reasons stand in trials.csv; the same command with --retry-failed trains the failed ones again".into());
         }
@@ -450,8 +455,9 @@ fn close(study: &Study, view: &StudyView, mode: Mode, seconds: f64, ending: Endi
     let again = || format!("this continues it:\n  {}", continuing(std::env::args_os()));
     match ending {
         Ending::Failures => bail!(
-            "the sweep was stopped: {failed} trials failed, of {} that ended. Their reasons stand in {}; \
-             --retry-failed trains them again",
+            "the sweep was stopped: {} failed, of {} that ended. The reasons stand in {}; --retry-failed trains what failed \
+             again",
+            plural(failed, "trial"),
             done + diverged + failed,
             study.folder.join("trials.csv").display()
         ),

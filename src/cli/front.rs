@@ -14,6 +14,7 @@ use fastrcaps::{
     },
     study::Study,
     times::TimeSet,
+    words::{by_count, plural},
 };
 
 use super::{
@@ -117,13 +118,16 @@ pub fn table(view: &StudyView, findings: &Findings, objectives: Objectives) -> S
     let candidates: std::collections::BTreeSet<usize> =
         findings.points.iter().filter(|point| !point.accuracy.is_empty()).map(|point| point.candidate).collect();
     let of: std::collections::BTreeSet<usize> = front.iter().map(|index| findings.points[*index].candidate).collect();
-    let _ = writeln!(text, "\n{} of {} configurations are on the front.", of.len(), candidates.len());
+    let (all, are) = (plural(candidates.len(), "configuration"), by_count(of.len(), "is", "are"));
+    let _ = writeln!(text, "\n{} of {all} {are} on the front.", of.len());
     let classes = view.expansion.candidates[0].config.data.name.classes();
     let points: Vec<[f64; 3]> = findings.points.iter().map(Point::objectives).collect();
     if let Some(of) = analysis::hypervolume(&points, objectives, 1.0 / classes as f64) {
         let (unit, size) = match objectives {
             Objectives::TimeAccuracy => ("s", String::new()),
-            Objectives::TimeAccuracyParameters => ("s × parameters", format!(", {} parameters", of.reference[2])),
+            Objectives::TimeAccuracyParameters => {
+                ("s × parameters", format!(", {}", plural(of.reference[2] as usize, "parameter")))
+            }
         };
         let _ = writeln!(
             text,
@@ -233,7 +237,8 @@ fn beside_other_machines(study: &Study, view: &StudyView, findings: &Findings) -
     let mut text = aligned(&rows);
     for set in &sets {
         let processor = set.fingerprint.processor.as_deref().unwrap_or("an unknown processor");
-        let _ = writeln!(text, "{}: {} threads of {processor}, {}", set.name, set.fingerprint.threads, set.host);
+        let threads = plural(set.fingerprint.threads, "thread");
+        let _ = writeln!(text, "{}: {threads} of {processor}, {}", set.name, set.host);
     }
     for error in unread {
         let _ = writeln!(text, "warning: {error:#}");

@@ -1,10 +1,11 @@
 //! What several subcommands read and write: config files, `--set`, standard output and error.
 
-use std::{io::Write, path::Path, time::Duration};
+use std::{fs, io::Write, path::Path, time::Duration};
 
 use anyhow::{Context, Result};
 use fastrcaps::{
     config::TrialConfig,
+    files::{make_folder, write_atomically},
     report::view::StudyView,
     source::{Document, segments},
     study::Study,
@@ -68,6 +69,20 @@ pub fn shell_line(words: impl IntoIterator<Item = String>) -> String {
         false => format!("'{}'", word.replace('\'', "'\\''")),
     };
     words.into_iter().map(quote).collect::<Vec<_>>().join(" ")
+}
+
+/// Writes what a command leaves as one file; its folder is made where it lacks.
+///
+/// # Errors
+/// When it cannot be written there, as in a folder that is kept from writing: the message names the option that helps.
+pub fn write_out(path: &Path, bytes: &[u8]) -> Result<()> {
+    let written = || {
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            make_folder(folder)?;
+        }
+        write_atomically(path, bytes)
+    };
+    written().with_context(|| format!("{} cannot be written: give another file with --out FILE", path.display()))
 }
 
 /// Prints a line to standard output; an error of the function it stands in where that cannot be written.

@@ -8,17 +8,18 @@ use std::{
 use anyhow::Result;
 use fastrcaps::{
     device::{Gpu, Place},
-    dispatch::{GpuMemory, Limits, MaxFailures, Memory},
+    dispatch::{Fit, GpuMemory, Limits, MaxFailures, Memory},
     executor::Slots,
     machine,
     space::{Space, Trial},
     train::memory::{gpu_peak_bytes, peak_bytes, peak_bytes_beside_gpu},
+    words::{by_count, plural},
 };
 
 use super::local_time;
 
-const TIMES: &str = "give a time as 08:00 (the next one), 2026-11-23T08:00 (both as this machine's clock shows it) or \
-                     2026-11-23T07:00:00Z";
+const TIMES: &str = "give a time as 08:00 (the next one), 2026-11-23T08:00 (both as this machine's clock shows it), \
+                     2026-11-23T07:00Z or 2026-11-23T08:00+01:00";
 const DURATIONS: &str = "give a duration above 0, as in 6h, 90m or 1h 30m";
 const FAILURES: &str = "give a number of trials from 1, as in 20, or a share of those that ended, as in 25%";
 const SIZES: &str =
@@ -30,7 +31,7 @@ const OF_AVAILABLE: f64 = 0.9;
 /// What a sweep must not exceed.
 #[derive(clap::Args)]
 pub struct LimitsArg {
-    /// Stop at this time, as in 08:00 or 2026-11-23T08:00: nothing is started that could not end before, and what runs then
+    /// Stop at this time, as in 08:00, 2026-11-23T08:00 or 2026-11-23T07:00Z: nothing is started that could not end before, and what runs then
     /// writes a checkpoint and ends, within a minute. The baseline, then what is cheap and different, comes first
     #[arg(long, help_heading = "Limits", value_name = "TIME", value_parser = parse_until)]
     until: Option<SystemTime>,
@@ -40,9 +41,8 @@ pub struct LimitsArg {
     /// Wall time that an attempt of a trial may take; goes over the space's timeout_minutes
     #[arg(long, help_heading = "Limits", value_name = "MINUTES", value_parser = parse_minutes)]
     timeout_minutes: Option<f64>,
-    /// Memory that all trials together may take, as in 16GiB [default: 90 % of what is available]
-    #[arg(long, help_heading = "Limits", value_name = "SIZE", value_parser = parse_memory)]
-    memory: Option<u64>,
+    #[command(flatten)]
+    pub memory: MemoryArg,
     /// Further attempts of a trial that failed by no fault of its own: killed, or the disk full
     #[arg(long, help_heading = "Limits", value_name = "N", default_value_t = 2)]
     retries: usize,
@@ -78,14 +78,24 @@ impl LimitsArg {
             failures: self.max_failures,
             timeout: minutes.map(|minutes| Duration::from_secs_f64(60.0 * minutes)),
             deadline,
-            memory: self.memory(trials, slots)?,
+            memory: self.memory.of(trials, slots)?,
             gpu_memory: gpu_memory(trials, gpus),
             ..Limits::default()
         })
     }
+}
 
+/// Memory that trials may take.
+#[derive(clap::Args)]
+pub struct MemoryArg {
+    /// Memory that all trials together may take, as in 16GiB [default: 90 % of what is available]
+    #[arg(long, help_heading = "Limits", value_name = "SIZE", value_parser = parse_memory)]
+    memory: Option<u64>,
+}
+
+impl MemoryArg {
     /// What trials may take of the memory, and would; absent where it is not known how much there is.
-    fn memory(&self, trials: &[Trial], slots: &Slots) -> Result<Option<Memory>> {
+    pub fn of(&self, trials: &[Trial], slots: &Slots) -> Result<Option<Memory>> {
         let available = machine::available_memory_bytes().map(|bytes| (OF_AVAILABLE * bytes as f64) as u64);
         let Some(bytes) = self.memory.or(available) else { return Ok(None) };
         let mut known: HashMap<usize, u64> = HashMap::new();
@@ -102,6 +112,33 @@ impl LimitsArg {
         }
         let beside_gpu = trials.iter().map(|trial| peak_bytes_beside_gpu(&trial.config)).collect();
         Ok(Some(Memory::new(bytes, expected).beside_gpus(beside_gpu)))
+    }
+
+    /// What is to be known of a sweep of `trials` that the memory bounds: that slots stay idle, or that it cannot be kept.
+    pub fn notes(&self, memory: &Memory, trials: &[usize], slots: &Slots) -> Vec<String> {
+        let Fit { at_once, too_large, largest } = memory.fit(trials, &slots.places().collect::<Vec<_>>());
+        let gigabytes = |bytes: u64| format!("{:.2} GB", bytes as f64 / 1e9);
+        let limit = match self.memory {
+            Some(bytes) => format!("--memory of {}", gigabytes(bytes)),
+            None => format!("90 % of the memory that is available, {},", gigabytes(memory.bytes)),
+        };
+        let mut notes = Vec::new();
+        let wanted = slots.count().min(trials.len());
+        if at_once < wanted {
+            notes.push(format!(
+                "note: {limit} has room for at most {} at a time, of {wanted} that the slots would run: the rest waits",
+                plural(at_once, "trial")
+            ));
+        }
+        if too_large > 0 {
+            let (are, is_each) = (by_count(too_large, "is", "are"), by_count(too_large, "it runs", "each runs"));
+            notes.push(format!(
+                "warning: {limit} cannot be kept: {} {are} expected to take more, up to {}; {is_each} with nothing beside it",
+                plural(too_large, "trial"),
+                gigabytes(largest)
+            ));
+        }
+        notes
     }
 }
 
@@ -126,14 +163,19 @@ pub fn parse_until(text: &str) -> Result<SystemTime, String> {
 fn until(text: &str, now: SystemTime) -> Result<SystemTime, String> {
     let given = text.trim();
     let time = match given.split_once(['T', 't', ' ']) {
-        Some((date, time)) if !time.ends_with(['Z', 'z']) => {
-            let (date, [hour, minute, second]) = (numbers(date, '-'), clock(time).ok_or_else(|| TIMES.to_string())?);
-            let Some([year, month, day]) = date.filter(|date| (1970..=9999).contains(&date[0])) else {
+        Some((date, time)) => {
+            let zoned = zoned(time);
+            // Parts of a second, which others write, do not matter here.
+            let time = zoned.map_or(time, |(time, _)| time.split_once('.').map_or(time, |(whole, _)| whole));
+            let (date, time) = (numbers(date, '-'), clock(time).ok_or_else(|| TIMES.to_string())?);
+            let Some(date) = date.filter(|date| (1970..=9999).contains(&date[0])) else {
                 return Err(TIMES.to_string());
             };
-            local_time::moment([year, month, day], [hour, minute, second])
+            match zoned {
+                Some((_, east)) => in_utc(date, time).and_then(|utc| add_seconds(utc, -east)),
+                None => local_time::moment(date, time),
+            }
         }
-        Some(_) => humantime::parse_rfc3339_weak(given).ok(),
         None => {
             let clock = clock(given).ok_or_else(|| TIMES.to_string())?;
             local_time::next(now, clock)
@@ -144,6 +186,36 @@ fn until(text: &str, now: SystemTime) -> Result<SystemTime, String> {
         Some(time) if time <= now => Err(format!("that is over already; {TIMES}")),
         Some(time) => Ok(time),
     }
+}
+
+/// Takes a time apart that ends with its zone, `Z`, `+01:00`, `+0100` or `+01`: the rest, and the seconds by which clocks there
+/// are before UTC's.
+fn zoned(text: &str) -> Option<(&str, i64)> {
+    if let Some(utc) = text.strip_suffix(['Z', 'z']) {
+        return Some((utc, 0));
+    }
+    let at = text.rfind(['+', '-'])?;
+    let (time, zone) = text.split_at(at);
+    let (sign, zone) = zone.split_at(1);
+    let digits = if zone.len() == 5 && zone.as_bytes()[2] == b':' { zone.replace(':', "") } else { zone.to_string() };
+    let [hours, minutes] = match digits.len() {
+        2 | 4 if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+            [digits[..2].parse().ok()?, digits[2..].parse().unwrap_or(0)]
+        }
+        _ => return None,
+    };
+    let east = 3600 * hours + 60 * minutes;
+    (hours < 24 && minutes < 60).then_some((time, if sign == "-" { -east } else { east }))
+}
+
+/// The moment when clocks of UTC show that date and time, or none if they never do.
+fn in_utc([year, month, day]: [i32; 3], [hour, minute, second]: [i32; 3]) -> Option<SystemTime> {
+    humantime::parse_rfc3339(&format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")).ok()
+}
+
+fn add_seconds(to: SystemTime, seconds: i64) -> Option<SystemTime> {
+    let by = Duration::from_secs(seconds.unsigned_abs());
+    if seconds < 0 { to.checked_sub(by) } else { to.checked_add(by) }
 }
 
 /// `08:00` or `08:00:30` as hour, minute and second.
@@ -241,6 +313,24 @@ mod tests {
     }
 
     #[test]
+    fn seconds_may_be_left_out_and_a_zone_may_be_given_by_its_hours() {
+        let now = SystemTime::UNIX_EPOCH;
+        let seven = until("2026-11-23T07:00:00Z", now).unwrap();
+        for same in [
+            "2026-11-23T07:00Z",
+            "2026-11-23t7:00z",
+            "2026-11-23 07:00:00.25Z",
+            "2026-11-23T08:00+01:00",
+            "2026-11-23T08:00:00+0100",
+            "2026-11-23T08:00:00.5+01",
+            "2026-11-23T02:30-04:30",
+            "2026-11-24T06:30+23:30",
+        ] {
+            assert_eq!(until(same, now), Ok(seven), "{same}");
+        }
+    }
+
+    #[test]
     fn what_is_no_time_or_over_is_refused_with_an_example() {
         let now = local_time::moment([2026, 11, 22], [12, 0, 0]).unwrap();
         let refused = [
@@ -258,7 +348,15 @@ mod tests {
             "2026-11-23",
             "T08:00",
             "99999-01-01T00:00",
-            "2026-11-23T08:00+01:00",
+            "2026-11-23T08:00+1:00",
+            "2026-11-23T08:00+01:60",
+            "2026-11-23T08:00+24",
+            "2026-11-23T08:00+010",
+            "2026-11-23T08:00+é",
+            "2026-11-23T+01:00",
+            "2026-11-23T08:00+",
+            "2026-02-30T08:00Z",
+            "2026-11-22T10:00+02:00",
             "１２:００",
             "00008:00",
             "2026-11-21T08:00",

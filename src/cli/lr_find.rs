@@ -10,16 +10,17 @@ use fastrcaps::{
         style,
     },
     data,
-    files::{check_target, write_atomically},
+    files::check_target,
     range_test::suggest,
     train::range_test,
+    words::{number, plural},
 };
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{
     data::DataDirArg,
     device::DeviceArg,
-    input::{outln, read_config},
+    input::{outln, read_config, write_out},
     threads::ThreadsArg,
 };
 
@@ -64,7 +65,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     bar.set_style(ProgressStyle::with_template("{wide_bar} {pos}/{len} {msg}").expect("a valid template"));
     let points = range_test::run(&config, &data, &device, args.steps as usize, &mut |step, point| {
         bar.set_position(step as u64 + 1);
-        bar.set_message(format!("rate {:.2e} · loss {:.4}", point.learning_rate, point.loss));
+        bar.set_message(format!("rate {:.2e} · loss {}", point.learning_rate, number(point.loss, 4)));
     })?;
     bar.finish_and_clear();
     let rates: Vec<f64> = points.iter().map(|point| point.learning_rate).collect();
@@ -72,12 +73,12 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let suggestion = suggest(&rates, &losses);
     let chart = LrFindChart {
         title: format!("{name}: learning-rate range test"),
-        subtitle: format!("{} steps, seed {}", points.len(), config.seed),
+        subtitle: format!("{}, seed {}", plural(points.len(), "step"), config.seed),
         rates,
         losses,
         suggestion,
     };
-    write_atomically(&out, &lr_find::draw(&chart).png())?;
+    write_out(&out, &lr_find::draw(&chart).png())?;
     match suggestion {
         Some(of) => outln!(
             "suggested learning rate {} (the smoothed loss is lowest at {}, which is too high)",

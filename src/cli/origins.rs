@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use fastrcaps::{
     analysis::Basis,
     report::{findings::Findings, origins, view::StudyView},
+    words::plural,
 };
 
 use super::display::aligned;
@@ -29,7 +30,7 @@ pub fn notes(view: &StudyView, findings: &Findings) -> String {
     }
     text += &aligned(&rows);
     for (number, of) in on.iter().enumerate() {
-        text += &format!("  ON {}: {} trials: {}\n", number + 1, of.trials, of.origin);
+        text += &format!("  ON {}: {}: {}\n", number + 1, plural(of.trials, "trial"), of.origin);
     }
     text
 }

@@ -14,7 +14,7 @@ use fastrcaps::{
     },
     charts::style::plural,
     config::TrialConfig,
-    files::{check_target, make_folder, write_atomically},
+    files::check_target,
     report::{
         findings::{accuracy_sd, test_accuracy, test_accuracy_sd},
         view::StudyView,
@@ -26,7 +26,7 @@ use serde_json::json;
 use super::{
     attribution::{ladder_json, ladder_table},
     display::{duration, mean_and_deviation, share_of_draws},
-    input::{TimesArg, outln, shell_line},
+    input::{TimesArg, outln, shell_line, write_out},
     wishes::WishesArg,
 };
 
@@ -112,10 +112,7 @@ impl Picked<'_> {
     /// Writes the config file; an error where another's file stands in its place.
     fn write(&self) -> Result<()> {
         check_target(self.out, self.force, |bytes| bytes.starts_with(PICKED.as_bytes()))?;
-        if let Some(folder) = self.out.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            make_folder(folder)?;
-        }
-        write_atomically(self.out, self.config()?.as_bytes())
+        write_out(self.out, self.config()?.as_bytes())
     }
 
     fn config(&self) -> Result<String> {

@@ -5,9 +5,17 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::Result;
 use fastrcaps::{
     device::Place, executor::Slots, kernels::open_device, machine, space::Space, train::timing::StepClock,
+    words::plural,
 };
 
-use super::{device, display::duration, input::outln, threads};
+use super::{
+    data::{DataDirArg, state as data_state},
+    device,
+    display::duration,
+    input::outln,
+    limits::MemoryArg,
+    threads,
+};
 
 /// Count the configurations of a space, and predict its time from a few timed steps.
 #[derive(clap::Args)]
@@ -15,19 +23,24 @@ use super::{device, display::duration, input::outln, threads};
 Examples:
   fastrcaps plan search-spaces/smoke.toml
   fastrcaps plan search-spaces/paper.toml --no-timing
-  fastrcaps plan search-spaces/mnist-small.toml --slots 4x2 --set train.epochs=3
+  fastrcaps plan search-spaces/mnist-small.toml --data-dir ~/data --slots 4x2 --set train.epochs=3
 
 The prediction counts training steps alone, each timed by itself: trials that share a memory bus, or a GPU, take longer. \
-With slots on GPUs alone the steps are timed on the first of them, else on CPU cores.")]
+With slots on GPUs alone the steps are timed on the first of them, else on CPU cores. The data is not needed for that; \
+the last line says whether it is there, and whole.")]
 pub struct Args {
     /// The space: search-spaces/README.md is its format
     space: PathBuf,
     /// Set a value of the base, as `explore` takes it
     #[arg(long = "set", value_name = "PATH=VALUE", value_parser = super::input::parse_set)]
     sets: Vec<(String, String)>,
-    /// Where trials run, as `explore` takes it, as in 2x1 or cuda:0x2 [default: one thread on every core]
+    /// Where trials run, as `explore` takes it, as in 2x1 or cuda:0x2 [default: as there]
     #[arg(long, value_name = "SLOTS")]
     slots: Option<Slots>,
+    #[command(flatten)]
+    memory: MemoryArg,
+    #[command(flatten)]
+    data_dir: DataDirArg,
     /// Count only, time nothing
     #[arg(long)]
     no_timing: bool,
@@ -36,7 +49,7 @@ pub struct Args {
 pub fn run(args: Args) -> Result<ExitCode> {
     let space = Space::read(&args.space, &args.sets)?;
     let expansion = space.expand()?;
-    let slots = args.slots.unwrap_or_else(|| Slots::one_per_core(machine::cores().len()));
+    let slots = args.slots.unwrap_or_else(|| Slots::one_per_core(machine::usable_cores()));
     threads::install(slots.threads())?;
 
     let times: Vec<Option<f64>> = if args.no_timing {
@@ -55,22 +68,33 @@ pub fn run(args: Args) -> Result<ExitCode> {
         let time = time.map_or("not timed".to_string(), duration);
         outln!("{:>12}  {samples:>12}  {time:>10}  {}", candidate.config.parameters(), candidate.label);
     }
-    let configurations = expansion.candidates.len();
+    let trials = expansion.trials(space.replicates);
     outln!(
-        "\n{} combinations − {} excluded − {} duplicates = {configurations} configurations × {} replicates = {} trials",
-        expansion.combinations,
+        "\n{} − {} excluded − {} = {} × {} = {}",
+        plural(expansion.combinations, "combination"),
         expansion.excluded,
-        expansion.duplicates,
-        space.replicates,
-        configurations * space.replicates
+        plural(expansion.duplicates, "duplicate"),
+        plural(expansion.candidates.len(), "configuration"),
+        plural(space.replicates, "replicate"),
+        plural(trials.len(), "trial")
     );
+    let all: Vec<usize> = (0..trials.len()).collect();
+    let memory = args.memory.of(&trials, &slots)?;
+    let at_once =
+        memory.as_ref().map_or(usize::MAX, |memory| memory.fit(&all, &slots.places().collect::<Vec<_>>()).at_once);
     if let Some(total) = times.iter().copied().sum::<Option<f64>>() {
         let total = total * space.replicates as f64;
         outln!(
             "about {} of training steps: {} on slots {slots}",
             duration(total),
-            duration(total / slots.count() as f64)
+            duration(total / slots.count().min(at_once) as f64)
         );
     }
+    for note in memory.iter().flat_map(|memory| args.memory.notes(memory, &all, &slots)) {
+        outln!("{note}");
+    }
+    // Configurations of a space differ in nothing that says which images there are.
+    let data = expansion.candidates[0].config.data.name;
+    outln!("data: {}", data_state(data, &args.data_dir.dirs()));
     Ok(ExitCode::SUCCESS)
 }

@@ -7,6 +7,7 @@ use fastrcaps::{
     analysis::{Objectives, bootstrap},
     report::{findings::Findings, view::StudyView},
     space::{MOST_TRIALS, Space},
+    words::plural,
 };
 
 /// How often each configuration is trained.
@@ -33,8 +34,8 @@ impl Replicates {
         let trials = configurations.saturating_mul(most);
         if trials > MOST_TRIALS {
             bail!(
-                "{configurations} configurations × {most} replicates are {trials} trials; at most {MOST_TRIALS} are \
-                 allowed: take fewer replicates"
+                "{} × {most} replicates are {trials} trials; at most {MOST_TRIALS} are allowed: take fewer replicates",
+                plural(configurations, "configuration")
             );
         }
         Ok((first, most))

@@ -9,11 +9,12 @@ use fastrcaps::{
         schedule::{self, ScheduleChart},
     },
     config::TrialConfig,
-    files::{check_target, write_atomically},
+    files::check_target,
     train::timing::steps_by_size,
+    words::plural,
 };
 
-use super::input::{outln, read_config};
+use super::input::{outln, read_config, write_out};
 
 /// Draw the learning rate and the batch size of a configuration, without training it.
 #[derive(clap::Args)]
@@ -41,10 +42,14 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let steps: u64 = steps_by_size(&config, samples).values().sum();
     let chart = ScheduleChart {
         title: format!("{name}: learning rate and batch size"),
-        subtitle: format!("{} epochs of {samples} samples, {steps} steps", config.train.epochs),
+        subtitle: format!(
+            "{} of {samples} samples, {}",
+            plural(config.train.epochs, "epoch"),
+            plural(steps as usize, "step")
+        ),
         ..schedule::sample(&config.schedule, config.train.epochs)
     };
-    write_atomically(&out, &schedule::draw(&chart).png())?;
+    write_out(&out, &schedule::draw(&chart).png())?;
     print_epochs(&config)?;
     outln!("drawn to {}", out.display());
     Ok(ExitCode::SUCCESS)

@@ -6,6 +6,7 @@ use anyhow::Result;
 use fastrcaps::{
     study::Study,
     upkeep::status::{self, Standing},
+    words::{by_count, plural},
 };
 
 use super::{
@@ -58,16 +59,17 @@ fn show(of: &Standing, paused: Option<&str>) -> Result<()> {
         outln!("paused: {paused}");
     }
     outln!(
-        "{} of {} trials done, {} diverged, {} failed, {} running, {} pending",
+        "{} of {} done, {} diverged, {} failed, {} running, {} pending",
         of.done,
-        of.trials,
+        plural(of.trials, "trial"),
         of.diverged,
         of.failed,
         of.running.len(),
         of.pending
     );
     if of.interrupted > 0 {
-        outln!("{} of the pending were running when their explorer ended: the same command continues", of.interrupted);
+        let were = by_count(of.interrupted, "was running when its", "were running when their");
+        outln!("{} of the pending {were} explorer ended: the same command continues", of.interrupted);
     }
     for trial in &of.running {
         let accuracy =

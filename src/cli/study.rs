@@ -13,6 +13,7 @@ use fastrcaps::{
     report::view::StudyView,
     study::{Study, holdings::REMOVED},
     upkeep::{check, export, merge, rebuild, remove},
+    words::{by_count, plural},
 };
 
 use super::input::outln;
@@ -115,8 +116,8 @@ pub fn run(args: Args) -> Result<ExitCode> {
         Command::Merge { into, from } => merge(&Study::new(into), from),
         Command::Export { study, out, no_weights, force } => {
             let exported = export::export(&Study::new(study), &out, !no_weights, force)?;
-            let (files, bytes) = (exported.files, megabytes(exported.bytes));
-            outln!("{}: {} finished trials, {files} files, {bytes}", out.display(), exported.trials);
+            let (trials, files) = (plural(exported.trials, "finished trial"), plural(exported.files, "file"));
+            outln!("{}: {trials}, {files}, {}", out.display(), megabytes(exported.bytes));
             Ok(())
         }
     }
@@ -136,18 +137,17 @@ fn check(study: &Study, json: bool) -> Result<ExitCode> {
         }
         let running = if found.explored { format!(", {} running", found.running) } else { String::new() };
         outln!(
-            "{} trials: {} done, {} diverged, {} failed{running}; {} folders and {} files of weights checked",
-            found.trials,
+            "{}: {} done, {} diverged, {} failed{running}; {} and {} of weights checked",
+            plural(found.trials, "trial"),
             found.done,
             found.diverged,
             found.failed,
-            found.folders,
-            found.weights
+            plural(found.folders, "folder"),
+            plural(found.weights, "file")
         );
         match found.problems.len() {
             0 => outln!("nothing is wrong"),
-            1 => outln!("1 problem"),
-            count => outln!("{count} problems"),
+            count => outln!("{}", plural(count, "problem")),
         }
     }
     Ok(if found.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -183,8 +183,8 @@ fn remove(study: &Study, trials: &[String], yes: bool) -> Result<()> {
             [] => String::new(),
             others => format!(" What is not the study's stays: {}.", listed(&extent.folder, others)),
         };
-        let (files, bytes) = (extent.files, megabytes(extent.bytes));
-        if !yes && !is_agreed(&format!("Remove the study in {folder}, {files} files, {bytes}?{stays}"))? {
+        let (files, bytes) = (plural(extent.files, "file"), megabytes(extent.bytes));
+        if !yes && !is_agreed(&format!("Remove the study in {folder}, {files}, {bytes}?{stays}"))? {
             bail!("nothing was removed");
         }
         match &remove::remove(&extent, &lock)?[..] {
@@ -195,11 +195,12 @@ fn remove(study: &Study, trials: &[String], yes: bool) -> Result<()> {
             ),
         }
     } else {
-        if !yes && !is_agreed(&format!("Remove {} trials of {folder}?", trials.len()))? {
+        if !yes && !is_agreed(&format!("Remove {} of {folder}?", plural(trials.len(), "trial")))? {
             bail!("nothing was removed");
         }
         let (started, others) = remove::remove_trials(study, trials, &lock)?;
-        outln!("removed {started} trials of {folder}; they are pending");
+        let are = by_count(started, "it is", "they are");
+        outln!("removed {} of {folder}; {are} pending", plural(started, "trial"));
         if !others.is_empty() {
             outln!("what is not the study's stays: {}", listed(&study.folder, &others));
         }
@@ -215,10 +216,11 @@ fn merge(into: &Study, from: Vec<PathBuf>) -> Result<()> {
         outln!("{folder} was not taken up: {why}");
     }
     outln!(
-        "{} trials taken up, {} in the place of failed ones; {} were here already; {} pending",
-        merged.taken + merged.replaced,
+        "{} taken up, {} in the place of failed ones; {} {} here already; {} pending",
+        plural(merged.taken + merged.replaced, "trial"),
         merged.replaced,
         merged.kept,
+        by_count(merged.kept, "was", "were"),
         merged.pending
     );
     for name in &merged.times {

@@ -1,11 +1,13 @@
 //! How many threads a command computes with.
 
 use anyhow::{Context, Result};
+use fastrcaps::machine;
 
 /// `--threads N`, for commands that train in their own process.
 #[derive(clap::Args)]
 pub struct ThreadsArg {
-    /// Threads to compute with; all cores where absent. The results do not depend on it
+    /// Threads to compute with; one on every core where absent, or as many as a container's CPU quota allows. The results do
+    /// not depend on it
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=4096))]
     threads: Option<u16>,
 }
@@ -13,11 +15,11 @@ pub struct ThreadsArg {
 impl ThreadsArg {
     /// Makes the thread pool that everything computes in.
     pub fn install(&self) -> Result<()> {
-        install(self.threads.map_or(0, usize::from))
+        install(self.threads.map_or_else(machine::usable_cores, usize::from))
     }
 }
 
-/// Makes the thread pool that everything computes in; 0 takes one thread per core.
+/// Makes the thread pool that everything computes in.
 pub fn install(threads: usize) -> Result<()> {
     rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().context("cannot start the threads")
 }

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fastrcaps::confirm::Event;
+use fastrcaps::{confirm::Event, words::plural};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
@@ -45,8 +45,10 @@ impl Shown {
                 }
                 if samples > 0 {
                     self.line(&format!(
-                        "timing {shapes} kinds of steps, alone on this machine: {samples} samples in {} rounds",
-                        self.rounds
+                        "timing {} of steps, alone on this machine: {} in {}",
+                        plural(shapes, "kind"),
+                        plural(samples, "sample"),
+                        plural(self.rounds, "round")
                     ));
                 }
                 self.emit(|| json!({"event": "timing", "shapes": shapes, "samples": samples}));
@@ -66,7 +68,8 @@ impl Shown {
             }
             Event::Round { round, samples, again } => {
                 let again = if again { ", again what was disturbed" } else { "" };
-                let what = format!("round {} of {}{again}: {samples} samples{}", round + 1, self.rounds, self.left);
+                let samples = plural(samples, "sample");
+                let what = format!("round {} of {}{again}: {samples}{}", round + 1, self.rounds, self.left);
                 match &self.bar {
                     Some(bar) => bar.set_message(what),
                     None => self.line(&what),

@@ -27,6 +27,7 @@ use fastrcaps::{
         run::{Outcome, run_in_folder, save_predictions},
         session::Foreign,
     },
+    words::number,
 };
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -297,10 +298,10 @@ impl Observer for Progress {
             return;
         }
         self.bar.set_message(format!(
-            "epoch {}/{} · loss {:.4} · accuracy {:.2} % · rate {:.2e} · batch {} · {:.0} samples/s",
+            "epoch {}/{} · loss {} · accuracy {:.2} % · rate {:.2e} · batch {} · {:.0} samples/s",
             report.step.progress.epoch as usize + 1,
             self.epochs,
-            report.loss,
+            number(report.loss.into(), 4),
             100.0 * report.train_accuracy,
             report.step.learning_rate,
             report.step.batch_size,
@@ -312,9 +313,9 @@ impl Observer for Progress {
     fn epoch(&mut self, row: &EpochRow) -> Result<()> {
         if !self.is_quiet {
             let line = format!(
-                "epoch {:>3}  loss {:.4}  accuracy {:.2} %  validation {:.2} %  rate {:.2e}  batch {}  {}  {:.0} samples/s",
+                "epoch {:>3}  loss {}  accuracy {:.2} %  validation {:.2} %  rate {:.2e}  batch {}  {}  {:.0} samples/s",
                 row.epoch,
-                row.train_loss,
+                number(row.train_loss, 4),
                 100.0 * row.train_accuracy,
                 100.0 * row.validation_accuracy,
                 row.learning_rate,

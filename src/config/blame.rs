@@ -7,6 +7,7 @@ use serde::Deserialize;
 use toml::{Table, Value};
 
 use super::{ConfigError, TrialConfig};
+use crate::words::short_numbers;
 
 /// Reads a config whose presets are filled in.
 pub(super) fn read(table: &Table) -> Result<TrialConfig, ConfigError> {
@@ -16,8 +17,8 @@ pub(super) fn read(table: &Table) -> Result<TrialConfig, ConfigError> {
         let value = value.filter(|value| !value.is_table() && !value.is_array());
         ConfigError::Shape {
             path: dotted(&path),
-            value: value.map(|value| value.to_string()),
-            message: words(&complaint),
+            value: value.map(|value| short_numbers(&value.to_string())),
+            message: short_numbers(&words(&complaint)),
         }
     })
 }

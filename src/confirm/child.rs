@@ -17,6 +17,7 @@ use super::{Clock, Job, Line, disturbance::disturbance};
 use crate::{
     device::Place,
     machine::{self, load::Mark},
+    words::by_count,
 };
 
 /// How long is looked whether the machine is idle.
@@ -69,7 +70,8 @@ impl Clock for Child {
         let mark = Mark::now();
         thread::sleep(LOOK);
         if there > 0 {
-            return Some(format!("{there} processes of others compute on {}", self.place));
+            let compute = by_count(there, "process of others computes", "processes of others compute");
+            return Some(format!("{there} {compute} on {}", self.place));
         }
         // This process does nothing meanwhile.
         disturbance(&mark.others()?, 0)

@@ -27,6 +27,7 @@ use crate::{
     machine, rng,
     study::{self, Study},
     times::{ENOUGH_ROUNDS, Fingerprint, MUCH_DRIFT, Sample, Sentinel, Shape, TimeSet, steps_of},
+    words::{by_count, plural},
 };
 
 /// Rounds where nobody asks for another number: one more than an interval needs.
@@ -134,7 +135,8 @@ pub fn shapes<'a>(configs: &[&'a TrialConfig]) -> BTreeMap<String, (Shape, &'a T
 /// failed. What was taken is kept whatever happens, but for the last round or minute.
 pub fn confirm(request: &Request, clock: &mut dyn Clock, observer: &mut dyn FnMut(&Event)) -> Result<Confirmed> {
     if request.rounds < ENOUGH_ROUNDS {
-        bail!("{} rounds are too few: an interval of 95 % needs at least {ENOUGH_ROUNDS}", request.rounds);
+        let (rounds, are) = (plural(request.rounds, "round"), by_count(request.rounds, "is", "are"));
+        bail!("{rounds} {are} too few: an interval of 95 % needs at least {ENOUGH_ROUNDS}");
     }
     let shapes = shapes(request.configs);
     let mut set = open(request)?;

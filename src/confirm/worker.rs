@@ -22,6 +22,7 @@ use crate::{
         sampling::{self, Length},
         timing::stand_in,
     },
+    words::by_count,
 };
 
 /// What others took is known for spans of at least this length, as the system counts in hundredths of a second: short samples
@@ -150,5 +151,5 @@ impl Span {
 /// Who else computes on the GPU at this moment, in words; nobody where the driver does not say.
 fn on_gpu(uuid: &str) -> Option<String> {
     let others = machine::gpu::now(uuid)?.processes?.saturating_sub(1);
-    (others > 0).then(|| format!("{others} processes of others computed on the GPU"))
+    (others > 0).then(|| format!("{others} {} of others computed on the GPU", by_count(others, "process", "processes")))
 }

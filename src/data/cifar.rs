@@ -1,11 +1,12 @@
 //! The binary version of CIFAR-10 (Krizhevsky 2009): per image one byte of class, then the pixels
 //! `[channels, height, width]`; 10 000 images in each of five training files and one test file.
 
-use std::{io::Read, path::Path};
+use std::{collections::HashMap, io::Read, path::Path};
 
 use anyhow::{Context, Result, bail, ensure};
 
 use super::{DatasetName, Images, file};
+use crate::words::plural;
 
 /// The five training files, then the test file.
 pub const FILES: [&str; 6] = [
@@ -40,20 +41,16 @@ pub fn read_file(path: &Path) -> Result<Images> {
 /// # Errors
 /// As [`read_file`]; also when one of the six is missing from the archive.
 pub fn read_archive(path: &Path) -> Result<Vec<Images>> {
-    let damaged = || format!("cannot read {}: damaged, incomplete or no tar archive", path.display());
     let mut found: [Option<Images>; FILES.len()] = Default::default();
-    let mut archive = tar::Archive::new(file::open(path)?.take(ARCHIVE_LIMIT));
-    for entry in archive.entries().with_context(damaged)? {
-        let entry = entry.with_context(damaged)?;
-        let name = entry.path().with_context(damaged)?.file_name().map(|name| name.to_string_lossy().into_owned());
-        let Some(index) = FILES.iter().position(|file| name.as_deref() == Some(file)) else { continue };
+    for_each_in_archive(path, |index, entry| {
         let mut bytes = Vec::new();
         let limit = (IMAGES_PER_FILE * RECORD_BYTES) as u64;
-        entry.take(limit + 1).read_to_end(&mut bytes).with_context(damaged)?;
+        entry.take(limit + 1).read_to_end(&mut bytes).with_context(|| damaged(path))?;
         let images =
             parse(&bytes, IMAGES_PER_FILE).with_context(|| format!("{} in {}", FILES[index], path.display()))?;
         found[index] = Some(images);
-    }
+        Ok(())
+    })?;
     let missing: Vec<&str> =
         FILES.iter().zip(&found).filter(|(_, found)| found.is_none()).map(|(name, _)| *name).collect();
     if !missing.is_empty() {
@@ -62,13 +59,45 @@ pub fn read_archive(path: &Path) -> Result<Vec<Images>> {
     Ok(found.into_iter().flatten().collect())
 }
 
+/// SHA-256 of those of the six files that an archive holds, by their names.
+///
+/// # Errors
+/// When it cannot be read, or is no tar archive.
+pub(super) fn checksums_in_archive(path: &Path) -> Result<HashMap<&'static str, String>> {
+    let mut found = HashMap::new();
+    for_each_in_archive(path, |index, entry| {
+        found.insert(FILES[index], file::sha256(entry).with_context(|| damaged(path))?);
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// Calls `take` with each of the six files that an archive holds, in its order, and the file's place in [`FILES`].
+fn for_each_in_archive(path: &Path, mut take: impl FnMut(usize, &mut dyn Read) -> Result<()>) -> Result<()> {
+    let damaged = || damaged(path);
+    let mut archive = tar::Archive::new(file::open(path)?.take(ARCHIVE_LIMIT));
+    for entry in archive.entries().with_context(damaged)? {
+        let mut entry = entry.with_context(damaged)?;
+        let name = entry.path().with_context(damaged)?.file_name().map(|name| name.to_string_lossy().into_owned());
+        if let Some(index) = FILES.iter().position(|file| name.as_deref() == Some(file)) {
+            take(index, &mut entry)?;
+        }
+    }
+    Ok(())
+}
+
+fn damaged(path: &Path) -> String {
+    format!("cannot read {}: damaged, incomplete or no tar archive", path.display())
+}
+
 /// Decodes `count` records.
 pub fn parse(bytes: &[u8], count: usize) -> Result<Images> {
     let expected = count * RECORD_BYTES;
     if bytes.len() > expected {
         bail!("more than the {expected} bytes of {count} CIFAR-10 images");
     }
-    ensure!(bytes.len() == expected, "{} bytes, where {count} CIFAR-10 images take {expected}: cut short", bytes.len());
+    let found = plural(bytes.len(), "byte");
+    ensure!(bytes.len() == expected, "{found}, where {count} CIFAR-10 images take {expected}: cut short");
     let classes = DatasetName::Cifar10.classes();
     let mut images =
         Images { pixels: Vec::with_capacity(count * (RECORD_BYTES - 1)), labels: Vec::with_capacity(count) };

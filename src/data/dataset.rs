@@ -127,7 +127,7 @@ pub(super) fn read_published(name: DatasetName, found: &Found) -> Result<(Images
             })
         };
         match found.layout {
-            Layout::Idx => Ok((idx(0, 1, train)?, idx(2, 3, test)?)),
+            Layout::Idx { .. } => Ok((idx(0, 1, train)?, idx(2, 3, test)?)),
             Layout::CifarFiles { .. } => {
                 let parts = files.iter().map(|path| cifar::read_file(path)).collect::<Result<Vec<_>>>()?;
                 joined(parts, train)

@@ -91,7 +91,15 @@ impl DataDirs {
         let source = source(name).with_context(|| format!("{name_text} are drawn, not read: they have no files"))?;
         let root = self.root()?;
         let places = [root.join(name_text), root.to_path_buf()];
-        let mut note = String::new();
+        let unread = |place: &PathBuf| {
+            let (path, what) = source.unread.iter().find(|(path, _)| place.join(path).exists())?;
+            let found = place.join(path);
+            Some(format!(
+                "\n  {} is {what}: it is not read; `fastrcaps data fetch {name_text}` brings what is",
+                found.display()
+            ))
+        };
+        let mut note = places.iter().find_map(unread).unwrap_or_default();
         for place in &places {
             let Some(found) = source.layouts.iter().find_map(|&layout| find_in(place, layout)) else { continue };
             match other_dataset(name, &found) {
@@ -115,18 +123,23 @@ fn find_in(place: &Path, layout: Layout) -> Option<Found> {
     Some(Found { layout, dir, files })
 }
 
-/// The names of the files wanted, as a phrase.
+/// The names of the files wanted, as a phrase; the folders below in which they may lie, too, where there are such.
 fn wanted(source: &Source) -> String {
-    let layouts = source.layouts.iter().map(|layout| {
-        let names: Vec<String> = layout
-            .files()
-            .iter()
-            .map(|names| Path::new(layout.folder()).join(names[0]).display().to_string())
-            .collect();
-        names.join(", ")
-    });
-    let phrase = layouts.collect::<Vec<_>>().join("; or ");
-    if source.layouts == [Layout::Idx] { format!("{phrase} (each may end in .gz)") } else { phrase }
+    let mut phrases: Vec<String> = Vec::new();
+    for layout in source.layouts {
+        let names = layout.files().iter().map(|names| names[0]).collect::<Vec<_>>().join(", ");
+        let same = source.layouts.iter().filter(|other| other.files() == layout.files());
+        let folders: Vec<&str> = same.map(|layout| layout.folder()).filter(|folder| !folder.is_empty()).collect();
+        let gz = if matches!(layout, Layout::Idx { .. }) { " (each may end in .gz)" } else { "" };
+        let phrase = match folders.as_slice() {
+            [] => format!("{names}{gz}"),
+            _ => format!("{names}{gz}, there or in {} below", folders.join(" or ")),
+        };
+        if !phrases.contains(&phrase) {
+            phrases.push(phrase);
+        }
+    }
+    phrases.join("; or ")
 }
 
 #[cfg(test)]

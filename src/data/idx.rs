@@ -8,6 +8,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::{ImageShape, file};
+use crate::words::plural;
 
 const IMAGES_MAGIC: u32 = 0x0000_0803;
 const LABELS_MAGIC: u32 = 0x0000_0801;
@@ -44,14 +45,14 @@ pub fn check_images(bytes: &[u8], count: usize, shape: ImageShape) -> Result<()>
         shape.height,
         shape.width
     );
-    ensure!(found as usize == count, "{found} images, where {count} were expected");
+    ensure!(found as usize == count, "{}, where {count} were expected", plural(found as usize, "image"));
     check_length(bytes, 16 + count * shape.pixels())
 }
 
 /// Checks the inflated bytes of a label file.
 pub fn check_labels(bytes: &[u8], count: usize, classes: usize) -> Result<()> {
     let [found] = header(bytes, LABELS_MAGIC, "labels")?;
-    ensure!(found as usize == count, "{found} labels, where {count} were expected");
+    ensure!(found as usize == count, "{}, where {count} were expected", plural(found as usize, "label"));
     check_length(bytes, 8 + count)?;
     if let Some(index) = bytes[8..].iter().position(|&label| usize::from(label) >= classes) {
         bail!("label {} of image {index}, where 0 to {} were expected", bytes[8 + index], classes - 1);
@@ -62,7 +63,7 @@ pub fn check_labels(bytes: &[u8], count: usize, classes: usize) -> Result<()> {
 /// Checks the magic number and gives the `N` sizes that follow it.
 fn header<const N: usize>(bytes: &[u8], magic: u32, kind: &str) -> Result<[u32; N]> {
     let length = 4 * (N + 1);
-    ensure!(bytes.len() >= length, "only {} bytes: the header of IDX {kind} takes {length}", bytes.len());
+    ensure!(bytes.len() >= length, "only {}: the header of IDX {kind} takes {length}", plural(bytes.len(), "byte"));
     let word = |at: usize| u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
     let found = word(0);
     ensure!(found == magic, "not IDX {kind}: the file starts with 0x{found:08x}, where 0x{magic:08x} was expected");
@@ -73,6 +74,7 @@ fn check_length(bytes: &[u8], expected: usize) -> Result<()> {
     if bytes.len() > expected {
         bail!("more than the {expected} bytes its header announces");
     }
-    ensure!(bytes.len() == expected, "{} bytes, where its header announces {expected}: cut short", bytes.len());
+    let found = plural(bytes.len(), "byte");
+    ensure!(bytes.len() == expected, "{found}, where its header announces {expected}: cut short");
     Ok(())
 }

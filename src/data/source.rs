@@ -15,6 +15,8 @@ pub struct Source {
     pub contents: &'static [(&'static str, &'static str)],
     /// How the files may lie in a folder, the preferred first.
     pub layouts: &'static [Layout],
+    /// Files and folders of other versions of the data set, which are not read, and what they are.
+    pub unread: &'static [(&'static str, &'static str)],
 }
 
 /// One file as it lies on the mirrors.
@@ -29,8 +31,8 @@ pub struct PublishedFile {
 /// A way in which a data set's files may lie in a folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
-    /// Images and labels of the training part, then of the test part, each raw or gzip.
-    Idx,
+    /// Images and labels of the training part, then of the test part, each raw or gzip, in `folder` below.
+    Idx { folder: &'static str },
     /// The six files of the binary version, in `folder` below.
     CifarFiles { folder: &'static str },
     /// `cifar-10-binary.tar.gz` as downloaded.
@@ -41,11 +43,31 @@ impl Layout {
     /// For each file, in order, the names it may have.
     pub fn files(self) -> &'static [&'static [&'static str]] {
         match self {
-            Layout::Idx => &[
-                &["train-images-idx3-ubyte", "train-images-idx3-ubyte.gz", "train-images.idx3-ubyte"],
-                &["train-labels-idx1-ubyte", "train-labels-idx1-ubyte.gz", "train-labels.idx1-ubyte"],
-                &["t10k-images-idx3-ubyte", "t10k-images-idx3-ubyte.gz", "t10k-images.idx3-ubyte"],
-                &["t10k-labels-idx1-ubyte", "t10k-labels-idx1-ubyte.gz", "t10k-labels.idx1-ubyte"],
+            Layout::Idx { .. } => &[
+                &[
+                    "train-images-idx3-ubyte",
+                    "train-images-idx3-ubyte.gz",
+                    "train-images.idx3-ubyte",
+                    "train-images.idx3-ubyte.gz",
+                ],
+                &[
+                    "train-labels-idx1-ubyte",
+                    "train-labels-idx1-ubyte.gz",
+                    "train-labels.idx1-ubyte",
+                    "train-labels.idx1-ubyte.gz",
+                ],
+                &[
+                    "t10k-images-idx3-ubyte",
+                    "t10k-images-idx3-ubyte.gz",
+                    "t10k-images.idx3-ubyte",
+                    "t10k-images.idx3-ubyte.gz",
+                ],
+                &[
+                    "t10k-labels-idx1-ubyte",
+                    "t10k-labels-idx1-ubyte.gz",
+                    "t10k-labels.idx1-ubyte",
+                    "t10k-labels.idx1-ubyte.gz",
+                ],
             ],
             Layout::CifarFiles { .. } => &[
                 &[cifar::FILES[0]],
@@ -62,8 +84,8 @@ impl Layout {
     /// The folder below, in which the files lie.
     pub fn folder(self) -> &'static str {
         match self {
-            Layout::CifarFiles { folder } => folder,
-            Layout::Idx | Layout::CifarArchive => "",
+            Layout::CifarFiles { folder } | Layout::Idx { folder } => folder,
+            Layout::CifarArchive => "",
         }
     }
 }
@@ -111,7 +133,13 @@ pub static SOURCES: [Source; 3] = [
             ("t10k-images-idx3-ubyte", "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"),
             ("t10k-labels-idx1-ubyte", "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"),
         ],
-        layouts: &[Layout::Idx],
+        // Then as torchvision lays them: below its root, or below the data set's folder in it.
+        layouts: &[Layout::Idx { folder: "" }, Layout::Idx { folder: "MNIST/raw" }, Layout::Idx { folder: "raw" }],
+        unread: &[
+            ("mnist.npz", "Keras's NumPy version"),
+            ("mnist.pkl.gz", "a pickled Python version"),
+            ("MNIST/processed", "torchvision's own version"),
+        ],
     },
     Source {
         dataset: DatasetName::FashionMnist,
@@ -142,7 +170,16 @@ pub static SOURCES: [Source; 3] = [
             },
         ],
         contents: &[],
-        layouts: &[Layout::Idx],
+        // Then as torchvision lays them: below its root, or below the data set's folder in it.
+        layouts: &[
+            Layout::Idx { folder: "" },
+            Layout::Idx { folder: "FashionMNIST/raw" },
+            Layout::Idx { folder: "raw" },
+        ],
+        unread: &[
+            ("fashion-mnist_train.csv", "a version as tables"),
+            ("FashionMNIST/processed", "torchvision's own version"),
+        ],
     },
     Source {
         dataset: DatasetName::Cifar10,
@@ -164,6 +201,13 @@ pub static SOURCES: [Source; 3] = [
             Layout::CifarFiles { folder: "" },
             Layout::CifarFiles { folder: "cifar-10-batches-bin" },
             Layout::CifarArchive,
+        ],
+        unread: &[
+            ("cifar-10-batches-py", "the Python version, which is pickled"),
+            ("cifar-10-python.tar.gz", "the Python version, which is pickled"),
+            ("batches.meta", "the Python version, which is pickled"),
+            ("cifar-10-batches-mat", "the Matlab version"),
+            ("cifar-10-matlab.tar.gz", "the Matlab version"),
         ],
     },
 ];

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result};
 
 use super::{
-    DataConfig, DataDirs, DatasetName, Images,
+    DataConfig, DataDirs, DatasetName, Images, cifar,
     dataset::read_published,
     dirs::Found,
     file,
@@ -83,23 +83,33 @@ pub(super) fn identify(source: &Source, path: &Path, names: &[&str]) -> Result<I
         }
     }
     let Some((_, contents)) = source.contents.iter().find(|(name, _)| names.contains(name)) else {
-        // An archive is known as a whole only; a gzip file may have been compressed anew.
-        return Ok(Identity::Unknown);
+        return identify_archive(source, path);
     };
     let found = file::sha256(file::open(path)?).with_context(unreadable)?;
     Ok(if found == *contents { Identity::SameContents } else { Identity::Altered })
+}
+
+/// What an archive is to `source` that is not the published one, by the files in it; unknown where their checksums are.
+fn identify_archive(source: &Source, path: &Path) -> Result<Identity> {
+    if source.contents.is_empty() {
+        return Ok(Identity::Unknown);
+    }
+    let found = cifar::checksums_in_archive(path)?;
+    let is_there = |(name, sha256): &(&str, &str)| found.get(*name).is_some_and(|found| found == sha256);
+    Ok(if source.contents.iter().all(|of| is_there(of)) { Identity::SameContents } else { Identity::Altered })
 }
 
 /// The data set that `found` really is, where it is another than `name`: MNIST and Fashion-MNIST have
 /// the same file names and sizes, but the labels of the training part tell them apart. A file that
 /// cannot be read is nobody's; reading it says why.
 pub(super) fn other_dataset(name: DatasetName, found: &Found) -> Option<DatasetName> {
-    if found.layout != Layout::Idx {
+    if !matches!(found.layout, Layout::Idx { .. }) {
         return None;
     }
-    let (labels, names) = (&found.files[1], Layout::Idx.files()[1]);
+    let (labels, names) = (&found.files[1], found.layout.files()[1]);
     let holds =
         |other: &&Source| matches!(identify(other, labels, names), Ok(Identity::Published | Identity::SameContents));
-    let mut others = SOURCES.iter().filter(|other| other.dataset != name && other.layouts.contains(&Layout::Idx));
+    let is_idx = |other: &&Source| other.layouts.iter().any(|layout| matches!(layout, Layout::Idx { .. }));
+    let mut others = SOURCES.iter().filter(|other| other.dataset != name).filter(is_idx);
     others.find(holds).map(|other| other.dataset)
 }

@@ -81,6 +81,17 @@ pub struct Memory {
     correction: f64,
 }
 
+/// What memory has room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fit {
+    /// The most trials that run at once: at least 1, as what runs alone always may.
+    pub at_once: usize,
+    /// Trials that are expected to take more than all of it.
+    pub too_large: usize,
+    /// Bytes that the largest trial is expected to take.
+    pub largest: u64,
+}
+
 impl Memory {
     /// What trials on CPU cores take; those on GPUs are taken to take nothing.
     pub fn new(bytes: u64, expected: Vec<u64>) -> Memory {
@@ -90,6 +101,21 @@ impl Memory {
     /// The same, with what trials on GPUs take.
     pub fn beside_gpus(self, beside_gpu: Vec<u64>) -> Memory {
         Memory { beside_gpu, ..self }
+    }
+
+    /// How many of `trials` fit at once at most, where they run on devices like `places`; each on that which takes least of
+    /// this memory.
+    pub fn fit(&self, trials: &[usize], places: &[Place]) -> Fit {
+        let least = |trial: &usize| places.iter().map(|place| self.of(*trial, *place)).fold(f64::INFINITY, f64::min);
+        let mut expected: Vec<f64> = trials.iter().map(least).collect();
+        expected.sort_by(f64::total_cmp);
+        let together = expected.iter().scan(0.0, |sum, bytes| {
+            *sum += bytes;
+            Some(*sum)
+        });
+        let at_once = together.take_while(|sum| *sum <= self.bytes as f64).count().max(1);
+        let too_large = expected.iter().filter(|bytes| **bytes > self.bytes as f64).count();
+        Fit { at_once, too_large, largest: expected.last().map_or(0, |bytes| *bytes as u64) }
     }
 
     fn of(&self, trial: usize, place: Place) -> f64 {
@@ -129,5 +155,24 @@ impl Limits {
             let ratio = peak as f64 / memory.expected[trial].max(1) as f64;
             memory.correction = memory.correction.max(ratio.min(LARGEST_CORRECTION));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_has_room_for_the_smallest_trials_at_once_and_always_for_one() {
+        let gpu: Place = "cuda:0".parse().unwrap();
+        let memory = Memory::new(100, vec![60, 30, 50, 120]).beside_gpus(vec![5, 5, 5, 5]);
+        let fit = |trials: &[usize], places: &[Place]| {
+            let Fit { at_once, too_large, largest } = memory.fit(trials, places);
+            (at_once, too_large, largest)
+        };
+        assert_eq!(fit(&[0, 1, 2, 3], &[Place::Cpu]), (2, 1, 120));
+        assert_eq!(fit(&[0, 2], &[Place::Cpu]), (1, 0, 60));
+        assert_eq!(fit(&[3], &[Place::Cpu]), (1, 1, 120));
+        assert_eq!(fit(&[0, 1, 2, 3], &[Place::Cpu, gpu]), (4, 0, 5));
     }
 }

@@ -9,7 +9,7 @@ mod outcome;
 mod sweep;
 
 pub use gpu_memory::GpuMemory;
-pub use limits::{Limits, MaxFailures, Memory};
+pub use limits::{Fit, Limits, MaxFailures, Memory};
 
 use std::{
     io,

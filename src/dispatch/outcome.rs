@@ -8,6 +8,7 @@ use crate::{
     folder::TrialFolder,
     machine,
     record::{EpochRow, Fault, Status, TrialRecord},
+    words::plural,
 };
 
 /// Why an attempt was made to end.
@@ -52,7 +53,7 @@ pub(super) fn judge(ended: &Running, exit: Exit, blank: TrialRecord) -> Outcome 
     let (record, verdict) = match left {
         // It is written last of all: however the process went after that, its training is whole.
         Ok(record) if is_own(&record) && matches!(record.status, Status::Done | Status::Diverged) => {
-            let counts = format!("left {} epochs, and a record of {}", epochs.len(), record.epochs);
+            let counts = format!("left {}, and a record of {}", plural(epochs.len(), "epoch"), record.epochs);
             match damage.or((epochs.len() != record.epochs).then_some(counts)) {
                 None => (record, Verdict::Over),
                 Some(damage) => (failed(blank, Fault::Machine, damage), Verdict::Again),
@@ -132,12 +133,29 @@ pub(super) fn failed(record: TrialRecord, fault: Fault, error: String) -> TrialR
     TrialRecord { status: Status::Failed, fault: Some(fault), ended: Some(now()), error: Some(error), ..record }
 }
 
+/// How a process ended that a signal ended, with the signal's name, and what sends it where that can be mended.
+fn ended_by(signal: i32) -> String {
+    let named = match signal_hook::low_level::signal_name(signal) {
+        Some(name) => format!("signal {signal}, {name}"),
+        None => format!("signal {signal}"),
+    };
+    match signal {
+        libc::SIGKILL => format!("killed by {named} (by hand, or by the system when memory ran out)"),
+        libc::SIGABRT => format!("aborted ({named}), as when an allocation fails"),
+        libc::SIGXFSZ => {
+            format!("ended by {named}: a file grew beyond what may be written (`ulimit -f` says how much)")
+        }
+        libc::SIGXCPU => format!("ended by {named}: it computed longer than it may (`ulimit -t` says how long)"),
+        libc::SIGBUS => format!("ended by {named}, as when a file that is mapped is cut short or its disk fails"),
+        libc::SIGILL => format!("ended by {named}: the processor does not know an instruction"),
+        _ => format!("ended by {named}"),
+    }
+}
+
 /// Why a process ended without a result, in words.
 fn reason(exit: Exit, folder: &TrialFolder) -> String {
     let how = match exit {
-        Exit::Signal(9) => "killed by signal 9 (by hand, or by the system when memory ran out)".to_string(),
-        Exit::Signal(6) => "aborted (signal 6), as when an allocation fails".to_string(),
-        Exit::Signal(signal) => format!("ended by signal {signal}"),
+        Exit::Signal(signal) => ended_by(signal),
         Exit::Code(101) => "panicked".to_string(),
         Exit::Code(-1) => "ended, nobody knows how, with no result".to_string(),
         Exit::Code(code) => format!("ended with exit code {code} and no result"),
@@ -145,5 +163,22 @@ fn reason(exit: Exit, folder: &TrialFolder) -> String {
     match folder.last_words() {
         Some(words) => format!("{how}: {words}"),
         None => how,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_death_by_signal_is_told_with_its_name() {
+        for (signal, words) in [
+            (9, "killed by signal 9, SIGKILL ("),
+            (11, "ended by signal 11, SIGSEGV"),
+            (libc::SIGXFSZ, "SIGXFSZ: a file grew beyond what may be written"),
+            (64, "ended by signal 64"),
+        ] {
+            assert!(ended_by(signal).contains(words), "{}", ended_by(signal));
+        }
     }
 }

@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context, Result};
 
 use super::{Executor, Exit, Process, Slot};
-use crate::{folder::ATTEMPT, machine};
+use crate::{folder::ATTEMPT, machine, words::plural};
 
 /// Starts trials as children of this process.
 pub struct Local {
@@ -36,7 +36,7 @@ impl Executor for Local {
         let mut out = out.with_context(|| format!("cannot write {}", log.display()))?;
         let now = machine::rfc3339(SystemTime::now());
         let device = if slot.place.is_cpu() { String::new() } else { format!("{}, ", slot.device()) };
-        writeln!(out, "{ATTEMPT} {now}: {device}{} threads on cores {:?}", slot.threads, slot.cores)
+        writeln!(out, "{ATTEMPT} {now}: {device}{} on cores {:?}", plural(slot.threads, "thread"), slot.cores)
             .with_context(|| format!("cannot write {}", log.display()))?;
         let mut command = Command::new(&self.program);
         command.arg("run-trial").arg(folder).args(["--threads", &slot.threads.to_string()]);

@@ -16,7 +16,10 @@ use std::{
 use anyhow::{Context, Result, anyhow, bail};
 use rusqlite::{Connection, ErrorCode, OpenFlags, params};
 
-use crate::record::{EpochRow, Status, TrialRecord};
+use crate::{
+    record::{EpochRow, Status, TrialRecord},
+    words::plural,
+};
 use tables::{Changes, Rows, SCHEMA, UNSEALED};
 
 /// How long the writer waits for others when it opens the journal.
@@ -145,7 +148,8 @@ impl Journal {
             for (record, epochs) in trials {
                 if record.status == Status::Done && record.epochs != epochs.len() {
                     let (key, said, given) = (&record.key, record.epochs, epochs.len());
-                    let why = format!("trial {key} is said to have {said} epochs, and comes with {given}");
+                    let said = plural(said, "epoch");
+                    let why = format!("trial {key} is said to have {said}, and comes with {given}");
                     return Err(Refused(why).into());
                 }
                 changes.remove_epochs(&record.key)?;
@@ -250,7 +254,8 @@ impl Journal {
         for record in records {
             let mut rows = of.remove(&record.key).unwrap_or_default();
             if record.status == Status::Done && record.epochs != rows.len() {
-                bail!("trial {} has {} epochs by its record, {} by its rows", record.key, record.epochs, rows.len());
+                let said = plural(record.epochs, "epoch");
+                bail!("trial {} has {said} by its record, {} by its rows", record.key, rows.len());
             }
             rows.sort_by_key(|row| row.epoch);
             epochs.extend(rows.into_iter().map(|row| (record.key.clone(), row)));

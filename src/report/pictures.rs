@@ -9,6 +9,7 @@ use crate::{
     charts::{
         curves::{Curve, CurvesChart, Emphasis, Over, Quantity},
         front::{Clock, FrontChart, FrontPoint, Role, Standing},
+        style::plural,
     },
     record::Status,
     stats,
@@ -56,9 +57,9 @@ pub fn front_chart(view: &StudyView, findings: &Findings) -> FrontChart {
     let diverged = whole().filter(|point| point.diverged > 0).count();
     let trained = whole().filter(|point| point.diverged == 0 && !point.accuracy.is_empty()).count();
     let mut subtitle = format!(
-        "{trained} of {} configurations, {} on the front",
-        view.expansion.candidates.len(),
-        crate::charts::style::plural(front.len(), "point")
+        "{trained} of {}, {} on the front",
+        plural(view.expansion.candidates.len(), "configuration"),
+        plural(front.len(), "point")
     );
     let replicates = whole().map(|point| point.accuracy.len()).max().unwrap_or(0);
     if replicates > 1 {

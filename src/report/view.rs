@@ -81,8 +81,7 @@ impl std::fmt::Display for Origin {
             return write!(f, "GPU {processor}{build}");
         }
         let threads = match self.threads {
-            Some(1) => "1 thread".into(),
-            Some(threads) => format!("{threads} threads"),
+            Some(threads) => plural(threads, "thread"),
             None => "an unknown number of threads".into(),
         };
         write!(f, "{threads} of {processor}{build}")

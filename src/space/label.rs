@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use toml::{Table, Value};
 
 use super::{Axis, Candidate};
+use crate::words::short_numbers;
 
 /// Keys whose value names a table.
 const NAMING: [&str; 4] = ["policy", "kind", "preset", "name"];
@@ -52,7 +53,7 @@ fn full(value: &Value) -> String {
             None => join(table, full),
         },
         Value::Array(items) => format!("[{}]", items.iter().map(full).collect::<Vec<_>>().join(", ")),
-        other => other.to_string(),
+        other => short_numbers(&other.to_string()),
     }
 }
 

@@ -97,7 +97,7 @@ impl Fingerprint {
     pub fn this(threads: usize) -> Fingerprint {
         Fingerprint {
             processor: machine::processor(),
-            cores: machine::cores().len(),
+            cores: machine::usable_cores(),
             threads,
             device: CPU.into(),
             driver: None,

@@ -24,6 +24,7 @@ use crate::{
     record::{EpochRow, Status, TrialRecord},
     report::view::StudyView,
     study::Study,
+    words::plural,
 };
 
 /// How a trial ended, with its epochs.
@@ -65,8 +66,8 @@ pub fn end_of(folder: &TrialFolder, key: &str) -> Result<Option<End>> {
     }
     let epochs = folder.read_epochs()?;
     if epochs.len() != record.epochs {
-        let (path, said, found) = (folder.epochs(), record.epochs, epochs.len());
-        bail!("{} has {found} whole epochs, the trial's record says {said}", path.display());
+        let (path, said, found) = (folder.epochs(), record.epochs, plural(epochs.len(), "whole epoch"));
+        bail!("{} has {found}, the trial's record says {said}", path.display());
     }
     Ok(Some((record, epochs)))
 }

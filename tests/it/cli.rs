@@ -400,6 +400,81 @@ fn a_plan_counts_configurations_parameters_and_samples() {
         "{out}"
     );
     assert!(out.contains("192"), "96 training samples for 2 epochs: {out}");
+    assert!(out.contains("data: glyphs, built in"), "{out}");
+}
+
+#[test]
+fn a_plan_says_whether_the_data_is_there() {
+    let folder = folder_with("[base]\ndata = { name = 'mnist' }\nmodel = { preset = 'tiny' }");
+    let out = succeed(folder.path(), &["plan", "space.toml", "--no-timing", "--data-dir", "nowhere"]);
+    assert!(out.contains("data: mnist not found") && out.contains("looked in: nowhere/mnist"), "{out}");
+    assert!(
+        out.contains("1 combination − 0 excluded − 0 duplicates = 1 configuration × 1 replicate = 1 trial\n"),
+        "{out}"
+    );
+    let Some(mnist) = crate::data::load::real_mnist() else { return };
+    let out = succeed(folder.path(), &["plan", "space.toml", "--no-timing", "--data-dir", mnist.to_str().unwrap()]);
+    assert!(out.contains("data: mnist in") && out.contains("whole"), "{out}");
+}
+
+#[test]
+fn memory_that_slots_cannot_share_is_told() {
+    let folder = folder_with(SPACE);
+    let said = |memory: &str| {
+        let plan = ["plan", "space.toml", "--no-timing", "--slots", "2x1", "--memory", memory];
+        let explored = run(
+            folder.path(),
+            &["explore", "space.toml", "--limit", "2", "--slots", "2x1", "--memory", memory, "--out", memory],
+        );
+        assert!(explored.status.success(), "{explored:?}");
+        [succeed(folder.path(), &plan), String::from_utf8(explored.stderr).unwrap()]
+    };
+    for said in said("1M") {
+        assert!(said.contains("room for at most 1 trial at a time, of 2"), "{said}");
+        assert!(said.contains("--memory of 0.00 GB cannot be kept"), "{said}");
+    }
+    for said in said("100T") {
+        assert!(!said.contains("at a time") && !said.contains("cannot be kept"), "{said}");
+    }
+}
+
+#[test]
+fn a_config_that_cannot_be_written_beside_the_study_goes_where_out_says() {
+    let folder = folder_with(SPACE);
+    succeed(folder.path(), &["explore", "space.toml", "--limit", "1", "--out", "study"]);
+    // As good as a folder that must not be written to, also for who may write everywhere.
+    fs::write(folder.path().join("study/pick"), "").unwrap();
+    let said = refuse(folder.path(), &["pick", "study", "--max-time", "1h"]);
+    assert!(said.contains("study/pick/config.toml") && said.contains("--out FILE"), "{said}");
+    let out = succeed(folder.path(), &["pick", "study", "--max-time", "1h", "--out", "new/config.toml"]);
+    assert!(out.contains("new/config.toml"), "{out}");
+}
+
+#[test]
+fn errors_are_the_same_words_with_backtraces_switched_on() {
+    let folder = folder_with(SPACE);
+    let said = |backtrace: &str| {
+        let mut command = program();
+        command.current_dir(folder.path()).env_remove("RUST_LIB_BACKTRACE").env("RUST_BACKTRACE", backtrace);
+        let output = command.args(["bench", "step", "--preset", "tiny", "--device", "cuda:99"]).output().unwrap();
+        assert!(!output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let plain = said("0");
+    assert!(plain.contains("cuda:99"), "{plain}");
+    assert_eq!(said("1"), plain);
+    assert_eq!(said("full"), plain);
+}
+
+#[test]
+fn numbers_of_hundreds_of_digits_are_refused_in_powers_of_ten() {
+    let folder = folder_with(SPACE);
+    for path in
+        ["data.validation_fraction", "data.shift", "model.routing_iterations", "schedule", "model", "replicates"]
+    {
+        let said = refuse(folder.path(), &["explore", "space.toml", "--dry-run", "--set", &format!("{path}=-1e308")]);
+        assert!(said.contains("-1e308") && said.len() < 500, "{path}: {said}");
+    }
 }
 
 #[test]

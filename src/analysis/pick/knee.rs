@@ -1,7 +1,10 @@
 //! The knee of a front: where it bends most.
 
 use super::PickError;
-use crate::analysis::{Objectives, front};
+use crate::{
+    analysis::{Objectives, front},
+    words::plural,
+};
 
 /// The points of the front of `among`, its knee first: by their distance above the straight line between the front's ends,
 /// with accuracy and the logarithm of time each scaled to 0..=1. Of equal distance the faster one comes first, of equal
@@ -12,8 +15,7 @@ pub fn order(objectives: &[[f64; 3]], among: &[usize]) -> Result<Vec<usize>, Pic
     line.dedup_by_key(|index| [objectives[*index][0], objectives[*index][1]]);
     let ends = line.first().zip(line.last()).map(|(first, last)| (objectives[*first], objectives[*last]));
     let Some(([fast, low, _], [slow, high, _])) = ends.filter(|_| line.len() > 2) else {
-        let count = line.len();
-        return Err(PickError::NoKnee(format!("{count} point{}", if count == 1 { "" } else { "s" })));
+        return Err(PickError::NoKnee(plural(line.len(), "point")));
     };
     let above = |index: usize| {
         let [seconds, accuracy, _] = objectives[index];

@@ -1,5 +1,7 @@
 //! One wish about one figure of a configuration.
 
+use crate::words::{number, plural};
+
 /// What a configuration must keep to.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Wish {
@@ -65,7 +67,7 @@ impl Wish {
             Wish::MinAccuracy(least) => format!("validation accuracy of at least {}", percent(least)),
             Wish::MinSpeedup(least) => format!("at least {} as fast as the baseline", times(least)),
             Wish::MaxAccuracyLoss(most) => format!("at most {} below the baseline's accuracy", points(most)),
-            Wish::MaxParameters(most) => format!("at most {most} parameters"),
+            Wish::MaxParameters(most) => format!("at most {}", plural(most, "parameter")),
         }
     }
 
@@ -77,7 +79,7 @@ impl Wish {
             Wish::MinSpeedup(_) => format!("{} as fast", times(value)),
             Wish::MaxAccuracyLoss(_) if value < 0.0 => format!("{} above", points(-value)),
             Wish::MaxAccuracyLoss(_) => format!("{} below", points(value)),
-            Wish::MaxParameters(_) => format!("{value} parameters"),
+            Wish::MaxParameters(_) => plural(value as usize, "parameter"),
         }
     }
 }
@@ -85,7 +87,7 @@ impl Wish {
 /// Four significant digits, so that a figure that just misses does not read as one that does not.
 pub fn seconds(value: f64) -> String {
     let digits = (3 - value.abs().max(1e-6).log10().floor() as i32).clamp(0, 6) as usize;
-    format!("{value:.digits$} s")
+    format!("{} s", number(value, digits))
 }
 
 pub fn percent(share: f64) -> String {
@@ -97,5 +99,5 @@ pub fn points(share: f64) -> String {
 }
 
 fn times(ratio: f64) -> String {
-    format!("{ratio:.3} times")
+    format!("{} times", number(ratio, 3))
 }

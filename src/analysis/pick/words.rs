@@ -1,7 +1,10 @@
 //! A choice in words: why this one, why not the next, what came closest, and what its figures must not be taken for.
 
 use super::{Choice, NearBest, RunnerUp, Wish, Wishes, field::Field, wish};
-use crate::analysis::Basis;
+use crate::{
+    analysis::Basis,
+    words::{by_count, plural},
+};
 
 impl Field<'_> {
     /// For every wish, what comes closest to it among those that meet all others, or among all where none does.
@@ -41,8 +44,11 @@ impl Field<'_> {
         };
         let (met, considered) = (met.len(), self.considered.len());
         match asked.is_empty() {
-            true => format!("{which} of {considered} points"),
-            false => format!("{which} of the {met} of {considered} that meet: {}", asked.join("; ")),
+            true => format!("{which} of {}", plural(considered, "point")),
+            false => {
+                let meet = by_count(met, "meets", "meet");
+                format!("{which} of the {met} of {considered} that {meet}: {}", asked.join("; "))
+            }
         }
     }
 
@@ -109,7 +115,8 @@ impl Field<'_> {
         let screened = self.considered.iter().filter(|index| basis(**index) == Basis::Screened).count();
         if screened > 0 && screened < self.considered.len() {
             let all = self.considered.len();
-            notes.push(format!("{screened} of the {all} that were chosen among have times of screening only"));
+            let have = by_count(screened, "has", "have");
+            notes.push(format!("{screened} of the {all} that were chosen among {have} times of screening only"));
         }
         notes
     }

@@ -14,6 +14,7 @@ use fastrcaps::data::{
     fetch::{Outcome, fetch},
     source::{PublishedFile, Source},
 };
+use flate2::{Compression, write::GzEncoder};
 use sha2::{Digest, Sha256};
 
 #[derive(Clone, Copy, PartialEq)]
@@ -26,6 +27,8 @@ enum Server {
     NoRanges,
     /// Answers 503 to everything.
     Down,
+    /// Answers 404 to everything.
+    Missing,
 }
 
 /// The `Range` header of each request, in order.
@@ -59,6 +62,7 @@ fn answer(server: Server, index: usize, content: &[u8], seen: &Requests, mut str
     let start = range.map(|range| range.trim_start_matches("bytes=").trim_end_matches('-').parse::<usize>().unwrap());
     let (head, body) = match start {
         _ if server == Server::Down => ("HTTP/1.1 503 Service Unavailable\r\n".to_owned(), &b"down"[..]),
+        _ if server == Server::Missing => ("HTTP/1.1 404 Not Found\r\n".to_owned(), &b"not here"[..]),
         Some(start) if server != Server::NoRanges => (
             format!(
                 "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes {start}-{}/{}\r\n",
@@ -75,15 +79,48 @@ fn answer(server: Server, index: usize, content: &[u8], seen: &Requests, mut str
     let _ = stream.write_all(sent);
 }
 
+/// `files` of a data set with checksums of their contents, as a server has them; published are others of the same contents.
+fn source_with(name: &str, published: &[u8], contents: &[(&str, &[u8])]) -> Source {
+    let of = |(name, bytes): &(&str, &[u8])| (&*name.to_string().leak(), &*sha256(bytes).leak());
+    let contents: Vec<(&'static str, &'static str)> = contents.iter().map(of).collect();
+    let file = PublishedFile {
+        name: name.to_string().leak(),
+        bytes: published.len() as u64,
+        sha256: sha256(published).leak(),
+    };
+    Source {
+        files: vec![file].leak(),
+        contents: contents.leak(),
+        ..source_of(published, &["http://127.0.0.1:1/known"])
+    }
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn gzip(bytes: &[u8], level: u32) -> Vec<u8> {
+    let mut packed = GzEncoder::new(Vec::new(), Compression::new(level));
+    packed.write_all(bytes).unwrap();
+    packed.finish().unwrap()
+}
+
 fn content() -> Vec<u8> {
     (0..300_000_u64).map(|index| ((index * index) >> 7) as u8).collect()
 }
 
 fn source_of(content: &[u8], mirrors: &[&str]) -> Source {
-    let sha256: String = Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect();
+    let sha256 = sha256(content);
     let mirrors: Vec<&'static str> = mirrors.iter().map(|mirror| &*mirror.to_string().leak()).collect();
     let files = vec![PublishedFile { name: "digits.bin", bytes: content.len() as u64, sha256: sha256.leak() }];
-    Source { dataset: DatasetName::Mnist, mirrors: mirrors.leak(), files: files.leak(), contents: &[], layouts: &[] }
+    Source {
+        dataset: DatasetName::Mnist,
+        mirrors: mirrors.leak(),
+        files: files.leak(),
+        contents: &[],
+        layouts: &[],
+        unread: &[],
+    }
 }
 
 fn fetched(source: &Source, dir: &Path) -> anyhow::Result<Outcome> {
@@ -226,4 +263,75 @@ fn two_processes_do_not_write_one_part() {
     part.lock().unwrap();
     let error = format!("{:#}", fetched(&source_of(&content(), &["http://127.0.0.1:1"]), dir.path()).unwrap_err());
     assert!(error.contains("another process is fetching it"), "{error}");
+}
+
+#[test]
+fn a_file_packed_otherwise_is_taken_by_its_contents_whatever_its_size() {
+    let raw = vec![7; 1000];
+    let packed = [gzip(&raw, 0), gzip(&raw, 9), raw.clone()];
+    for (published, served) in [(0, 1), (0, 2), (2, 0)] {
+        let source = source_with("digits.gz", &packed[published], &[("digits", &raw)]);
+        let (url, requests) = serve(Server::Good, packed[served].clone());
+        let dir = tempfile::tempdir().unwrap();
+        let fetched = || fetch(&source, dir.path(), Some(&url), &mut |_| {}).unwrap()[0].1;
+        assert_eq!(fetched(), Outcome::FetchedRepacked);
+        assert_eq!(fetched(), Outcome::AlreadyThere);
+        assert_eq!(names_in(dir.path()), ["digits.gz"]);
+        assert_eq!(requests.lock().unwrap().len(), 1);
+    }
+}
+
+#[test]
+fn an_archive_packed_otherwise_is_taken_by_the_files_in_it() {
+    let archive = |level: u32, last: &[u8]| {
+        let mut tar = tar::Builder::new(Vec::new());
+        for (name, bytes) in [("data_batch_1.bin", &b"one"[..]), ("readme.html", b"x"), ("test_batch.bin", last)] {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(bytes.len() as u64);
+            tar.append_data(&mut header, format!("cifar-10-batches-bin/{name}"), bytes).unwrap();
+        }
+        gzip(&tar.into_inner().unwrap(), level)
+    };
+    let contents: [(&str, &[u8]); 2] = [("data_batch_1.bin", b"one"), ("test_batch.bin", b"two")];
+    let source = source_with("cifar-10-binary.tar.gz", &archive(9, b"two"), &contents);
+    for (last, is_right) in [(&b"two"[..], true), (b"three", false)] {
+        let (url, _) = serve(Server::Good, archive(1, last));
+        let dir = tempfile::tempdir().unwrap();
+        let fetched = fetch(&source, dir.path(), Some(&url), &mut |_| {});
+        assert_eq!(fetched.is_ok(), is_right, "{fetched:?}");
+    }
+}
+
+#[test]
+fn a_mirror_of_other_files_is_named_with_sizes_and_nobody_is_told_to_try_again() {
+    let published = gzip(&content(), 9);
+    let source = source_with("digits.gz", &published, &[("digits", &content())]);
+    let huge = vec![0; 6 * published.len()];
+    let sizes = [published.len(), 500, huge.len()].map(|size| size.to_string());
+    for (server, served, said) in [
+        (Server::Good, gzip(b"something else", 9), vec!["is not the published data", &sizes[0]]),
+        (Server::Good, b"<html>no such file</html>".repeat(20), vec!["is not the published data", &sizes[1]]),
+        (Server::Good, huge, vec!["another file", &sizes[2]]),
+        (Server::Missing, content(), vec!["404"]),
+    ] {
+        let (url, requests) = serve(server, served);
+        let dir = tempfile::tempdir().unwrap();
+        let error = format!("{:#}", fetch(&source, dir.path(), Some(&url), &mut |_| {}).unwrap_err());
+        let advice = [format!("{url} does not have the published files"), "known/digits.gz".into()];
+        for part in said.into_iter().chain(advice.iter().map(String::as_str)) {
+            assert!(error.contains(part), "{part} is missing from: {error}");
+        }
+        assert!(!error.contains("run the command again"), "{error}");
+        assert!(names_in(dir.path()).is_empty());
+        assert_eq!(requests.lock().unwrap().len(), 1, "it is not asked for again");
+    }
+}
+
+#[test]
+fn where_no_contents_are_known_another_packing_is_refused_in_words() {
+    let source = source_with("digits.gz", &gzip(&content(), 9), &[]);
+    let (url, _) = serve(Server::Good, gzip(&content(), 1));
+    let dir = tempfile::tempdir().unwrap();
+    let error = format!("{:#}", fetch(&source, dir.path(), Some(&url), &mut |_| {}).unwrap_err());
+    assert!(error.contains("no checksum of what is in it is known"), "{error}");
 }

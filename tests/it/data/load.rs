@@ -18,7 +18,7 @@ fn glyphs(train: usize) -> DataConfig {
 }
 
 /// The folder of real MNIST beside the project, where there is one.
-pub(super) fn real_mnist() -> Option<PathBuf> {
+pub fn real_mnist() -> Option<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/mnist");
     if !folder.join("train-images-idx3-ubyte.gz").is_file() {
         println!("skipped: no MNIST in {}", folder.display());
@@ -79,6 +79,37 @@ fn a_missing_data_set_is_an_error_that_says_where_what_and_how() {
     let config = DataConfig { name: DatasetName::Cifar10, ..config };
     let error = format!("{:#}", load(&config, &DataDirs::at(folder.path())).unwrap_err());
     assert!(error.contains("cifar-10-binary.tar.gz"), "{error}");
+}
+
+#[test]
+fn files_are_found_below_as_torchvision_lays_them_and_under_dotted_names() {
+    for (below, dot, gz) in
+        [("MNIST/raw", "-", ""), ("mnist/MNIST/raw", "-", ".gz"), ("raw", "-", ""), ("", ".", ".gz")]
+    {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path().join(below);
+        fs::create_dir_all(&dir).unwrap();
+        for name in ["train-images", "t10k-images", "train-labels", "t10k-labels"] {
+            let kind = if name.ends_with("images") { "idx3" } else { "idx1" };
+            fs::write(dir.join(format!("{name}{dot}{kind}-ubyte{gz}")), b"").unwrap();
+        }
+        let found = DataDirs::at(folder.path()).find(DatasetName::Mnist).unwrap();
+        assert_eq!(found.dir, dir.components().collect::<PathBuf>());
+    }
+}
+
+#[test]
+fn another_version_of_a_data_set_is_said_to_be_one() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("cifar-10-batches-py")).unwrap();
+    fs::write(folder.path().join("mnist.npz"), b"").unwrap();
+    for (name, said) in [
+        (DatasetName::Cifar10, "cifar-10-batches-py is the Python version, which is pickled: it is not read"),
+        (DatasetName::Mnist, "mnist.npz is Keras's NumPy version: it is not read"),
+    ] {
+        let error = DataDirs::at(folder.path()).find(name).unwrap_err().to_string();
+        assert!(error.contains(said) && error.contains("fastrcaps data fetch"), "{error}");
+    }
 }
 
 #[test]

@@ -4,4 +4,4 @@ mod config;
 mod fetch;
 mod glyphs;
 mod idx;
-mod load;
+pub mod load;

@@ -1,0 +1,65 @@
+//! Counts and numbers as texts have them.
+
+/// "1 label", "2 labels".
+pub fn plural(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
+/// The one of two words that goes with a count, as in `1 of 3 is` and `2 of 3 are`.
+pub fn by_count(count: usize, one: &'static str, several: &'static str) -> &'static str {
+    if count == 1 { one } else { several }
+}
+
+/// Longer numbers are written in powers of ten: `1e308` has 309 digits, and nobody counts them.
+const LONGEST: usize = 20;
+
+/// A number with so many digits after the point, or in powers of ten where it is too long.
+pub fn number(value: f64, digits: usize) -> String {
+    let text = format!("{value:.digits$}");
+    if text.len() > LONGEST { format!("{value:.digits$e}") } else { text }
+}
+
+/// `text` with its long numbers written in powers of ten, where they have a point or a zero to leave out: `0.5` stays as it is,
+/// and so does a checksum.
+pub fn short_numbers(text: &str) -> String {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || "._".contains(c);
+    let mut short = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find(is_part) {
+        let (before, from) = rest.split_at(start);
+        let word = &from[..from.find(|c| !is_part(c)).unwrap_or(from.len())];
+        // A point after it ends a sentence.
+        let (word, after) = from.split_at(word.trim_end_matches('.').len().max(1));
+        short.push_str(before);
+        let is_decimal = word.len() > LONGEST && word.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+        match word.parse::<f64>().ok().filter(|value| is_decimal && value.is_finite()) {
+            // The shortest text that means this very number.
+            Some(value) if format!("{value:e}").len() < word.len() => short.push_str(&format!("{value:e}")),
+            _ => short.push_str(word),
+        }
+        rest = after;
+    }
+    short + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_is_singular() {
+        assert_eq!([0, 1, 2].map(|count| plural(count, "trial")), ["0 trials", "1 trial", "2 trials"]);
+        assert_eq!([0, 1, 2].map(|count| by_count(count, "is", "are")), ["are", "is", "are"]);
+    }
+
+    #[test]
+    fn long_numbers_are_written_in_powers_of_ten_and_others_as_they_are() {
+        assert_eq!(number(2.0, 3), "2.000");
+        assert_eq!(number(-1e308, 3), "-1.000e308");
+        let long = format!("data.shift = {:.1}: `-{}`, not {}", 1e308, 1e308, 1e-300);
+        assert_eq!(short_numbers(&long), "data.shift = 1e308: `-1e308`, not 1e-300");
+        for kept in ["", "é 0.5, 1e308 × 2", "at 1.2.3", "of 12345678901234567890.", &"0123456789abcdef".repeat(4)] {
+            assert_eq!(short_numbers(kept), kept);
+        }
+    }
+}
