@@ -7,7 +7,12 @@ use fastrcaps::{
     device::Place, executor::Slots, kernels::open_device, machine, space::Space, train::timing::StepClock,
 };
 
-use super::{device, display::duration, input::outln, threads};
+use super::{
+    device,
+    display::duration,
+    input::{outln, tell_notes},
+    threads,
+};
 
 /// Count the configurations of a space, and predict its time from a few timed steps.
 #[derive(clap::Args)]
@@ -36,6 +41,7 @@ pub struct Args {
 pub fn run(args: Args) -> Result<ExitCode> {
     let space = Space::read(&args.space, &args.sets)?;
     let expansion = space.expand()?;
+    tell_notes(expansion.labelled());
     let slots = args.slots.unwrap_or_else(|| Slots::one_per_core(machine::cores().len()));
     threads::install(slots.threads())?;
 

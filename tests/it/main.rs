@@ -12,6 +12,7 @@ mod cli;
 mod cuda;
 mod data;
 mod dispatch;
+mod extension;
 mod faults;
 mod fuzz;
 mod goldens;
