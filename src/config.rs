@@ -76,6 +76,9 @@ pub enum ConfigError {
     Shape { path: String, value: Option<String>, message: String },
 }
 
+/// The policy of learning rate and batch size where none is given, as in their `Default`s.
+const DEFAULT_POLICY: &str = "fixed";
+
 impl ConfigError {
     /// Dotted path of the value at fault.
     pub fn path(&self) -> &str {
@@ -87,9 +90,10 @@ impl ConfigError {
 }
 
 impl TrialConfig {
-    /// Reads a config from a table as a user writes it: presets filled in, values checked, synonyms collapsed.
+    /// Reads a config from a table as a user writes it: presets and default policies filled in, values checked, synonyms collapsed.
     pub fn resolve(mut table: Table) -> Result<TrialConfig, ConfigError> {
         expand_model(&mut table)?;
+        name_policies(&mut table);
         let config: TrialConfig = blame::read(&table)?;
         if config.model == ModelConfig::Lenet5 {
             // What a LeNet-5 has no use for may stand there all the same, if it could be used elsewhere.
@@ -196,6 +200,16 @@ impl TrainConfig {
             return Err(Invalid::new("train.epsilon", self.epsilon, "a number above 0, up to 1"));
         }
         Ok(())
+    }
+}
+
+/// Writes the default policy into a table of a schedule that has none, so that its fields alone may be given.
+fn name_policies(table: &mut Table) {
+    let Some(Value::Table(schedule)) = table.get_mut("schedule") else { return };
+    for policies in ["lr", "batch"] {
+        if let Some(Value::Table(policy)) = schedule.get_mut(policies) {
+            policy.entry("policy").or_insert_with(|| DEFAULT_POLICY.into());
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 pub mod holdings;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet, HashSet},
     fs::{self, File, TryLockError},
     io::{ErrorKind, Read, Seek, Write},
     path::{Path, PathBuf},
@@ -21,7 +21,7 @@ use crate::{
     machine::{self, Machine},
     seal,
     source::Document,
-    space::{Expansion, Space, Trial},
+    space::{Expansion, MOST_TRIALS, Space, Trial},
     words::plural,
 };
 use holdings::{Holdings, Place, not_through};
@@ -59,6 +59,25 @@ impl StudyFile {
     pub fn space(&self, origin: &str) -> Result<Space> {
         Space::from_document(Document::parse(origin, self.space.clone())?, &self.name, &self.set)
     }
+
+    /// What follows from the declaration.
+    fn plan(self, origin: &str) -> Result<Plan> {
+        let space = self.space(origin)?;
+        let expansion = space.expand()?;
+        let replicates = space.replicates.saturating_add(self.further_replicates);
+        let configurations = expansion.candidates.len();
+        let count = configurations.saturating_mul(replicates);
+        if count > MOST_TRIALS {
+            bail!(
+                "{configurations} configurations × {replicates} replicates are {count} trials; at most {MOST_TRIALS} are \
+                 allowed: take fewer of either, or give a new folder with --out"
+            );
+        }
+        let trials = expansion.trials(replicates);
+        let keys = trial_keys(&trials, &self.data)?;
+        let asked = configurations * self.asked_replicates.max(space.replicates).min(replicates);
+        Ok(Plan { file: self, space, expansion, trials, keys, asked })
+    }
 }
 
 /// A study folder.
@@ -78,6 +97,32 @@ pub struct Plan {
     /// How many of them were asked for, the first ones: those of the space at least. What follows are further replicates
     /// that may be trained.
     pub asked: usize,
+}
+
+impl Plan {
+    /// Identity of each configuration: that of its first replicate.
+    pub fn configurations(&self) -> &[String] {
+        &self.keys[..self.expansion.candidates.len()]
+    }
+
+    /// Trainings that each configuration may have.
+    pub fn replicates(&self) -> usize {
+        self.space.replicates + self.file.further_replicates
+    }
+
+    /// Whether data that both train on is not the same.
+    pub fn is_on_other_data(&self, other: &Plan) -> bool {
+        let mut shared = self.file.data.iter().filter_map(|(id, here)| Some((here, other.file.data.get(id)?)));
+        shared.any(|(here, there)| here != there)
+    }
+}
+
+/// A study that was declared.
+pub struct Declared {
+    /// The build that began it.
+    pub begun_by: String,
+    /// Keys of the trials that had been asked for, where it was a study of other trials, all of which it still has.
+    pub before: Option<HashSet<String>>,
 }
 
 /// How the names of folders begin that are being copied into a study.
@@ -153,24 +198,18 @@ impl Study {
 
     /// Reads the study's declaration, and what follows from it; an error where the one is not that of the other.
     pub fn plan(&self) -> Result<Plan> {
-        let file = self.read()?;
-        let space = file.space(&format!("the space in {}", self.file().display()))?;
-        let expansion = space.expand()?;
-        let trials = expansion.trials(space.replicates + file.further_replicates);
-        let keys = trial_keys(&trials, &file.data)?;
-        let declared = expansion.candidates.len() * space.replicates;
-        let found = identity(&keys[..declared]);
-        if found != file.identity {
+        let plan = self.read()?.plan(&format!("the space in {}", self.file().display()))?;
+        let declared = plan.expansion.candidates.len() * plan.space.replicates;
+        let found = identity(&plan.keys[..declared]);
+        if found != plan.file.identity {
             bail!(
                 "{} declares trials of identity {}, and its space means those of {found}: it was changed by hand, or \
                  written by another build; explore into another folder with --out, or bring the file back",
                 self.file().display(),
-                file.identity
+                plan.file.identity
             );
         }
-        let replicates = file.asked_replicates.max(space.replicates);
-        let asked = (expansion.candidates.len() * replicates).min(trials.len());
-        Ok(Plan { file, space, expansion, trials, keys, asked })
+        Ok(plan)
     }
 
     /// The space the study explores.
@@ -242,14 +281,50 @@ impl Study {
         Ok(())
     }
 
-    /// Declares the study, or takes up again one of the same trials; anything else is an error.
+    /// Declares the study, takes up again one of the same trials, or extends one by further ones. What was added to a study
+    /// stays; what it is of changes at one moment, when its file is replaced.
     ///
-    /// Gives the build that began the study.
-    pub fn declare(&self, _lock: &Lock, declared: &StudyFile) -> Result<String> {
+    /// Errors: as those of [`Study::before`].
+    pub fn declare(&self, _lock: &Lock, declared: &StudyFile) -> Result<Declared> {
         let write = |file: &StudyFile| write_atomically(&self.file(), seal::to_toml(file)?.as_bytes());
         if !self.file().exists() {
             write(declared)?;
-            return Ok(declared.git_revision.clone());
+            return Ok(Declared { begun_by: declared.git_revision.clone(), before: None });
+        }
+        let before = self.before(declared)?;
+        let there = self.read()?;
+        let further_replicates = match &before {
+            // The same trials: the baseline, a label or a comment may have changed.
+            None => there.further_replicates,
+            // Where the space has fewer replicates now, those that were trained are further ones.
+            Some(old) => old.replicates().saturating_sub(declared.space("the space given")?.replicates),
+        };
+        let file = StudyFile {
+            created: there.created,
+            git_revision: there.git_revision.clone(),
+            further_replicates: further_replicates.max(declared.further_replicates),
+            asked_replicates: match declared.asked_replicates {
+                0 => there.asked_replicates,
+                asked => asked,
+            },
+            ..declared.clone()
+        };
+        if before.is_some() {
+            // One that is too large is not written.
+            file.clone().plan("the space given")?;
+        }
+        write(&file)?;
+        let asked = |plan: Plan| plan.keys.into_iter().take(plan.asked).collect();
+        Ok(Declared { begun_by: there.git_revision, before: before.map(asked) })
+    }
+
+    /// What the study is of, where `declared` is of other trials and has all of its configurations; none where it is of the
+    /// same trials, or there is no study yet.
+    ///
+    /// Errors: a study of another version, on other data, or with a configuration that `declared` lacks.
+    pub fn before(&self, declared: &StudyFile) -> Result<Option<Plan>> {
+        if !self.file().exists() {
+            return Ok(None);
         }
         let there = self.read()?;
         let folder = self.folder.display();
@@ -261,24 +336,24 @@ impl Study {
                 declared.fastrcaps_version
             );
         }
-        if there.identity != declared.identity {
-            let (old, new) = (self.space()?, declared.space("the space")?);
-            let what =
-                if old.declaration() == new.declaration() { "the same space on other data" } else { "another space" };
-            bail!("{folder} holds a study of {what}{}. Give a new folder with --out", difference(&old, &new));
+        if there.identity == declared.identity {
+            return Ok(None);
         }
-        // The same trials: the baseline, a label or a comment may have changed. What was added to them stays.
-        write(&StudyFile {
-            created: there.created,
-            git_revision: there.git_revision.clone(),
-            further_replicates: there.further_replicates.max(declared.further_replicates),
-            asked_replicates: match declared.asked_replicates {
-                0 => there.asked_replicates,
-                asked => asked,
-            },
-            ..declared.clone()
-        })?;
-        Ok(there.git_revision)
+        let (old, new) = (self.plan()?, declared.clone().plan("the space given")?);
+        if old.is_on_other_data(&new) {
+            bail!("{folder} holds a study on other data than is there now. Give a new folder with --out");
+        }
+        let has: HashSet<&String> = new.configurations().iter().collect();
+        let lacking = old.configurations().iter().filter(|key| !has.contains(key)).count();
+        if lacking > 0 {
+            bail!(
+                "{folder} holds a study of another space: {lacking} of its {} configurations are not in the space \
+                 given{}. A space that has all of them extends the study; for another, give a new folder with --out",
+                old.configurations().len(),
+                difference((&folder.to_string(), &old.space), ("the space given", &new.space))
+            );
+        }
+        Ok(Some(old))
     }
 
     /// Takes a study that is there for this process; `what` it does with it is a word as in "rebuilt", for others who
@@ -296,7 +371,10 @@ impl Study {
         if there.further_replicates >= further_replicates {
             return Ok(());
         }
-        write_atomically(&self.file(), seal::to_toml(&StudyFile { further_replicates, ..there })?.as_bytes())
+        let grown = StudyFile { further_replicates, ..there };
+        // One that is too large is not written.
+        grown.clone().plan("its space")?;
+        write_atomically(&self.file(), seal::to_toml(&grown)?.as_bytes())
     }
 
     /// As [`Study::hold`], also of a study whose declaration is damaged.
@@ -426,33 +504,67 @@ pub fn identity(keys: &[String]) -> String {
     seal::checksum(keys.join(" ").as_bytes())
 }
 
-/// Names the first keys in which two declared spaces differ.
-pub fn difference(there: &Space, declared: &Space) -> String {
-    let (mut old, mut new) = (BTreeMap::new(), BTreeMap::new());
-    leaves("", &toml::Value::Table(there.declaration().clone()), &mut old);
-    leaves("", &toml::Value::Table(declared.declaration().clone()), &mut new);
-    let keys: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();
-    let show = |value: Option<&String>| value.map_or("absent".to_string(), String::clone);
-    let differing: Vec<String> = (keys.into_iter().filter(|key| old.get(*key) != new.get(*key)))
-        .map(|key| format!("{key}: there {}, now {}", show(old.get(key)), show(new.get(key))))
-        .collect();
+/// In what the configurations of two declared spaces differ, each called by its name, in brackets: what only the first has
+/// comes first. Empty where that is in nothing.
+pub fn difference((one_name, one): (&str, &Space), (other_name, other): (&str, &Space)) -> String {
+    let declared = |space: &Space| {
+        let mut keys = BTreeMap::new();
+        for (key, value) in space.declaration() {
+            // What else a space declares decides about no configuration.
+            if ["base", "axes", "exclude"].contains(&key.as_str()) {
+                leaves(key, value, &mut keys);
+            }
+        }
+        keys
+    };
+    let (of_one, of_other) = (declared(one), declared(other));
+    let paths: BTreeSet<&String> = of_one.keys().chain(of_other.keys()).collect();
+    let mut differing: Vec<(bool, String)> = Vec::new();
+    for path in paths {
+        let (here, there) = (of_one.get(path), of_other.get(path));
+        if path.starts_with("axes.") {
+            // The values that an axis has on one side alone, whatever their order.
+            let alone = |of: Option<&toml::Value>, than: Option<&toml::Value>| {
+                let items =
+                    |value: Option<&toml::Value>| value.and_then(toml::Value::as_array).cloned().unwrap_or_default();
+                let than = items(than);
+                let alone = items(of).into_iter().filter(|value| !than.contains(value));
+                alone.map(|value| value.to_string()).collect::<Vec<_>>().join(", ")
+            };
+            let of = |values: &str, name: &str| format!("{values} in {name} alone");
+            match (alone(here, there), alone(there, here)) {
+                (one, other) if one.is_empty() && other.is_empty() => {}
+                (one, other) if one.is_empty() => differing.push((true, format!("{path}: {}", of(&other, other_name)))),
+                (one, other) if other.is_empty() => differing.push((false, format!("{path}: {}", of(&one, one_name)))),
+                (one, other) => {
+                    differing.push((false, format!("{path}: {}, {}", of(&one, one_name), of(&other, other_name))))
+                }
+            }
+        } else if here != there {
+            let show = |value: Option<&toml::Value>| value.map_or("absent".to_string(), ToString::to_string);
+            let both = format!("{path}: {} in {one_name}, {} in {other_name}", show(here), show(there));
+            differing.push((false, both));
+        }
+    }
+    differing.sort_by_key(|(is_addition, _)| *is_addition);
+    let told: Vec<&str> = differing.iter().take(3).map(|(_, text)| text.as_str()).collect();
     match differing.len() {
         0 => String::new(),
-        1..=3 => format!(" ({})", differing.join("; ")),
-        more => format!(" ({}; and {})", differing[..3].join("; "), plural(more - 3, "more difference")),
+        1..=3 => format!(" ({})", told.join("; ")),
+        more => format!(" ({}; and {})", told.join("; "), plural(more - 3, "more difference")),
     }
 }
 
-fn leaves(path: &str, value: &toml::Value, into: &mut BTreeMap<String, String>) {
+/// Every value below a table, by its dotted path.
+fn leaves(path: &str, value: &toml::Value, into: &mut BTreeMap<String, toml::Value>) {
     match value {
         toml::Value::Table(table) => {
             for (key, inner) in table {
-                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-                leaves(&path, inner, into);
+                leaves(&format!("{path}.{key}"), inner, into);
             }
         }
         other => {
-            into.insert(path.to_string(), other.to_string());
+            into.insert(path.to_string(), other.clone());
         }
     }
 }

@@ -1,7 +1,7 @@
 //! `fastrcaps explore`: train every configuration of a space and keep the front up to date.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     ffi::OsString,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -20,7 +20,7 @@ use fastrcaps::{
     report::{findings::Findings, keeper::Keeper, view::StudyView},
     space::{Expansion, Space, Trial},
     strategy::{Strategy, Sweep},
-    study::{self, Lock, Study, StudyFile},
+    study::{self, Declared, Lock, Study, StudyFile},
     upkeep,
     words::{by_count, plural},
 };
@@ -32,7 +32,7 @@ use super::{
     device,
     display::{Display, Mode, duration},
     front::{self, ObjectivesArg},
-    input::{errln, outln, print_line, shell_line},
+    input::{errln, outln, print_line, shell_line, tell_notes},
     interrupt::{INTERRUPTED, stop_on_signals},
     limits::LimitsArg,
     order::{Choice, OrderArg},
@@ -44,8 +44,9 @@ use super::{
 ///
 /// Trials run as processes of their own, each on its slot's cores or GPU. The study folder holds trials.csv, epochs.csv,
 /// front.csv and charts/front.png, valid after every trial. The same command again continues where it was stopped:
-/// finished trials are kept, interrupted ones go on from their last checkpoint. At last the trainings are timed anew, step
-/// by step, alone on the machine, as `fastrcaps time` does.
+/// finished trials are kept, interrupted ones go on from their last checkpoint. A space that has all configurations of the
+/// study, and more, extends it: what is there is taken over. At last the trainings are timed anew, step by step, alone on
+/// the machine, as `fastrcaps time` does.
 ///
 /// A folder that is not empty and holds no study is refused; hidden files in it are in nobody's way.
 #[derive(clap::Args)]
@@ -124,9 +125,12 @@ pub fn run(args: Args) -> Result<ExitCode> {
         (_, true) => Mode::Json,
         _ => Mode::Progress,
     };
+    if mode != Mode::Quiet {
+        tell_notes(expansion.labelled());
+    }
     let study = Study::new(args.out.clone().unwrap_or_else(|| Path::new("results").join(&space.name)));
     study.check_explorable()?;
-    let asked = asked_before(&study, &space);
+    let asked = asked_before(&study);
     let replicates = args.replicates.unwrap_or(Replicates::Count(space.replicates.max(asked)));
     match (replicates, args.max_replicates, args.limit) {
         (Replicates::Count(_), Some(_), _) => bail!("--max-replicates goes with --replicates auto"),
@@ -151,33 +155,43 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let limit = args.limit.map(|limit| limit as usize);
     let trials = expansion.trials(first);
     let asked = trials.len();
+    let declared = |data: BTreeMap<String, String>| -> Result<StudyFile> {
+        let keys = study::trial_keys(&expansion.trials(space.replicates), &data)?;
+        Ok(StudyFile {
+            fastrcaps_version: machine::VERSION.into(),
+            git_revision: machine::git_revision().unwrap_or_default(),
+            created: machine::rfc3339(SystemTime::now()),
+            identity: study::identity(&keys),
+            further_replicates: most - space.replicates,
+            asked_replicates: first,
+            data,
+            name: space.name.clone(),
+            set: args.sets.clone(),
+            space: space.text().to_string(),
+        })
+    };
     if args.dry_run {
         let (trials, begun) = (&trials[..], &[][..]);
         let choice = Choice { expansion: &expansion, trials, asked, begun, deadline, place, mode };
         let chosen = choice.make(args.order, limit, None)?;
-        return dry_run(&study, &space, &expansion, trials, &chosen.order, args.retry_failed);
+        let declared = declared(fingerprints_of(&study, trials))?;
+        return dry_run(&study, &declared, &expansion, trials, &chosen.order, args.retry_failed);
     }
 
-    let fingerprints = fingerprints(&trials, &args.data_dir.dirs())?;
-    let keys = study::trial_keys(&expansion.trials(space.replicates), &fingerprints)?;
+    let declared = declared(fingerprints(&trials, &args.data_dir.dirs())?)?;
     let lock = study.open()?;
-    let declared = StudyFile {
-        fastrcaps_version: machine::VERSION.into(),
-        git_revision: machine::git_revision().unwrap_or_default(),
-        created: machine::rfc3339(SystemTime::now()),
-        identity: study::identity(&keys),
-        further_replicates: most - space.replicates,
-        asked_replicates: first,
-        data: fingerprints,
-        name: space.name.clone(),
-        set: args.sets.clone(),
-        space: space.text().to_string(),
-    };
-    declare(&study, &lock, &declared, mode)?;
+    let before = declare(&study, &lock, &declared, mode)?;
     // With what earlier explorations added to it.
     let plan = study.plan()?;
     let mut journal = Journal::open(&study.journal())?;
     let mut past = past(&study, &mut journal)?;
+    if let Some(before) = before.filter(|_| mode != Mode::Quiet) {
+        let ended = past.iter().filter(|past| past.status.is_final()).count();
+        let is_new =
+            |(key, past): &(&String, &Past)| !before.contains(*key) && past.attempts == 0 && !past.status.is_final();
+        let new = plan.keys[..plan.asked].iter().zip(&past).filter(is_new).count();
+        errln!("the space extends the study: {ended} trials that have ended are taken over, {new} are new");
+    }
     let would_be = |past: &Past| match past.status {
         Status::Failed if args.retry_failed => Past { status: Status::Pending, ..*past },
         _ => *past,
@@ -346,16 +360,17 @@ impl Sweeper<'_> {
     }
 }
 
-/// Declares the study, or finds that it is the same; says where another build began it.
-fn declare(study: &Study, lock: &Lock, declared: &StudyFile, mode: Mode) -> Result<()> {
-    let begun_by = study.declare(lock, declared)?;
+/// Declares the study, finds that it is the same, or extends it; says where another build began it. Gives the keys that had
+/// been asked for of one that was extended.
+fn declare(study: &Study, lock: &Lock, declared: &StudyFile, mode: Mode) -> Result<Option<HashSet<String>>> {
+    let Declared { begun_by, before } = study.declare(lock, declared)?;
     let build = &declared.git_revision;
     if begun_by != *build && mode != Mode::Quiet {
         errln!(
             "note: this study was begun by build {begun_by}, this is {build}: bits and times may differ between them"
         );
     }
-    Ok(())
+    Ok(before)
 }
 
 /// What earlier runs know of every trial. What an earlier explorer left running is pending again: nobody runs it now.
@@ -405,26 +420,29 @@ fn try_again(study: &Study, journal: &mut Journal, order: &[usize], past: &mut [
     Ok(())
 }
 
-/// Replicates that an earlier exploration of the same space was asked for; 0 where there was none.
-fn asked_before(study: &Study, space: &Space) -> usize {
-    let of = |file: &StudyFile| file.space("its space").is_ok_and(|there| there.declaration() == space.declaration());
-    study.read().ok().filter(of).map_or(0, |file| file.asked_replicates)
+/// Replicates that an earlier exploration of the study was asked for beyond those of its space; 0 where it was for none.
+fn asked_before(study: &Study) -> usize {
+    let is_more =
+        |file: &StudyFile| file.space("its space").is_ok_and(|space| file.asked_replicates > space.replicates);
+    study.read().ok().filter(is_more).map_or(0, |file| file.asked_replicates)
 }
 
-/// Lists what would be trained, with regard to what the study holds already.
+/// Lists what would be trained, with regard to what the study holds already; an error where it could not be of this study.
 fn dry_run(
     study: &Study,
-    space: &Space,
+    declared: &StudyFile,
     expansion: &Expansion,
     trials: &[Trial],
     order: &[usize],
     retry_failed: bool,
 ) -> Result<ExitCode> {
-    let known = StudyView::read(study).ok().filter(|view| view.space.declaration() == space.declaration());
-    let is_over = |index: usize| {
-        let record = known.as_ref().and_then(|view| view.records.get(index)?.as_ref());
-        record.is_some_and(|record| record.status.is_final() && !(retry_failed && record.status == Status::Failed))
-    };
+    study.before(declared)?;
+    let records = StudyView::read(study).map(|view| view.records).unwrap_or_default();
+    let is_over =
+        |record: &&TrialRecord| record.status.is_final() && !(retry_failed && record.status == Status::Failed);
+    let over: HashSet<&str> = records.iter().flatten().filter(is_over).map(|record| record.key.as_str()).collect();
+    let keys = study::trial_keys(trials, &declared.data)?;
+    let is_over = |index: usize| over.contains(keys[index].as_str());
     let wanted: Vec<usize> = order.iter().copied().filter(|index| !is_over(*index)).collect();
     for index in &wanted {
         let trial = &trials[*index];
@@ -513,6 +531,16 @@ fn fingerprints(trials: &[Trial], dirs: &DataDirs) -> Result<BTreeMap<String, St
         }
     }
     Ok(known)
+}
+
+/// Fingerprint of every selection of data that the trials train on, as far as the study knows it; of what it does not know,
+/// it has no trial.
+fn fingerprints_of(study: &Study, trials: &[Trial]) -> BTreeMap<String, String> {
+    let mut known = study.read().map(|file| file.data).unwrap_or_default();
+    for trial in trials {
+        known.entry(study::data_id(&trial.config.data)).or_default();
+    }
+    known
 }
 
 fn trial_arguments(data_dir: &DataDirArg, checkpoints: &CheckpointsArg) -> Vec<OsString> {

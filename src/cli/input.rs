@@ -1,9 +1,10 @@
 //! What several subcommands read and write: config files, `--set`, standard output and error.
 
-use std::{fs, io::Write, path::Path, time::Duration};
+use std::{io::Write, path::Path, time::Duration};
 
 use anyhow::{Context, Result};
 use fastrcaps::{
+    charts::style::plural,
     config::TrialConfig,
     files::{make_folder, write_atomically},
     report::view::StudyView,
@@ -16,6 +17,26 @@ pub fn read_config(path: &Path) -> Result<TrialConfig> {
     let document = Document::read(path)?;
     TrialConfig::resolve(document.table.clone())
         .map_err(|error| anyhow::Error::new(document.error_at(&segments(error.path()), error.to_string())))
+}
+
+/// Tells what the schedules of configurations, each with its label, do that may not be what was meant; each note once.
+pub fn tell_notes<'a>(configurations: impl IntoIterator<Item = (&'a str, &'a TrialConfig)>) {
+    let mut notes: Vec<(String, &str, usize)> = Vec::new();
+    for (label, config) in configurations {
+        let Some(note) = config.schedule.note() else { continue };
+        match notes.iter_mut().find(|(told, ..)| *told == note) {
+            Some((.., more)) => *more += 1,
+            None => notes.push((note, label, 0)),
+        }
+    }
+    for (note, label, more) in notes {
+        let of = match (label, more) {
+            ("", _) => String::new(),
+            (label, 0) => format!(" ({label})"),
+            (label, more) => format!(" ({label}, and {})", plural(more, "more configuration")),
+        };
+        tell(&format!("note: {note}{of}"));
+    }
 }
 
 /// Takes `--set PATH=VALUE` apart.

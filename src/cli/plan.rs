@@ -12,7 +12,7 @@ use super::{
     data::{DataDirArg, state as data_state},
     device,
     display::duration,
-    input::outln,
+    input::{outln, tell_notes},
     limits::MemoryArg,
     threads,
 };
@@ -49,6 +49,7 @@ pub struct Args {
 pub fn run(args: Args) -> Result<ExitCode> {
     let space = Space::read(&args.space, &args.sets)?;
     let expansion = space.expand()?;
+    tell_notes(expansion.labelled());
     let slots = args.slots.unwrap_or_else(|| Slots::one_per_core(machine::usable_cores()));
     threads::install(slots.threads())?;
 

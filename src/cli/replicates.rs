@@ -44,8 +44,8 @@ impl Replicates {
     fn bounds(self, declared: usize, asked: usize, most: usize) -> Result<(usize, usize)> {
         match self {
             Replicates::Count(count) if count < declared => bail!(
-                "--replicates {count}: the space declares {declared}; with fewer it is another study, which \
-                 --set replicates={count} and a folder of its own (--out) make"
+                "--replicates {count}: the space declares {declared}; --set replicates={count} asks for fewer, and what is \
+                 trained already stays"
             ),
             Replicates::Count(count) => Ok((count, count)),
             Replicates::Auto if most <= declared => {

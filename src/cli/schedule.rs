@@ -10,13 +10,17 @@ use fastrcaps::{
     },
     config::TrialConfig,
     files::check_target,
+    schedule::outline::outline,
     train::timing::steps_by_size,
     words::plural,
 };
 
-use super::input::{outln, read_config, write_out};
+use super::input::{outln, read_config, tell_notes, write_out};
 
 /// Draw the learning rate and the batch size of a configuration, without training it.
+///
+/// Prints what the curve does, too: rows at its turns and between them. EPOCHS are those that are done; two rows of one
+/// moment are a jump.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -35,6 +39,7 @@ pub struct Args {
 
 pub fn run(args: Args) -> Result<ExitCode> {
     let config = read_config(&args.config)?;
+    tell_notes([("", &config)]);
     let name = args.config.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let out = args.out.unwrap_or_else(|| args.config.with_file_name(format!("{name}-schedule.png")));
     check_target(&out, args.force, charts::is_own)?;
@@ -50,23 +55,20 @@ pub fn run(args: Args) -> Result<ExitCode> {
         ..schedule::sample(&config.schedule, config.train.epochs)
     };
     write_out(&out, &schedule::draw(&chart).png())?;
-    print_epochs(&config)?;
+    print_outline(&config)?;
     outln!("drawn to {}", out.display());
     Ok(ExitCode::SUCCESS)
 }
 
-/// A row wherever an epoch begins with other values than the one before.
-fn print_epochs(config: &TrialConfig) -> Result<()> {
-    outln!("{:>6}  {:>12}  {:>6}", "EPOCH", "RATE", "BATCH");
-    let mut last = String::new();
-    for epoch in 0..config.train.epochs {
-        let progress = fastrcaps::schedule::Progress { epoch: epoch as f64, epochs: config.train.epochs as f64 };
-        let values =
-            format!("{:>12.3e}  {:>6}", config.schedule.learning_rate(progress), config.schedule.batch_size(progress));
-        if values != last {
-            outln!("{:>6}  {values}", epoch + 1);
-            last = values;
+/// Rows that show what the curve does.
+fn print_outline(config: &TrialConfig) -> Result<()> {
+    let outline = outline(&config.schedule, config.train.epochs);
+    outln!("{:>10}  {:>12}  {:>6}", "EPOCHS", "RATE", "BATCH");
+    for (number, row) in outline.rows.iter().enumerate() {
+        if outline.is_cut && number + 1 == outline.rows.len() {
+            outln!("{:>10}  so it goes on; the picture has all", "…");
         }
+        outln!("{:>10.3}  {:>12.3e}  {:>6}", row.epoch, row.learning_rate, row.batch_size);
     }
     Ok(())
 }

@@ -73,9 +73,10 @@ Examples:
         #[arg(long)]
         yes: bool,
     },
-    /// Take the finished trials of other studies of the same space up into one
+    /// Take the finished trials of other studies up into one
     ///
-    /// A trial that ended in both stays as it is, unless it failed and did not fail there.
+    /// Those of configurations that the one declares, on the same data; the spaces may differ in others. A trial that ended in
+    /// both stays as it is, unless it failed and did not fail there.
     #[command(after_help = "\
 Example, half of a sweep from another machine:
   fastrcaps study merge results/mnist-small /mnt/other/results/mnist-small")]
@@ -223,6 +224,9 @@ fn merge(into: &Study, from: Vec<PathBuf>) -> Result<()> {
         by_count(merged.kept, "was", "were"),
         merged.pending
     );
+    if merged.useless > 0 {
+        outln!("{} that ended there are of no use: the space of {} lacks them", merged.useless, into.folder.display());
+    }
     for name in &merged.times {
         outln!("its times were brought over as {name:?}");
     }

@@ -36,7 +36,7 @@ use super::{
     data::DataDirArg,
     device::DeviceArg,
     display::{duration, percent},
-    input::{errln, outln, read_config, shell_line},
+    input::{errln, outln, read_config, shell_line, tell_notes},
     interrupt::{INTERRUPTED, stop_on_signals},
     threads::ThreadsArg,
 };
@@ -92,6 +92,9 @@ pub struct Args {
 
 pub fn run(args: Args) -> Result<ExitCode> {
     let config = read_config(&args.config)?;
+    if !args.quiet {
+        tell_notes([("", &config)]);
+    }
     let stem = args.config.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let folder = TrialFolder::new(args.out.unwrap_or_else(|| PathBuf::from(format!("results/train-{stem}"))));
     check_folder(&folder, args.force, args.resume)?;

@@ -6,7 +6,7 @@
 use serde::Deserialize;
 use toml::{Table, Value};
 
-use super::{ConfigError, TrialConfig};
+use super::{ConfigError, DEFAULT_POLICY, TrialConfig};
 use crate::words::short_numbers;
 
 /// Reads a config whose presets are filled in.
@@ -18,7 +18,7 @@ pub(super) fn read(table: &Table) -> Result<TrialConfig, ConfigError> {
         ConfigError::Shape {
             path: dotted(&path),
             value: value.map(|value| short_numbers(&value.to_string())),
-            message: short_numbers(&words(&complaint)),
+            message: short_numbers(&words(&complaint)) + &whose_fields(table, &path, &complaint),
         }
     })
 }
@@ -104,6 +104,21 @@ fn dotted(path: &[String]) -> String {
         Err(_) if text.is_empty() => step.clone(),
         Err(_) => format!("{text}.{step}"),
     })
+}
+
+/// After the fields that a policy has: which policy that is.
+fn whose_fields(table: &Table, path: &[String], complaint: &str) -> String {
+    let of_policy = || {
+        let [schedule, which, _] = path else { return None };
+        table.get(schedule)?.get(which)?.get("policy")?.as_str()
+    };
+    match of_policy() {
+        Some(policy) if complaint.starts_with("unknown field") => {
+            let default = if policy == DEFAULT_POLICY { ", which is meant where none is given" } else { "" };
+            format!(": the fields of policy {policy:?}{default}")
+        }
+        _ => String::new(),
+    }
 }
 
 /// The complaint without the names of Rust's types.

@@ -79,6 +79,18 @@ impl BatchPolicy {
         (start, progress.epochs)
     }
 
+    /// Epochs at which a phase ends and another begins, ascending.
+    pub(super) fn turns(&self) -> Vec<f64> {
+        let BatchPolicy::Adabatch { phases } = self else { return Vec::new() };
+        let lengths = phases[..phases.len().saturating_sub(1)].iter().filter_map(|phase| phase.epochs);
+        lengths
+            .scan(0.0, |end, length| {
+                *end += length;
+                Some(*end)
+            })
+            .collect()
+    }
+
     pub(super) fn validate(&self, path: &str) -> Result<(), Invalid> {
         const SIZE: &str = "a number of samples from 1 to 65536";
         let allowed_size = |size: usize| (1..=65536).contains(&size);

@@ -161,6 +161,56 @@ impl LearningRatePolicy {
         }
     }
 
+    /// Epochs at which the rate turns or jumps, ascending: at least those within `epochs`, but for more than `most` of them.
+    pub(super) fn turns(&self, epochs: f64, batch: &BatchPolicy, most: usize) -> Vec<f64> {
+        match self {
+            LearningRatePolicy::Fixed { .. }
+            | LearningRatePolicy::Cosine { .. }
+            | LearningRatePolicy::Exponential { staircase: false, .. } => Vec::new(),
+            LearningRatePolicy::Exponential { period, .. } => (1..=most).map(|stair| stair as f64 * period).collect(),
+            LearningRatePolicy::Step { milestones, .. } => milestones.clone(),
+            LearningRatePolicy::OneCycle { up, down, .. } => vec![up * epochs, (up + down) * epochs],
+            LearningRatePolicy::WarmRestarts { period: Period::Epochs(first), multiplier, .. } => {
+                let cycles = std::iter::successors(Some((*first, *first)), |(end, length)| {
+                    Some((end + length * multiplier, length * multiplier))
+                });
+                cycles.map(|(end, _)| end).take(most).take_while(|end| *end < epochs).collect()
+            }
+            LearningRatePolicy::WarmRestarts { period: Period::Named(NamedPeriod::BatchPhase), .. } => batch.turns(),
+        }
+    }
+
+    /// Values that can be meant, and are a mistake more often than not: what the rate does by them.
+    pub(super) fn note(&self) -> Option<String> {
+        match self {
+            LearningRatePolicy::OneCycle { initial, peak, .. } if peak < initial => Some(format!(
+                "the cycle goes down to its peak, {peak:e}, and up again: it begins at initial = {initial:e}, which is above \
+                 it. Where they are not given, peak is {:e} and initial {:e}",
+                peak_rate(),
+                base_rate()
+            )),
+            LearningRatePolicy::WarmRestarts { peak, floor, .. } if peak <= floor => Some(format!(
+                "the rate stays at {peak:e}, without restarts: peak and floor are the same. Where they are not given, peak is \
+                 {:e} and floor {:e}",
+                peak_rate(),
+                base_rate()
+            )),
+            LearningRatePolicy::OneCycle { initial, peak, .. } if peak == initial => {
+                Some(format!("the cycle stays at {peak:e} until it is over: peak and initial are the same"))
+            }
+            LearningRatePolicy::Cosine { initial, last } if last == initial => {
+                Some(format!("the rate stays at {initial:e}: initial and last are the same"))
+            }
+            LearningRatePolicy::Exponential { initial, decay: 1.0, .. } => {
+                Some(format!("the rate stays at {initial:e}: decay is 1"))
+            }
+            LearningRatePolicy::Step { initial, factor: 1.0, .. } => {
+                Some(format!("the rate stays at {initial:e}: factor is 1"))
+            }
+            _ => None,
+        }
+    }
+
     /// Whether a training of `epochs` may end at `epoch` as if it had been planned so.
     pub(super) fn may_end_at(&self, epoch: f64, epochs: f64, batch: &BatchPolicy) -> bool {
         match self {
@@ -220,7 +270,9 @@ impl LearningRatePolicy {
             }
             LearningRatePolicy::WarmRestarts { peak, floor, period, multiplier } => {
                 rate("peak", *peak)?;
-                check("floor", *floor, *floor >= 0.0 && *floor <= *peak, "a learning rate from 0 to peak")?;
+                let allowed =
+                    format!("a learning rate from 0 to peak = {peak}; where it is not given, it is {}", base_rate());
+                check("floor", *floor, *floor >= 0.0 && *floor <= *peak, &allowed)?;
                 if let Period::Epochs(value) = period {
                     epochs("period", *value)?;
                 }

@@ -5,6 +5,7 @@
 
 pub mod batch;
 pub mod lr;
+pub mod outline;
 
 use std::collections::BTreeMap;
 
@@ -127,6 +128,11 @@ impl ScheduleConfig {
         let stops =
             (1..epochs).filter(is_warm).filter(|epoch| self.lr.may_end_at(*epoch as f64, epochs as f64, &self.batch));
         stops.chain([epochs]).collect()
+    }
+
+    /// What the values do that may not be what was meant; none where nothing is conspicuous.
+    pub fn note(&self) -> Option<String> {
+        Some(format!("schedule.lr: {}", self.lr.note()?))
     }
 
     /// Checks every value; `epochs` is the length of the training.

@@ -278,6 +278,11 @@ impl Space {
 }
 
 impl Expansion {
+    /// Every configuration with its label.
+    pub fn labelled(&self) -> impl Iterator<Item = (&str, &TrialConfig)> {
+        self.candidates.iter().map(|candidate| (candidate.label.as_str(), &candidate.config))
+    }
+
     /// The trainings of the whole space: every configuration once, then every configuration again, `replicates` times,
     /// so that a front stands early.
     pub fn trials(&self, replicates: usize) -> Vec<Trial> {

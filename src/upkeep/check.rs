@@ -10,7 +10,7 @@ use std::{
 use anyhow::Result;
 use serde::Serialize;
 
-use super::{End, check_config, check_weights, end_of, entries, is_temporary, name};
+use super::{End, check_config, check_weights, end_of, entries, is_temporary, name, shapes_of};
 use crate::{
     folder::trials_folder,
     journal::{Contents, Journal},
@@ -21,7 +21,7 @@ use crate::{
         self, Plan, Study,
         holdings::{Holdings, Place},
     },
-    times::{TimeSet, steps_of},
+    times::TimeSet,
 };
 
 /// Age above which a temporary file belongs to no one, while the study is explored.
@@ -250,9 +250,7 @@ impl Check<'_> {
             Ok(names) => names,
             Err(error) => return self.add("times".into(), error, "let this user read it"),
         };
-        let configs = plan.expansion.candidates.iter().map(|candidate| &candidate.config);
-        let steps = configs.flat_map(|config| steps_of(config, config.train.epochs));
-        let known: HashSet<String> = steps.map(|(shape, _)| shape.id()).collect();
+        let known = shapes_of(plan);
         for name in names {
             let place = Path::new("times").join(format!("{name}.json"));
             let set = match TimeSet::read(self.study, &name) {

@@ -1,14 +1,14 @@
-//! Takes the finished trials of other studies of the same space up into one.
+//! Takes the finished trials of other studies up into one, of those configurations that both declare.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fs::{self, File},
     path::Path,
 };
 
 use anyhow::{Context, Result, bail};
 
-use super::{End, check_config, check_idle, check_weights, end_of, entries, name};
+use super::{End, check_config, check_idle, check_weights, end_of, entries, name, shapes_of};
 use crate::{
     folder::{TrialFolder, trials_folder},
     journal::Journal,
@@ -27,6 +27,8 @@ pub struct Merged {
     pub replaced: usize,
     /// Trials that ended in both: what was here stays.
     pub kept: usize,
+    /// Trials that ended there and are none of this study's space.
+    pub useless: usize,
     /// Trials that have ended in none of them.
     pub pending: usize,
     /// Folder of each trial that ended and cannot be trusted, and why.
@@ -42,20 +44,21 @@ pub struct Merged {
 /// Takes up into `into` what ended in `others`, in their order. All are looked at before anything is written.
 pub fn merge(into: &Study, others: &[Study], lock: &Lock) -> Result<Merged> {
     let plan = into.plan()?;
-    let mut further_replicates = 0;
+    let mut shared = Vec::new();
     for other in others {
-        check_same(into, &plan, other)?;
-        further_replicates = further_replicates.max(other.read()?.further_replicates);
+        shared.push(Shared::new(into, &plan, other)?);
     }
-    into.grow(lock, further_replicates)?;
+    let replicates = shared.iter().map(|of| of.replicates).max().unwrap_or(0);
+    into.grow(lock, replicates.saturating_sub(plan.space.replicates))?;
     let plan = into.plan()?;
     let mut journal = Journal::open(&into.journal())?;
     let mut view = StudyView::blank(into)?;
     view.update(&journal)?;
     super::take_up(into, &mut view, &mut journal)?;
     let mut merged = Merged::default();
-    for other in others {
-        for (at, key) in plan.keys.iter().enumerate() {
+    for (other, shared) in others.iter().zip(&shared) {
+        merged.useless += shared.useless;
+        for (at, key) in plan.keys.iter().enumerate().filter(|(_, key)| shared.keys.contains(*key)) {
             let here = view.records[at].as_ref().map(|record| record.status).filter(|status| status.is_final());
             let folder = other.trial(key);
             let fingerprint = &plan.file.data[&study::data_id(&plan.trials[at].config.data)];
@@ -94,8 +97,9 @@ pub fn merge(into: &Study, others: &[Study], lock: &Lock) -> Result<Merged> {
         }
     }
     let has_ended = |record: &Option<TrialRecord>| record.as_ref().is_some_and(|record| record.status.is_final());
+    let shapes = shapes_of(&plan);
     for other in others {
-        bring_times(into, other, &mut merged);
+        bring_times(into, other, &shapes, &mut merged);
     }
     // They may be the first ones here.
     view.read_times(into);
@@ -104,24 +108,30 @@ pub fn merge(into: &Study, others: &[Study], lock: &Lock) -> Result<Merged> {
     Ok(merged)
 }
 
-/// Brings the sets of times of `other` over, each for itself.
-fn bring_times(into: &Study, other: &Study, merged: &mut Merged) {
+/// Brings the sets of times of `other` over, each for itself: those of the steps of `shapes`.
+fn bring_times(into: &Study, other: &Study, shapes: &HashSet<String>, merged: &mut Merged) {
     let names = TimeSet::names(other).unwrap_or_else(|error| {
         merged.times_refused.push(("all".into(), format!("{error:#}")));
         Vec::new()
     });
     for name in names {
-        match bring_set(into, other, &name) {
+        match bring_set(into, other, shapes, &name) {
             Ok(brought) => merged.times.extend(brought),
             Err(error) => merged.times_refused.push((name, format!("{error:#}"))),
         }
     }
 }
 
-/// Brings a set of times over; gives the name that it has here, none where it was brought over before. What is here stays as
+/// Brings a set of times over; gives the name that it has here, none where it was brought over before or has no step of
+/// `shapes`. What is here stays as
 /// it is: another set of the same name is brought over under a name of its own, with its host's.
-fn bring_set(into: &Study, other: &Study, name: &str) -> Result<Option<String>> {
-    let Some(set) = TimeSet::read(other, name)? else { return Ok(None) };
+fn bring_set(into: &Study, other: &Study, shapes: &HashSet<String>, name: &str) -> Result<Option<String>> {
+    let Some(mut set) = TimeSet::read(other, name)? else { return Ok(None) };
+    set.shapes.retain(|id, _| shapes.contains(id));
+    set.samples.retain(|sample| shapes.contains(&sample.shape));
+    if set.shapes.is_empty() {
+        return Ok(None);
+    }
     let host: String = set.host.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
     // The same host may have taken several: they get numbers.
     let mut number = 0;
@@ -143,29 +153,58 @@ fn bring_set(into: &Study, other: &Study, name: &str) -> Result<Option<String>> 
     }
 }
 
-/// An error unless both studies are of the same trials and the same version.
-fn check_same(into: &Study, plan: &Plan, other: &Study) -> Result<()> {
-    let (here, there) = (into.folder.display(), other.folder.display());
-    if fs::canonicalize(&into.folder).ok() == fs::canonicalize(&other.folder).ok() {
-        bail!("{there} is the study that it would be merged into");
+/// What another study has for one.
+struct Shared {
+    /// Keys of the trials of configurations that both declare.
+    keys: HashSet<String>,
+    /// How often the other has begun to train one of these configurations, at most.
+    replicates: usize,
+    /// Trials of other configurations that ended there.
+    useless: usize,
+}
+
+impl Shared {
+    /// Errors: they are of other versions, on other data, or have no configuration in common.
+    fn new(into: &Study, plan: &Plan, other: &Study) -> Result<Shared> {
+        let (here, there) = (into.folder.display(), other.folder.display());
+        if fs::canonicalize(&into.folder).ok() == fs::canonicalize(&other.folder).ok() {
+            bail!("{there} is the study that it would be merged into");
+        }
+        let of_other = other.plan()?;
+        if of_other.file.fastrcaps_version != plan.file.fastrcaps_version {
+            bail!(
+                "{there} was made by fastrcaps {}, {here} by {}: their trials are not comparable",
+                of_other.file.fastrcaps_version,
+                plan.file.fastrcaps_version
+            );
+        }
+        if of_other.is_on_other_data(plan) {
+            bail!("{there} is a study on other data than {here}: their trials are not comparable");
+        }
+        let declared: HashSet<&String> = plan.configurations().iter().collect();
+        let mut shared = Shared { keys: HashSet::new(), replicates: 0, useless: 0 };
+        for (trial, key) in of_other.trials.iter().zip(&of_other.keys) {
+            let folder = other.trial(key);
+            if declared.contains(&of_other.keys[trial.candidate]) {
+                shared.keys.insert(key.clone());
+                if folder.path.exists() {
+                    shared.replicates = shared.replicates.max(trial.replicate + 1);
+                }
+            } else {
+                shared.useless += usize::from(matches!(end_of(&folder, key), Ok(Some(_))));
+            }
+        }
+        if shared.keys.is_empty() {
+            let (here, there) = (here.to_string(), there.to_string());
+            bail!(
+                "{there} has nothing for {here}: none of its {} configurations is in the space of {here}{}. Explore a space \
+                 that has both into {here} first",
+                of_other.configurations().len(),
+                study::difference((&there, &of_other.space), (&here, &plan.space))
+            );
+        }
+        Ok(shared)
     }
-    let of_other = other.plan()?;
-    if of_other.file.fastrcaps_version != plan.file.fastrcaps_version {
-        bail!(
-            "{there} was made by fastrcaps {}, {here} by {}: their trials are not comparable",
-            of_other.file.fastrcaps_version,
-            plan.file.fastrcaps_version
-        );
-    }
-    if of_other.file.identity != plan.file.identity {
-        let fingerprints = |plan: &Plan| plan.file.data.values().cloned().collect::<Vec<_>>();
-        let what = match study::difference(&plan.space, &of_other.space) {
-            same if same.is_empty() && fingerprints(plan) != fingerprints(&of_other) => " trained on other data".into(),
-            differences => format!(" of another space{differences}"),
-        };
-        bail!("{there} is a study{what}: only studies of the same trials as {here} can be merged into it");
-    }
-    Ok(())
 }
 
 /// Copies a trial's folder, whole or not at all, in the place of what is there.

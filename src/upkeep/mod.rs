@@ -8,6 +8,7 @@ pub mod remove;
 pub mod status;
 
 use std::{
+    collections::HashSet,
     fs::{self, File, TryLockError},
     io::{self, Read},
     path::{Path, PathBuf},
@@ -23,7 +24,8 @@ use crate::{
     journal::Journal,
     record::{EpochRow, Status, TrialRecord},
     report::view::StudyView,
-    study::Study,
+    study::{Plan, Study},
+    times::steps_of,
     words::plural,
 };
 
@@ -108,6 +110,12 @@ fn sha256(file: &mut impl Read) -> io::Result<String> {
             read => digest.update(&buffer[..read]),
         }
     }
+}
+
+/// The shapes of all steps that a study's trainings have.
+fn shapes_of(plan: &Plan) -> HashSet<String> {
+    let configs = plan.expansion.candidates.iter().map(|candidate| &candidate.config);
+    configs.flat_map(|config| steps_of(config, config.train.epochs)).map(|(shape, _)| shape.id()).collect()
 }
 
 /// Everything directly in `folder`, by name; nothing where there is none.

@@ -42,6 +42,14 @@ pub fn succeed(folder: &Path, arguments: &[&str]) -> String {
     out.into_owned()
 }
 
+/// What a command that succeeds says on standard error.
+pub fn told(folder: &Path, arguments: &[&str]) -> String {
+    let output = run(folder, arguments);
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{arguments:?}\n{told}");
+    told
+}
+
 /// Runs what must be refused; returns what it says.
 pub fn refuse(folder: &Path, arguments: &[&str]) -> String {
     let output = run(folder, arguments);
@@ -261,7 +269,9 @@ fn a_folder_of_another_space_version_or_data_is_refused() {
     succeed(folder.path(), &["explore", "space.toml", "--quiet", "--limit", "1"]);
     let said = refuse(folder.path(), &["explore", "space.toml", "--set", "train.epochs=3"]);
     assert!(
-        said.contains("another space") && said.contains("train.epochs: there 2, now 3") && said.contains("--out"),
+        said.contains("another space")
+            && said.contains("base.train.epochs: 2 in results/space, 3 in the space given")
+            && said.contains("--out"),
         "{said}"
     );
     let file = folder.path().join("results/space/study.toml");
@@ -523,6 +533,35 @@ fn schedules_and_range_tests_are_drawn_beside_their_config() {
     for file in ["my-schedule.png", "my-lr-find.png"] {
         assert!(fs::read(folder.path().join(file)).unwrap().starts_with(b"\x89PNG"));
     }
+}
+
+#[test]
+fn a_rate_that_does_not_do_what_its_policy_is_for_is_told_by_all_who_read_it() {
+    let folder = folder_with(&format!(
+        "{SPACE}\"schedule.lr\" = [{{ rate = 1e-3 }}, {{ policy = 'one-cycle', peak = 5e-4 }}]\n"
+    ));
+    let here = folder.path();
+    let config = "data = { train_samples = 100, test_samples = 20 }\nmodel = { preset = 'tiny' }\ntrain.epochs = 1\n\
+                  schedule.lr = { policy = 'warm-restarts', peak = 1e-3 }";
+    fs::write(here.join("my.toml"), config).unwrap();
+    for (arguments, wanted) in [
+        (&["plan", "space.toml", "--no-timing"][..], "goes down to its peak, 5e-4"),
+        (&["plan", "space.toml", "--no-timing"], "(one-cycle, and 3 more configurations)"),
+        (&["explore", "space.toml", "--dry-run"], "goes down to its peak, 5e-4"),
+        (&["schedule", "my.toml"], "stays at 1e-3, without restarts"),
+        (&["train", "my.toml"], "stays at 1e-3, without restarts"),
+    ] {
+        let said = told(here, arguments);
+        assert!(said.contains("note: schedule.lr: ") && said.contains(wanted), "{arguments:?} says {said}");
+        assert_eq!(said.matches("schedule.lr: ").count(), 1, "{said}");
+    }
+    assert!(!told(here, &["explore", "space.toml", "--dry-run", "--quiet"]).contains("schedule.lr"));
+    fs::write(here.join("restarts.toml"), "schedule.lr = { policy = 'warm-restarts' }\ntrain.epochs = 7").unwrap();
+    let said = succeed(here, &["schedule", "restarts.toml"]);
+    assert!(said.lines().count() > 30 && said.matches("1.000e-3").count() == 7, "{said}");
+    fs::write(here.join("long.toml"), "schedule.lr = { policy = 'warm-restarts' }\ntrain.epochs = 700").unwrap();
+    let said = succeed(here, &["schedule", "long.toml"]);
+    assert!(said.contains("so it goes on") && said.contains("   700.000  "), "{said}");
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod cuda;
 mod data;
 mod denormals;
 mod dispatch;
+mod extension;
 mod faults;
 mod fuzz;
 mod goldens;

@@ -1,6 +1,6 @@
 //! Learning-rate and batch policies.
 
-use fastrcaps::schedule::{BatchPolicy, Progress, ScheduleConfig};
+use fastrcaps::schedule::{BatchPolicy, Progress, ScheduleConfig, outline::outline};
 use proptest::prelude::*;
 
 fn schedule(toml: &str) -> ScheduleConfig {
@@ -125,6 +125,91 @@ fn values_out_of_range_are_refused_by_name() {
         let invalid = schedule(toml).validate(10).expect_err(toml);
         assert_eq!(invalid.path, path, "{toml}");
     }
+}
+
+/// Epochs and rates of an outline.
+fn rows(toml: &str, epochs: usize) -> Vec<(f64, String)> {
+    let rows = outline(&schedule(toml), epochs).rows;
+    rows.iter().map(|row| (row.epoch, format!("{:.1e}", row.learning_rate))).collect()
+}
+
+#[test]
+fn an_outline_shows_turns_jumps_and_what_is_between() {
+    let shown = |toml, epochs| rows(toml, epochs).iter().map(|(at, rate)| format!("{at} {rate}")).collect::<Vec<_>>();
+    assert_eq!(
+        shown("lr = { policy = 'warm-restarts' }", 2),
+        [
+            "0 1.0e-2",
+            "0.25 8.7e-3",
+            "0.5 5.5e-3",
+            "0.75 2.3e-3",
+            "1 1.0e-3",
+            "1 1.0e-2",
+            "1.25 8.7e-3",
+            "1.5 5.5e-3",
+            "1.75 2.3e-3",
+            "2 1.0e-3"
+        ]
+    );
+    assert_eq!(
+        shown("lr = { policy = 'one-cycle', last = 2e-4 }", 10),
+        [
+            "0 1.0e-3",
+            "1 3.0e-3",
+            "2 5.0e-3",
+            "3 7.0e-3",
+            "4 9.0e-3",
+            "4.5 1.0e-2",
+            "5 9.0e-3",
+            "6 7.0e-3",
+            "7 5.0e-3",
+            "8 3.0e-3",
+            "9 1.0e-3",
+            "9.25 8.0e-4",
+            "9.5 6.0e-4",
+            "9.75 4.0e-4",
+            "10 2.0e-4"
+        ]
+    );
+    assert_eq!(shown("", 7), ["0 1.0e-3", "7 1.0e-3"]);
+    assert_eq!(
+        shown("lr = { policy = 'step', milestones = [2.5, 90] }", 9),
+        ["0 1.0e-3", "2.5 1.0e-3", "2.5 1.0e-4", "9 1.0e-4"]
+    );
+    // Batch phases and a warm-up turn it as well.
+    let phases = "batch = { policy = 'adabatch', phases = [{ epochs = 1.5, size = 8 }, { size = 64 }] }";
+    assert_eq!(shown(phases, 3), ["0 1.0e-3", "1.5 1.0e-3", "1.5 1.0e-3", "3 1.0e-3"]);
+    assert_eq!(shown("warmup_epochs = 1", 3)[..3], ["0 0.0e0", "0.25 2.5e-4", "0.5 5.0e-4"]);
+    // Bounded, whatever a schedule does.
+    let policies = ["'cosine'", "'warm-restarts', period = 0.001", "'exponential', staircase = true, period = 0.001"];
+    for (policy, is_long) in policies.iter().zip([false, true, true]) {
+        let outline = outline(&schedule(&format!("lr = {{ policy = {policy} }}")), 100_000);
+        assert!(outline.rows.len() <= 60 && outline.is_cut == is_long, "{policy}");
+        assert_eq!(outline.rows.last().unwrap().epoch, 100_000.0);
+        assert!(outline.rows.is_sorted_by(|one, other| one.epoch <= other.epoch), "{policy}");
+    }
+}
+
+#[test]
+fn what_a_policy_does_by_odd_values_is_told_and_its_defaults_are_silent() {
+    let note = |lr: &str| schedule(&format!("lr = {{ policy = {lr} }}")).note();
+    for (lr, wanted) in [
+        ("'one-cycle', peak = 5e-4", "goes down to its peak, 5e-4"),
+        ("'one-cycle', initial = 1e-2", "stays at 1e-2 until it is over"),
+        ("'warm-restarts', peak = 1e-3", "stays at 1e-3, without restarts: peak and floor are the same"),
+        ("'exponential', decay = 1.0", "decay is 1"),
+        ("'step', factor = 1.0, milestones = [1]", "factor is 1"),
+        ("'cosine', last = 1e-3", "initial and last are the same"),
+    ] {
+        assert!(note(lr).is_some_and(|note| note.contains(wanted) && note.starts_with("schedule.lr: ")), "{lr}");
+        assert_eq!(schedule(&format!("lr = {{ policy = {lr} }}")).validate(10), Ok(()), "{lr}");
+    }
+    for lr in ["'fixed'", "'exponential'", "'step', milestones = [1]", "'one-cycle'", "'cosine'", "'warm-restarts'"] {
+        assert_eq!(note(lr), None, "{lr}");
+    }
+    let below = schedule("lr = { policy = 'warm-restarts', peak = 5e-4 }").validate(10).unwrap_err();
+    assert_eq!(below.path, "schedule.lr.floor");
+    assert!(below.to_string().contains("from 0 to peak = 0.0005; where it is not given, it is 0.001"), "{below}");
 }
 
 #[test]

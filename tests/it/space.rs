@@ -169,6 +169,45 @@ fn set_goes_over_the_base_and_replaces_an_axis() {
 }
 
 #[test]
+fn a_policy_need_not_be_named_where_it_is_the_default() {
+    let keys = |text: &str, sets: &[(&str, &str)]| {
+        let expansion = space_with(text, sets).unwrap().expand().unwrap();
+        let keys: Vec<String> = expansion.candidates.iter().map(|of| of.config.key("")).collect();
+        (keys, labels(&expansion).join("; "))
+    };
+    let named = "[axes]\nschedule.lr = [{ policy = 'fixed', rate = 1e-3 }, { policy = 'fixed', rate = 1e-2 }]\n\
+                 schedule.batch = [{ policy = 'fixed', size = 16 }, { policy = 'fixed', size = 32 }]";
+    let by_field = "[axes]\n\"schedule.lr.rate\" = [1e-3, 1e-2]\n\"schedule.batch.size\" = [16, 32]";
+    let of_field = keys(by_field, &[]);
+    assert_eq!(of_field.0, keys(named, &[]).0);
+    assert_eq!(of_field.1, "baseline; size 32; rate 0.01; rate 0.01, size 32");
+    assert_eq!(keys("[axes]\nschedule.lr = [{ rate = 1e-3 }, { rate = 1e-2 }]", &[("schedule.batch.size", "32")]).0, {
+        let of = keys(by_field, &[]).0;
+        [of[1].clone(), of[3].clone()]
+    });
+    let given = "[base]\nschedule.batch = { policy = 'fixed', size = 16 }";
+    assert_eq!(keys("", &[("schedule.batch.size", "16")]).0, keys(given, &[]).0);
+    // A field of the base's own policy is set, also of another one; what that lacks is told.
+    let cycle = "[base]\nschedule.lr = { policy = 'one-cycle' }\n[axes]\n";
+    assert_eq!(keys(&format!("{cycle}\"schedule.lr.peak\" = [1e-3, 1e-2]"), &[]).0.len(), 2);
+    for (text, wanted) in [
+        (
+            &format!("{cycle}\"schedule.lr.rate\" = [1e-3]")[..],
+            "space.toml:4: axis schedule.lr.rate: schedule.lr.rate = 0.001: unknown field `rate`, expected one of \
+             `initial`, `peak`, `last`, `up`, `down`: the fields of policy \"one-cycle\"",
+        ),
+        (
+            "[base]\nschedule.lr = { peak = 1e-2 }",
+            "space.toml:2: schedule.lr.peak = 0.01: unknown field `peak`, expected `rate`: the fields of policy \"fixed\", \
+             which is meant where none is given",
+        ),
+    ] {
+        let said = refusal(text);
+        assert!(said.contains(wanted), "{said}");
+    }
+}
+
+#[test]
 fn a_study_reads_back_the_space_it_kept() {
     let text = "[axes]\n\"schedule.lr\" = [{ policy = 'fixed' }]\n\"model.routing_iterations\" = [1, 3]";
     let space = space_with(text, &[("train.epochs", "2")]).unwrap();

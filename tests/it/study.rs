@@ -19,7 +19,7 @@ use fastrcaps::{
     source::Document,
     space::Space,
     study::{self, Explorer, Study, StudyFile},
-    times::{Fingerprint, TimeSet},
+    times::{Fingerprint, Shape, TimeSet, steps_of},
     upkeep::{check, export, merge, rebuild, remove, status, take_up},
 };
 use rand::{Rng, SeedableRng};
@@ -513,7 +513,36 @@ fn two_halves_merged_are_the_whole() {
 }
 
 #[test]
-fn only_studies_of_the_same_trials_and_whole_ones_are_merged() {
+fn a_merge_takes_what_both_spaces_have_and_says_what_is_of_no_use() {
+    let folder = tempfile::tempdir().unwrap();
+    let into = declare(&folder.path().join("into"));
+    // The axis has other values, in another order, and there are more replicates.
+    let space = SPACE.replace("[1, 2, 3]", "[4, 3, 2]").replace("replicates = 2", "replicates = 3");
+    let from = declare_space(&folder.path().join("from"), &space, "the data");
+    let ends: Vec<_> = (0..9).map(|at| finish(&from, at, Status::Done).0).collect();
+    let shape = |study: &Study| steps_of(&study.plan().unwrap().trials[0].config, 1)[0].0.clone();
+    let mut set = TimeSet::new("default", "elsewhere".into(), Fingerprint::this(1));
+    set.shapes.insert(shape(&from).id(), shape(&from));
+    let foreign = Shape { samples: 7, ..shape(&from) };
+    set.shapes.insert(foreign.id(), foreign);
+    set.write(&from).unwrap();
+    let merged = merge::merge(&into, std::slice::from_ref(&from), &into.hold("merged into").unwrap()).unwrap();
+    assert_eq!((merged.taken, merged.kept, merged.useless, merged.pending), (6, 0, 3, 2));
+    assert_eq!(problems(&into), [""; 0]);
+    let view = StudyView::read(&into).unwrap();
+    let labels = |view: &StudyView, key: &str| {
+        let at = view.keys.iter().position(|of| of == key).unwrap();
+        (view.trials[at].config.train.epochs, view.trials[at].replicate, view.records[at].clone())
+    };
+    assert_eq!(labels(&view, &ends[7].key), (3, 2, Some(ends[7].clone())));
+    assert_eq!(TimeSet::read(&into, "default").unwrap().unwrap().shapes.len(), 1);
+    // The other way round, too; again there is nothing new.
+    let merged = merge::merge(&from, std::slice::from_ref(&into), &from.hold("merged into").unwrap()).unwrap();
+    assert_eq!((merged.taken, merged.kept, merged.useless), (0, 6, 0));
+}
+
+#[test]
+fn only_studies_that_share_trials_and_whole_ones_are_merged() {
     let folder = tempfile::tempdir().unwrap();
     let into = declare(&folder.path().join("into"));
     let other = declare_on(&folder.path().join("other"), "other data");
@@ -522,7 +551,11 @@ fn only_studies_of_the_same_trials_and_whole_ones_are_merged() {
         format!("{:#}", merge::merge(&into, others, &lock).unwrap_err())
     };
     let said = refuse(&[other]);
-    assert!(said.contains("trained on other data") && said.contains("only studies of the same trials"), "{said}");
+    assert!(said.contains("other is a study on other data than") && said.contains("not comparable"), "{said}");
+    let other = declare_space(&folder.path().join("third"), &SPACE.replace("[1, 2, 3]", "[4, 5]"), "the data");
+    let (said, folder_name) = (refuse(&[other]), folder.path().display());
+    let wanted = format!("axes.train.epochs: 4, 5 in {folder_name}/third alone, 1, 2, 3 in {folder_name}/into alone");
+    assert!(said.contains("none of its 2 configurations") && said.contains(&wanted), "{said}");
     assert!(refuse(&[Study::new(folder.path().join("into/../into"))]).contains("is the study"));
     assert!(refuse(&[Study::new(folder.path())]).contains("a study folder"));
     let damaged = declare(&folder.path().join("damaged"));
