@@ -1,6 +1,6 @@
 //! A TOML document that remembers where its values stand, so that an error can name file, line and value.
 
-use std::{fmt, ops::Range, path::Path};
+use std::{borrow::Cow, fmt, ops::Range, path::Path};
 
 use toml::{
     Spanned, Table,
@@ -95,6 +95,28 @@ impl Document {
         }
         found
     }
+}
+
+/// Whether a character does something to a terminal or a line instead of standing in it: control characters, breaks of
+/// lines and paragraphs, and what turns the direction of the text after it.
+pub fn is_control(letter: char) -> bool {
+    letter.is_control() || matches!(letter, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// `text` with such characters spelled out, as in U+001B; for what is told of a text that may have any. Ends of lines and
+/// tabs stay.
+pub fn spelled(text: &str) -> Cow<'_, str> {
+    let is_spelled = |letter: char| is_control(letter) && !matches!(letter, '\n' | '\t');
+    if !text.contains(is_spelled) {
+        return text.into();
+    }
+    let spelled = |letter| if is_spelled(letter) { code_point(letter) } else { letter.into() };
+    text.chars().map(spelled).collect::<String>().into()
+}
+
+/// A character by its number, as in U+001B.
+pub fn code_point(letter: char) -> String {
+    format!("U+{:04X}", u32::from(letter))
 }
 
 /// Splits a dotted path, with `[n]` for elements of arrays, into its segments.

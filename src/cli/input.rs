@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use fastrcaps::{
     config::TrialConfig,
     report::view::StudyView,
-    source::{Document, segments},
+    source::{Document, segments, spelled},
     study::Study,
 };
 
@@ -83,9 +83,9 @@ macro_rules! errln {
 }
 pub(crate) use errln;
 
-/// See [`errln`].
+/// See [`errln`]. What came from a file or another process moves no cursor.
 pub fn tell(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
+    let _ = writeln!(std::io::stderr(), "{}", spelled(line));
 }
 
 /// Prints a line. A reader that went away (`| head`) is no error.

@@ -4,6 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
 use fastrcaps::{
+    source::spelled,
     study::Study,
     upkeep::status::{self, Standing},
 };
@@ -82,7 +83,7 @@ fn show(of: &Standing, paused: Option<&str>) -> Result<()> {
         );
     }
     for trial in &of.failures {
-        outln!("failed: {}: {}", trial.configuration, trial.error.as_deref().unwrap_or("no reason known"));
+        outln!("failed: {}: {}", trial.configuration, spelled(trial.error.as_deref().unwrap_or("no reason known")));
     }
     if let Some(best) = &of.best {
         outln!(
