@@ -1,4 +1,6 @@
-//! Counts and numbers as texts have them.
+//! Counts, numbers and characters as texts have them.
+
+use std::borrow::Cow;
 
 /// "1 label", "2 labels".
 pub fn plural(count: usize, noun: &str) -> String {
@@ -40,6 +42,28 @@ pub fn short_numbers(text: &str) -> String {
         rest = after;
     }
     short + rest
+}
+
+/// Whether a character does something to a terminal or a line instead of standing in it: control characters, breaks of
+/// lines and paragraphs, and what turns the direction of the text after it.
+pub fn is_control(letter: char) -> bool {
+    letter.is_control() || matches!(letter, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// `text` with such characters spelled out, as in U+001B; for what is told of a text that may have any. Ends of lines and
+/// tabs stay.
+pub fn spelled(text: &str) -> Cow<'_, str> {
+    let is_spelled = |letter: char| is_control(letter) && !matches!(letter, '\n' | '\t');
+    if !text.contains(is_spelled) {
+        return text.into();
+    }
+    let spelled = |letter| if is_spelled(letter) { code_point(letter) } else { letter.into() };
+    text.chars().map(spelled).collect::<String>().into()
+}
+
+/// A character by its number, as in U+001B.
+pub fn code_point(letter: char) -> String {
+    format!("U+{:04X}", u32::from(letter))
 }
 
 #[cfg(test)]

@@ -51,11 +51,18 @@ pub struct Stroke {
 pub enum Dash {
     Solid,
     Dashed,
+    Dotted,
 }
 
 impl Dash {
-    /// Length of a dash and of the gap after it.
-    pub(super) const PATTERN: (f64, f64) = (9.0, 6.0);
+    /// Length of a dash and of the gap after it; none where there are none.
+    pub(super) fn pattern(self) -> Option<(f64, f64)> {
+        match self {
+            Dash::Solid => None,
+            Dash::Dashed => Some((9.0, 6.0)),
+            Dash::Dotted => Some((3.0, 4.0)),
+        }
+    }
 }
 
 /// One line of text; `at` is on the baseline, at the text's start, middle or end as `anchor` says.

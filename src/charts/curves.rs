@@ -1,9 +1,9 @@
 //! Accuracy or loss of many configurations while they train: the front and the baseline stand out, the rest is context.
 
 use super::axis::{Axis, Plot, Scale, Unit};
-use super::canvas::{Area, Point, Scene, Stroke, Text, Weight};
+use super::canvas::{Area, Dash, Point, Scene, Stroke, Text, Weight};
 use super::labels::spread;
-use super::style::{Colour, FAINT, INK, PALETTE, SMALL, baseline};
+use super::style::{FAINT, INK, PALETTE, SMALL, baseline};
 use super::{font, layout};
 
 /// What to draw.
@@ -53,6 +53,8 @@ pub struct CurvesData {
     pub lines: Vec<CurveLine>,
     /// At the ends of the lines that stand out.
     pub labels: Vec<EndLabel>,
+    /// The picture's: as high as the labels need.
+    pub height: u32,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -67,14 +69,19 @@ pub struct EndLabel {
     pub area: Area,
     /// Where its line ends.
     pub end: Point,
-    pub colour: Colour,
+    /// Its line's.
+    pub stroke: Stroke,
 }
 
 const LABEL_WIDTH: f64 = 360.0;
 const LABEL_LINE: f64 = 24.0;
 const LABEL_GAP: f64 = 6.0;
+/// A name of more lines than this is cut.
+const MOST_LINES: usize = 5;
+/// How lines of the front are told apart: by each colour, then by each colour again, dotted.
+const DASHES: [Dash; 2] = [Dash::Solid, Dash::Dotted];
 /// More lines than this cannot be told apart: the others of the front are context.
-const MOST: usize = 12;
+const MOST: usize = DASHES.len() * PALETTE.len();
 
 /// Decides axes, lines and labels.
 pub fn data(chart: &CurvesChart) -> CurvesData {
@@ -84,12 +91,33 @@ pub fn data(chart: &CurvesChart) -> CurvesData {
     let mut curves: Vec<(Curve, Vec<(f64, f64)>)> = chart.curves.iter().map(|c| (c.clone(), finite(c))).collect();
     curves.retain(|(_, points)| !points.is_empty());
     curves.sort_by_key(|(curve, _)| curve.emphasis);
-    let told = curves.iter().filter(|(curve, _)| curve.emphasis == Emphasis::Front).count();
-    let labelled = curves.iter().any(|(curve, _)| curve.emphasis != Emphasis::Context);
+    let mut fronts = 0..;
+    let strokes: Vec<Stroke> = (curves.iter())
+        .map(|(curve, _)| match curve.emphasis {
+            Emphasis::Context => Stroke::solid(FAINT.opacity(0.6), 1.5),
+            Emphasis::Front => {
+                fronts.next().filter(|front| *front < MOST).map_or(Stroke::solid(FAINT, 2.0), told_apart)
+            }
+            Emphasis::Baseline => Stroke::dashed(INK, 3.0),
+        })
+        .collect();
+    let context = curves.iter().filter(|(curve, _)| curve.emphasis == Emphasis::Context).count();
+    let named: Vec<usize> = (0..curves.len())
+        .filter(|index| match curves[*index].0.emphasis {
+            Emphasis::Context => false,
+            Emphasis::Front => *index < context + MOST,
+            Emphasis::Baseline => true,
+        })
+        .collect();
+    let names: Vec<String> = named.iter().map(|index| name(&curves[*index].0)).collect();
+    let names = end_names(&names);
 
     let mut area = layout::plot_area(&chart.subtitle);
     area.top -= 36.0;
-    area.right -= if labelled { LABEL_WIDTH + 10.0 } else { 0.0 };
+    area.right -= if named.is_empty() { 0.0 } else { LABEL_WIDTH + 10.0 };
+    let wanted: f64 = names.iter().map(|lines| label_height(lines)).sum();
+    let more = (wanted - area.height()).max(0.0).ceil();
+    area.bottom += more;
     let along = curves.iter().flat_map(|(_, points)| points.iter().map(|point| point.0));
     let x = match chart.over {
         Over::Epochs => Axis::new(Scale::Linear, 0.0, along.fold(1.0, f64::max), Unit::Count),
@@ -97,27 +125,24 @@ pub fn data(chart: &CurvesChart) -> CurvesData {
     };
     let plot = Plot { area, x, y: quantity_axis(chart.quantity, curves.iter().map(|(_, points)| points.as_slice())) };
 
-    let baselines = curves.iter().filter(|(curve, _)| curve.emphasis == Emphasis::Baseline).count();
-    let slot = area.height() / (told.min(MOST) + baselines).max(1) as f64;
-    let most_lines = ((slot - LABEL_GAP) / LABEL_LINE).clamp(1.0, 3.0) as usize;
-    let (mut lines, mut labels, mut fronts) = (Vec::new(), Vec::new(), 0);
-    for (curve, points) in &curves {
-        let stroke = match curve.emphasis {
-            Emphasis::Context => Stroke::solid(FAINT.opacity(0.6), 1.5),
-            Emphasis::Front if told > MOST && fronts >= MOST => Stroke::solid(FAINT, 2.0),
-            Emphasis::Front => Stroke::solid(PALETTE[fronts % PALETTE.len()], 3.0),
-            Emphasis::Baseline => Stroke::dashed(INK, 3.0),
-        };
-        let points: Vec<Point> = points.iter().map(|(x, y)| plot.at(*x, *y)).collect();
-        let named = curve.emphasis == Emphasis::Baseline || curve.emphasis == Emphasis::Front && fronts < MOST;
-        if let (true, Some(end)) = (named, points.last()) {
-            labels.push(end_label(curve, *end, stroke.colour, &area, most_lines));
-        }
-        fronts += usize::from(curve.emphasis == Emphasis::Front);
-        lines.push(CurveLine { points, stroke });
-    }
+    let lines: Vec<CurveLine> = (curves.iter().zip(strokes))
+        .map(|((_, points), stroke)| CurveLine {
+            points: points.iter().map(|(x, y)| plot.at(*x, *y)).collect(),
+            stroke,
+        })
+        .collect();
+    let labels = named.iter().zip(names).filter_map(|(index, words)| {
+        let CurveLine { points, stroke } = &lines[*index];
+        Some(end_label(words, *points.last()?, *stroke, &area))
+    });
+    let mut labels: Vec<EndLabel> = labels.collect();
     keep_apart(&mut labels, &area);
-    CurvesData { plot, lines, labels }
+    CurvesData { plot, lines, labels, height: layout::HEIGHT + more as u32 }
+}
+
+/// The style of a line of the front by its number, below [`MOST`]; no two have one.
+fn told_apart(front: usize) -> Stroke {
+    Stroke { colour: PALETTE[front % PALETTE.len()], width: 3.0, dash: DASHES[front / PALETTE.len() % DASHES.len()] }
 }
 
 /// Where the curves are once they have left their start: accuracies from the best down to three times as far as the
@@ -137,23 +162,49 @@ fn quantity_axis<'a>(quantity: Quantity, curves: impl Iterator<Item = &'a [(f64,
     Axis::over(seen, Unit::Percent, 0.05)
 }
 
-fn end_label(curve: &Curve, end: Point, colour: Colour, area: &Area, most_lines: usize) -> EndLabel {
-    let name = match curve.emphasis {
+fn name(curve: &Curve) -> String {
+    match curve.emphasis {
         Emphasis::Baseline => baseline(&curve.label),
         _ => curve.label.clone(),
-    };
-    let lines = font::balanced(&name, Weight::Regular, SMALL, LABEL_WIDTH - 34.0, most_lines);
-    let height = LABEL_LINE * lines.len() as f64 + LABEL_GAP;
-    let area = Area::new(area.right + 40.0, end.1 - height / 2.0, LABEL_WIDTH - 34.0, height);
-    EndLabel { lines, area, end, colour }
+    }
 }
 
-/// Spreads the labels down the right side, in slots as high as the highest of them.
+/// Names in lines. One that is too long for its lines begins where it parts from the others, so that no two read alike.
+fn end_names(names: &[String]) -> Vec<Vec<String>> {
+    let lines = |name: &str| font::balanced(name, Weight::Regular, SMALL, LABEL_WIDTH - 34.0, MOST_LINES);
+    let of = |(index, name): (usize, &String)| {
+        let whole = lines(name);
+        if !font::is_cut(&whole, name) {
+            return whole;
+        }
+        let others = names.iter().enumerate().filter(|(other, _)| *other != index);
+        let parts = others.map(|(_, other)| {
+            name.char_indices()
+                .zip(other.chars())
+                .find(|((_, one), other)| one != other)
+                .map_or(other.len().min(name.len()), |((at, _), _)| at)
+        });
+        let start = name[..parts.max().unwrap_or(0)].rfind(' ').map_or(0, |blank| blank + 1);
+        if start == 0 { whole } else { lines(&format!("… {}", &name[start..])) }
+    };
+    names.iter().enumerate().map(of).collect()
+}
+
+fn label_height(lines: &[String]) -> f64 {
+    LABEL_LINE * lines.len() as f64 + LABEL_GAP
+}
+
+fn end_label(lines: Vec<String>, end: Point, stroke: Stroke, area: &Area) -> EndLabel {
+    let height = label_height(&lines);
+    let area = Area::new(area.right + 40.0, end.1 - height / 2.0, LABEL_WIDTH - 34.0, height);
+    EndLabel { lines, area, end, stroke }
+}
+
+/// Spreads the labels down the right side.
 fn keep_apart(labels: &mut [EndLabel], plot: &Area) {
-    let slot = labels.iter().map(|label| label.area.height()).fold(0.0, f64::max);
-    let slot = slot.min(plot.height() / labels.len().max(1) as f64);
     let centres: Vec<f64> = labels.iter().map(|label| label.end.1).collect();
-    for (label, centre) in labels.iter_mut().zip(spread(&centres, slot, plot.top, plot.bottom)) {
+    let heights: Vec<f64> = labels.iter().map(|label| label.area.height()).collect();
+    for (label, centre) in labels.iter_mut().zip(spread(&centres, &heights, plot.top, plot.bottom)) {
         let height = label.area.height();
         label.area = Area { top: centre - height / 2.0, bottom: centre + height / 2.0, ..label.area };
     }
@@ -161,7 +212,7 @@ fn keep_apart(labels: &mut [EndLabel], plot: &Area) {
 
 pub fn draw(chart: &CurvesChart) -> Scene {
     let data = data(chart);
-    let mut scene = layout::sheet(&chart.title, &chart.subtitle, &[]);
+    let mut scene = layout::sheet_of(data.height, &chart.title, &chart.subtitle, &[]);
     if data.lines.is_empty() {
         layout::empty(&mut scene, "No finished epoch yet");
         return scene;
@@ -190,13 +241,13 @@ pub fn draw(chart: &CurvesChart) -> Scene {
         let (x, y) = (label.end.0, label.end.1.clamp(area.top, area.bottom));
         let middle = (label.area.top + label.area.bottom) / 2.0;
         let bend = vec![(x, y), (area.right + 12.0, y), (label.area.left - 8.0, middle)];
-        scene.line(bend, Stroke::solid(label.colour.opacity(0.5), 1.2));
+        scene.line(bend, Stroke::solid(label.stroke.colour.opacity(0.5), 1.2));
         for (line, words) in label.lines.iter().enumerate() {
             let baseline = label.area.top + LABEL_LINE * (line + 1) as f64 - 4.0;
             scene.text(Text::new((label.area.left, baseline), words, SMALL, INK));
         }
         let (left, top) = (label.area.left - 8.0, label.area.top);
-        scene.line(vec![(left, top + 2.0), (left, label.area.bottom - 2.0)], Stroke::solid(label.colour, 4.0));
+        scene.line(vec![(left, top + 2.0), (left, label.area.bottom - 2.0)], Stroke { width: 4.0, ..label.stroke });
     }
     scene
 }

@@ -109,31 +109,54 @@ fn cost(
     frame: &Area,
     around: &Surroundings,
 ) -> Option<f64> {
-    let others = || places.iter().enumerate().filter(|(other, _)| *other != index);
+    let mut others = places.iter().enumerate().filter(|(other, _)| *other != index);
     let room = area.grown(3.0);
-    let taken = others().any(|(_, other)| other.is_some_and(|other| room.overlaps(&other)))
+    let taken = others.any(|(_, other)| other.is_some_and(|other| room.overlaps(&other)))
         || around.solid.iter().any(|solid| room.overlaps(solid))
         || !frame.contains(area);
     if taken {
         return None;
     }
-    let anchor = wanted[index].anchor;
-    let leader = (anchor, leader_end(area, anchor));
+    let leader = leader(area, &wanted[index]);
     let soft = around.soft.iter().filter(|soft| area.overlaps(soft)).count() as f64 * 60.0;
     let on = |lines: &[(Point, Point)]| lines.iter().filter(|(a, b)| room.clip(*a, *b).is_some()).count() as f64;
     let lines = on(&around.lines) * 250.0 + on(&around.faint_lines) * 35.0;
-    let passed = around.solid.iter().filter(|solid| {
-        // The leader starts in its own marker.
-        !solid.grown(0.1).overlaps(&Area::around(anchor, 0.1)) && solid.clip(leader.0, leader.1).is_some()
-    });
-    let crossed = others().filter_map(|(other, place)| {
-        let place = place.as_ref()?;
-        let theirs = (wanted[other].anchor, leader_end(place, wanted[other].anchor));
-        (crosses(leader, theirs) || place.clip(leader.0, leader.1).is_some() || area.clip(theirs.0, theirs.1).is_some())
-            .then_some(())
-    });
     let cut = around.lines.iter().filter(|(a, b)| crosses(leader, (*a, *b))).count() as f64 * 30.0;
-    Some(soft + lines + cut + passed.count() as f64 * 80.0 + crossed.count() as f64 * 400.0)
+    let passed = passed(&wanted[index], area, around) as f64 * 80.0;
+    Some(soft + lines + cut + passed + tangles(index, area, wanted, places) as f64 * 400.0)
+}
+
+/// Whether a label can be read and followed: it covers no point, and its leader line neither meets another label or its
+/// line, nor passes through a point or text that it does not belong to.
+pub fn is_clean(index: usize, wanted: &[Wanted], places: &[Option<Area>], around: &Surroundings) -> bool {
+    places[index].is_some_and(|area| {
+        !around.soft.iter().any(|soft| area.overlaps(soft))
+            && passed(&wanted[index], &area, around) == 0
+            && tangles(index, &area, wanted, places) == 0
+    })
+}
+
+fn leader(area: &Area, wanted: &Wanted) -> (Point, Point) {
+    (wanted.anchor, leader_end(area, wanted.anchor))
+}
+
+/// Solid areas that the leader line passes through, but for those that its point lies in.
+fn passed(wanted: &Wanted, area: &Area, around: &Surroundings) -> usize {
+    let (from, to) = leader(area, wanted);
+    let own = Area::around(from, 0.1);
+    around.solid.iter().filter(|solid| !solid.grown(0.1).overlaps(&own) && solid.clip(from, to).is_some()).count()
+}
+
+/// Other labels whose leader line or area meets this label's.
+fn tangles(index: usize, area: &Area, wanted: &[Wanted], places: &[Option<Area>]) -> usize {
+    let own = leader(area, &wanted[index]);
+    let others = places.iter().zip(wanted).enumerate().filter(|(other, _)| *other != index);
+    let placed = others.filter_map(|(_, (place, wanted))| Some((place.as_ref()?, leader(place.as_ref()?, wanted))));
+    placed
+        .filter(|(place, theirs)| {
+            crosses(own, *theirs) || place.clip(own.0, own.1).is_some() || area.clip(theirs.0, theirs.1).is_some()
+        })
+        .count()
 }
 
 fn crosses((a, b): (Point, Point), (c, d): (Point, Point)) -> bool {
@@ -141,21 +164,21 @@ fn crosses((a, b): (Point, Point), (c, d): (Point, Point)) -> bool {
     side(a, b, c) * side(a, b, d) < 0.0 && side(c, d, a) * side(c, d, b) < 0.0
 }
 
-/// Moves the centres of texts of one height so far apart that they do not overlap, within `top..=bottom` where they
+/// Moves the centres of texts of these heights so far apart that they do not overlap, within `top..=bottom` where they
 /// fit; for labels at line ends.
-pub fn spread(centres: &[f64], height: f64, top: f64, bottom: f64) -> Vec<f64> {
+pub fn spread(centres: &[f64], heights: &[f64], top: f64, bottom: f64) -> Vec<f64> {
     let mut order: Vec<usize> = (0..centres.len()).collect();
     order.sort_by(|a, b| centres[*a].total_cmp(&centres[*b]));
     let mut placed = centres.to_vec();
-    let mut least = top + height / 2.0;
+    let mut least = top;
     for index in &order {
-        placed[*index] = placed[*index].max(least);
-        least = placed[*index] + height;
+        placed[*index] = placed[*index].max(least + heights[*index] / 2.0);
+        least = placed[*index] + heights[*index] / 2.0;
     }
-    let mut most = bottom - height / 2.0;
+    let mut most = bottom;
     for index in order.iter().rev() {
-        placed[*index] = placed[*index].min(most);
-        most = placed[*index] - height;
+        placed[*index] = placed[*index].min(most - heights[*index] / 2.0);
+        most = placed[*index] - heights[*index] / 2.0;
     }
     placed
 }

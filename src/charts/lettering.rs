@@ -3,13 +3,13 @@
 
 use std::convert::Infallible;
 
-use ab_glyph::{Font, PxScale, point};
+use ab_glyph::{Font, OutlinedGlyph, PxScale, point};
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{FontFamily, FontStyle, FontTransform};
 use plotters_backend::{BackendColor, BackendCoord, BackendTextStyle};
 
 use super::canvas::{Anchor, Text, Turn, Weight};
-use super::font;
+use super::font::{self, Bitmap, Letter};
 use super::style::{Colour, WHITE};
 
 /// What text may lie on stays a little visible through its halo.
@@ -55,12 +55,18 @@ impl Lettering<'_> {
         let height = font::unit(*weight, size * self.scale) * f64::from(face.height_unscaled());
         let (placed, _) = font::layout(text, *weight, size * self.scale);
         let seen = placed.into_iter().take_while(|placed| placed.x < LONGEST * self.scale);
-        let outlines = seen.filter_map(|placed| {
-            let scale = PxScale::from(height as f32);
-            face.outline_glyph(placed.glyph.with_scale_and_position(scale, point(placed.x as f32, 0.0)))
+        let strokes = seen.filter_map(|placed| match placed.letter {
+            Letter::Outline(glyph) => {
+                let scale = PxScale::from(height as f32);
+                let glyph = glyph.with_scale_and_position(scale, point(placed.x as f32, 0.0));
+                face.outline_glyph(glyph).map(Inked::Outline)
+            }
+            Letter::Bitmap(bitmap) => {
+                Some(Inked::Bitmap { bitmap, x: placed.x.round(), side: size * self.scale / Bitmap::SIDE as f64 })
+            }
         });
-        let outlines: Vec<_> = outlines.collect();
-        let bounds = outlines.iter().map(|outline| outline.px_bounds());
+        let strokes: Vec<_> = strokes.collect();
+        let bounds = strokes.iter().map(Inked::bounds);
         let Some(all) = bounds.reduce(|a, b| ab_glyph::Rect {
             min: point(a.min.x.min(b.min.x), a.min.y.min(b.min.y)),
             max: point(a.max.x.max(b.max.x), a.max.y.max(b.max.y)),
@@ -70,15 +76,61 @@ impl Lettering<'_> {
         let (left, top) = (all.min.x as i32 - margin as i32, all.min.y as i32 - margin as i32);
         let (width, height) = (all.width() as usize + 2 * margin, all.height() as usize + 2 * margin);
         let mut ink = Ink { left, top, width, cover: vec![0; width * height] };
-        for outline in outlines {
-            let corner = outline.px_bounds().min;
+        for stroke in strokes {
+            let corner = stroke.bounds().min;
             let (x0, y0) = ((corner.x as i32 - left) as usize, (corner.y as i32 - top) as usize);
-            outline.draw(|x, y, cover| {
+            stroke.draw(|x, y, cover| {
                 let cell = &mut ink.cover[(y0 + y as usize) * width + x0 + x as usize];
                 *cell = (*cell).max((cover * 255.0) as u8);
             });
         }
         ink
+    }
+}
+
+/// A letter where it stands, in units.
+enum Inked {
+    Outline(OutlinedGlyph),
+    /// Its points are squares of `side`, from `x` on.
+    Bitmap {
+        bitmap: Bitmap,
+        x: f64,
+        side: f64,
+    },
+}
+
+impl Inked {
+    /// A box of whole units.
+    fn bounds(&self) -> ab_glyph::Rect {
+        match self {
+            Inked::Outline(outline) => outline.px_bounds(),
+            Inked::Bitmap { bitmap, x, side } => {
+                let top = (-side * Bitmap::ASCENT as f64).floor();
+                let (width, height) = (side * bitmap.columns() as f64, side * Bitmap::SIDE as f64);
+                ab_glyph::Rect {
+                    min: point(*x as f32, top as f32),
+                    max: point((x + width.ceil()) as f32, (top + height.ceil()) as f32),
+                }
+            }
+        }
+    }
+
+    /// Tells how much of each unit of its box it covers, in 0..=1.
+    fn draw(&self, mut cover: impl FnMut(u32, u32, f32)) {
+        match self {
+            Inked::Outline(outline) => outline.draw(cover),
+            Inked::Bitmap { bitmap, side, .. } => {
+                let bounds = self.bounds();
+                // The point that the middle of a unit is in.
+                let point = |at: u32| ((f64::from(at) + 0.5) / side) as usize;
+                for y in 0..bounds.height() as u32 {
+                    let row = bitmap.rows.get(point(y)).copied().unwrap_or(0);
+                    for x in (0..bounds.width() as u32).filter(|x| row << point(*x).min(15) & 0x8000 != 0) {
+                        cover(x, y, 1.0);
+                    }
+                }
+            }
+        }
     }
 }
 

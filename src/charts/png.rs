@@ -7,7 +7,7 @@
 use plotters::backend::{BitMapBackend, DrawingBackend};
 use plotters_backend::{BackendColor, BackendCoord, DrawingErrorKind};
 
-use super::canvas::{Area, Dash, Pixels, Point, Scene, Shape, Stroke};
+use super::canvas::{Area, Pixels, Point, Scene, Shape, Stroke};
 use super::lettering::{Lettering, unit};
 use super::style::Colour;
 
@@ -142,9 +142,9 @@ impl Canvas<'_> {
         let within = |(x, y): &Point| (x.clamp(-FAR, FAR), y.clamp(-FAR, FAR));
         let points: Vec<Point> = points.iter().filter(|(x, y)| !x.is_nan() && !y.is_nan()).map(within).collect();
         for piece in self.page.grown(2.0 * stroke.width).clip_line(&points) {
-            let dashes = match stroke.dash {
-                Dash::Solid => vec![piece],
-                Dash::Dashed => dashes(&piece),
+            let dashes = match stroke.dash.pattern() {
+                None => vec![piece],
+                Some(pattern) => dashes(&piece, pattern),
             };
             for dash in dashes {
                 for ends in dash.windows(2) {
@@ -223,8 +223,7 @@ fn solid(colour: Colour) -> BackendColor {
 }
 
 /// The dashes along a line.
-fn dashes(points: &[Point]) -> Vec<Vec<Point>> {
-    let (on, off) = Dash::PATTERN;
+fn dashes(points: &[Point], (on, off): (f64, f64)) -> Vec<Vec<Point>> {
     let mut dashes = Vec::new();
     let mut dash: Vec<Point> = points.first().copied().into_iter().collect();
     let (mut drawn, mut left) = (true, on);

@@ -2,7 +2,8 @@
 
 use super::canvas::{Anchor, Pixels, Point, Scene, Stroke, Text, Weight};
 use super::font;
-use super::style::{FAINT, INK, MUTED, NOTE, SMALL, SUBTITLE, TITLE, VERMILION, plural};
+use super::style::{FAINT, INK, MUTED, NOTE, SMALL, SUBTITLE, TITLE, VERMILION};
+use crate::words::plural;
 
 /// What to draw.
 #[derive(Clone, Debug, Default, PartialEq)]

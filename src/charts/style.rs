@@ -1,7 +1,5 @@
 //! What all charts share: colours, sizes, and how values are written.
 
-pub use crate::words::plural;
-
 /// A colour with its opacity in 0..=1.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Colour {

@@ -8,7 +8,7 @@ use std::io;
 use plotters::backend::{DrawingBackend, SVGBackend};
 use plotters_backend::{BackendColor, BackendCoord, BackendStyle, DrawingErrorKind};
 
-use super::canvas::{Dash, Pixels, Point, Scene, Shape, Stroke, Text};
+use super::canvas::{Pixels, Point, Scene, Shape, Stroke, Text};
 use super::lettering::{HALO, Lettering, unit};
 use super::style::{Colour, WHITE};
 
@@ -58,11 +58,8 @@ fn inherited(shape: &Shape) -> Option<String> {
         Shape::Text(_) => None,
         Shape::Image { .. } => return None,
     };
-    let (on, off) = Dash::PATTERN;
-    Some(match stroke.map(|stroke| stroke.dash) {
-        Some(Dash::Dashed) => format!(" stroke-dasharray=\"{} {}\"", on * SCALE, off * SCALE),
-        Some(Dash::Solid) | None => String::new(),
-    })
+    let dashes = stroke.and_then(|stroke| stroke.dash.pattern());
+    Some(dashes.map_or(String::new(), |(on, off)| format!(" stroke-dasharray=\"{} {}\"", on * SCALE, off * SCALE)))
 }
 
 fn draw(backend: &mut SVGBackend, shape: &Shape) -> Drawn {

@@ -1,6 +1,7 @@
 //! What a sweep shows while it runs: bars on a terminal, lines elsewhere, JSON events, or nothing.
 
 use std::{
+    ffi::OsStr,
     io::{IsTerminal, Write},
     time::Instant,
 };
@@ -12,7 +13,7 @@ use fastrcaps::{
     executor::Slot,
     record::{Status, TrialRecord},
     report::view::StudyView,
-    words::plural,
+    words::{plural, spelled},
 };
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::json;
@@ -84,7 +85,7 @@ impl Display {
         let kind = match mode {
             Mode::Quiet => Kind::Quiet,
             Mode::Json => Kind::Json,
-            Mode::Progress if !std::io::stderr().is_terminal() => Kind::Lines,
+            Mode::Progress if !draws_bars() => Kind::Lines,
             Mode::Progress => bars(wanted.len(), slots, trials.len()),
         };
         let epochs_wanted = wanted.iter().map(|trial| trials[*trial].epochs).sum();
@@ -287,6 +288,16 @@ impl Display {
     }
 }
 
+/// Whether bars can be drawn on standard error. Where they cannot, what tells of progress are the lines that a pipe gets.
+pub fn draws_bars() -> bool {
+    can_draw(std::io::stderr().is_terminal(), std::env::var_os("TERM").as_deref())
+}
+
+/// Bars are lines that the cursor goes back to: a terminal that says it is dumb, or does not say what it is, cannot.
+fn can_draw(is_terminal: bool, term: Option<&OsStr>) -> bool {
+    is_terminal && term.is_some_and(|term| !term.is_empty() && term != "dumb")
+}
+
 fn bars(wanted: usize, slots: &[Slot], trials: usize) -> Kind {
     let all = MultiProgress::new();
     // The templates are constants with known keys.
@@ -325,7 +336,7 @@ fn slot_name(slot: usize, place: Place) -> String {
 
 /// An event in words, for terminal and log; `label` is its trial's.
 pub fn event_line(event: &Event, label: &str) -> String {
-    let reason = |record: &TrialRecord| record.error.clone().unwrap_or_else(|| "no reason known".into());
+    let reason = |record: &TrialRecord| spelled(record.error.as_deref().unwrap_or("no reason known")).into_owned();
     match event {
         Event::Started { slot, place, epochs_before, .. } => {
             let slot = slot_name(*slot, *place);
@@ -433,6 +444,23 @@ mod tests {
     fn no_share_of_draws_is_all_or_none() {
         let words: Vec<String> = [0.0, 0.0049, 0.01, 0.5, 0.994, 0.995, 1.0].into_iter().map(share_of_draws).collect();
         assert_eq!(words, ["<1 %", "<1 %", "1 %", "50 %", "99 %", ">99 %", ">99 %"]);
+    }
+
+    #[test]
+    fn bars_are_drawn_only_where_a_cursor_can_go_back() {
+        let can = |is_terminal, term: Option<&str>| can_draw(is_terminal, term.map(OsStr::new));
+        assert!(can(true, Some("xterm-256color")) && can(true, Some("vt100")));
+        for (is_terminal, term) in [(true, Some("dumb")), (true, Some("")), (true, None), (false, Some("xterm"))] {
+            assert!(!can(is_terminal, term), "{is_terminal} {term:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_trial_said_last_moves_no_cursor() {
+        let config = TrialConfig::resolve("[model]\npreset = 'tiny'".parse().unwrap()).unwrap();
+        let error = Some("\u{1b}[2Jgone".into());
+        let record = TrialRecord { status: Status::Failed, error, ..TrialRecord::pending("k".into(), 0, &config) };
+        assert_eq!(event_line(&Event::Ended { trial: 0, record: &record }, "x"), "x: failed: U+001B[2Jgone");
     }
 
     #[test]

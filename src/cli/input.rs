@@ -4,12 +4,12 @@ use std::{io::Write, path::Path, time::Duration};
 
 use anyhow::{Context, Result};
 use fastrcaps::{
-    charts::style::plural,
     config::TrialConfig,
     files::{make_folder, write_atomically},
     report::view::StudyView,
     source::{Document, segments},
     study::Study,
+    words::{plural, spelled},
 };
 
 /// Reads a trial's config file; errors name file, line, key and value.
@@ -119,9 +119,9 @@ macro_rules! errln {
 }
 pub(crate) use errln;
 
-/// See [`errln`].
+/// See [`errln`]. What came from a file or another process moves no cursor.
 pub fn tell(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
+    let _ = writeln!(std::io::stderr(), "{}", spelled(line));
 }
 
 /// Prints a line. A reader that went away (`| head`) is no error.

@@ -12,7 +12,6 @@ use fastrcaps::{
         bootstrap::{accuracy_interval, difference_interval, time_interval},
         pick::{self, Confidence, Pick},
     },
-    charts::style::plural,
     config::TrialConfig,
     files::check_target,
     report::{
@@ -20,6 +19,7 @@ use fastrcaps::{
         view::StudyView,
     },
     study::{Study, holdings::PICKED},
+    words::plural,
 };
 use serde_json::json;
 

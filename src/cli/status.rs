@@ -6,7 +6,7 @@ use anyhow::Result;
 use fastrcaps::{
     study::Study,
     upkeep::status::{self, Standing},
-    words::{by_count, plural},
+    words::{by_count, plural, spelled},
 };
 
 use super::{
@@ -84,7 +84,7 @@ fn show(of: &Standing, paused: Option<&str>) -> Result<()> {
         );
     }
     for trial in &of.failures {
-        outln!("failed: {}: {}", trial.configuration, trial.error.as_deref().unwrap_or("no reason known"));
+        outln!("failed: {}: {}", trial.configuration, spelled(trial.error.as_deref().unwrap_or("no reason known")));
     }
     if let Some(best) = &of.best {
         outln!(

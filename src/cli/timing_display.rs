@@ -1,16 +1,13 @@
 //! What is shown while the times of a study are taken: a bar, lines, or events as JSON.
 
-use std::{
-    io::IsTerminal,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use fastrcaps::{confirm::Event, words::plural};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use super::{
-    display::{Mode, duration, emit},
+    display::{Mode, draws_bars, duration, emit},
     input::errln,
 };
 
@@ -29,7 +26,7 @@ const TELL: Duration = Duration::from_secs(15);
 
 impl Shown {
     pub fn new(mode: Mode, rounds: usize) -> Shown {
-        let bar = (mode == Mode::Progress && std::io::stderr().is_terminal()).then(|| {
+        let bar = (mode == Mode::Progress && draws_bars()).then(|| {
             // A constant with known keys.
             let style = ProgressStyle::with_template("{bar:30} {msg}").expect("a valid template");
             ProgressBar::new(1).with_style(style)

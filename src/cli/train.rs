@@ -304,7 +304,7 @@ impl Observer for Progress {
             "epoch {}/{} · loss {} · accuracy {:.2} % · rate {:.2e} · batch {} · {:.0} samples/s",
             report.step.progress.epoch as usize + 1,
             self.epochs,
-            number(report.loss.into(), 4),
+            number(report.loss, 4),
             100.0 * report.train_accuracy,
             report.step.learning_rate,
             report.step.batch_size,

@@ -96,7 +96,7 @@ fn identify_archive(source: &Source, path: &Path) -> Result<Identity> {
     }
     let found = cifar::checksums_in_archive(path)?;
     let is_there = |(name, sha256): &(&str, &str)| found.get(*name).is_some_and(|found| found == sha256);
-    Ok(if source.contents.iter().all(|of| is_there(of)) { Identity::SameContents } else { Identity::Altered })
+    Ok(if source.contents.iter().all(is_there) { Identity::SameContents } else { Identity::Altered })
 }
 
 /// The data set that `found` really is, where it is another than `name`: MNIST and Fashion-MNIST have

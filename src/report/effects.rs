@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::view::StudyView;
+use super::{tables::text, view::StudyView};
 use crate::{
     analysis::{
         Basis, Point,
@@ -57,7 +57,8 @@ pub fn attribution(space: &Space, effects: &[Effect]) -> Result<Vec<u8>> {
     table.write_record(fixed.map(String::from).into_iter().chain(changes).chain(alone))?;
     for effect in effects {
         let of = &effect.optimisation;
-        let mut row = vec![name(space, of), space.axes[of.axis].path.clone(), of.to.clone(), of.from.clone()];
+        let mut row: Vec<String> =
+            [&name(space, of), &space.axes[of.axis].path, &of.to, &of.from].map(|of| text(of)).into();
         row.extend([effect.overall.contexts.to_string(), effect.overall.diverged.to_string()]);
         row.extend(change(Some(&effect.overall)));
         let alone = CHANGE.iter().zip(change(effect.at_baseline.as_ref()));
@@ -190,7 +191,7 @@ pub fn interactions(space: &Space, interactions: &[Interaction]) -> Result<Vec<u
     for Interaction { first, second, contexts, accuracy, speed_up } in interactions {
         let mut row = Vec::new();
         for of in [first, second] {
-            row.extend([name(space, of), space.axes[of.axis].path.clone(), of.to.clone()]);
+            row.extend([&name(space, of), &space.axes[of.axis].path, &of.to].map(|of| text(of)));
         }
         row.push(contexts.to_string());
         for of in [*accuracy, speed_up.map(|of| of.factor)] {
@@ -213,7 +214,7 @@ pub fn ladder(space: &Space, points: &[Point], ladder: &Ladder) -> Result<Vec<u8
     for rung in &ladder.rungs {
         let point = &points[rung.point];
         let known = |value: Option<f64>| value.map(|value| value.to_string()).unwrap_or_default();
-        let mut row = vec![step_name(space, &rung.step), point.label.clone(), known(point.seconds())];
+        let mut row = vec![text(&step_name(space, &rung.step)), text(&point.label), known(point.seconds())];
         row.push(point.seconds().map(|_| point.time.basis.as_str().to_string()).unwrap_or_default());
         row.extend([known(point.mean_accuracy()), point.parameters.to_string()]);
         let factor = |of: Option<SpeedUp>| of.map(|of| of.factor);

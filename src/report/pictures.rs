@@ -9,10 +9,10 @@ use crate::{
     charts::{
         curves::{Curve, CurvesChart, Emphasis, Over, Quantity},
         front::{Clock, FrontChart, FrontPoint, Role, Standing},
-        style::plural,
     },
     record::Status,
     stats,
+    words::plural,
 };
 
 /// Accuracy over training time: every configuration that was trained, the fronts and the baseline. Of beginnings of

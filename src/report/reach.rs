@@ -2,7 +2,10 @@
 
 use anyhow::Result;
 
-use super::view::{Origin, StudyView};
+use super::{
+    tables::text,
+    view::{Origin, StudyView},
+};
 use crate::{
     analysis::Basis,
     record::{EpochRow, Status},
@@ -84,7 +87,7 @@ pub fn table(reaches: &[Reach]) -> Result<Vec<u8>> {
         let cell = |value: Option<f64>| value.map(|value| value.to_string()).unwrap_or_default();
         let is_confirmed = of.seconds.map(|_| (of.basis == Basis::Confirmed).to_string()).unwrap_or_default();
         table.write_record([
-            of.label.clone(),
+            text(&of.label),
             of.replicates.to_string(),
             of.reached.to_string(),
             cell(of.epochs),

@@ -9,6 +9,7 @@ use super::{
 use crate::{
     analysis::{Basis, Objectives, bootstrap},
     record::{Fault, TrialRecord},
+    space::FORMULA,
     stats,
 };
 
@@ -48,8 +49,8 @@ pub fn trials(view: &StudyView) -> Result<Vec<u8>> {
         let pending = || TrialRecord::pending(key.clone(), trial.replicate, &trial.config);
         let record = record.clone().unwrap_or_else(pending);
         let candidate = &view.expansion.candidates[trial.candidate];
-        let mut row = vec![record.key.clone(), record.status.as_str().into(), candidate.label.clone()];
-        row.extend(candidate.values.iter().map(|value| value.clone().unwrap_or_default()));
+        let mut row = vec![record.key.clone(), record.status.as_str().into(), text(&candidate.label)];
+        row.extend(candidate.values.iter().map(text_cell));
         let confirmed = view.confirmed_seconds(trial.candidate, trial.config.train.epochs);
         row.extend(record_cells(&record, confirmed));
         table.write_record(row)?;
@@ -77,14 +78,26 @@ fn record_cells(record: &TrialRecord, train_seconds: Option<f64>) -> [String; 24
         cell(&record.peak_memory_bytes),
         cell(&record.started),
         cell(&record.ended),
-        cell(&record.host),
-        cell(&record.processor),
-        cell(&record.git_revision),
+        text_cell(&record.host),
+        text_cell(&record.processor),
+        text_cell(&record.git_revision),
         cell(&record.weights_sha256),
         cell(&record.fault.map(Fault::as_str)),
-        cell(&record.error),
-        cell(&record.device),
+        text_cell(&record.error),
+        text_cell(&record.device),
     ]
+}
+
+/// A text as a cell, in every table. What a spreadsheet would compute has an apostrophe before it: reasons of failures and
+/// names of machines may begin with anything, labels may not. Numbers stay as they are.
+pub fn text(text: &str) -> String {
+    let is_formula = text.starts_with(|first| FORMULA.contains(&first) || matches!(first, '\t' | '\r' | '\n'));
+    if is_formula && text.parse::<f64>().is_err() { format!("'{text}") } else { text.into() }
+}
+
+/// [`text`], empty where there is none.
+fn text_cell(of: &Option<String>) -> String {
+    of.as_deref().map(text).unwrap_or_default()
 }
 
 /// Unknown is empty, never 0.
@@ -116,14 +129,14 @@ pub fn epochs(view: &StudyView) -> Result<Vec<u8>> {
     for ((trial, key), rows) in
         view.trials.iter().zip(&view.keys).zip(&view.epochs).filter(|(_, rows)| !rows.is_empty())
     {
-        let label = &view.expansion.candidates[trial.candidate].label;
+        let label = text(&view.expansion.candidates[trial.candidate].label);
         let median = |stop| view.confirmed_seconds(trial.candidate, stop);
         let times =
             confirmed[trial.candidate].get_or_insert_with(|| (1..=trial.config.train.epochs).map(median).collect());
         for row in rows {
             // The fields of a row follow in their order.
             let time = times.get(row.epoch.saturating_sub(1)).copied().flatten();
-            table.serialize((key, label, trial.replicate, row, time))?;
+            table.serialize((key, &label, trial.replicate, row, time))?;
         }
     }
     Ok(table.into_inner().map_err(|error| error.into_error())?)
@@ -158,10 +171,8 @@ pub fn front(view: &StudyView, findings: &Findings) -> Result<Vec<u8>> {
     let groups = findings.groups(Objectives::TimeAccuracyParameters);
     for (&index, group) in findings.wide_front.iter().zip(groups) {
         let of = &findings.points[index];
-        let mut row = vec![of.label.clone()];
-        row.extend(
-            view.expansion.candidates[of.candidate].values.iter().map(|value| value.clone().unwrap_or_default()),
-        );
+        let mut row = vec![text(&of.label)];
+        row.extend(view.expansion.candidates[of.candidate].values.iter().map(text_cell));
         let change = findings.change(index);
         let membership = &findings.memberships()[index];
         let is_confirmed = of.time.basis == Basis::Confirmed;

@@ -6,13 +6,13 @@ use anyhow::{Result, bail};
 
 use crate::{
     analysis::{Basis, Design, Extent, Point, Time},
-    charts::style::plural,
     journal::Journal,
     machine::Machine,
     record::{EpochRow, Status, TrialRecord},
     space::{Candidate, Expansion, Space, Trial},
     study::{Plan, Study},
     times::{DEFAULT_SET, TimeSet},
+    words::plural,
 };
 
 /// A study as it stands.

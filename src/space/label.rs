@@ -5,7 +5,29 @@ use std::collections::HashSet;
 use toml::{Table, Value};
 
 use super::{Axis, Candidate};
-use crate::words::short_numbers;
+use crate::words::{code_point, is_control, short_numbers};
+
+/// Why nothing can be called so, where it cannot: names go to terminals, logs, tables and charts as they are.
+pub fn why_no_name(name: &str) -> Option<String> {
+    if name.trim().is_empty() {
+        return Some("there must be something in it".into());
+    }
+    let control = name.chars().find(|letter| is_control(*letter))?;
+    Some(format!("{} in it would disturb terminals and tables: leave it out", code_point(control)))
+}
+
+/// As [`why_no_name`], of what begins a cell of a table: spreadsheets compute it if it begins as a formula does. It is
+/// not changed instead, as tables are joined by their labels.
+pub fn why_no_label(label: &str) -> Option<String> {
+    let formula = || {
+        let first = label.trim_start().chars().next().filter(|first| FORMULA.contains(first))?;
+        Some(format!("a spreadsheet takes what begins with {first} for a formula: begin with a letter or a digit"))
+    };
+    why_no_name(label).or_else(formula)
+}
+
+/// What a formula of a spreadsheet begins with, in narrow and in wide letters.
+pub const FORMULA: [char; 8] = ['=', '+', '-', '@', '＝', '＋', '－', '＠'];
 
 /// Keys whose value names a table.
 const NAMING: [&str; 4] = ["policy", "kind", "preset", "name"];

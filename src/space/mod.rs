@@ -12,6 +12,7 @@ use crate::{
     config::{ConfigError, TrialConfig},
     source::{Document, SourceError, segments},
 };
+pub use label::FORMULA;
 use pattern::Pattern;
 
 /// Combinations above which a grid is taken for a mistake.

@@ -40,7 +40,14 @@ impl Space {
             return Err(fail(&[key], format!("unknown key `{key}`: a space has {}", KEYS.join(", "))));
         }
         let name = match table.get("name") {
-            None => default_name.to_string(),
+            None => match label::why_no_name(default_name) {
+                None => default_name.to_string(),
+                Some(why) => {
+                    let message =
+                        format!("the file's name names the space, {default_name:?}: {why}, or give a name = ...");
+                    return Err(fail(&[], message));
+                }
+            },
             Some(Value::String(name)) if is_folder_name(name) => name.clone(),
             Some(other) => {
                 let allowed = "it must be a string of letters, digits, '-', '_' and '.': it names the study's folder";
@@ -119,7 +126,12 @@ fn read_axes(document: &Document, table: &Table, prefix: &str, axes: &mut Vec<Ax
                 if let Some(other) = axes.iter().find(|axis: &&Axis| overlaps(&axis.path, &path)) {
                     return Err(fail(format!("axes {} and {path} set the same values: keep one of them", other.path)));
                 }
-                axes.push(read_axis(path.clone(), values).map_err(fail)?);
+                let at_value = |(index, message): (usize, String)| {
+                    let mut place = axis_place(&document.table, &path);
+                    place.extend([index.to_string(), "label".into()]);
+                    document.error_at(&place, message)
+                };
+                axes.push(read_axis(path.clone(), values).map_err(at_value)?);
             }
             other => {
                 return Err(fail(format!(
@@ -144,16 +156,20 @@ fn why_no_axis(path: &str) -> Option<&'static str> {
     }
 }
 
-fn read_axis(path: String, given: &[Value]) -> Result<Axis, String> {
+/// An axis; an error with the number of the value at fault.
+fn read_axis(path: String, given: &[Value]) -> Result<Axis, (usize, String)> {
     let mut values = Vec::new();
-    for value in given {
+    for (index, value) in given.iter().enumerate() {
         let mut value = value.clone();
         // `label` in a table is how the user wants it called, not part of the configuration.
         let label = match value.as_table_mut().and_then(|table| table.remove("label")) {
             None => None,
-            Some(Value::String(label)) if !label.trim().is_empty() => Some(label),
+            Some(Value::String(label)) => match label::why_no_label(&label) {
+                None => Some(label),
+                Some(why) => return Err((index, format!("axis {path}: label = {label:?}: {why}"))),
+            },
             Some(other) => {
-                return Err(format!("axis {path}: label = {other}: it must be a string with something in it"));
+                return Err((index, format!("axis {path}: label = {other}: it must be a string")));
             }
         };
         values.push((value, label));

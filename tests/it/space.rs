@@ -258,6 +258,18 @@ fn every_mistake_is_named_with_its_line_its_value_and_what_is_allowed() {
             "[axes]\n\"train.epochs\" = [1, 2]\n[[exclude]]\n\"train.epochs\" = 3\n",
             vec!["space.toml:3", "matches no configuration"],
         ),
+        (
+            "[axes]\n\"schedule.lr\" = [\n{ policy = 'fixed' },\n{ policy = 'cosine', label = ' ' },\n]\n",
+            vec!["space.toml:4", "schedule.lr", "something in it"],
+        ),
+        (
+            "[axes]\n\"schedule.lr\" = [\n{ policy = 'fixed' },\n{ policy = 'cosine', label = \"a\\u001b[2J\" },\n]\n",
+            vec!["space.toml:4", "schedule.lr", "U+001B", "leave it out"],
+        ),
+        (
+            "[axes]\n\"schedule.lr\" = [\n{ policy = 'fixed' },\n{ policy = 'cosine', label = '=1+1' },\n]\n",
+            vec!["space.toml:4", "schedule.lr", "=1+1", "formula"],
+        ),
         ("[axes]\n\"train.epochs\" = [1, 2]\n[baseline]\n\"train.epochs\" = 3\n", vec!["space.toml:3", "it matches 0"]),
         ("[axes]\n\"train.epochs\" = [1, 2]\n[baseline]\n", vec!["space.toml:3", "it matches 2"]),
     ] {
@@ -265,6 +277,45 @@ fn every_mistake_is_named_with_its_line_its_value_and_what_is_allowed() {
         for part in wanted {
             assert!(message.contains(part), "{text}\nsays: {message}\nwithout: {part}");
         }
+    }
+}
+
+#[test]
+fn labels_and_names_of_files_with_what_moves_a_cursor_or_makes_a_formula_are_refused() {
+    let labelled = |label: &str| {
+        let value = toml::Value::String(label.into());
+        refusal(&format!(
+            "[axes]\n\"schedule.lr\" = [{{ policy = 'fixed' }}, {{ policy = 'cosine', label = {value} }}]\n"
+        ))
+    };
+    for control in
+        ["a\nb", "a\tb", "a\rb", "\u{1b}]0;x\u{7}", "\u{7f}", "a\u{85}b", "a\u{202e}b", "a\u{2028}b", "\u{2066}a"]
+    {
+        let message = labelled(control);
+        assert!(message.contains("space.toml:2") && message.contains("U+"), "{control:?}: {message}");
+        assert!(!message.lines().next().unwrap().contains(control), "{message}");
+    }
+    for formula in ["=1", "+decoder", "-decoder", "@home", " =1", "＝1"] {
+        assert!(labelled(formula).contains("formula"), "{formula:?}");
+    }
+    let document = || Document::parse("space.toml", "[base]\n".into()).unwrap();
+    let message = Space::from_document(document(), "a\u{1b}b", &[]).unwrap_err().to_string();
+    assert!(message.contains("U+001B") && message.contains("name = "), "{message}");
+    for fine in ["中文 🚀", "50 % = half", "a-b", "1+1", "mail@home", "é"] {
+        let text =
+            format!("[axes]\n\"schedule.lr\" = [{{ policy = 'fixed' }}, {{ policy = 'cosine', label = '{fine}' }}]\n");
+        assert_eq!(labels(&expand(&text)), ["baseline", fine]);
+        assert_eq!(fastrcaps::report::tables::text(fine), fine);
+    }
+}
+
+#[test]
+fn no_cell_of_a_table_is_a_formula_and_numbers_stay_numbers() {
+    let text = fastrcaps::report::tables::text;
+    for (cell, wanted) in
+        [("=1+1", "'=1+1"), ("-x", "'-x"), ("\tx", "'\tx"), ("-0.5", "-0.5"), ("+1e3", "+1e3"), ("", "")]
+    {
+        assert_eq!(text(cell), wanted);
     }
 }
 

@@ -14,7 +14,7 @@ pub(super) const SWATCHES: usize = 5;
 
 pub fn draw(chart: &FrontChart) -> Scene {
     let data = data(chart);
-    let mut scene = layout::sheet(&chart.title, &chart.subtitle, &data.notes);
+    let mut scene = layout::sheet_of(data.height, &chart.title, &chart.subtitle, &data.notes);
     if data.marks.is_empty() {
         layout::empty(&mut scene, "No finished configuration yet");
         return scene;
@@ -39,6 +39,7 @@ pub fn draw(chart: &FrontChart) -> Scene {
         scene.text(Text::new((area.left, area.bottom - 6.0), text, NOTE, MUTED));
     }
     draw_legend(&mut scene, chart, &data);
+    data.list.draw(&mut scene, |scene, at| diamond(scene, at, sequential(0.55), Stroke::solid(INK, 1.8)));
     scene
 }
 

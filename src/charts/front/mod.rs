@@ -1,15 +1,20 @@
 //! The chart the whole search is for: accuracy over training time, the Pareto front, and the baseline to beat.
 
 mod draw;
+mod list;
 mod naming;
 
 pub use draw::draw;
+pub use list::{List, Row};
 
 use super::axis::{Axis, Plot, Unit};
 use super::canvas::{Area, Point};
 use super::layout;
 use super::style::{self, Colour};
-use crate::pareto::{Goal, front_2d};
+use crate::{
+    pareto::{Goal, front_2d},
+    words::plural,
+};
 
 /// What to draw.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -68,7 +73,12 @@ pub struct FrontData {
     pub marks: Vec<Mark>,
     /// Corners of the front's staircase in seconds and accuracy, from the fastest point on.
     pub steps: Vec<(f64, f64)>,
+    /// Names where all find room beside their points; else numbers along the front, and names in the list.
     pub labels: Vec<Label>,
+    /// Below the plot; empty where the labels are names.
+    pub list: List,
+    /// The picture's, in pixels: as high as the list needs.
+    pub height: u32,
     /// The baseline's pixel.
     pub baseline: Option<Point>,
     /// Accuracies too far below the others to be worth the room, ascending: marked at the lower border.
@@ -77,7 +87,7 @@ pub struct FrontData {
     pub sizes: Vec<usize>,
     /// Points left out, having no time or accuracy.
     pub absent: usize,
-    /// Labels that found no room.
+    /// Numbers that found no room.
     pub unlabelled: usize,
     /// Notes for the reader below the chart.
     pub notes: Vec<String>,
@@ -161,6 +171,8 @@ pub fn data(chart: &FrontChart) -> FrontData {
         marks,
         steps,
         labels: Vec::new(),
+        list: List::default(),
+        height: layout::HEIGHT,
         baseline,
         below,
         sizes,
@@ -168,7 +180,7 @@ pub fn data(chart: &FrontChart) -> FrontData {
         unlabelled: 0,
         notes: Vec::new(),
     };
-    naming::place_labels(&mut data, points);
+    naming::name_points(&mut data, points);
     data.notes = notes(chart, &data);
     data
 }
@@ -296,17 +308,19 @@ impl FrontData {
 
 fn notes(chart: &FrontChart, data: &FrontData) -> Vec<String> {
     let mut notes = Vec::new();
+    if !data.list.rows.is_empty() {
+        notes.push("numbers: the front from its fastest point on".into());
+    }
     if data.marks.iter().any(|mark| !mark.bars.is_empty()) {
         let is_confirmed = data.marks.iter().any(|mark| mark.clock == Clock::Confirmed);
         let of_time = if is_confirmed { "; of confirmed times the 95 % interval" } else { "" };
         notes.push(format!("bars: ± 1 standard deviation of the replicates{of_time}"));
     }
     if data.absent > 0 {
-        notes
-            .push(format!("not shown, without a time or an accuracy: {}", style::plural(data.absent, "configuration")));
+        notes.push(format!("not shown, without a time or an accuracy: {}", plural(data.absent, "configuration")));
     }
     if data.unlabelled > 0 {
-        notes.push(format!("{} left out for lack of room", style::plural(data.unlabelled, "label")));
+        notes.push(format!("{} of the list left out for lack of room", plural(data.unlabelled, "number")));
     }
     if !chart.footnote.is_empty() {
         notes.push(chart.footnote.clone());

@@ -42,6 +42,41 @@ fn labels_at_the_ends_do_not_overlap() {
 }
 
 #[test]
+fn no_two_lines_of_the_front_have_one_style() {
+    let data = data(&chart((0..14).map(|_| curve("x", Emphasis::Front, 0.99)).collect()));
+    let told: Vec<_> = data.labels.iter().map(|label| label.stroke).collect();
+    assert_eq!(told.len(), 12);
+    for (index, stroke) in told.iter().enumerate() {
+        assert!(!told[..index].contains(stroke), "{index}: {stroke:?}");
+    }
+}
+
+#[test]
+fn names_at_the_ends_are_whole_and_the_picture_is_as_high_as_they_need() {
+    let name = |k: usize| {
+        format!("warm-restarts with {k} cycles, adabatch of three phases, {}", "sharing by-type, ".repeat(5))
+    };
+    let chart = chart((0..12).map(|k| curve(&name(k), Emphasis::Front, 0.99)).collect());
+    let data = data(&chart);
+    assert!(data.height > 1000);
+    assert_eq!(png_size(&draw(&chart).png()), (1600, data.height));
+    for (index, label) in data.labels.iter().enumerate() {
+        assert_eq!(label.lines.join(" ").trim(), name(index).trim());
+        assert!(data.labels[..index].iter().all(|other| !label.area.overlaps(&other.area)));
+        assert!(label.area.top >= data.plot.area.top - 1e-6 && label.area.bottom <= data.plot.area.bottom + 1e-6);
+    }
+}
+
+#[test]
+fn names_too_long_for_any_picture_begin_where_they_part() {
+    let common = "sharing by-type, ".repeat(40);
+    let names = [format!("{common}routing 1 {common}"), format!("{common}routing 2 {common}")];
+    let data = data(&chart(names.iter().map(|name| curve(name, Emphasis::Front, 0.99)).collect()));
+    assert!(data.labels[0].lines[0].starts_with("… 1 sharing"), "{:?}", data.labels[0].lines);
+    assert!(data.labels[1].lines[0].starts_with("… 2 sharing"), "{:?}", data.labels[1].lines);
+}
+
+#[test]
 fn the_axis_leaves_the_first_epochs_out() {
     let data = data(&chart((0..5).map(|k| curve("x", Emphasis::Context, 0.98 + 0.002 * f64::from(k))).collect()));
     assert!(data.plot.y.from > 0.95, "{}", data.plot.y.from);
@@ -60,4 +95,15 @@ fn strange_curves_are_drawn_or_left_out() {
         assert_eq!(png_size(&scene.png()), (1600, 1000));
     }
     assert!(texts(&draw(&chart(Vec::new())).svg()).contains(&"No finished epoch yet"));
+}
+
+#[test]
+#[ignore]
+fn zz_curves() {
+    let name = |k: usize| {
+        format!("warm-restarts with {k} cycles, adabatch of three phases, {}", "sharing by-type, ".repeat(k % 5))
+    };
+    let mut all: Vec<Curve> = (0..12).map(|k| curve(&name(k), Emphasis::Front, 0.99 - 0.002 * k as f64)).collect();
+    all.push(curve("plain 中文", Emphasis::Baseline, 0.97));
+    std::fs::write("/tmp/look/curves.png", draw(&chart(all)).png()).unwrap();
 }

@@ -1,7 +1,10 @@
 use super::{png_size, texts};
 use fastrcaps::charts::axis::Scale;
 use fastrcaps::charts::canvas::Area;
-use fastrcaps::charts::front::{Clock, FrontChart, FrontPoint, Kind, Place, Role, Standing, data, draw, steps};
+use fastrcaps::charts::front::{
+    Clock, FrontChart, FrontData, FrontPoint, Kind, Label, Place, Role, Standing, data, draw, steps,
+};
+use fastrcaps::charts::labels::leader_end;
 use proptest::prelude::*;
 
 fn point(label: &str, train_seconds: f64, accuracy: f64) -> FrontPoint {
@@ -58,18 +61,100 @@ fn points_are_told_apart_by_how_they_stand() {
     assert_eq!(data.sizes, [60_000, 8_215_728]);
 }
 
+/// `count` points, each more accurate than the faster ones.
+fn ladder(count: usize) -> FrontChart {
+    let of = |k: usize| {
+        let label = format!("warm-restarts, adabatch, sharing by-type, routing {k}");
+        point(&label, 40.0 * 1.2_f64.powf(24.0 * k as f64 / count as f64), 0.98 + 0.012 * k as f64 / count as f64)
+    };
+    chart((0..count).map(of).collect())
+}
+
 #[test]
-fn labels_cover_neither_each_other_nor_the_front() {
-    let data = data(&crowd());
-    assert!(data.labels.len() >= 10, "{} labels", data.labels.len());
+fn few_points_are_named_beside_them_and_many_are_numbered_and_listed() {
+    for (count, listed, more) in [(1, 0, 0), (5, 0, 0), (11, 11, 0), (14, 14, 0), (30, 30, 0), (200, 40, 160)] {
+        let chart = ladder(count);
+        let data = data(&chart);
+        assert_eq!((data.list.rows.len(), data.list.more), (listed, more), "{count} points");
+        let numbers: Vec<usize> = data.list.rows.iter().filter_map(|row| row.number).collect();
+        assert!(numbers.is_sorted() && numbers.len() == listed);
+        if listed == 0 {
+            assert_eq!((data.labels.len(), data.height), (count, 1000));
+        } else {
+            assert_eq!((numbers[0], *numbers.last().unwrap()), (1, count));
+            assert!(data.labels.len() + data.unlabelled == listed && data.labels.len() * 3 >= listed * 2);
+        }
+        for label in &data.labels {
+            let row = data.list.rows.iter().find(|row| row.point == label.point);
+            let said = row.map_or(chart.points[label.point].label.clone(), |row| row.number.unwrap().to_string());
+            assert_eq!(label.lines.join(" "), said);
+        }
+        let svg = draw(&chart).svg();
+        assert_eq!(texts(&svg).contains(&"and 160 more, in front.csv"), more > 0);
+        is_legible(&data);
+    }
+}
+
+/// Labels cover neither each other nor points, their lines meet nothing, and all is on the page.
+fn is_legible(data: &FrontData) {
+    let page = Area::new(0.0, 0.0, 1600.0, f64::from(data.height));
+    let leader = |label: &Label| {
+        let at = data.marks.iter().find(|mark| mark.point == label.point).unwrap().at;
+        (at, leader_end(&label.area, at))
+    };
     for (index, label) in data.labels.iter().enumerate() {
         assert!(data.plot.area.contains(&label.area));
-        assert!(data.labels[..index].iter().all(|other| !label.area.overlaps(&other.area)));
-        let front = data.marks.iter().filter(|mark| mark.kind == Kind::Front);
-        for mark in front {
+        for mark in &data.marks {
             assert!(!label.area.overlaps(&Area::around(mark.at, mark.radius)), "{:?}", label.lines);
         }
+        for other in data.labels.iter().enumerate().filter(|(other, _)| *other != index).map(|(_, other)| other) {
+            let (from, to) = leader(label);
+            assert!(!label.area.overlaps(&other.area), "{:?} and {:?}", label.lines, other.lines);
+            assert!(other.area.clip(from, to).is_none(), "{:?} through {:?}", label.lines, other.lines);
+            let their = leader(other);
+            let side =
+                |(ax, ay): (f64, f64), (bx, by): (f64, f64), (px, py)| (bx - ax) * (py - ay) - (by - ay) * (px - ax);
+            let parts = side(from, to, their.0) * side(from, to, their.1) >= 0.0
+                || side(their.0, their.1, from) * side(their.0, their.1, to) >= 0.0;
+            assert!(parts, "the lines of {:?} and {:?} cross", label.lines, other.lines);
+        }
     }
+    for (index, row) in data.list.rows.iter().enumerate() {
+        assert!(page.contains(&row.area) && row.area.top > data.plot.area.bottom + 60.0);
+        assert!(row.area.bottom < page.bottom - 54.0, "over the notes");
+        assert!(data.list.rows[..index].iter().all(|other| !row.area.overlaps(&other.area)));
+    }
+}
+
+#[test]
+fn labels_in_a_crowd_are_legible() {
+    let data = data(&crowd());
+    assert!(data.labels.len() >= 10, "{} labels", data.labels.len());
+    is_legible(&data);
+}
+
+#[test]
+fn a_baseline_off_the_front_heads_the_list_without_a_number() {
+    let mut chart = ladder(20);
+    chart.points.push(FrontPoint { role: Role::Baseline, ..point("plain", 2000.0, 0.985) });
+    let data = data(&chart);
+    assert_eq!((data.list.rows[0].number, data.list.rows[0].lines[0].as_str()), (None, "Baseline: plain"));
+    assert_eq!((data.list.rows[1].number, data.list.rows.len()), (Some(1), 21));
+    is_legible(&data);
+}
+
+#[test]
+fn a_long_list_is_cut_to_what_fits_from_one_end_of_the_front_to_the_other() {
+    let mut chart = ladder(40);
+    chart
+        .points
+        .iter_mut()
+        .for_each(|point| point.label = format!("{} {}", point.label, "sharing by-type, ".repeat(20)));
+    let data = data(&chart);
+    assert!(data.height < 2300, "{}", data.height);
+    assert!(data.list.more > 0 && data.list.rows.len() + data.list.more == 40);
+    assert_eq!((data.list.rows[0].number, data.list.rows.last().unwrap().number), (Some(1), Some(40)));
+    is_legible(&data);
 }
 
 #[test]
@@ -99,15 +184,15 @@ fn a_baseline_that_is_named_so_is_not_named_twice() {
 }
 
 #[test]
-fn long_names_are_broken_after_commas_before_they_are_cut() {
+fn long_names_are_broken_after_commas_or_listed() {
     let lines = |name: &str| data(&chart(vec![point(name, 10.0, 0.97)])).labels[0].lines.clone();
     assert_eq!(lines("routing iterations 1, adabatch"), ["routing iterations 1, adabatch"]);
     assert_eq!(
         lines("routing iterations 1, warm-restarts with 5 cycles, sharing by-type, adabatch"),
         ["routing iterations 1,", "warm-restarts with 5 cycles,", "sharing by-type, adabatch"]
     );
-    let endless = lines(&"phrase ".repeat(60));
-    assert!(endless.len() == 3 && endless[2].ends_with('…'), "{endless:?}");
+    let endless = data(&chart(vec![point(&"phrase ".repeat(60), 10.0, 0.97)]));
+    assert_eq!(endless.list.rows[0].lines.join(" "), "phrase ".repeat(60).trim());
 }
 
 #[test]
@@ -129,7 +214,7 @@ fn times_over_a_wide_range_get_a_logarithmic_axis() {
 fn the_same_points_give_the_same_bytes() {
     assert_eq!(draw(&crowd()).png(), draw(&crowd()).png());
     assert_eq!(draw(&crowd()).svg(), draw(&crowd()).svg());
-    assert_eq!(png_size(&draw(&crowd()).png()), (1600, 1000));
+    assert_eq!(png_size(&draw(&crowd()).png()), (1600, data(&crowd()).height));
 }
 
 #[test]
@@ -160,8 +245,22 @@ proptest! {
             role: if is_baseline { Role::Baseline } else { Role::Other },
             ..point(&label, seconds, accuracy)
         });
-        let scene = draw(&chart(points.collect()));
-        prop_assert_eq!(png_size(&scene.png()), (1600, 1000));
+        let chart = chart(points.collect());
+        let scene = draw(&chart);
+        prop_assert_eq!(png_size(&scene.png()), (1600, data(&chart).height));
         prop_assert!(!scene.svg().contains("NaN"));
     }
+}
+
+#[test]
+#[ignore]
+fn zz_pictures() {
+    for n in [1, 5, 8, 9, 10, 11, 14, 30, 200] {
+        std::fs::write(format!("/tmp/look/front-{n}.png"), draw(&ladder(n)).png()).unwrap();
+    }
+    std::fs::write("/tmp/look/front-crowd.png", draw(&crowd()).png()).unwrap();
+    let mut c = ladder(20);
+    c.points.push(FrontPoint { role: Role::Baseline, ..point("中文標籤 🚀 plain", 2000.0, 0.985) });
+    c.points[3].label = "中文標籤 and ⚡ emoji 🧠, routing 𠮷".into();
+    std::fs::write("/tmp/look/front-cjk.png", draw(&c).png()).unwrap();
 }

@@ -12,6 +12,32 @@ fn text_is_escaped_in_svg_and_loses_its_control_characters() {
     assert_eq!(png_size(&scene.png()), (200, 100));
 }
 
+/// A text alone on a page, in black and white.
+fn picture(text: &str) -> Vec<u8> {
+    let mut scene = Scene::new(160, 40);
+    scene.text(Text::new((5.0, 28.0), text, 20.0, INK));
+    scene.png()
+}
+
+#[test]
+fn characters_that_noto_sans_lacks_have_letters_of_their_own() {
+    let pictures: Vec<Vec<u8>> = ["中", "日", "한", "あ", "א", "🚀", "👍", "⚡"].map(picture).into();
+    for (index, one) in pictures.iter().enumerate() {
+        assert_ne!(*one, picture(""));
+        assert!(pictures[..index].iter().all(|other| other != one), "{index} looks like another: a box");
+    }
+    // What only selects or joins the forms of others takes no room.
+    assert_eq!(picture("⚡\u{fe0f}中\u{200d}文"), picture("⚡中文"));
+    let mut scene = Scene::new(160, 40);
+    scene.text(Text::new((5.0, 28.0), "中文 🚀", 20.0, INK));
+    assert_eq!(texts(&scene.svg()), ["中文 🚀"]);
+}
+
+#[test]
+fn a_character_that_no_font_has_is_spelled() {
+    assert_eq!(picture("a𠮷"), picture("aU+20BB7"));
+}
+
 #[test]
 fn every_shape_leaves_its_trace_in_both_formats() {
     let blank = Scene::new(100, 100);
@@ -127,8 +153,9 @@ fn lines_are_cut_at_the_border() {
 
 #[test]
 fn end_labels_keep_their_order_and_distance() {
-    let placed = spread(&[50.0, 52.0, 51.0, 99.0], 10.0, 0.0, 100.0);
+    let placed = spread(&[50.0, 52.0, 51.0, 99.0], &[10.0, 10.0, 10.0, 10.0], 0.0, 100.0);
     assert_eq!(placed, [50.0, 70.0, 60.0, 95.0]);
+    assert_eq!(spread(&[50.0, 50.0, 99.0], &[40.0, 10.0, 20.0], 0.0, 100.0), [50.0, 75.0, 90.0]);
 }
 
 #[test]
