@@ -90,7 +90,8 @@ pub fn make_folder(path: &Path) -> Result<()> {
 pub fn check_target(path: &Path, force: bool, is_own: impl FnOnce(&[u8]) -> bool) -> Result<()> {
     let shown = path.display();
     let metadata = match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        // Whoever writes says what stands in the folder's place.
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(()),
         metadata => metadata.with_context(|| format!("cannot look at {shown}"))?,
     };
     if metadata.is_symlink() && !force {

@@ -138,7 +138,7 @@ fn a_space_with_other_replicates_keeps_those_that_were_trained() {
     let said = refuse(here, &["explore", "space.toml", "--set", "replicates=2", "--replicates", "1"]);
     assert!(said.contains("--set replicates=1"), "{said}");
     let said = succeed(here, &["explore", "space.toml", "--dry-run"]);
-    assert!(said.contains("1 trials would be trained, 2 have ended already"), "{said}");
+    assert!(said.contains("1 trial would be trained, 2 have ended already"), "{said}");
     succeed(here, &["explore", "space.toml", "--quiet"]);
     assert_eq!(trained(), (6, 6));
     assert_eq!(table(here.join("results/space/trials.csv")).len(), 6);

@@ -77,7 +77,7 @@ fn a_trial_on_a_gpu_sees_that_one_alone_and_one_on_cpu_cores_sees_none() {
     let seen: Vec<&str> = all.iter().map(|(said, _)| said[1].as_str()).collect();
     assert_eq!(seen, ["  PCI_BUS_ID", "0 0 PCI_BUS_ID", "3 3 PCI_BUS_ID"]);
     assert!(all[0].1.contains(": 2 threads on cores []"), "{}", all[0].1);
-    assert!(all[2].1.contains(": cuda:3 H100, 1 threads on cores []"), "{}", all[2].1);
+    assert!(all[2].1.contains(": cuda:3 H100, 1 thread on cores []"), "{}", all[2].1);
 }
 
 const SPACE: &str = "

@@ -197,7 +197,7 @@ fn what_is_not_the_studys_is_named_and_outlives_it() {
 
     // Of one trial first: what is not the trial's stays there.
     let (well, said) = say(here, &["study", "rm", "study", "--trial", &keys[0], "--yes"]);
-    assert!(well && said.contains("removed 1 trials") && said.contains(&format!("{trial}/notes.txt")), "{said}");
+    assert!(well && said.contains("removed 1 trial ") && said.contains(&format!("{trial}/notes.txt")), "{said}");
     let left: Vec<PathBuf> = tree(&study.trial(&keys[0]).path).into_keys().collect();
     assert_eq!(left, ["inner/a", "notes.txt"].map(PathBuf::from));
     let (well, said) = say(here, &["study", "rm", "study", "--yes"]);

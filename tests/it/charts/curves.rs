@@ -96,14 +96,3 @@ fn strange_curves_are_drawn_or_left_out() {
     }
     assert!(texts(&draw(&chart(Vec::new())).svg()).contains(&"No finished epoch yet"));
 }
-
-#[test]
-#[ignore]
-fn zz_curves() {
-    let name = |k: usize| {
-        format!("warm-restarts with {k} cycles, adabatch of three phases, {}", "sharing by-type, ".repeat(k % 5))
-    };
-    let mut all: Vec<Curve> = (0..12).map(|k| curve(&name(k), Emphasis::Front, 0.99 - 0.002 * k as f64)).collect();
-    all.push(curve("plain 中文", Emphasis::Baseline, 0.97));
-    std::fs::write("/tmp/look/curves.png", draw(&chart(all)).png()).unwrap();
-}

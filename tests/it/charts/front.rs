@@ -251,16 +251,3 @@ proptest! {
         prop_assert!(!scene.svg().contains("NaN"));
     }
 }
-
-#[test]
-#[ignore]
-fn zz_pictures() {
-    for n in [1, 5, 8, 9, 10, 11, 14, 30, 200] {
-        std::fs::write(format!("/tmp/look/front-{n}.png"), draw(&ladder(n)).png()).unwrap();
-    }
-    std::fs::write("/tmp/look/front-crowd.png", draw(&crowd()).png()).unwrap();
-    let mut c = ladder(20);
-    c.points.push(FrontPoint { role: Role::Baseline, ..point("中文標籤 🚀 plain", 2000.0, 0.985) });
-    c.points[3].label = "中文標籤 and ⚡ emoji 🧠, routing 𠮷".into();
-    std::fs::write("/tmp/look/front-cjk.png", draw(&c).png()).unwrap();
-}
