@@ -90,9 +90,9 @@ pub fn make_folder(path: &Path) -> Result<()> {
 pub fn check_target(path: &Path, force: bool, is_own: impl FnOnce(&[u8]) -> bool) -> Result<()> {
     let shown = path.display();
     let metadata = match fs::symlink_metadata(path) {
-        // Whoever writes says what stands in the folder's place.
+        // Where its folder is a file, writing says so.
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(()),
-        metadata => metadata.with_context(|| format!("cannot look at {shown}"))?,
+        metadata => metadata.with_context(|| format!("cannot look at {shown}: give another file with --out"))?,
     };
     if metadata.is_symlink() && !force {
         bail!("{shown} is a link: give another file, or --force to put a file in its place");

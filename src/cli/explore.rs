@@ -190,7 +190,8 @@ pub fn run(args: Args) -> Result<ExitCode> {
         let is_new =
             |(key, past): &(&String, &Past)| !before.contains(*key) && past.attempts == 0 && !past.status.is_final();
         let new = plan.keys[..plan.asked].iter().zip(&past).filter(is_new).count();
-        errln!("the space extends the study: {ended} trials that have ended are taken over, {new} are new");
+        let (ended, have) = (plural(ended, "trial"), by_count(ended, "has ended is", "have ended are"));
+        errln!("the space extends the study: {ended} that {have} taken over, {new} {} new", by_count(new, "is", "are"));
     }
     let would_be = |past: &Past| match past.status {
         Status::Failed if args.retry_failed => Past { status: Status::Pending, ..*past },

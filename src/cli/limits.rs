@@ -117,10 +117,13 @@ impl MemoryArg {
     /// What is to be known of a sweep of `trials` that the memory bounds: that slots stay idle, or that it cannot be kept.
     pub fn notes(&self, memory: &Memory, trials: &[usize], slots: &Slots) -> Vec<String> {
         let Fit { at_once, too_large, largest } = memory.fit(trials, &slots.places().collect::<Vec<_>>());
-        let gigabytes = |bytes: u64| format!("{:.2} GB", bytes as f64 / 1e9);
+        let size = |bytes: u64| match bytes {
+            1_000_000_000.. => format!("{:.2} GB", bytes as f64 / 1e9),
+            _ => format!("{:.1} MB", bytes as f64 / 1e6),
+        };
         let limit = match self.memory {
-            Some(bytes) => format!("--memory of {}", gigabytes(bytes)),
-            None => format!("90 % of the memory that is available, {},", gigabytes(memory.bytes)),
+            Some(bytes) => format!("--memory of {}", size(bytes)),
+            None => format!("90 % of the memory that is available, {},", size(memory.bytes)),
         };
         let mut notes = Vec::new();
         let wanted = slots.count().min(trials.len());
@@ -135,7 +138,7 @@ impl MemoryArg {
             notes.push(format!(
                 "warning: {limit} cannot be kept: {} {are} expected to take more, up to {}; {is_each} with nothing beside it",
                 plural(too_large, "trial"),
-                gigabytes(largest)
+                size(largest)
             ));
         }
         notes

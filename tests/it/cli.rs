@@ -441,7 +441,7 @@ fn memory_that_slots_cannot_share_is_told() {
     };
     for said in said("1M") {
         assert!(said.contains("room for at most 1 trial at a time, of 2"), "{said}");
-        assert!(said.contains("--memory of 0.00 GB cannot be kept"), "{said}");
+        assert!(said.contains("--memory of 1.0 MB cannot be kept"), "{said}");
     }
     for said in said("100T") {
         assert!(!said.contains("at a time") && !said.contains("cannot be kept"), "{said}");
