@@ -75,14 +75,13 @@ impl Axis {
         Axis::new(Scale::Linear, from, to, unit)
     }
 
-    /// The axis with another `share` of its length at its end; one of shares still ends at 100 %.
+    /// The axis with another `share` of its length at its end; one of shares has no tick above 100 % there.
     pub fn headroom(&self, share: f64, unit: Unit) -> Axis {
         let to = match self.scale {
             Scale::Linear => self.to + (self.to - self.from) * share,
             Scale::Log => self.to * (self.to / self.from).powf(share),
         };
-        let most = if unit == Unit::Percent { self.to.max(1.0005) } else { f64::INFINITY };
-        Axis::new(self.scale, self.from, to.min(most), unit)
+        Axis::new(self.scale, self.from, to, unit)
     }
 
     pub fn new(scale: Scale, from: f64, to: f64, unit: Unit) -> Axis {

@@ -73,7 +73,9 @@ pub struct EndLabel {
     pub stroke: Stroke,
 }
 
-const LABEL_WIDTH: f64 = 360.0;
+/// From the end of the plot on: room for the lines to the labels, then the labels.
+const CHANNEL: f64 = 70.0;
+const LABEL_WIDTH: f64 = 326.0;
 const LABEL_LINE: f64 = 24.0;
 const LABEL_GAP: f64 = 6.0;
 /// A name of more lines than this is cut.
@@ -114,7 +116,7 @@ pub fn data(chart: &CurvesChart) -> CurvesData {
 
     let mut area = layout::plot_area(&chart.subtitle);
     area.top -= 36.0;
-    area.right -= if named.is_empty() { 0.0 } else { LABEL_WIDTH + 10.0 };
+    area.right -= if named.is_empty() { 0.0 } else { CHANNEL + LABEL_WIDTH };
     let wanted: f64 = names.iter().map(|lines| label_height(lines)).sum();
     let more = (wanted - area.height()).max(0.0).ceil();
     area.bottom += more;
@@ -171,7 +173,7 @@ fn name(curve: &Curve) -> String {
 
 /// Names in lines. One that is too long for its lines begins where it parts from the others, so that no two read alike.
 fn end_names(names: &[String]) -> Vec<Vec<String>> {
-    let lines = |name: &str| font::balanced(name, Weight::Regular, SMALL, LABEL_WIDTH - 34.0, MOST_LINES);
+    let lines = |name: &str| font::balanced(name, Weight::Regular, SMALL, LABEL_WIDTH, MOST_LINES);
     let of = |(index, name): (usize, &String)| {
         let whole = lines(name);
         if !font::is_cut(&whole, name) {
@@ -196,7 +198,7 @@ fn label_height(lines: &[String]) -> f64 {
 
 fn end_label(lines: Vec<String>, end: Point, stroke: Stroke, area: &Area) -> EndLabel {
     let height = label_height(&lines);
-    let area = Area::new(area.right + 40.0, end.1 - height / 2.0, LABEL_WIDTH - 34.0, height);
+    let area = Area::new(area.right + CHANNEL, end.1 - height / 2.0, LABEL_WIDTH, height);
     EndLabel { lines, area, end, stroke }
 }
 

@@ -352,6 +352,8 @@ fn a_sweep_whose_terminal_goes_away_stops_in_order() {
     let mut explorer = program()
         .current_dir(folder.path())
         .args(["explore", "space.toml", "--no-confirm", "--set", "train.epochs=5000", "--slots", "2x1"])
+        // One that draws, wherever the tests run.
+        .env("TERM", "xterm")
         .stdout(end.try_clone().unwrap())
         .stderr(end)
         .spawn()

@@ -36,7 +36,7 @@ pub fn draw(chart: &FrontChart) -> Scene {
     }
     draw_labels(&mut scene, &data);
     for (text, area) in remarks(&data) {
-        scene.text(Text::new((area.left, area.bottom - 6.0), text, NOTE, MUTED));
+        scene.text(Text::new((area.left, area.bottom - 6.0), text, NOTE, MUTED).halo());
     }
     draw_legend(&mut scene, chart, &data);
     data.list.draw(&mut scene, |scene, at| diamond(scene, at, sequential(0.55), Stroke::solid(INK, 1.8)));
@@ -139,7 +139,10 @@ fn remarks(data: &FrontData) -> Vec<(String, Area)> {
             _ => format!("down to {}", percent(lowest)),
         };
         let text = format!("▼ {} below this range: {values}", data.below.len());
-        let room = Area::new(area.right - wide(&text) - 10.0, area.bottom - 62.0, wide(&text), HEIGHT);
+        let right = area.right - wide(&text) - 10.0;
+        let at = |left| Area::new(left, area.bottom - 62.0, wide(&text), HEIGHT);
+        let lefts = (0..).map(|step| right - 20.0 * f64::from(step)).take_while(|left| *left > area.left);
+        let room = lefts.map(at).find(|room| !covers_mark(data, room)).unwrap_or(at(right));
         remarks.push((text, room));
     }
     remarks
@@ -166,7 +169,7 @@ fn draw_legend(scene: &mut Scene, chart: &FrontChart, data: &FrontData) {
         scene.circle(at, 9.0, sample, Some(outline));
     });
     if any(Kind::FrontByParameters) {
-        entry(scene, "on the front by its parameters", &|scene, at| scene.circle(at, 9.0, sample, Some(outline)));
+        entry(scene, "front by parameters", &|scene, at| scene.circle(at, 9.0, sample, Some(outline)));
     }
     if any(Kind::Dominated) {
         entry(scene, "dominated", &|scene, at| {
@@ -177,16 +180,16 @@ fn draw_legend(scene: &mut Scene, chart: &FrontChart, data: &FrontData) {
         entry(scene, "baseline", &|scene, at| diamond(scene, at, sample, outline));
     }
     if data.marks.iter().any(|mark| mark.clock == Clock::Screened) {
-        entry(scene, "hollow: time not confirmed", &|scene, at| {
+        entry(scene, "time not confirmed", &|scene, at| {
             let (fill, outline) = hollow(sample, 1.0);
             scene.circle(at, 8.0, fill, Some(outline));
         });
     }
-    draw_sizes(scene, data, y);
+    draw_sizes(scene, data, x, y);
 }
 
-/// The legend of the colours, at the right.
-fn draw_sizes(scene: &mut Scene, data: &FrontData, y: f64) {
+/// The legend of the colours, at the right: each size, or where there are too many or no room from `least` on, a scale.
+fn draw_sizes(scene: &mut Scene, data: &FrontData, least: f64, y: f64) {
     let right = f64::from(layout::WIDTH) - layout::MARGIN;
     let sizes = &data.sizes;
     let mut x = right;
@@ -194,7 +197,9 @@ fn draw_sizes(scene: &mut Scene, data: &FrontData, y: f64) {
         scene.text(Text::new((*x, y), text, SMALL, INK).anchor(Anchor::End));
         *x -= font::width(text, Weight::Regular, SMALL) + 10.0;
     };
-    if sizes.len() <= SWATCHES {
+    let wide = |text: &str| font::width(text, Weight::Regular, SMALL) + 10.0;
+    let swatches = sizes.iter().map(|size| wide(&count(*size)) + 36.0).sum::<f64>() + wide("parameters");
+    if sizes.len() <= SWATCHES && (sizes.len() < 2 || right - swatches >= least) {
         for size in sizes.iter().rev() {
             write(scene, &count(*size), &mut x);
             scene.circle((x - 8.0, y - 7.0), 8.0, sequential(size_share(sizes, *size)), None);

@@ -51,7 +51,9 @@ pub(super) fn lay_out(numbered: &[(Option<usize>, usize)], points: &[FrontPoint]
     let half = (room - GAP) / 2.0;
     let short = wrapped(half, 2);
     let is_short = short.iter().zip(&names).all(|(lines, name)| !font::is_cut(lines, name));
-    let (columns, width, lines) = if is_short { (2, half, short) } else { (1, room, wrapped(room, 4)) };
+    let widest = names.iter().map(|name| font::width(name, Weight::Regular, SMALL)).fold(0.0, f64::max);
+    let one = room.min(NAME + widest + VALUES);
+    let (columns, width, lines) = if is_short { (2, half, short) } else { (1, one, wrapped(one, 4)) };
     let height = |lines: &Vec<String>| LINE * lines.len().max(1) as f64 + 6.0;
     let end = if more > 0 { LINE } else { 0.0 };
     let whole = lines.iter().map(height).sum::<f64>() + end;
