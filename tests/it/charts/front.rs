@@ -144,6 +144,29 @@ fn a_baseline_off_the_front_heads_the_list_without_a_number() {
 }
 
 #[test]
+fn the_most_accurate_points_leave_room_for_their_numbers_above() {
+    let mut chart = ladder(12);
+    chart.points.iter_mut().for_each(|point| point.accuracy = 1.0 - (0.995 - point.accuracy) / 3.0);
+    chart.points[11].accuracy = 1.0;
+    let data = data(&chart);
+    assert_eq!((data.labels.len(), data.unlabelled), (12, 0));
+    assert!(data.plot.y.to > 1.0 && data.plot.y.ticks.iter().all(|tick| tick.value <= 1.0));
+}
+
+#[test]
+fn the_legend_of_sizes_gives_way_to_the_one_of_points() {
+    let mut chart = ladder(5);
+    for (index, parameters) in [850_000, 870_000, 1_260_000, 1_280_000, 1_290_000].into_iter().enumerate() {
+        chart.points[index] = FrontPoint { parameters, clock: Clock::Screened, ..chart.points[index].clone() };
+    }
+    let is_said = |chart: &FrontChart, size| texts(&draw(chart).svg()).contains(&size);
+    assert!(is_said(&chart, "870.0 k") || is_said(&chart, "870 k"));
+    chart.points.push(FrontPoint { role: Role::Baseline, ..point("plain", 2000.0, 0.985) });
+    chart.points.push(FrontPoint { standing: Standing::Front, parameters: 850_000, ..point("small", 2000.0, 0.984) });
+    assert!(!is_said(&chart, "870.0 k") && !is_said(&chart, "870 k"));
+}
+
+#[test]
 fn a_long_list_is_cut_to_what_fits_from_one_end_of_the_front_to_the_other() {
     let mut chart = ladder(40);
     chart
