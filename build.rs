@@ -1,5 +1,5 @@
 //! Passes the commit that is built on to the program, for the `git_revision` of its records. With the feature `cuda`, compiles
-//! every `.cu` of src/kernels/ to PTX, which the program carries in it (`src/kernels/cuda/`).
+//! every `.cu` of src/learn/kernels/ to PTX, which the program carries in it (`src/learn/kernels/cuda/`).
 
 use std::{
     env,
@@ -47,11 +47,11 @@ fn compile_kernels() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     let nvcc = nvcc();
     let mut table = String::from("[\n");
-    for source in cuda_sources(Path::new("src/kernels")) {
+    for source in cuda_sources(Path::new("src/learn/kernels")) {
         let name = source.file_stem().expect("a .cu file has a name").to_string_lossy().into_owned();
         let ptx = out.join(format!("{name}.ptx"));
         let mut command = Command::new(&nvcc);
-        command.args(["-ptx", "-std=c++17", "-O3", "-Werror", "all-warnings", "-I", "src/kernels"]);
+        command.args(["-ptx", "-std=c++17", "-O3", "-Werror", "all-warnings", "-I", "src/learn/kernels"]);
         command.arg(format!("-arch=compute_{LEAST_CAPABILITY}")).arg("-o").arg(&ptx).arg(&source);
         match command.status() {
             Ok(status) if status.success() => {}

@@ -46,7 +46,7 @@ PATIENCE = 1800
 
 
 def quantile(values, share):
-    """As src/stats.rs has it: between two values where it falls there."""
+    """As src/base/stats.rs has it: between two values where it falls there."""
     values = sorted(values)
     at = share * (len(values) - 1)
     below = int(at)

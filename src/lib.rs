@@ -1,43 +1,17 @@
 //! fastrcaps: explores training optimisations of capsule networks and finds the Pareto front of
 //! training time, accuracy and parameters.
 //!
-//! The learning half trains one configuration: [`config`] says what, [`data`], [`model`] (on [`kernels`]) and
-//! [`schedule`] are its parts, [`train`] is the loop, [`record`] what it leaves behind in its [`folder`].
-//!
-//! The search half trains a whole [`space`]: a [`strategy`] chooses, an [`executor`] starts processes,
-//! [`dispatch`] joins them with the [`journal`] of a [`study`], [`confirm`] takes [`times`] anew, [`analysis`] (on
-//! [`pareto`] and [`stats`]) judges, [`report`] and [`charts`] show, [`upkeep`] checks, mends, joins and takes away.
+//! The folders are the storeys of the house. A storey uses those named before it, and none named after it:
+//! [`base`] small things under all, [`analysis`] what figures say and how surely, [`learn`] one configuration and its
+//! training, [`search`] a whole space and its study, [`timing`] times that can be believed, [`present`] tables and
+//! charts, [`engine`] what is done to a whole study.
 //!
 //! The library prints nothing and knows no command line.
 
 pub mod analysis;
-pub mod charts;
-pub mod config;
-pub mod confirm;
-pub mod data;
-pub mod device;
-pub mod dispatch;
-pub mod executor;
-pub mod files;
-pub mod folder;
-pub mod journal;
-pub mod kernels;
-pub mod machine;
-pub mod model;
-pub mod pareto;
-pub mod range_test;
-pub mod record;
-pub mod report;
-pub mod rng;
-pub mod schedule;
-pub mod seal;
-pub mod selftest;
-pub mod source;
-pub mod space;
-pub mod stats;
-pub mod strategy;
-pub mod study;
-pub mod times;
-pub mod train;
-pub mod upkeep;
-pub mod words;
+pub mod base;
+pub mod engine;
+pub mod learn;
+pub mod present;
+pub mod search;
+pub mod timing;

@@ -12,7 +12,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     // The first things of all: there are no threads yet.
-    fastrcaps::kernels::open::number_gpus_by_bus();
+    fastrcaps::learn::kernels::open::number_gpus_by_bus();
     keep_backtraces_to_panics();
     match cli::run() {
         Ok(code) => code,

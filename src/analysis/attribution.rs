@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use super::{
+use crate::analysis::{
     Design, Extent, Point,
     contrast::{Contrast, Measured, SpeedUp, accuracy, has_diverged, speed_up},
 };

@@ -11,8 +11,8 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 
-use super::{Basis, LEVEL, Objectives, Point, front};
-use crate::{
+use crate::analysis::{Basis, LEVEL, Objectives, Point, front};
+use crate::base::{
     rng,
     stats::{self, Spread},
 };

@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Basis, LEVEL, Point};
-use crate::stats;
+use crate::analysis::{Basis, LEVEL, Point};
+use crate::base::stats;
 
 /// Points with their weights, in one context: a configuration and the one that it is compared to, or the four of an
 /// interaction.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{
+use crate::analysis::{
     Basis, Design, Extent, Point,
     attribution::NoBaseline,
     contrast::{Measured, SpeedUp, accuracy, log_times, speed_up},

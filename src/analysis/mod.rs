@@ -4,13 +4,15 @@ pub mod attribution;
 pub mod bootstrap;
 pub mod contrast;
 pub mod ladder;
+pub mod pareto;
 pub mod pick;
+pub mod range_test;
 
 use std::collections::BTreeMap;
 
 use crate::{
-    pareto::{self, Goal},
-    stats::{self, Spread},
+    analysis::pareto::Goal,
+    base::stats::{self, Spread},
 };
 
 /// Probability with which an interval covers what it is of.

@@ -7,7 +7,7 @@ mod words;
 
 pub use wish::Wish;
 
-use super::{Design, Point};
+use crate::analysis::{Design, Point};
 use field::Field;
 
 /// What is wished for: at least one thing.

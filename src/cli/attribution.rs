@@ -10,13 +10,14 @@ use fastrcaps::{
         contrast::{Measured, SpeedUp},
         ladder::{self, Rung, Step},
     },
-    charts::style::three_digits,
-    report::{
-        effects::{self, name, step_name},
-        view::StudyView,
+    present::{
+        charts::style::three_digits,
+        report::{
+            effects::{self, name, step_name},
+            view::StudyView,
+        },
     },
-    space::Space,
-    study::Study,
+    search::{space::Space, study::Study},
 };
 use serde_json::{Value, json};
 

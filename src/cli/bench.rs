@@ -5,19 +5,23 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::{Result, bail};
 use clap::{Subcommand, builder::PossibleValuesParser};
 use fastrcaps::{
-    charts::style::three_digits,
-    config::TrialConfig,
-    device::{Gpu, Place},
-    kernels::open::describe,
-    machine::Machine,
-    model::config::{PRESETS, Precision},
-    stats::Spread,
-    train::{
-        bench::{Bound, Ceilings, LIMITS, Measured, Speed, measure},
-        estimate::PUBLISHED,
-        timing::{Limits, stand_in},
+    base::{
+        device::{Gpu, Place},
+        machine::Machine,
+        stats::Spread,
+        words::plural,
     },
-    words::plural,
+    learn::{
+        config::TrialConfig,
+        kernels::open::describe,
+        model::config::{PRESETS, Precision},
+        train::{
+            bench::{Bound, Ceilings, LIMITS, Measured, Speed, measure},
+            estimate::PUBLISHED,
+            timing::{Limits, stand_in},
+        },
+    },
+    present::charts::style::three_digits,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;

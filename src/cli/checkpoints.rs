@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, sync::atomic::AtomicBool, time::Duration};
 
-use fastrcaps::train::{
+use fastrcaps::learn::train::{
     run::Interruption,
     session::{CHECKPOINT_EVERY, Foreign},
 };

@@ -9,23 +9,31 @@ use std::{
 
 use anyhow::{Context, Result};
 use fastrcaps::{
-    config::TrialConfig,
-    confirm::{self, Child, Confirmed, Ending, Request},
-    device::{Gpu, Place},
-    dispatch,
-    executor::Slots,
-    machine,
-    record::{Status, TrialRecord},
-    report::{
+    base::{
+        device::{Gpu, Place},
+        machine,
+        words::{by_count, plural},
+    },
+    learn::{
+        config::TrialConfig,
+        record::{Status, TrialRecord},
+    },
+    present::report::{
         self,
         departures::{Departure, departures},
         findings::Findings,
         view::StudyView,
     },
-    space::Expansion,
-    study::{Lock, Study},
-    times::{DEFAULT_SET, ENOUGH_ROUNDS, Fingerprint, MUCH_DRIFT, steps_of},
-    words::{by_count, plural},
+    search::{
+        dispatch,
+        executor::Slots,
+        space::Expansion,
+        study::{Lock, Study},
+    },
+    timing::{
+        confirm::{self, Child, Confirmed, Ending, Request},
+        times::{DEFAULT_SET, ENOUGH_ROUNDS, Fingerprint, MUCH_DRIFT, steps_of},
+    },
 };
 use serde_json::json;
 

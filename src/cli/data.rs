@@ -8,14 +8,14 @@ use clap::{
     builder::{PossibleValuesParser, TypedValueParser},
 };
 use fastrcaps::{
-    data::{
+    base::words::plural,
+    learn::data::{
         DataDirs, DatasetName,
         dirs::Environment,
         fetch::{self, Outcome, Progress},
         source::source,
         verify::{self, Identity},
     },
-    words::plural,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 

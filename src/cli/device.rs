@@ -6,12 +6,12 @@ use anyhow::{Context, Result};
 use candle_core::Device;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use fastrcaps::{
-    config::TrialConfig,
-    device::{Gpu, Place},
-    executor::probe,
-    kernels::open_device,
-    machine,
-    model::config::Precision,
+    base::{
+        device::{Gpu, Place},
+        machine,
+    },
+    learn::{config::TrialConfig, kernels::open_device, model::config::Precision},
+    search::executor::probe,
 };
 use serde_json::json;
 

@@ -6,14 +6,18 @@ use std::{
     time::Instant,
 };
 
-pub use fastrcaps::charts::style::duration;
+pub use fastrcaps::present::charts::style::duration;
 use fastrcaps::{
-    device::Place,
-    dispatch::{Ending, Event},
-    executor::Slot,
-    record::{Status, TrialRecord},
-    report::view::StudyView,
-    words::{plural, spelled},
+    base::{
+        device::Place,
+        words::{plural, spelled},
+    },
+    learn::record::{Status, TrialRecord},
+    present::report::view::StudyView,
+    search::{
+        dispatch::{Ending, Event},
+        executor::Slot,
+    },
 };
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::json;
@@ -67,7 +71,7 @@ enum Kind {
 impl Display {
     /// A display of `wanted` trials out of the view's, of which none has started.
     pub fn new(mode: Mode, view: &StudyView, wanted: &[usize], slots: &[Slot]) -> Display {
-        let label = |trial: &fastrcaps::space::Trial| {
+        let label = |trial: &fastrcaps::search::space::Trial| {
             let label = &view.expansion.candidates[trial.candidate].label;
             if view.trials.len() > view.expansion.candidates.len() {
                 format!("{label} · replicate {}", trial.replicate)
@@ -75,7 +79,7 @@ impl Display {
                 label.clone()
             }
         };
-        let shown = |(trial, key): (&fastrcaps::space::Trial, &String)| Shown {
+        let shown = |(trial, key): (&fastrcaps::search::space::Trial, &String)| Shown {
             label: label(trial),
             key: key.clone(),
             replicate: trial.replicate,
@@ -436,7 +440,7 @@ pub fn aligned(rows: &[Vec<String>]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use fastrcaps::config::TrialConfig;
+    use fastrcaps::learn::config::TrialConfig;
 
     use super::*;
 

@@ -1,7 +1,7 @@
 //! `fastrcaps bench step --estimate GPU`: what a step takes at least on a GPU that need not be there.
 
 use anyhow::Result;
-use fastrcaps::{
+use fastrcaps::learn::{
     config::TrialConfig,
     train::estimate::{Launch, PUBLISHED, Published, launches},
 };

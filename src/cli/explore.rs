@@ -10,19 +10,25 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use fastrcaps::{
-    data::{self, DataDirs},
-    device::Place,
-    dispatch::{Dispatcher, Ending, Event, Past},
-    executor::{Local, Slots},
-    journal::Journal,
-    machine::{self, Machine},
-    record::{Status, TrialRecord},
-    report::{findings::Findings, keeper::Keeper, view::StudyView},
-    space::{Expansion, Space, Trial},
-    strategy::{Strategy, Sweep},
-    study::{self, Declared, Lock, Study, StudyFile},
-    upkeep,
-    words::{by_count, plural},
+    base::{
+        device::Place,
+        machine::{self, Machine},
+        words::{by_count, plural},
+    },
+    engine::upkeep,
+    learn::{
+        data::{self, DataDirs},
+        record::{Status, TrialRecord},
+    },
+    present::report::{findings::Findings, keeper::Keeper, view::StudyView},
+    search::{
+        dispatch::{Dispatcher, Ending, Event, Past},
+        executor::{Local, Slots},
+        journal::Journal,
+        space::{Expansion, Space, Trial},
+        strategy::{Strategy, Sweep},
+        study::{self, Declared, Lock, Study, StudyFile},
+    },
 };
 
 use super::{

@@ -6,15 +6,15 @@ use anyhow::Result;
 use clap::ValueEnum;
 use fastrcaps::{
     analysis::{self, Basis, Objectives, Point},
-    report::{
+    base::words::{by_count, plural},
+    present::report::{
         self,
         findings::{Findings, accuracy_sd, test_accuracy, test_accuracy_sd},
         reach::{self, Reach},
         view::StudyView,
     },
-    study::Study,
-    times::TimeSet,
-    words::{by_count, plural},
+    search::study::Study,
+    timing::times::TimeSet,
 };
 
 use super::{

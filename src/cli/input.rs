@@ -4,12 +4,14 @@ use std::{io::Write, path::Path, time::Duration};
 
 use anyhow::{Context, Result};
 use fastrcaps::{
-    config::TrialConfig,
-    files::{make_folder, write_atomically},
-    report::view::StudyView,
-    source::{Document, segments},
-    study::Study,
-    words::{plural, spelled},
+    base::{
+        files::{make_folder, write_atomically},
+        source::{Document, segments},
+        words::{plural, spelled},
+    },
+    learn::config::TrialConfig,
+    present::report::view::StudyView,
+    search::study::Study,
 };
 
 /// Reads a trial's config file; errors name file, line, key and value.

@@ -3,7 +3,7 @@
 use std::sync::{Arc, atomic::AtomicBool};
 
 use anyhow::{Context, Result};
-use fastrcaps::machine;
+use fastrcaps::base::machine;
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},
     flag,

@@ -7,13 +7,17 @@ use std::{
 
 use anyhow::Result;
 use fastrcaps::{
-    device::{Gpu, Place},
-    dispatch::{Fit, GpuMemory, Limits, MaxFailures, Memory},
-    executor::Slots,
-    machine,
-    space::{Space, Trial},
-    train::memory::{gpu_peak_bytes, peak_bytes, peak_bytes_beside_gpu},
-    words::{by_count, plural},
+    base::{
+        device::{Gpu, Place},
+        machine,
+        words::{by_count, plural},
+    },
+    learn::train::memory::{gpu_peak_bytes, peak_bytes, peak_bytes_beside_gpu},
+    search::{
+        dispatch::{Fit, GpuMemory, Limits, MaxFailures, Memory},
+        executor::Slots,
+        space::{Space, Trial},
+    },
 };
 
 use super::local_time;

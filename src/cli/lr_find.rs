@@ -4,16 +4,17 @@ use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
 use fastrcaps::{
-    charts::{
+    analysis::range_test::suggest,
+    base::{
+        files::check_target,
+        words::{number, plural},
+    },
+    learn::{data, train::range_test},
+    present::charts::{
         self,
         lr_find::{self, LrFindChart},
         style,
     },
-    data,
-    files::check_target,
-    range_test::suggest,
-    train::range_test,
-    words::{number, plural},
 };
 use indicatif::{ProgressBar, ProgressStyle};
 

@@ -5,14 +5,14 @@ use std::time::SystemTime;
 use anyhow::Result;
 use clap::ValueEnum;
 use fastrcaps::{
-    device::Place,
-    dispatch::Past,
-    machine,
-    record::Status,
-    space::{Expansion, Trial},
-    strategy::{Deadline, Order, Strategy, Sweep},
-    study::Study,
-    train::timing::StepClock,
+    base::{device::Place, machine},
+    learn::{record::Status, train::timing::StepClock},
+    search::{
+        dispatch::Past,
+        space::{Expansion, Trial},
+        strategy::{Deadline, Order, Strategy, Sweep},
+        study::Study,
+    },
 };
 
 use super::{display::Mode, input::errln, predict};

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use fastrcaps::{
     analysis::Basis,
-    report::{findings::Findings, origins, view::StudyView},
-    words::plural,
+    base::words::plural,
+    present::report::{findings::Findings, origins, view::StudyView},
 };
 
 use super::display::aligned;

@@ -12,14 +12,13 @@ use fastrcaps::{
         bootstrap::{accuracy_interval, difference_interval, time_interval},
         pick::{self, Confidence, Pick},
     },
-    config::TrialConfig,
-    files::check_target,
-    report::{
+    base::{files::check_target, words::plural},
+    learn::config::TrialConfig,
+    present::report::{
         findings::{accuracy_sd, test_accuracy, test_accuracy_sd},
         view::StudyView,
     },
-    study::{Study, holdings::PICKED},
-    words::plural,
+    search::study::{Study, holdings::PICKED},
 };
 use serde_json::json;
 

@@ -4,8 +4,9 @@ use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
 use fastrcaps::{
-    device::Place, executor::Slots, kernels::open_device, machine, space::Space, train::timing::StepClock,
-    words::plural,
+    base::{device::Place, machine, words::plural},
+    learn::{kernels::open_device, train::timing::StepClock},
+    search::{executor::Slots, space::Space},
 };
 
 use super::{

@@ -7,7 +7,10 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use fastrcaps::{config::TrialConfig, device::Place, kernels::open_device, machine, train::timing::StepClock};
+use fastrcaps::{
+    base::{device::Place, machine},
+    learn::{config::TrialConfig, kernels::open_device, train::timing::StepClock},
+};
 
 use super::{device::DeviceArg, input::outln, threads};
 

@@ -5,9 +5,8 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use fastrcaps::{
-    device::Gpu,
-    kernels::open::{describe, open_device},
-    machine,
+    base::{device::Gpu, machine},
+    learn::kernels::open::{describe, open_device},
 };
 
 use super::{device::DeviceArg, input::outln};

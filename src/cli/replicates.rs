@@ -5,9 +5,9 @@ use std::time::SystemTime;
 use anyhow::{Result, bail};
 use fastrcaps::{
     analysis::{Objectives, bootstrap},
-    report::{findings::Findings, view::StudyView},
-    space::{MOST_TRIALS, Space},
-    words::plural,
+    base::words::plural,
+    present::report::{findings::Findings, view::StudyView},
+    search::space::{MOST_TRIALS, Space},
 };
 
 /// How often each configuration is trained.

@@ -11,17 +11,20 @@ use std::{
 
 use anyhow::{Context, Error, Result, bail};
 use fastrcaps::{
-    data, executor,
-    folder::TrialFolder,
-    kernels::{self, open::Trouble},
-    machine,
-    record::{Fault, Status, TrialRecord},
-    train::{
-        Observer,
-        checkpoint::State,
-        run::{Outcome, run_in_folder},
-        session::Foreign,
+    base::machine,
+    learn::{
+        data,
+        folder::TrialFolder,
+        kernels::{self, open::Trouble},
+        record::{Fault, Status, TrialRecord},
+        train::{
+            Observer,
+            checkpoint::State,
+            run::{Outcome, run_in_folder},
+            session::Foreign,
+        },
     },
+    search::executor,
 };
 
 use super::{

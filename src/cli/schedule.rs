@@ -4,15 +4,12 @@ use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
 use fastrcaps::{
-    charts::{
+    base::{files::check_target, words::plural},
+    learn::{config::TrialConfig, schedule::outline::outline, train::timing::steps_by_size},
+    present::charts::{
         self,
         schedule::{self, ScheduleChart},
     },
-    config::TrialConfig,
-    files::check_target,
-    schedule::outline::outline,
-    train::timing::steps_by_size,
-    words::plural,
 };
 
 use super::input::{outln, read_config, tell_notes, write_out};

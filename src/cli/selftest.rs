@@ -4,11 +4,15 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use fastrcaps::{
-    charts::style::duration,
-    device::Gpu,
-    kernels::{open::describe, open_device},
-    machine::{git_revision, processor},
-    selftest::{self, Options, Row},
+    base::{
+        device::Gpu,
+        machine::{git_revision, processor},
+    },
+    learn::{
+        kernels::{open::describe, open_device},
+        selftest::{self, Options, Row},
+    },
+    present::charts::style::duration,
 };
 use serde_json::json;
 

@@ -4,9 +4,9 @@ use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
 use fastrcaps::{
-    study::Study,
-    upkeep::status::{self, Standing},
-    words::{by_count, plural, spelled},
+    base::words::{by_count, plural, spelled},
+    engine::upkeep::status::{self, Standing},
+    search::study::Study,
 };
 
 use super::{

@@ -9,11 +9,13 @@ use std::{
 use anyhow::{Context, Result, bail};
 use clap::Subcommand;
 use fastrcaps::{
-    files::is_link,
-    report::view::StudyView,
-    study::{Study, holdings::REMOVED},
-    upkeep::{check, export, merge, rebuild, remove},
-    words::{by_count, plural},
+    base::{
+        files::is_link,
+        words::{by_count, plural},
+    },
+    engine::upkeep::{check, export, merge, rebuild, remove},
+    present::report::view::StudyView,
+    search::study::{Study, holdings::REMOVED},
 };
 
 use super::input::outln;

@@ -6,7 +6,11 @@ use std::{
     time::{Instant, SystemTime},
 };
 
-use fastrcaps::{dispatch::Event, machine, report::view::StudyView, study::Study};
+use fastrcaps::{
+    base::machine,
+    present::report::view::StudyView,
+    search::{dispatch::Event, study::Study},
+};
 
 use super::display::{PAUSED, RESUMED, event_line};
 
@@ -23,7 +27,7 @@ pub struct SweepLog {
 
 impl SweepLog {
     pub fn open(study: &Study, view: &StudyView) -> SweepLog {
-        let label = |trial: &fastrcaps::space::Trial| {
+        let label = |trial: &fastrcaps::search::space::Trial| {
             format!("{} replicate {}", view.expansion.candidates[trial.candidate].label, trial.replicate)
         };
         let labels = view.trials.iter().zip(&view.keys).map(|(trial, key)| format!("{key} {}", label(trial))).collect();

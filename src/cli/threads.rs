@@ -1,7 +1,7 @@
 //! How many threads a command computes with.
 
 use anyhow::{Context, Result};
-use fastrcaps::machine;
+use fastrcaps::base::machine;
 
 /// `--threads N`, for commands that train in their own process.
 #[derive(clap::Args)]

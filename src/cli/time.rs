@@ -5,14 +5,16 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 use anyhow::{Result, bail};
 use fastrcaps::{
     analysis::Extent,
-    confirm::{self, Ending},
-    report::{
+    base::stats::{self, Spread},
+    present::report::{
         self,
         view::{Origin, StudyView},
     },
-    stats::{self, Spread},
-    study::Study,
-    times::{DEFAULT_SET, TimeSet},
+    search::study::Study,
+    timing::{
+        confirm::{self, Ending},
+        times::{DEFAULT_SET, TimeSet},
+    },
 };
 use serde_json::json;
 

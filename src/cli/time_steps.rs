@@ -8,9 +8,9 @@ use std::{
 
 use anyhow::{Context, Result};
 use fastrcaps::{
-    confirm::{Job, worker},
-    kernels::open_device,
-    machine,
+    base::machine,
+    learn::kernels::open_device,
+    timing::confirm::{Job, worker},
 };
 
 use super::{

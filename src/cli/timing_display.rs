@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use fastrcaps::{confirm::Event, words::plural};
+use fastrcaps::{base::words::plural, timing::confirm::Event};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 

@@ -10,24 +10,28 @@ use std::{
 use anyhow::{Context, Error, Result, bail};
 use candle_core::Device;
 use fastrcaps::{
-    charts::reconstructions::{self, Picture, ReconstructionsChart, Sample},
-    config::TrialConfig,
-    data::{self, Dataset},
-    files::{check_no_file_in_way, make_folder, write_atomically},
-    folder::TrialFolder,
-    model::{
-        Network, argmax,
-        config::{Decoder, ModelConfig},
+    base::{
+        files::{check_no_file_in_way, make_folder, write_atomically},
+        seal,
+        words::number,
     },
-    record::{EpochRow, Status, TrialRecord},
-    seal,
-    train::{
-        Observer, Predictions, StepReport, Trainer,
-        checkpoint::{State, Unusable},
-        run::{Outcome, run_in_folder, save_predictions},
-        session::Foreign,
+    learn::{
+        config::TrialConfig,
+        data::{self, Dataset},
+        folder::TrialFolder,
+        model::{
+            Network, argmax,
+            config::{Decoder, ModelConfig},
+        },
+        record::{EpochRow, Status, TrialRecord},
+        train::{
+            Observer, Predictions, StepReport, Trainer,
+            checkpoint::{State, Unusable},
+            run::{Outcome, run_in_folder, save_predictions},
+            session::Foreign,
+        },
     },
-    words::number,
+    present::charts::reconstructions::{self, Picture, ReconstructionsChart, Sample},
 };
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 

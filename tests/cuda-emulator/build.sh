@@ -3,13 +3,13 @@
 #
 #   build.sh [DIR [FOLDER]]
 #
-# DIR (target/cuda-emulator) becomes a CUDA_HOME whose libraries link and run; FOLDER (src/kernels) is where the kernels are.
+# DIR (target/cuda-emulator) becomes a CUDA_HOME whose libraries link and run; FOLDER (src/learn/kernels) is where the kernels are.
 # Compiles again only what changed. Needs g++ and the sources of the crates: run `cargo fetch` first.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
 dir=${1:-$root/target/cuda-emulator}
-kernels=${2:-$root/src/kernels}
+kernels=${2:-$root/src/learn/kernels}
 CXX=${CXX:-g++}
 
 die() { printf 'cuda-emulator: %s\n' "$*" >&2; exit 1; }
@@ -116,7 +116,7 @@ while read -r name soname module parts; do
 done <<<"$libraries"
 of_kernels=()
 while IFS= read -r source; do
-    start compile_kernels "$source" ours "${kernel[@]}" -I "$kernels" -I "$root/src/kernels"
+    start compile_kernels "$source" ours "${kernel[@]}" -I "$kernels" -I "$root/src/learn/kernels"
     of_kernels+=("$objects/ours.$(basename "$source" .cu).o")
 done < <(find "$kernels" -name '*.cu' | LC_ALL=C sort)
 # Kernels from elsewhere have no use for candle's.

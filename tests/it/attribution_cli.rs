@@ -8,10 +8,9 @@ use std::{
 };
 
 use fastrcaps::{
-    journal::Journal,
-    record::{EpochRow, Status, TrialRecord},
-    report::{self, reach::time_to_accuracy, view::StudyView},
-    study::Study,
+    learn::record::{EpochRow, Status, TrialRecord},
+    present::report::{self, reach::time_to_accuracy, view::StudyView},
+    search::{journal::Journal, study::Study},
 };
 
 use crate::study::declare_space;

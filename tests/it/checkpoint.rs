@@ -13,20 +13,24 @@ use std::{
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 use fastrcaps::{
-    config::TrialConfig,
-    data::{self, DataDirs, Dataset},
-    executor::STOPPED,
-    files::{is_unfinished, write_keeping_previous},
-    folder::TrialFolder,
-    machine,
-    model::{parameters::Snapshot, tensor_file},
-    record::{EpochRow, Fault, Status, TrialRecord},
-    train::{
-        Observer, StepReport,
-        checkpoint::{Build, Checkpoint, State, Sums, Unusable},
-        run::{Interruption, Outcome, run_in_folder},
-        session::Foreign,
+    base::{
+        files::{is_unfinished, write_keeping_previous},
+        machine,
     },
+    learn::{
+        config::TrialConfig,
+        data::{self, DataDirs, Dataset},
+        folder::TrialFolder,
+        model::{parameters::Snapshot, tensor_file},
+        record::{EpochRow, Fault, Status, TrialRecord},
+        train::{
+            Observer, StepReport,
+            checkpoint::{Build, Checkpoint, State, Sums, Unusable},
+            run::{Interruption, Outcome, run_in_folder},
+            session::Foreign,
+        },
+    },
+    search::executor::STOPPED,
 };
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -170,7 +174,7 @@ impl End {
         assert!(epochs.is_sorted_by(|a, b| a.train_seconds_screen < b.train_seconds_screen));
         let weights = fs::read(folder.weights()).ok();
         assert_eq!(weights.is_some(), record.best_epoch.is_some());
-        assert_eq!(record.weights_sha256, weights.as_deref().map(fastrcaps::seal::sha256));
+        assert_eq!(record.weights_sha256, weights.as_deref().map(fastrcaps::base::seal::sha256));
         let record = TrialRecord {
             train_seconds_screen: None,
             samples_per_second: None,
@@ -645,7 +649,7 @@ fn another_version_of_the_format_is_named() {
     let state = Tensor::from_slice(text.as_bytes(), text.len(), &Device::Cpu).unwrap();
     tensors.insert("state".into(), state);
     tensors.remove("sha256");
-    let sum = fastrcaps::train::checkpoint::hash(&tensors).unwrap();
+    let sum = fastrcaps::learn::train::checkpoint::hash(&tensors).unwrap();
     tensors.insert("sha256".into(), Tensor::from_slice(&sum, sum.len(), &Device::Cpu).unwrap());
     candle_core::safetensors::save(&tensors.into_iter().collect(), trial.checkpoint()).unwrap();
     let error = Checkpoint::read(&trial.checkpoint()).unwrap_err().to_string();

@@ -283,7 +283,7 @@ fn a_folder_of_another_space_version_or_data_is_refused() {
     assert!(said.contains("changed by hand") && said.contains("--out"), "{said}");
     let mut of_old: toml::Table = of_old.parse().unwrap();
     of_old.remove("checksum");
-    fs::write(&file, fastrcaps::seal::to_toml(&of_old).unwrap()).unwrap();
+    fs::write(&file, fastrcaps::base::seal::to_toml(&of_old).unwrap()).unwrap();
     let said = refuse(folder.path(), &["explore", "space.toml"]);
     assert!(said.contains("fastrcaps 0.0.1") && said.contains("--out"), "{said}");
 }

@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use candle_core::{Device, Tensor, Var};
-use fastrcaps::{
+use fastrcaps::learn::{
     config::TrialConfig,
     data::{Dataset, DatasetName},
     kernels::{

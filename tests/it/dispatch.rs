@@ -10,16 +10,22 @@ use std::{
 };
 
 use fastrcaps::{
-    device::{Gpu, Place},
-    dispatch::{Dispatcher, Ending, Event, GpuMemory, Limits, MaxFailures, Memory, Past},
-    executor::{Executor, Exit, Process, STOPPED, Slot, Slots},
-    folder::TrialFolder,
-    journal::Journal,
-    record::{EpochRow, Fault, Status, TrialRecord},
-    source::Document,
-    space::{Space, Trial},
-    strategy::{Deadline, Order, Strategy, Sweep},
-    study::Study,
+    base::{
+        device::{Gpu, Place},
+        source::Document,
+    },
+    learn::{
+        folder::TrialFolder,
+        record::{EpochRow, Fault, Status, TrialRecord},
+    },
+    search::{
+        dispatch::{Dispatcher, Ending, Event, GpuMemory, Limits, MaxFailures, Memory, Past},
+        executor::{Executor, Exit, Process, STOPPED, Slot, Slots},
+        journal::Journal,
+        space::{Space, Trial},
+        strategy::{Deadline, Order, Strategy, Sweep},
+        study::Study,
+    },
 };
 
 /// What a pretended trial does.

@@ -3,13 +3,15 @@
 use std::{fs, path::Path};
 
 use fastrcaps::{
-    journal::Journal,
-    record::{Status, TrialRecord},
-    report::view::StudyView,
-    source::Document,
-    space::Space,
-    study::{self, Study, StudyFile},
-    upkeep::status,
+    base::source::Document,
+    engine::upkeep::status,
+    learn::record::{Status, TrialRecord},
+    present::report::view::StudyView,
+    search::{
+        journal::Journal,
+        space::Space,
+        study::{self, Study, StudyFile},
+    },
 };
 
 use crate::cli::{figures, folder_with, refuse, succeed, table, told};

@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fastrcaps::rng;
+use fastrcaps::base::rng;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use tempfile::TempDir;

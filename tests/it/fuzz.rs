@@ -15,23 +15,25 @@ use std::{
 
 use candle_core::{Device, Tensor};
 use fastrcaps::{
-    config::TrialConfig,
-    data::{self, DataDirs, Dataset, ImageShape, cifar, idx},
-    folder::TrialFolder,
-    model::tensor_file,
-    record::{EpochRow, Status, TrialRecord},
-    rng,
-    schedule::{Progress, ScheduleConfig},
-    seal,
-    source::Document,
-    space::Space,
-    study::{Study, StudyFile},
-    train::{
-        Observer, Session,
-        checkpoint::{self, Checkpoint, State},
-        memory::peak_bytes,
-        timing::steps_by_size,
-        train,
+    base::{rng, seal, source::Document},
+    learn::{
+        config::TrialConfig,
+        data::{self, DataDirs, Dataset, ImageShape, cifar, idx},
+        folder::TrialFolder,
+        model::tensor_file,
+        record::{EpochRow, Status, TrialRecord},
+        schedule::{Progress, ScheduleConfig},
+        train::{
+            Observer, Session,
+            checkpoint::{self, Checkpoint, State},
+            memory::peak_bytes,
+            timing::steps_by_size,
+            train,
+        },
+    },
+    search::{
+        space::Space,
+        study::{Study, StudyFile},
     },
 };
 use flate2::{Compression, write::GzEncoder};

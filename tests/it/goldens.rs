@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Tensor};
-use fastrcaps::{
+use fastrcaps::learn::{
     data::ImageShape,
     kernels::Real,
     model::{Mask, Network, config::ModelConfig, parameters::Parameters, pass::Pass},

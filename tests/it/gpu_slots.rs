@@ -9,19 +9,24 @@ use std::{
 };
 
 use fastrcaps::{
-    config::TrialConfig,
-    confirm,
-    data::{self, DataDirs},
-    device::Place,
-    executor::{Executor, Exit, Local, Slot, Slots},
-    journal::Journal,
-    model::config::Precision,
-    record::{Status, TrialRecord},
-    report::{self, view::StudyView},
-    source::Document,
-    space::Space,
-    times::{Fingerprint, Shape},
-    train::memory::{gpu_peak_bytes, peak_bytes, peak_bytes_beside_gpu},
+    base::{device::Place, source::Document},
+    learn::{
+        config::TrialConfig,
+        data::{self, DataDirs},
+        model::config::Precision,
+        record::{Status, TrialRecord},
+        train::memory::{gpu_peak_bytes, peak_bytes, peak_bytes_beside_gpu},
+    },
+    present::report::{self, view::StudyView},
+    search::{
+        executor::{Executor, Exit, Local, Slot, Slots},
+        journal::Journal,
+        space::Space,
+    },
+    timing::{
+        confirm,
+        times::{Fingerprint, Shape},
+    },
 };
 
 use crate::{
@@ -188,7 +193,7 @@ fn steps_of_another_precision_have_times_of_their_own() {
 }
 
 /// Writes rows of trials that ended well on some devices.
-fn leave(study: &fastrcaps::study::Study, devices: &[(&str, &str)]) {
+fn leave(study: &fastrcaps::search::study::Study, devices: &[(&str, &str)]) {
     let plan = study.plan().unwrap();
     let mut journal = Journal::open(&study.journal()).unwrap();
     for ((trial, key), (device, processor)) in plan.trials.iter().zip(&plan.keys).zip(devices) {
@@ -225,7 +230,7 @@ fn rows_name_their_device_and_times_of_several_are_not_mixed() {
 
 #[test]
 fn times_on_a_gpu_are_told_from_those_on_cpu_cores() {
-    let gpu = fastrcaps::device::Gpu {
+    let gpu = fastrcaps::base::device::Gpu {
         name: "H100".into(),
         uuid: "GPU-1".into(),
         capability: [9, 0],
@@ -239,7 +244,7 @@ fn times_on_a_gpu_are_told_from_those_on_cpu_cores() {
     // A set of before is one of today.
     let json = serde_json::to_string(&cpu).unwrap();
     assert!(!json.contains("driver"), "{json}");
-    let set = |fingerprint| fastrcaps::times::TimeSet::new("x", "host".into(), fingerprint);
+    let set = |fingerprint| fastrcaps::timing::times::TimeSet::new("x", "host".into(), fingerprint);
     let differing = set(cpu).differences(&set(gpu)).join("; ");
     assert!(differing.contains("device: there \"cpu\", here \"H100\""), "{differing}");
 }

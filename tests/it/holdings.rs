@@ -8,13 +8,13 @@ use std::{
 };
 
 use fastrcaps::{
-    charts::{self, Scene},
-    record::Status,
-    study::{
+    engine::upkeep::{check, export, merge, remove},
+    learn::record::Status,
+    present::charts::{self, Scene},
+    search::study::{
         Study,
         holdings::{Holdings, Place},
     },
-    upkeep::{check, export, merge, remove},
 };
 
 use crate::{

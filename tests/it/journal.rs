@@ -3,9 +3,11 @@
 use std::{fs, path::Path};
 
 use fastrcaps::{
-    config::TrialConfig,
-    journal::{Contents, Journal},
-    record::{EpochRow, Fault, Status, TrialRecord},
+    learn::{
+        config::TrialConfig,
+        record::{EpochRow, Fault, Status, TrialRecord},
+    },
+    search::journal::{Contents, Journal},
 };
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -50,7 +52,7 @@ fn records_and_epochs_come_back_to_the_bit_and_in_order() {
 #[test]
 fn losses_that_left_the_finite_numbers_come_back_too() {
     let folder = tempfile::tempdir().unwrap();
-    let trial = fastrcaps::folder::TrialFolder::new(folder.path());
+    let trial = fastrcaps::learn::folder::TrialFolder::new(folder.path());
     let mut journal = Journal::open(&folder.path().join("journal.sqlite")).unwrap();
     let wild = [(f64::NAN, f64::INFINITY), (1e308, f64::NEG_INFINITY)];
     for (number, (train_loss, validation_loss)) in wild.into_iter().enumerate() {

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use candle_core::{DType, Device, Result, Tensor, Var};
-use fastrcaps::{
+use fastrcaps::learn::{
     kernels::{self, Activation, Adam, Algorithm, ClassCapsulesPlan, Conv2dPlan, Weight, adam::Constants, reference},
     model::config::Squash,
 };

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use fastrcaps::{config::TrialConfig, folder::TrialFolder, train::memory::peak_bytes};
+use fastrcaps::learn::{config::TrialConfig, folder::TrialFolder, train::memory::peak_bytes};
 
 /// Data, model, sharing (`shared`: convolutions by 4, class capsules by type), batch size, threads, training and test images,
 /// and the MiB that one epoch of it had resident at its peak on an x86-64 machine under Linux 6.

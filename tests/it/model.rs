@@ -1,7 +1,7 @@
 //! The networks: sizes, checks, parameters, gradients, and the same bits on any number of threads.
 
 use candle_core::{DType, Device, Tensor};
-use fastrcaps::{
+use fastrcaps::learn::{
     data::ImageShape,
     kernels::{Adam, adam::Constants},
     model::{

@@ -1,4 +1,4 @@
-use fastrcaps::pareto::{Goal, dominates, front, front_2d, hypervolume_2d, hypervolume_3d};
+use fastrcaps::analysis::pareto::{Goal, dominates, front, front_2d, hypervolume_2d, hypervolume_3d};
 use proptest::prelude::*;
 
 const TIME_ACCURACY: [Goal; 2] = [Goal::Minimise, Goal::Maximise];

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use candle_core::{DType, Result, Tensor};
-use fastrcaps::{
+use fastrcaps::learn::{
     data::ImageShape,
     kernels::{Adam, Real, Weight, adam::Constants},
     model::{

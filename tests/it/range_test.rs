@@ -1,4 +1,4 @@
-use fastrcaps::range_test::{rate, smooth, suggest};
+use fastrcaps::analysis::range_test::{rate, smooth, suggest};
 
 /// A loss that falls around 1e-3, is lowest near 1e-2 and diverges after, with a deterministic ripple.
 pub fn typical() -> (Vec<f64>, Vec<f64>) {

@@ -3,11 +3,10 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 use fastrcaps::{
-    journal::Journal,
-    record::{Status, TrialRecord},
-    report::view::StudyView,
-    study::Study,
-    upkeep::status,
+    engine::upkeep::status,
+    learn::record::{Status, TrialRecord},
+    present::report::view::StudyView,
+    search::{journal::Journal, study::Study},
 };
 
 use crate::cli::{folder_with, program, refuse, succeed, table};
@@ -183,5 +182,5 @@ fn damaged_times_are_told_and_block_nothing_else() {
     // Whether it was left alone is another matter.
     let output = program().current_dir(folder.path()).args(anew).output().unwrap();
     assert!(!String::from_utf8_lossy(&output.stderr).contains("damaged"), "{output:?}");
-    assert!(fastrcaps::times::TimeSet::read(&study(folder.path()), "default").unwrap().is_some());
+    assert!(fastrcaps::timing::times::TimeSet::read(&study(folder.path()), "default").unwrap().is_some());
 }

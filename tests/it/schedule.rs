@@ -1,6 +1,6 @@
 //! Learning-rate and batch policies.
 
-use fastrcaps::schedule::{BatchPolicy, Progress, ScheduleConfig, outline::outline};
+use fastrcaps::learn::schedule::{BatchPolicy, Progress, ScheduleConfig, outline::outline};
 use proptest::prelude::*;
 
 fn schedule(toml: &str) -> ScheduleConfig {
@@ -229,7 +229,7 @@ fn any_batch() -> impl Strategy<Value = BatchPolicy> {
         (1usize..300).prop_map(|size| BatchPolicy::Fixed { size }),
         proptest::collection::vec(phase, 1..5).prop_map(|phases| BatchPolicy::Adabatch {
             phases: (phases.into_iter())
-                .map(|(epochs, size)| fastrcaps::schedule::batch::BatchPhase { epochs: Some(epochs), size })
+                .map(|(epochs, size)| fastrcaps::learn::schedule::batch::BatchPhase { epochs: Some(epochs), size })
                 .collect()
         }),
     ]

@@ -1,7 +1,7 @@
 //! The self-test of a device: passes where all is well, and finds what is planted.
 
 use candle_core::Device;
-use fastrcaps::{
+use fastrcaps::learn::{
     kernels::{self, reference},
     selftest::{self, Case, Draw, OpCase, Options, Row, Test, of_op},
 };
@@ -62,7 +62,7 @@ fn what_cannot_be_tested_is_said() {
 /// A test of squashing whose gradient is scaled by `factor`, and whose value is not.
 fn squash_with_gradient(factor: f64) -> Test {
     of_op("squash", "", 2e-5, move |draw: &mut Draw| {
-        let kind = fastrcaps::model::config::Squash::Exact;
+        let kind = fastrcaps::learn::model::config::Squash::Exact;
         Ok(OpCase {
             options: "exact".into(),
             operands: vec![("s", draw.values(&[3, 4])?)],

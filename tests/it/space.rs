@@ -1,9 +1,9 @@
 //! Spaces: what a declaration means, and what is said of one that means nothing.
 
 use fastrcaps::{
-    config::TrialConfig,
-    source::Document,
-    space::{Expansion, Space},
+    base::source::Document,
+    learn::config::TrialConfig,
+    search::space::{Expansion, Space},
 };
 use proptest::prelude::*;
 
@@ -305,13 +305,13 @@ fn labels_and_names_of_files_with_what_moves_a_cursor_or_makes_a_formula_are_ref
         let text =
             format!("[axes]\n\"schedule.lr\" = [{{ policy = 'fixed' }}, {{ policy = 'cosine', label = '{fine}' }}]\n");
         assert_eq!(labels(&expand(&text)), ["baseline", fine]);
-        assert_eq!(fastrcaps::report::tables::text(fine), fine);
+        assert_eq!(fastrcaps::present::report::tables::text(fine), fine);
     }
 }
 
 #[test]
 fn no_cell_of_a_table_is_a_formula_and_numbers_stay_numbers() {
-    let text = fastrcaps::report::tables::text;
+    let text = fastrcaps::present::report::tables::text;
     for (cell, wanted) in
         [("=1+1", "'=1+1"), ("-x", "'-x"), ("\tx", "'\tx"), ("-0.5", "-0.5"), ("+1e3", "+1e3"), ("", "")]
     {

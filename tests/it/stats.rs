@@ -1,4 +1,4 @@
-use fastrcaps::{
+use fastrcaps::base::{
     rng,
     stats::{Spread, mean, mean_interval, median_interval, quantile, standard_deviation, student_t_quantile},
 };

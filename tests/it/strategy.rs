@@ -3,11 +3,13 @@
 use std::collections::HashSet;
 
 use fastrcaps::{
-    pareto::{Goal, hypervolume_2d},
-    record::Status,
-    source::Document,
-    space::{Expansion, Space, Trial},
-    strategy::{Deadline, Moment, Order, Strategy, Sweep},
+    analysis::pareto::{Goal, hypervolume_2d},
+    base::source::Document,
+    learn::record::Status,
+    search::{
+        space::{Expansion, Space, Trial},
+        strategy::{Deadline, Moment, Order, Strategy, Sweep},
+    },
 };
 use proptest::prelude::*;
 

@@ -11,16 +11,20 @@ use std::{
 };
 
 use fastrcaps::{
-    journal::Journal,
-    machine::{self, Machine},
-    record::{EpochRow, Status, TrialRecord},
-    report::{self, view::StudyView},
-    seal,
-    source::Document,
-    space::Space,
-    study::{self, Explorer, Study, StudyFile},
-    times::{Fingerprint, Shape, TimeSet, steps_of},
-    upkeep::{check, export, merge, rebuild, remove, status, take_up},
+    base::{
+        machine::{self, Machine},
+        seal,
+        source::Document,
+    },
+    engine::upkeep::{check, export, merge, rebuild, remove, status, take_up},
+    learn::record::{EpochRow, Status, TrialRecord},
+    present::report::{self, view::StudyView},
+    search::{
+        journal::Journal,
+        space::Space,
+        study::{self, Explorer, Study, StudyFile},
+    },
+    timing::times::{Fingerprint, Shape, TimeSet, steps_of},
 };
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -354,7 +358,7 @@ fn a_check_finds_nothing_in_a_whole_study_and_each_damage_where_it_is() {
     let remove = |path: &Path| fs::remove_file(path).unwrap();
     let write = |path: &Path| fs::write(path, "x").unwrap();
     let resealed = |path: &Path| {
-        let folder = fastrcaps::folder::TrialFolder::new(path.parent().unwrap());
+        let folder = fastrcaps::learn::folder::TrialFolder::new(path.parent().unwrap());
         let record = folder.read_record().unwrap();
         folder.write_record(&TrialRecord { test_accuracy: Some(0.9), ..record }).unwrap();
     };

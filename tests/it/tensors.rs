@@ -1,7 +1,7 @@
 //! Tensors of known values, and their comparison.
 
 use candle_core::{DType, Device, Tensor, Var};
-use fastrcaps::rng;
+use fastrcaps::base::rng;
 use rand::RngCore;
 
 /// Values in −1..1 that depend on the name alone, as a f64 variable.

@@ -11,16 +11,20 @@ use std::{
 
 use anyhow::{Result, bail};
 use fastrcaps::{
-    config::TrialConfig,
-    confirm::{self, Clock, Ending, Event, Job, Line, ROUNDS, Request},
-    record::{EpochRow, Status, TrialRecord},
-    report::{
+    engine::upkeep::{check, merge},
+    learn::{
+        config::TrialConfig,
+        record::{EpochRow, Status, TrialRecord},
+    },
+    present::report::{
         departures::{Departure, departures},
         view::StudyView,
     },
-    study::Study,
-    times::{ENOUGH_ROUNDS, Fingerprint, Sample, Sentinel, TimeSet, steps_of},
-    upkeep::{check, merge},
+    search::study::Study,
+    timing::{
+        confirm::{self, Clock, Ending, Event, Job, Line, ROUNDS, Request},
+        times::{ENOUGH_ROUNDS, Fingerprint, Sample, Sentinel, TimeSet, steps_of},
+    },
 };
 use proptest::prelude::*;
 

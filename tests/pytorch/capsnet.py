@@ -1,4 +1,4 @@
-"""The networks of fastrcaps in PyTorch: an independent statement of what src/model/ computes.
+"""The networks of fastrcaps in PyTorch: an independent statement of what src/learn/model/ computes.
 
 build(model, channels, height, width, classes) takes the [model] table of a config.toml as a dict; the modules carry the names of
 fastrcaps' weights.safetensors, so that load_state_dict(strict=True) checks names and shapes.

@@ -8,7 +8,7 @@ use crate::{
         Design, Point, baseline,
         bootstrap::{DRAWS, Draws},
     },
-    stats,
+    base::stats,
 };
 
 /// The points as they are chosen among.

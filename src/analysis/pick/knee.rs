@@ -3,7 +3,7 @@
 use super::PickError;
 use crate::{
     analysis::{Objectives, front},
-    words::plural,
+    base::words::plural,
 };
 
 /// The points of the front of `among`, its knee first: by their distance above the straight line between the front's ends,

@@ -1,6 +1,6 @@
 //! One wish about one figure of a configuration.
 
-use crate::words::{number, plural};
+use crate::base::words::{number, plural};
 
 /// What a configuration must keep to.
 #[derive(Clone, Copy, Debug, PartialEq)]

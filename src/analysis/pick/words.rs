@@ -3,7 +3,7 @@
 use super::{Choice, NearBest, RunnerUp, Wish, Wishes, field::Field, wish};
 use crate::{
     analysis::Basis,
-    words::{by_count, plural},
+    base::words::{by_count, plural},
 };
 
 impl Field<'_> {

@@ -6,7 +6,7 @@ use fastrcaps::{
         bootstrap::{accuracy_interval, difference_interval, memberships, time_interval},
         front,
     },
-    rng,
+    base::rng,
 };
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;

@@ -1,5 +1,5 @@
 use super::{png_size, texts};
-use fastrcaps::charts::attribution::{AttributionChart, Bar, Row, data, draw};
+use fastrcaps::present::charts::attribution::{AttributionChart, Bar, Row, data, draw};
 use proptest::prelude::*;
 
 fn bar(estimate: f64, half: f64) -> Bar {

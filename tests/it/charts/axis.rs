@@ -1,4 +1,4 @@
-use fastrcaps::charts::axis::{Axis, Scale, Unit};
+use fastrcaps::present::charts::axis::{Axis, Scale, Unit};
 use proptest::prelude::*;
 
 fn labels(axis: &Axis) -> Vec<&str> {

@@ -1,5 +1,5 @@
 use super::{png_size, texts};
-use fastrcaps::charts::curves::{Curve, CurvesChart, Emphasis, Over, Quantity, data, draw};
+use fastrcaps::present::charts::curves::{Curve, CurvesChart, Emphasis, Over, Quantity, data, draw};
 
 fn curve(label: &str, emphasis: Emphasis, last: f64) -> Curve {
     let points = (1..=20).map(|epoch| (f64::from(epoch), last - 0.5 * (-f64::from(epoch)).exp())).collect();

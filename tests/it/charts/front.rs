@@ -1,10 +1,10 @@
 use super::{png_size, texts};
-use fastrcaps::charts::axis::Scale;
-use fastrcaps::charts::canvas::Area;
-use fastrcaps::charts::front::{
+use fastrcaps::present::charts::axis::Scale;
+use fastrcaps::present::charts::canvas::Area;
+use fastrcaps::present::charts::front::{
     Clock, FrontChart, FrontData, FrontPoint, Kind, Label, Place, Role, Standing, data, draw, steps,
 };
-use fastrcaps::charts::labels::leader_end;
+use fastrcaps::present::charts::labels::leader_end;
 use proptest::prelude::*;
 
 fn point(label: &str, train_seconds: f64, accuracy: f64) -> FrontPoint {

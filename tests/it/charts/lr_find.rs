@@ -1,7 +1,7 @@
 use super::{png_size, texts};
 use crate::range_test::typical;
-use fastrcaps::charts::lr_find::{LrFindChart, data, draw};
-use fastrcaps::range_test::suggest;
+use fastrcaps::analysis::range_test::suggest;
+use fastrcaps::present::charts::lr_find::{LrFindChart, data, draw};
 
 fn chart() -> LrFindChart {
     let (rates, losses) = typical();

@@ -1,5 +1,5 @@
 use super::{png_size, texts};
-use fastrcaps::charts::reconstructions::{Picture, ReconstructionsChart, Sample, Verdict, data, draw};
+use fastrcaps::present::charts::reconstructions::{Picture, ReconstructionsChart, Sample, Verdict, data, draw};
 
 fn picture(channels: usize, side: usize) -> Picture {
     let values = (0..channels * side * side).map(|at| (at % 7) as f32 / 6.0).collect();

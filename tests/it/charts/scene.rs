@@ -1,8 +1,8 @@
 use super::{pixel, png_size, texts};
-use fastrcaps::charts::Scene;
-use fastrcaps::charts::canvas::{Anchor, Area, Pixels, Stroke, Text};
-use fastrcaps::charts::labels::spread;
-use fastrcaps::charts::style::{BLUE, INK, WHITE, count, duration, percent, rate};
+use fastrcaps::present::charts::Scene;
+use fastrcaps::present::charts::canvas::{Anchor, Area, Pixels, Stroke, Text};
+use fastrcaps::present::charts::labels::spread;
+use fastrcaps::present::charts::style::{BLUE, INK, WHITE, count, duration, percent, rate};
 
 #[test]
 fn text_is_escaped_in_svg_and_loses_its_control_characters() {

@@ -1,7 +1,7 @@
 use super::{png_size, texts};
-use fastrcaps::charts::axis::Scale;
-use fastrcaps::charts::schedule::{ScheduleChart, data, draw, sample};
-use fastrcaps::schedule::ScheduleConfig;
+use fastrcaps::learn::schedule::ScheduleConfig;
+use fastrcaps::present::charts::axis::Scale;
+use fastrcaps::present::charts::schedule::{ScheduleChart, data, draw, sample};
 
 fn schedule(toml: &str) -> ScheduleConfig {
     toml::from_str(toml).unwrap()

@@ -4,7 +4,7 @@ use candle_core::{
     DType, Device, Tensor, Var,
     cuda_backend::cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode},
 };
-use fastrcaps::{
+use fastrcaps::learn::{
     kernels::{
         self,
         cuda::{

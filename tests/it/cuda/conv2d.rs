@@ -4,7 +4,7 @@ use candle_core::{
     Device, Result, Tensor, Var,
     cuda_backend::cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode},
 };
-use fastrcaps::{
+use fastrcaps::learn::{
     kernels::{
         self, Activation, UnfoldedConv2d,
         cuda::{Buffer, Conv2d, Gpu},

@@ -1,7 +1,7 @@
 //! Fully connected layers, the rectifier, max pooling and sums on a CUDA device against those of the CPU.
 
 use candle_core::{DType, Device, Tensor, Var};
-use fastrcaps::{
+use fastrcaps::learn::{
     kernels::{
         self, Activation,
         chunks::most_chunks,

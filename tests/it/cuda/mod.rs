@@ -15,13 +15,15 @@ use candle_core::{
     cuda_backend::cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode},
 };
 use fastrcaps::{
-    kernels::{
-        adam::Factors,
-        cuda::{Argument, Buffer, Gpu, Matrix, Sizes},
-        reference,
+    base::rng,
+    learn::{
+        kernels::{
+            adam::Factors,
+            cuda::{Argument, Buffer, Gpu, Matrix, Sizes},
+            reference,
+        },
+        model::config::Precision,
     },
-    model::config::Precision,
-    rng,
 };
 use rand::Rng;
 

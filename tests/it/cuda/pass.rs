@@ -7,7 +7,7 @@ use std::{
 };
 
 use candle_core::{DType, Device, Tensor};
-use fastrcaps::{
+use fastrcaps::learn::{
     config::TrialConfig,
     data::{self, DataDirs, Dataset, ImageShape, Images, batch::gather},
     folder::TrialFolder,

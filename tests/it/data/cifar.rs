@@ -2,7 +2,7 @@
 
 use std::{fs, io::Write, path::Path};
 
-use fastrcaps::data::{DataConfig, DataDirs, DatasetName, cifar, load};
+use fastrcaps::learn::data::{DataConfig, DataDirs, DatasetName, cifar, load};
 use flate2::{Compression, write::GzEncoder};
 use proptest::prelude::*;
 

@@ -1,6 +1,6 @@
 //! What `[data]` accepts.
 
-use fastrcaps::data::{DataConfig, DatasetName};
+use fastrcaps::learn::data::{DataConfig, DatasetName};
 use proptest::prelude::*;
 
 fn rejected(config: DataConfig) -> String {

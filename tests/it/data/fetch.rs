@@ -9,7 +9,7 @@ use std::{
     thread,
 };
 
-use fastrcaps::data::{
+use fastrcaps::learn::data::{
     DatasetName,
     fetch::{Outcome, fetch},
     source::{PublishedFile, Source},

@@ -1,6 +1,6 @@
 //! The built-in data set is neither trivial nor irregular.
 
-use fastrcaps::data::{
+use fastrcaps::learn::data::{
     Images,
     glyphs::{Part, draw},
 };
@@ -23,7 +23,7 @@ fn softmax_regression_accuracy(train: &Images, test: &Images) -> f64 {
     let mut best: f64 = 0.0;
     for epoch in 0..20 {
         let rate = 0.02 / (1.0 + epoch as f32);
-        for &index in &fastrcaps::data::batch::epoch_order(train.len(), 1, epoch) {
+        for &index in &fastrcaps::learn::data::batch::epoch_order(train.len(), 1, epoch) {
             let (image, class) = (train.image(index as usize), usize::from(train.labels[index as usize]));
             let mut errors = probabilities(&weights, image);
             errors[class] -= 1.0;

@@ -2,7 +2,7 @@
 
 use std::{fs, io::Write};
 
-use fastrcaps::data::{ImageShape, idx};
+use fastrcaps::learn::data::{ImageShape, idx};
 use flate2::{Compression, write::GzEncoder};
 use proptest::prelude::*;
 

@@ -7,7 +7,7 @@ use std::{
     time::Instant,
 };
 
-use fastrcaps::data::{Counts, DataConfig, DataDirs, Dataset, DatasetName, load};
+use fastrcaps::learn::data::{Counts, DataConfig, DataDirs, Dataset, DatasetName, load};
 
 fn nowhere() -> DataDirs {
     DataDirs::at("/nonexistent")

@@ -1,0 +1,3 @@
+//! What is done to a whole study.
+
+pub mod upkeep;

@@ -1,0 +1,167 @@
+//! What is done to a study beside exploring it: checked, made whole again, joined with another, packed, removed, watched.
+
+pub mod check;
+pub mod export;
+pub mod merge;
+pub mod rebuild;
+pub mod remove;
+pub mod status;
+
+use std::{
+    collections::HashSet,
+    fs::{self, File, TryLockError},
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, bail};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    base::{files::is_unfinished, words::plural},
+    learn::{
+        config::TrialConfig,
+        folder::TrialFolder,
+        record::{EpochRow, Status, TrialRecord},
+    },
+    present::report::view::StudyView,
+    search::{
+        journal::Journal,
+        study::{Plan, Study},
+    },
+    timing::times::steps_of,
+};
+
+/// How a trial ended, with its epochs.
+pub type End = (TrialRecord, Vec<EpochRow>);
+
+/// Puts into the journal what ended in its folder without the journal knowing of the end: its explorer died between the
+/// two. The view's records follow. Gives how many there were.
+pub fn take_up(study: &Study, view: &mut StudyView, journal: &mut Journal) -> Result<usize> {
+    let mut taken = 0;
+    for ((key, place), rows) in view.keys.iter().zip(&mut view.records).zip(&mut view.epochs) {
+        if place.as_ref().is_some_and(|record| record.status.is_final()) {
+            continue;
+        }
+        // What cannot be read is trained again, and so is what failed without an explorer to judge whose fault it was.
+        let was_running = place.as_ref().is_some_and(|record| record.status == Status::Running);
+        if let Ok(Some((record, epochs))) = end_of(&study.trial(key), key)
+            && !(was_running && record.status == Status::Failed)
+        {
+            journal.put(&record, &epochs)?;
+            (*place, *rows) = (Some(record), epochs);
+            taken += 1;
+        }
+    }
+    Ok(taken)
+}
+
+/// The end of trial `key` as its folder has it, or none where there is no folder or no end yet; an error says what is
+/// wrong with it.
+pub fn end_of(folder: &TrialFolder, key: &str) -> Result<Option<End>> {
+    if !folder.path.exists() {
+        return Ok(None);
+    }
+    let record = folder.read_record()?;
+    if record.key != key {
+        bail!("{} holds the record of another trial, {}", folder.path.display(), record.key);
+    }
+    if !record.status.is_final() {
+        return Ok(None);
+    }
+    let epochs = folder.read_epochs()?;
+    if epochs.len() != record.epochs {
+        let (path, said, found) = (folder.epochs(), record.epochs, plural(epochs.len(), "whole epoch"));
+        bail!("{} has {found}, the trial's record says {said}", path.display());
+    }
+    Ok(Some((record, epochs)))
+}
+
+/// An error unless the folder's config is that of trial `key` on data of `fingerprint`.
+fn check_config(folder: &TrialFolder, key: &str, fingerprint: &str) -> Result<()> {
+    let path = folder.config();
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let table = toml::from_str(&text).with_context(|| format!("{} is damaged", path.display()))?;
+    let found = TrialConfig::resolve(table).with_context(|| format!("{} is damaged", path.display()))?.key(fingerprint);
+    if found != key {
+        bail!("{} is the configuration of another trial, {found}", path.display());
+    }
+    Ok(())
+}
+
+/// An error unless the weights are those that the record speaks of; one that left none needs none.
+fn check_weights(folder: &TrialFolder, record: &TrialRecord) -> Result<()> {
+    let path = folder.weights();
+    if record.best_epoch.is_none() && record.weights_sha256.is_none() {
+        return Ok(());
+    }
+    let mut file = File::open(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let Some(wanted) = &record.weights_sha256 else { return Ok(()) };
+    let found = sha256(&mut file).with_context(|| format!("cannot read {}", path.display()))?;
+    if found != *wanted {
+        bail!("{} was changed or damaged: its SHA-256 is {found}, the trial's record says {wanted}", path.display());
+    }
+    Ok(())
+}
+
+fn sha256(file: &mut impl Read) -> io::Result<String> {
+    let mut digest = Sha256::new();
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()),
+            read => digest.update(&buffer[..read]),
+        }
+    }
+}
+
+/// The shapes of all steps that a study's trainings have.
+fn shapes_of(plan: &Plan) -> HashSet<String> {
+    let configs = plan.expansion.candidates.iter().map(|candidate| &candidate.config);
+    configs.flat_map(|config| steps_of(config, config.train.epochs)).map(|(shape, _)| shape.id()).collect()
+}
+
+/// Everything directly in `folder`, by name; nothing where there is none.
+fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
+    let context = || format!("cannot list {}", folder.display());
+    let listed = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        listed => listed.with_context(context)?,
+    };
+    let mut paths = Vec::new();
+    for entry in listed {
+        paths.push(entry.with_context(context)?.path());
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+/// The name of a file or folder, for comparing: what is not UTF-8 is none of ours.
+fn name(path: &Path) -> &str {
+    path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
+}
+
+/// Whether this is a file, or a folder, that was being written when its writer died.
+fn is_temporary(path: &Path) -> bool {
+    is_unfinished(name(path))
+}
+
+/// An error where a process trains in a folder that is to be changed.
+fn check_idle(folder: &TrialFolder) -> Result<()> {
+    // Of a link what it leads to is not touched.
+    let is_link = fs::symlink_metadata(&folder.path).is_ok_and(|metadata| metadata.is_symlink());
+    // Who trains has made it and holds it.
+    let path = folder.path.join("trial.lock");
+    if is_link || !path.exists() {
+        return Ok(());
+    }
+    let lock = File::open(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    if let Err(TryLockError::WouldBlock) = lock.try_lock_shared() {
+        bail!(
+            "a process trains in {}: end it, or wait for it (`fuser -v {}` names it)",
+            folder.path.display(),
+            path.display()
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,199 @@
+//! How a study stands at this moment, for who looks on.
+
+use std::time::SystemTime;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use crate::{
+    analysis::Basis,
+    learn::record::{Status, TrialRecord},
+    present::report::{findings::Findings, view::StudyView},
+    search::{
+        journal::Journal,
+        study::{Explorer, Study},
+    },
+};
+
+/// Failures that are told, the latest ones.
+const FAILURES: usize = 5;
+
+/// A study at a moment. Units are in the names; what is unknown is absent.
+#[derive(Debug, Serialize)]
+pub struct Standing {
+    /// Who explores it now: process, host, since when. Empty for the moment in which that is being written.
+    pub explorer: Option<String>,
+    /// Who explored it last, where nobody does now.
+    pub last_explorer: Option<String>,
+    /// Who holds it for something else, and for what, as in "rebuilt by process 5 on host since then".
+    pub held: Option<String>,
+    /// Why it cannot be known who explores it; absent where it can.
+    pub unknown: Option<String>,
+    pub trials: usize,
+    pub done: usize,
+    pub diverged: usize,
+    pub failed: usize,
+    pub running: Vec<Running>,
+    /// Trials that nobody runs and that have not ended, those among them that were running when their explorer ended.
+    pub pending: usize,
+    pub interrupted: usize,
+    pub failures: Vec<Failure>,
+    pub best: Option<Best>,
+    /// Seconds until every trial that was asked for or begun has ended, if epochs take as long as in those trials that this exploration
+    /// trained from their beginning, and as many run at once as now. Of a trial that goes on from an earlier attempt it
+    /// is not known which epochs were trained when.
+    pub eta_seconds: Option<f64>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct Running {
+    pub key: String,
+    pub configuration: String,
+    pub replicate: usize,
+    /// Epochs completed, of how many.
+    pub epoch: usize,
+    pub epochs: usize,
+    /// Of the last completed epoch.
+    pub validation_accuracy: Option<f64>,
+    pub started: Option<String>,
+    pub running_seconds: Option<f64>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct Failure {
+    pub key: String,
+    pub configuration: String,
+    pub ended: Option<String>,
+    pub error: Option<String>,
+}
+
+/// The most accurate configuration on the front of time and accuracy.
+#[derive(Debug, Serialize)]
+pub struct Best {
+    pub configuration: String,
+    pub replicates: usize,
+    pub validation_accuracy: Option<f64>,
+    pub train_seconds: Option<f64>,
+    /// How that time was taken: `confirmed`, alone on the machine, or `screened`, beside other trials.
+    pub time_basis: Option<&'static str>,
+}
+
+/// Looks at a study.
+pub fn standing(study: &Study) -> Result<Standing> {
+    let mut view = StudyView::blank(study)?;
+    // Before the journal: what it has as running is run by this one.
+    let explorer = study.explorer();
+    if study.journal().exists() {
+        view.update(&Journal::read(&study.journal())?)?;
+    }
+    // Where that cannot be known, what the journal has as running may be.
+    let is_explored = matches!(explorer, Explorer::Active(_) | Explorer::Unknown(_));
+    let now = SystemTime::now();
+    let (mut running, mut failures) = (Vec::new(), Vec::new());
+    // Epochs to come; and those of trials that began since the explorer did, with the seconds they took.
+    let since = match &explorer {
+        Explorer::Active(line) => line.rsplit(' ').next().and_then(time),
+        _ => None,
+    };
+    let (mut epochs_left, mut epochs_trained, mut seconds_trained, mut interrupted) = (0, 0, 0.0, 0);
+    let mut learn = |record: &TrialRecord, epochs: usize, until: Option<SystemTime>| {
+        let started = record.started.as_deref().and_then(time).filter(|started| since.is_some_and(|at| *started >= at));
+        let took = started.zip(until).and_then(|(started, until)| until.duration_since(started).ok());
+        if let Some(took) = took.filter(|_| record.attempts <= 1 && epochs > 0) {
+            epochs_trained += epochs;
+            seconds_trained += took.as_secs_f64();
+        }
+    };
+    for index in view.wanted() {
+        let (trial, key, record) = (&view.trials[index], &view.keys[index], &view.records[index]);
+        let label = || view.expansion.candidates[trial.candidate].label.clone();
+        let epochs = trial.config.train.epochs;
+        let Some(record) = record else {
+            epochs_left += epochs;
+            continue;
+        };
+        match record.status {
+            Status::Running if is_explored => {
+                // A row that is being written is not there yet.
+                let rows = study.trial(key).read_epochs().unwrap_or_default();
+                let started = record.started.as_deref().and_then(time);
+                epochs_left += epochs.saturating_sub(rows.len());
+                learn(record, rows.len(), Some(now));
+                running.push(Running {
+                    key: key.clone(),
+                    configuration: label(),
+                    replicate: trial.replicate,
+                    epoch: rows.len(),
+                    epochs,
+                    validation_accuracy: rows.last().map(|row| row.validation_accuracy),
+                    started: record.started.clone(),
+                    running_seconds: started.and_then(|at| Some(now.duration_since(at).ok()?.as_secs_f64())),
+                });
+            }
+            Status::Running | Status::Pending => {
+                interrupted += usize::from(record.status == Status::Running);
+                epochs_left += epochs;
+            }
+            status => {
+                learn(record, record.epochs, record.ended.as_deref().and_then(time));
+                if status == Status::Failed {
+                    failures.push(Failure {
+                        key: key.clone(),
+                        configuration: label(),
+                        ended: record.ended.clone(),
+                        error: record.error.clone(),
+                    });
+                }
+            }
+        }
+    }
+    failures.sort_by(|a, b| b.ended.cmp(&a.ended));
+    failures.truncate(FAILURES);
+    let (done, diverged, failed) = (view.count(Status::Done), view.count(Status::Diverged), view.count(Status::Failed));
+    let at_once = running.len() as f64;
+    let [mut active, mut gone, mut held, mut unknown] = [const { None }; 4];
+    match explorer {
+        Explorer::Active(line) => active = Some(line),
+        Explorer::Gone(line) => gone = Some(line),
+        Explorer::Busy(line) => held = Some(line),
+        Explorer::Unknown(why) => unknown = Some(why),
+        Explorer::Nobody => {}
+    }
+    Ok(Standing {
+        explorer: active,
+        last_explorer: gone,
+        held,
+        unknown,
+        trials: view.wanted().count(),
+        done,
+        diverged,
+        failed,
+        pending: view.wanted().count() - done - diverged - failed - running.len(),
+        interrupted,
+        running,
+        failures,
+        best: best(&view),
+        eta_seconds: (epochs_trained > 0 && epochs_left > 0 && at_once > 0.0)
+            .then(|| seconds_trained / epochs_trained as f64 * epochs_left as f64 / at_once),
+    })
+}
+
+fn best(view: &StudyView) -> Option<Best> {
+    let findings = Findings::of(view);
+    // By time: on a front the slowest is the most accurate.
+    let best = &findings.points[*findings.front.last()?];
+    Some(Best {
+        configuration: best.label.clone(),
+        replicates: best.accuracy.len(),
+        validation_accuracy: best.mean_accuracy(),
+        train_seconds: best.seconds(),
+        time_basis: best.seconds().map(|_| match best.time.basis {
+            Basis::Confirmed => "confirmed",
+            Basis::Screened => "screened",
+        }),
+    })
+}
+
+fn time(text: &str) -> Option<SystemTime> {
+    humantime::parse_rfc3339(text).ok()
+}

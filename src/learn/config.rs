@@ -1,0 +1,208 @@
+//! One trial's configuration: `{seed, data, model, schedule, train}`, how it is read, checked and identified.
+
+mod blame;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use toml::{Table, Value};
+
+use crate::{
+    base::{invalid::Invalid, words::short_numbers},
+    learn::{
+        data::DataConfig,
+        model::config::{ModelConfig, PRESETS, Precision, preset},
+        schedule::ScheduleConfig,
+    },
+};
+
+/// Everything that decides the bits a trial produces, but for the data's own bytes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrialConfig {
+    /// Seed of the initial weights, of the order of the samples and of the augmentation.
+    #[serde(default)]
+    pub seed: u64,
+    #[serde(default)]
+    pub data: DataConfig,
+    pub model: ModelConfig,
+    #[serde(default)]
+    pub schedule: ScheduleConfig,
+    #[serde(default)]
+    pub train: TrainConfig,
+}
+
+/// How long a trial trains and with which optimizer constants (Adam; Kingma and Ba 2015).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainConfig {
+    pub epochs: usize,
+    pub beta1: f64,
+    pub beta2: f64,
+    pub epsilon: f64,
+    /// What products are computed in: on CPU cores `f32` alone. Not written where it is that, so that trainings of before there
+    /// was a choice are what they were.
+    #[serde(skip_serializing_if = "Precision::is_f32")]
+    pub precision: Precision,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        TrainConfig { epochs: 10, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, precision: Precision::F32 }
+    }
+}
+
+/// Why a table is not a [`TrialConfig`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+    /// A key that is not there, a value of the wrong type.
+    #[error("{path}{}: {message}", value.as_ref().map(|value| format!(" = {value}")).unwrap_or_default())]
+    Shape { path: String, value: Option<String>, message: String },
+}
+
+/// The policy of learning rate and batch size where none is given, as in their `Default`s.
+const DEFAULT_POLICY: &str = "fixed";
+
+impl ConfigError {
+    /// Dotted path of the value at fault.
+    pub fn path(&self) -> &str {
+        match self {
+            ConfigError::Invalid(invalid) => &invalid.path,
+            ConfigError::Shape { path, .. } => path,
+        }
+    }
+}
+
+impl TrialConfig {
+    /// Reads a config from a table as a user writes it: presets and default policies filled in, values checked, synonyms collapsed.
+    pub fn resolve(mut table: Table) -> Result<TrialConfig, ConfigError> {
+        expand_model(&mut table)?;
+        name_policies(&mut table);
+        let config: TrialConfig = blame::read(&table)?;
+        if config.model == ModelConfig::Lenet5 {
+            // What a LeNet-5 has no use for may stand there all the same, if it could be used elsewhere.
+            table["model"]["kind"] = Value::from("capsnet");
+            blame::read(&table)?;
+        }
+        config.validate()?;
+        Ok(config.canonical())
+    }
+
+    fn validate(&self) -> Result<(), Invalid> {
+        self.data.validate()?;
+        self.model.validate(self.data.name.image_shape())?;
+        self.train.validate()?;
+        self.schedule.validate(self.train.epochs)
+    }
+
+    /// The same training spelled in the one way that identifies it.
+    fn canonical(self) -> TrialConfig {
+        TrialConfig { data: self.data.canonical(), model: self.model.canonical(), ..self }
+    }
+
+    /// The config as a table: every field, presets resolved.
+    pub fn to_table(&self) -> Table {
+        // Every field is a number, a string, an array or a table of those: what TOML can hold.
+        let mut table = Table::try_from(self).expect("a config is TOML");
+        if let Some(Value::Table(train)) = table.get_mut("train") {
+            train.insert("precision".into(), self.train.precision.as_str().into());
+        }
+        table
+    }
+
+    /// The resolved config as a TOML document.
+    pub fn to_toml(&self) -> String {
+        // As above: a config is TOML.
+        toml::to_string_pretty(&self.to_table()).expect("a config is TOML")
+    }
+
+    /// That CPU cores cannot train this, if they cannot.
+    pub fn check_for_cpu(&self) -> Result<(), Invalid> {
+        match self.train.precision {
+            Precision::F32 => Ok(()),
+            other => Err(Invalid::new(
+                "train.precision",
+                format!("{:?}", other.as_str()),
+                "\"f32\" on CPU cores, or a GPU: train and time take --device cuda:0, explore takes --slots cuda:0",
+            )),
+        }
+    }
+
+    /// The trial's identity: 16 hexadecimal digits of the hash of this config and the data's `fingerprint`.
+    pub fn key(&self, fingerprint: &str) -> String {
+        // Numbers, strings, arrays and string-keyed maps: what JSON can hold.
+        let json = serde_json::to_string(self).expect("a config is JSON");
+        let digest = Sha256::new().chain_update(json).chain_update([0]).chain_update(fingerprint).finalize();
+        digest[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// The same training with its products computed in `precision`.
+    pub fn in_precision(&self, precision: Precision) -> TrialConfig {
+        let train = TrainConfig { precision, ..self.train.clone() };
+        TrialConfig { train, ..self.clone() }.canonical()
+    }
+
+    /// The config of replicate `replicate`: the same but for the seed, so that equal replicates of two
+    /// configs see the same order of samples and, where shapes agree, the same initial weights.
+    pub fn replicate(&self, replicate: usize) -> TrialConfig {
+        TrialConfig { seed: self.seed.wrapping_add(replicate as u64), ..self.clone() }
+    }
+
+    /// Trainable parameters of the network.
+    pub fn parameters(&self) -> usize {
+        self.model.parameters(self.data.name.image_shape(), self.data.name.classes())
+    }
+}
+
+impl TrainConfig {
+    fn validate(&self) -> Result<(), Invalid> {
+        if !(1..=100_000).contains(&self.epochs) {
+            return Err(Invalid::new("train.epochs", self.epochs, "a number of epochs from 1 to 100000"));
+        }
+        for (path, value) in [("train.beta1", self.beta1), ("train.beta2", self.beta2)] {
+            if !(0.0..1.0).contains(&value) {
+                return Err(Invalid::new(path, value, "a decay rate from 0 to below 1"));
+            }
+        }
+        if !(self.epsilon > 0.0 && self.epsilon <= 1.0) {
+            return Err(Invalid::new("train.epsilon", self.epsilon, "a number above 0, up to 1"));
+        }
+        Ok(())
+    }
+}
+
+/// Writes the default policy into a table of a schedule that has none, so that its fields alone may be given.
+fn name_policies(table: &mut Table) {
+    let Some(Value::Table(schedule)) = table.get_mut("schedule") else { return };
+    for policies in ["lr", "batch"] {
+        if let Some(Value::Table(policy)) = schedule.get_mut(policies) {
+            policy.entry("policy").or_insert_with(|| DEFAULT_POLICY.into());
+        }
+    }
+}
+
+/// Turns `model = { preset = "tiny", … }` into every field of the network.
+fn expand_model(table: &mut Table) -> Result<(), ConfigError> {
+    let model = table.entry("model").or_insert_with(|| Value::Table(Table::new()));
+    let Value::Table(model) = model else {
+        let message = format!(
+            "expected a table, as in model = {{ preset = \"small\" }}, not {}",
+            short_numbers(&model.to_string())
+        );
+        return Err(ConfigError::Shape { path: "model".into(), value: None, message });
+    };
+    let allowed = || format!("one of {}", PRESETS.join(", "));
+    let name = model
+        .get("preset")
+        .map_or(Ok("small"), |value| value.as_str().ok_or_else(|| Invalid::new("model.preset", value, allowed())))?;
+    let Some(sizes) = preset(name) else {
+        return Err(Invalid::new("model.preset", format!("{name:?}"), allowed()).into());
+    };
+    // Numbers, strings and an array: what TOML can hold.
+    let mut fields = Table::try_from(sizes).expect("sizes are TOML");
+    fields.insert("kind".into(), Value::from("capsnet"));
+    fields.extend(std::mem::take(model).into_iter().filter(|(key, _)| key != "preset"));
+    *model = fields;
+    Ok(())
+}

@@ -1,0 +1,73 @@
+//! Adam over flat buffers.
+
+use candle_core::Result;
+
+use super::{Address, Buffer, Gpu, arguments};
+use crate::learn::kernels::adam::Constants;
+
+/// Values that a flat buffer's variables begin at multiples of: whole cache lines, and whole `float4`s.
+pub const ALIGNMENT: usize = 64;
+
+/// Values and their moments, flat and of one length, a multiple of [`ALIGNMENT`].
+pub struct Flat {
+    pub theta: Buffer<f32>,
+    pub gradient: Buffer<f32>,
+    pub m: Buffer<f32>,
+    pub v: Buffer<f32>,
+}
+
+impl Flat {
+    /// All 0.
+    pub fn zeros(gpu: &Gpu, len: usize) -> Result<Flat> {
+        assert!(len.is_multiple_of(ALIGNMENT), "{len} values are no multiple of {ALIGNMENT}");
+        Ok(Flat { theta: gpu.zeros(len)?, gradient: gpu.zeros(len)?, m: gpu.zeros(len)?, v: gpu.zeros(len)? })
+    }
+
+    /// A step of [`crate::learn::kernels::Adam`] by the gradients. factors `[steps, 2]`: the step size and the correction of each step;
+    /// `cursor`: which one is taken (see batch.cu).
+    pub fn step(&self, gpu: &Gpu, constants: Constants, factors: &Buffer<f32>, cursor: &Buffer<i32>) -> Result<()> {
+        self.launch(gpu, constants, factors, cursor, self.theta.len())
+    }
+
+    /// Loads the kernel and moves nothing.
+    pub fn rehearse(&self, gpu: &Gpu, constants: Constants, factors: &Buffer<f32>, cursor: &Buffer<i32>) -> Result<()> {
+        self.launch(gpu, constants, factors, cursor, 0)
+    }
+
+    /// A step of the first `len` values.
+    fn launch(
+        &self,
+        gpu: &Gpu,
+        constants: Constants,
+        factors: &Buffer<f32>,
+        cursor: &Buffer<i32>,
+        len: usize,
+    ) -> Result<()> {
+        /// Threads of a block, and blocks at most: enough to fill any device, few enough to keep some work each.
+        const BLOCK: usize = 256;
+        const BLOCKS: usize = 2048;
+        let Constants { beta1, beta2, epsilon } = constants;
+        let quads = len / 4;
+        let arguments = arguments![
+            self.theta.start(),
+            self.gradient.start(),
+            self.m.start(),
+            self.v.start(),
+            quads as i64,
+            factors.start(),
+            cursor.start(),
+            beta1 as f32,
+            (1. - beta1) as f32,
+            beta2 as f32,
+            (1. - beta2) as f32,
+            epsilon as f32,
+        ];
+        // SAFETY: the four buffers have one length, which is a multiple of 4; the owner of the cursor keeps it within the factors.
+        unsafe { gpu.launch(("adam", "adam_step"), quads.div_ceil(BLOCK).clamp(1, BLOCKS), BLOCK, 0, arguments) }
+    }
+
+    /// Where variable values begin that stand `offset` values from the start, in values and gradients.
+    pub fn at(&self, offset: usize) -> (Address<f32>, Address<f32>) {
+        (self.theta.at(offset), self.gradient.at(offset))
+    }
+}

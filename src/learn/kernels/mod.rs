@@ -1,0 +1,64 @@
+//! Fast operations: over slices, with buffers of their own where they need some (plans), and as candle custom ops, each beside its
+//! plain version in [`mod@reference`].
+//!
+//! An op runs fast on the CPU, and as its reference elsewhere. The bits of a result
+//! never depend on the number of threads: threads share outputs, never a sum. A NaN that enters an op
+//! leaves it.
+
+pub mod adam;
+mod capsule_plan;
+pub(crate) mod ceiling;
+mod chosen;
+pub mod chunks;
+mod class_capsules;
+mod conv2d;
+#[cfg(feature = "cuda")]
+pub mod cuda;
+mod denormals;
+mod lanes;
+mod linear;
+pub(crate) mod loss;
+mod matrix;
+mod max_pool;
+mod memory;
+pub mod open;
+mod options;
+pub mod reference;
+mod relu;
+mod routing;
+mod sample_votes;
+mod scratch;
+mod squash;
+mod storage;
+mod tiles;
+mod votes;
+
+use std::ops::Range;
+
+pub use adam::Adam;
+pub use capsule_plan::ClassCapsulesPlan;
+pub(crate) use chosen::DenseOfChosen;
+pub use class_capsules::class_capsules;
+pub use conv2d::{Activation, Algorithm, Conv2dPlan, ScratchSizes, UnfoldedConv2d, conv2d, conv2d_by, conv2d_relu};
+pub use denormals::{flush_denormals, flush_denormals_in_pool};
+pub use lanes::vector_width;
+pub(crate) use linear::Dense;
+pub use linear::linear;
+pub use max_pool::max_pool_2x2;
+pub use open::{open_device, trouble};
+pub use options::{Precision, Squash};
+pub use relu::relu;
+pub(crate) use relu::{relu_backward, relu_forward};
+pub(crate) use squash::InChannels;
+pub use squash::{EPSILON, squash};
+pub use storage::{Real, with_values, with_values_mut};
+
+/// The weight of a layer while its gradient arrives, block by block: whoever takes a block may at once move the values under it.
+pub trait Weight<T> {
+    /// The values, not to be read after the first block.
+    fn values(&self) -> &[T];
+    /// The gradient of `rows × columns` of the weight seen as the matrix `[outputs, the rest]`, row by row. Each value comes once.
+    fn gradient(&mut self, rows: Range<usize>, columns: Range<usize>, block: &[T]);
+    /// The whole gradient at once.
+    fn whole(&mut self, gradient: &[T]);
+}

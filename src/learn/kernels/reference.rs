@@ -1,0 +1,102 @@
+//! Every op of this folder in plain tensor code: the oracle the fast ones are held to, and what runs where they cannot.
+//! Shapes and formulas stand at the ops themselves.
+
+use candle_core::{D, Result, Tensor};
+
+use super::{EPSILON, adam::Factors};
+use crate::learn::kernels::Squash;
+
+/// See [`super::conv2d`].
+pub fn conv2d(x: &Tensor, weight: &Tensor, bias: &Tensor, stride: usize) -> Result<Tensor> {
+    let channels = bias.dim(0)?;
+    // candle 0.11's gradient wants an image without rows or columns that no kernel position reaches.
+    let ((_, _, h, w), (_, _, kh, kw)) = (x.dims4()?, weight.dims4()?);
+    let reached = x.narrow(2, 0, (h - kh) / stride * stride + kh)?.narrow(3, 0, (w - kw) / stride * stride + kw)?;
+    let filtered = reached.contiguous()?.conv2d(weight, 0, stride, 1, 1)?;
+    let shared = filtered.repeat((1, channels / weight.dim(0)?, 1, 1))?;
+    shared.broadcast_add(&bias.reshape((1, channels, 1, 1))?)
+}
+
+/// See [`super::linear`].
+pub fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    x.matmul(&weight.t()?)?.broadcast_add(bias)
+}
+
+/// See [`super::relu`].
+pub fn relu(x: &Tensor) -> Result<Tensor> {
+    x.mul(&x.gt(0f64)?.to_dtype(x.dtype())?)
+}
+
+/// See [`super::max_pool_2x2`]. (The gradient of candle 0.11's `max_pool2d` is a quarter of the right one.)
+pub fn max_pool_2x2(x: &Tensor) -> Result<Tensor> {
+    let (batch, channels, h, w) = x.dims4()?;
+    let whole = x.narrow(2, 0, h / 2 * 2)?.narrow(3, 0, w / 2 * 2)?.contiguous()?;
+    whole.reshape((batch, channels, h / 2, 2, w / 2, 2))?.max(5)?.max(3)
+}
+
+/// See [`super::squash()`].
+pub fn squash(s: &Tensor, kind: Squash) -> Result<Tensor> {
+    let n2 = s.sqr()?.sum_keepdim(D::Minus1)?;
+    let factor = match kind {
+        Squash::Exact => n2.div(&(&n2 + 1.)?)?.div(&(&n2 + EPSILON)?.sqrt()?)?,
+        // 1/√max(|s|², 4) is 1/2 up to |s| = 2 and 1/|s| above.
+        Squash::Approximate => n2.maximum(4f64)?.sqrt()?.recip()?,
+    };
+    s.broadcast_mul(&factor)
+}
+
+/// See [`super::class_capsules()`].
+pub fn class_capsules(u: &Tensor, weight: &Tensor, bias: &Tensor, iterations: usize, kind: Squash) -> Result<Tensor> {
+    routing(&votes(u, weight)?, bias, iterations, kind)
+}
+
+/// Its votes.
+fn votes(u: &Tensor, weight: &Tensor) -> Result<Tensor> {
+    let (batch, capsules, in_dim) = u.dims3()?;
+    let (matrices, _, n) = weight.dims3()?;
+    let sharing = capsules / matrices;
+    let u = u.reshape((batch, matrices, sharing, in_dim))?.transpose(0, 1)?.contiguous()?;
+    let votes = u.reshape((matrices, batch * sharing, in_dim))?.matmul(weight)?;
+    votes.reshape((matrices, batch, sharing, n))?.transpose(0, 1)?.contiguous()?.reshape((batch, capsules, n))
+}
+
+/// Their routing.
+fn routing(votes: &Tensor, bias: &Tensor, iterations: usize, kind: Squash) -> Result<Tensor> {
+    let (batch, capsules, _) = votes.dims3()?;
+    let (classes, dim) = bias.dims2()?;
+    let votes = votes.reshape((batch, capsules, classes, dim))?;
+    let mut logits = Tensor::zeros((batch, capsules, classes), votes.dtype(), votes.device())?;
+    let mut r = 0;
+    loop {
+        let coupling = softmax(&logits)?.unsqueeze(3)?;
+        let s = votes.broadcast_mul(&coupling)?.sum(1)?.broadcast_add(bias)?;
+        let v = squash(&s, kind)?;
+        r += 1;
+        if r >= iterations {
+            return Ok(v);
+        }
+        logits = (logits + votes.broadcast_mul(&v.unsqueeze(1)?)?.sum(3)?)?;
+    }
+}
+
+/// Softmax over the last dimension.
+fn softmax(logits: &Tensor) -> Result<Tensor> {
+    // The largest logit only guards against overflow: it cancels, and needs no gradient.
+    let exp = logits.broadcast_sub(&logits.max_keepdim(D::Minus1)?.detach())?.exp()?;
+    exp.broadcast_div(&exp.sum_keepdim(D::Minus1)?)
+}
+
+/// One step of [`super::Adam`]: the new θ, m and v.
+pub fn adam_step(
+    theta: &Tensor,
+    grad: &Tensor,
+    m: &Tensor,
+    v: &Tensor,
+    factors: Factors,
+) -> Result<(Tensor, Tensor, Tensor)> {
+    let Factors { beta1, beta2, epsilon, step_size, correction } = factors;
+    let m = ((m * beta1)? + (grad * (1. - beta1))?)?;
+    let v = ((v * beta2)? + (grad.sqr()? * (1. - beta2))?)?;
+    let theta = (theta - ((&m * step_size)? / ((v.sqrt()? / correction)? + epsilon)?)?)?;
+    Ok((theta, m, v))
+}

@@ -1,0 +1,186 @@
+//! LeNet-5 on a device: see [`crate::learn::model::lenet`].
+
+use candle_core::Result;
+
+use super::{Core, Ended, Layer, Layers, Place, Purpose};
+use crate::learn::{
+    data::ImageShape,
+    kernels::{
+        Activation,
+        cuda::{
+            Address, Buffer, Gpu,
+            adam::Flat,
+            conv2d::Conv2d,
+            linear::{linear_backward, linear_forward},
+            max_pool::Images,
+            permute::permute_4d,
+        },
+    },
+    model::{
+        config::Precision,
+        lenet::{CHANNELS, KERNEL, WIDTHS, features},
+    },
+};
+
+/// A convolution with its ReLU, and the pooling behind it.
+struct Convolution {
+    layer: Layer,
+    conv: Conv2d,
+    /// Channels, height and width of what leaves the convolution.
+    out: [usize; 3],
+    /// `[height][width][batch][channels]`, and the same pooled; their gradients.
+    map: Buffer<f32>,
+    pooled: Buffer<f32>,
+    dmap: Buffer<f32>,
+    dpooled: Buffer<f32>,
+}
+
+/// The layers of a LeNet-5 and what is between them.
+pub(super) struct LeNet {
+    convolutions: [Convolution; 2],
+    connected: [Layer; 3],
+    /// What enters each fully connected layer, and the logits: `[batch][width]`; their gradients.
+    widths: [usize; 4],
+    values: [Buffer<f32>; 4],
+    gradients: [Buffer<f32>; 4],
+    precision: Precision,
+}
+
+impl LeNet {
+    pub(super) fn new(
+        gpu: &Gpu,
+        shape: ImageShape,
+        classes: usize,
+        places: &[Place],
+        precision: Precision,
+        most: usize,
+    ) -> Result<Self> {
+        let layer = |name: &str| Layer::find(places, name);
+        let convolution = |name: &str, image: [usize; 3], channels: usize, needs_input_gradient| {
+            let (kernel, activation) = ([KERNEL; 2], Activation::Relu);
+            let conv = Conv2d::new(
+                gpu,
+                most,
+                image,
+                channels,
+                channels,
+                kernel,
+                1,
+                activation,
+                precision,
+                needs_input_gradient,
+            )?;
+            let [height, width] = conv.out();
+            let map = most * channels * height * width;
+            let pooled = most * channels * (height / 2) * (width / 2);
+            Ok::<_, candle_core::Error>(Convolution {
+                layer: layer(name)?,
+                conv,
+                out: [channels, height, width],
+                map: gpu.zeros(map)?,
+                pooled: gpu.zeros(pooled)?,
+                dmap: gpu.zeros(map)?,
+                dpooled: gpu.zeros(pooled)?,
+            })
+        };
+        let first = convolution("conv1", [shape.channels, shape.height, shape.width], CHANNELS[0], false)?;
+        let [channels, height, width] = first.out;
+        let second = convolution("conv2", [channels, height / 2, width / 2], CHANNELS[1], true)?;
+        let widths = [features(shape), WIDTHS[0], WIDTHS[1], classes];
+        let values = || {
+            let [features, first, second, logits] = widths.map(|width| gpu.zeros(most * width));
+            Ok::<_, candle_core::Error>([features?, first?, second?, logits?])
+        };
+        Ok(LeNet {
+            convolutions: [first, second],
+            connected: [layer("fc1")?, layer("fc2")?, layer("fc3")?],
+            widths,
+            values: values()?,
+            gradients: values()?,
+            precision,
+        })
+    }
+
+    /// Dimensions of what the last pooling gives: height, width, batch, channels.
+    fn pooled(&self, batch: usize) -> [usize; 4] {
+        let [channels, height, width] = self.convolutions[1].out;
+        [height / 2, width / 2, batch, channels]
+    }
+}
+
+impl Convolution {
+    /// The map as pooling sees it: pixels apart by all channels of all samples.
+    fn images(&self, batch: usize) -> Images {
+        let [channels, height, width] = self.out;
+        Images { planes: 1, height, width, inner: batch * channels }
+    }
+
+    fn forward(&self, gpu: &Gpu, flat: &Flat, batch: usize, x: Address<f32>) -> Result<()> {
+        let (weight, bias) = self.layer.values(flat);
+        self.conv.forward(gpu, batch, x, weight, bias, self.map.start())?;
+        self.images(batch).max_pool_forward(gpu, self.map.start(), self.pooled.start())
+    }
+
+    /// From the gradient by what was pooled.
+    fn backward(&self, gpu: &Gpu, flat: &Flat, batch: usize, dx: Option<Address<f32>>) -> Result<()> {
+        let ((weight, _), (dweight, dbias)) = (self.layer.values(flat), self.layer.gradients(flat));
+        let (map, dmap) = (self.map.start(), self.dmap.start());
+        self.images(batch).max_pool_backward(gpu, map, self.dpooled.start(), dmap)?;
+        self.conv.backward(gpu, batch, weight, map, dmap, dx, dweight, dbias)
+    }
+}
+
+impl Layers for LeNet {
+    fn forward(&self, core: &Core, batch: usize, purpose: Purpose, _ended: Ended) -> Result<()> {
+        let Core { gpu, flat, images, losses } = core;
+        let [first, second] = &self.convolutions;
+        first.forward(gpu, flat, batch, images.map.start())?;
+        second.forward(gpu, flat, batch, first.pooled.start())?;
+        permute_4d(gpu, self.pooled(batch), [2, 3, 0, 1], second.pooled.start(), self.values[0].start())?;
+        for (index, layer) in self.connected.iter().enumerate() {
+            let (weight, bias) = layer.values(flat);
+            let (inputs, outputs) = (self.widths[index], self.widths[index + 1]);
+            let (x, y) = (self.values[index].start(), self.values[index + 1].start());
+            linear_forward(gpu, self.precision, batch, inputs, outputs, x, weight, bias, activation(index), y)?;
+        }
+        let is_trained = purpose == Purpose::Training;
+        losses.cross_entropy(gpu, batch, self.values[3].start(), &images.labels, is_trained)
+    }
+
+    fn backward(&self, core: &Core, batch: usize, _ended: Ended) -> Result<()> {
+        let Core { gpu, flat, .. } = core;
+        for (index, layer) in self.connected.iter().enumerate().rev() {
+            let ((weight, _), (dweight, dbias)) = (layer.values(flat), layer.gradients(flat));
+            let (inputs, outputs) = (self.widths[index], self.widths[index + 1]);
+            let (x, y) = (self.values[index].start(), self.values[index + 1].start());
+            // The logits have become their gradient.
+            let dy = if index == 2 { y } else { self.gradients[index + 1].start() };
+            linear_backward(
+                gpu,
+                self.precision,
+                batch,
+                inputs,
+                outputs,
+                x,
+                weight,
+                activation(index),
+                y,
+                dy,
+                Some(self.gradients[index].start()),
+                dweight,
+                dbias,
+            )?;
+        }
+        let [first, second] = &self.convolutions;
+        let [height, width, batch, channels] = self.pooled(batch);
+        let dims = [batch, channels, height, width];
+        permute_4d(gpu, dims, [2, 3, 0, 1], self.gradients[0].start(), second.dpooled.start())?;
+        second.backward(gpu, flat, batch, Some(first.dpooled.start()))?;
+        first.backward(gpu, flat, batch, None)
+    }
+}
+
+/// Of the fully connected layer `index`.
+fn activation(index: usize) -> Activation {
+    if index < 2 { Activation::Relu } else { Activation::None }
+}

@@ -1,0 +1,361 @@
+//! One optimizer step, and what it needs.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use candle_core::{DType, Device, Tensor};
+
+#[cfg(feature = "cuda")]
+use super::on_device::{OnDevice, Plan};
+use super::{
+    evaluate::{self, Evaluation, count_correct},
+    laps::{Laps, Part, Watched},
+};
+use crate::learn::{
+    config::{TrainConfig, TrialConfig},
+    data::{
+        Dataset, Images,
+        batch::{Shift, gather},
+    },
+    kernels::{
+        self,
+        adam::{Adam, Constants},
+    },
+    model::{
+        Mask, Network,
+        config::{ModelConfig, Precision},
+        parameters::{Parameters, Snapshot},
+        pass::{Pass, Work},
+    },
+};
+
+/// A network in training, with its optimizer and its buffers.
+pub struct Trainer {
+    pub parameters: Parameters,
+    pub network: Network,
+    engine: Engine,
+    adam: Adam,
+    seed: u64,
+    shift: usize,
+    /// Of steps that were taken and not yet asked for.
+    outcomes: Vec<StepOutcome>,
+    /// The name of the GPU that computes, if one does.
+    gpu: Option<String>,
+    pixels: Vec<f32>,
+    labels: Vec<u32>,
+}
+
+/// What computes the steps.
+enum Engine {
+    /// A capsule network on CPU cores.
+    Pass(Box<Pass<f32>>),
+    /// Another network there.
+    Graph,
+    /// A capsule network on a CUDA GPU; the parameters and the optimizer's moments of the trainer are where its own are brought.
+    #[cfg(feature = "cuda")]
+    Device(Box<OnDevice>),
+}
+
+/// What a step did.
+#[derive(Clone, Copy, Debug)]
+pub struct StepOutcome {
+    /// Mean over the batch, before the step.
+    pub loss: f64,
+    /// Samples of the batch that were classified rightly, before the step.
+    pub correct: usize,
+    /// Batch assembly, forward, backward and optimizer.
+    pub duration: Duration,
+}
+
+impl Trainer {
+    /// A network with its initial weights, which depend on the config's seed and the shapes alone, to be trained on `device`.
+    ///
+    /// From now on the calling thread and those of its rayon pool flush denormal numbers to zero.
+    pub fn new(config: &TrialConfig, data: &Dataset, device: &Device) -> Result<Trainer> {
+        kernels::flush_denormals_in_pool();
+        let parameters = Parameters::new(config.seed);
+        let builder = parameters.builder(DType::F32, &Device::Cpu);
+        let network = Network::new(&config.model, data.shape, data.classes, builder)?;
+        let TrainConfig { beta1, beta2, epsilon, .. } = config.train;
+        let adam = Adam::new(parameters.vars(), Constants { beta1, beta2, epsilon })?;
+        let engine = Engine::new(config, data, &parameters, &adam, device)?;
+        Ok(Trainer {
+            parameters,
+            network,
+            engine,
+            adam,
+            seed: config.seed,
+            shift: config.data.shift,
+            outcomes: vec![],
+            gpu: gpu_name(device)?,
+            pixels: vec![],
+            labels: vec![],
+        })
+    }
+
+    /// Trains on the training samples `indices`, seen in epoch `epoch`, and waits for the outcome.
+    pub fn step(&mut self, data: &Dataset, indices: &[u32], epoch: usize, learning_rate: f64) -> Result<StepOutcome> {
+        self.enqueue(data, indices, epoch, learning_rate)?;
+        self.settle()?.pop().context("a step without an outcome")
+    }
+
+    /// Tells of the steps of epoch `epoch` that are to be enqueued next, by their number of samples, in `order`, and their learning rate:
+    /// a GPU takes all of them at once then. Others may be enqueued all the same.
+    pub fn prepare(&mut self, data: &Dataset, order: &[u32], epoch: usize, steps: Vec<(usize, f64)>) -> Result<()> {
+        match &mut self.engine {
+            #[cfg(feature = "cuda")]
+            Engine::Device(device) => device.prepare(Plan { data, epoch, order, steps }, &self.parameters, &self.adam),
+            _ => {
+                let _ = (data, order, epoch, steps);
+                Ok(())
+            }
+        }
+    }
+
+    /// [`Trainer::step`] whose outcome [`Trainer::settle`] gives: a GPU goes on with it while the next is enqueued.
+    pub fn enqueue(&mut self, data: &Dataset, indices: &[u32], epoch: usize, learning_rate: f64) -> Result<()> {
+        #[cfg(feature = "cuda")]
+        if let Engine::Device(device) = &mut self.engine {
+            return device.enqueue(data, indices, epoch, learning_rate, &self.parameters, &mut self.adam);
+        }
+        let outcome = self.timed_step(data, indices, epoch, learning_rate, None)?;
+        self.outcomes.push(outcome);
+        Ok(())
+    }
+
+    /// What the steps did that were enqueued since the last call, once they are done.
+    pub fn settle(&mut self) -> Result<Vec<StepOutcome>> {
+        #[cfg(feature = "cuda")]
+        if let Engine::Device(device) = &mut self.engine {
+            return device.settle();
+        }
+        Ok(std::mem::take(&mut self.outcomes))
+    }
+
+    /// Whether steps go on while others are enqueued, so that their outcomes are better asked for by many.
+    pub fn is_asynchronous(&self) -> bool {
+        match &self.engine {
+            #[cfg(feature = "cuda")]
+            Engine::Device(_) => true,
+            _ => false,
+        }
+    }
+
+    /// The name of the GPU that computes the steps; none of CPU cores.
+    pub fn gpu(&self) -> Option<&str> {
+        self.gpu.as_deref()
+    }
+
+    /// Brings what is trained to `parameters` and the optimizer, if it is elsewhere: before these are looked at.
+    pub fn pull(&mut self) -> Result<()> {
+        match &mut self.engine {
+            #[cfg(feature = "cuda")]
+            Engine::Device(device) => device.pull(&self.parameters, &self.adam),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes what stands in `parameters` and the optimizer as what is trained.
+    fn push(&mut self) -> Result<()> {
+        match &mut self.engine {
+            #[cfg(feature = "cuda")]
+            Engine::Device(device) => device.push(&self.parameters, &self.adam),
+            _ => Ok(()),
+        }
+    }
+
+    /// A copy of all weights.
+    pub fn snapshot(&mut self) -> Result<Snapshot> {
+        self.pull()?;
+        Ok(self.parameters.snapshot()?)
+    }
+
+    /// Puts the weights of a snapshot back.
+    pub fn restore(&mut self, snapshot: &Snapshot) -> Result<()> {
+        self.pull()?;
+        self.parameters.restore(snapshot)?;
+        self.push()
+    }
+
+    /// [`Trainer::step`], its time told apart.
+    pub fn step_in_parts(
+        &mut self,
+        data: &Dataset,
+        indices: &[u32],
+        epoch: usize,
+        learning_rate: f64,
+        laps: &mut Laps,
+    ) -> Result<StepOutcome> {
+        self.timed_step(data, indices, epoch, learning_rate, Some(laps))
+    }
+
+    fn timed_step(
+        &mut self,
+        data: &Dataset,
+        indices: &[u32],
+        epoch: usize,
+        learning_rate: f64,
+        mut laps: Option<&mut Laps>,
+    ) -> Result<StepOutcome> {
+        #[cfg(feature = "cuda")]
+        if let (Engine::Device(device), Some(laps)) = (&mut self.engine, &mut laps) {
+            return device.step_in_parts(data, indices, epoch, learning_rate, laps, &self.parameters, &mut self.adam);
+        }
+        // This thread may be another than the one that made the trainer.
+        kernels::flush_denormals();
+        let start = Instant::now();
+        laps.iter_mut().for_each(|laps| laps.begin());
+        let shift = Shift { max: self.shift, seed: self.seed, epoch };
+        self.gather(data, &data.train, indices, Some(shift));
+        laps.iter_mut().for_each(|laps| laps.end(Part::Batch));
+        let Engine::Pass(pass) = &mut self.engine else {
+            let (loss, scores) = self.step_in_graph(data, learning_rate, laps)?;
+            let duration = start.elapsed();
+            return Ok(StepOutcome { loss, correct: count_correct(&scores, &self.labels), duration });
+        };
+        self.adam.begin(learning_rate);
+        let loss = match laps {
+            None => pass.train(&self.pixels, &self.labels, &mut self.adam)?,
+            Some(laps) => pass.train(&self.pixels, &self.labels, &mut Watched { adam: &mut self.adam, laps })?,
+        };
+        let duration = start.elapsed();
+        Ok(StepOutcome { loss, correct: count_correct(pass.scores(), &self.labels), duration })
+    }
+
+    /// A step through candle's graph: the loss, and the scores of the batch.
+    fn step_in_graph(
+        &mut self,
+        data: &Dataset,
+        learning_rate: f64,
+        mut laps: Option<&mut Laps>,
+    ) -> Result<(f64, Vec<f32>)> {
+        let (images, labels) = evaluate::tensors(data.shape, &self.pixels, &self.labels)?;
+        let output = self.network.forward(&images, Mask::TrueLabels(&labels))?;
+        let loss = self.network.loss(&output, &images, &labels)?;
+        let gradients = loss.backward()?;
+        laps.iter_mut().for_each(|laps| laps.end(Part::Graph));
+        self.adam.step(&gradients, learning_rate)?;
+        laps.iter_mut().for_each(|laps| laps.end(Part::Adam));
+        Ok((f64::from(loss.to_scalar::<f32>()?), output.scores.flatten_all()?.to_vec1()?))
+    }
+
+    /// The work of the parts of the last step, as far as it is known.
+    pub fn work(&self) -> Vec<(Part, Work)> {
+        let pixels = self.pixels.len();
+        let parameters = self.parameters.count();
+        // Bytes of images become floats; values and both moments are read and written.
+        let own = [
+            (Part::Batch, Work::moving(pixels * (size_of::<u8>() + size_of::<f32>()))),
+            (Part::Adam, Work::moving(6 * parameters * size_of::<f32>())),
+        ];
+        let stages = match &self.engine {
+            Engine::Pass(pass) => pass.work(),
+            _ => return Vec::new(),
+        };
+        own.into_iter().chain(stages.into_iter().map(|(stage, work)| (Part::Pass(stage), work))).collect()
+    }
+
+    /// Loss and accuracy of the network on `images`, which belong to `data`.
+    pub fn evaluate(&mut self, data: &Dataset, images: &Images) -> Result<Evaluation> {
+        kernels::flush_denormals();
+        #[cfg(feature = "cuda")]
+        if let Engine::Device(device) = &mut self.engine {
+            let (loss, correct) = device.evaluate(images)?;
+            let count = images.len() as f64;
+            return Ok(Evaluation { loss: loss / count, accuracy: correct as f64 / count });
+        }
+        let (mut loss, mut correct) = (0.0, 0);
+        for (start, count) in evaluate::batches(images.len()) {
+            let indices: [u32; evaluate::BATCH] = std::array::from_fn(|index| (start + index) as u32);
+            self.gather(data, images, &indices[..count], None);
+            let batch_loss = match &mut self.engine {
+                Engine::Pass(pass) => {
+                    let loss = pass.evaluate(&self.pixels, &self.labels)?;
+                    correct += count_correct(pass.scores(), &self.labels);
+                    loss
+                }
+                _ => {
+                    let (images, labels) = evaluate::tensors(data.shape, &self.pixels, &self.labels)?;
+                    let output = self.network.forward(&images, Mask::Longest)?;
+                    correct += count_correct(&output.scores.flatten_all()?.to_vec1()?, &self.labels);
+                    f64::from(self.network.loss(&output, &images, &labels)?.to_scalar::<f32>()?)
+                }
+            };
+            loss += batch_loss * count as f64;
+        }
+        let count = images.len() as f64;
+        Ok(Evaluation { loss: loss / count, accuracy: correct as f64 / count })
+    }
+
+    /// What a checkpoint holds of the optimizer: its steps, and its moments by variable, which the next step changes.
+    pub(super) fn optimizer(&self) -> (u64, BTreeMap<String, Tensor>) {
+        self.adam.view()
+    }
+
+    /// Goes on after `steps` steps, whose weights and moments stand in their tensors by now. Nothing else is kept from step to
+    /// step.
+    pub(super) fn go_on_after(&mut self, steps: u64) -> Result<()> {
+        self.adam.go_on_after(steps);
+        self.push()
+    }
+
+    /// Fills `pixels` `[batch, channels, height, width]`, in 0..=1, and `labels` `[batch]`.
+    fn gather(&mut self, data: &Dataset, images: &Images, indices: &[u32], shift: Option<Shift>) {
+        self.pixels.resize(indices.len() * data.shape.pixels(), 0.0);
+        self.labels.resize(indices.len(), 0);
+        gather(images, data.shape, indices, shift, &mut self.pixels, &mut self.labels);
+    }
+}
+
+impl Engine {
+    fn new(
+        config: &TrialConfig,
+        data: &Dataset,
+        parameters: &Parameters,
+        adam: &Adam,
+        device: &Device,
+    ) -> Result<Engine> {
+        let precision = config.train.precision;
+        match (&config.model, device) {
+            (_, Device::Cpu) if precision != Precision::F32 => bail!(
+                "train.precision = {} is for CUDA GPUs: CPU cores compute in f32; give --device cuda:0, or a slot \
+                 on a GPU",
+                precision.as_str()
+            ),
+            (ModelConfig::Capsnet(model), Device::Cpu) => {
+                Ok(Engine::Pass(Box::new(Pass::new(model, data.shape, data.classes, parameters)?)))
+            }
+            (ModelConfig::Lenet5, Device::Cpu) => Ok(Engine::Graph),
+            #[cfg(feature = "cuda")]
+            (model, Device::Cuda(_)) => {
+                let shift = config.data.shift;
+                let epochs = config.train.epochs;
+                let sizes = config.schedule.steps_by_size(epochs, epochs, data.train.len());
+                let most = sizes.keys().max().copied().unwrap_or(0);
+                let device = OnDevice::new(model, precision, data, parameters, adam, device, config.seed, shift, most)?;
+                Ok(Engine::Device(Box::new(device)))
+            }
+            (ModelConfig::Lenet5, _) => {
+                bail!("lenet5 is trained on CPU cores only: give it a CPU slot, or --device cpu")
+            }
+            (_, device) => {
+                let _ = adam;
+                bail!("no training on {device:?}")
+            }
+        }
+    }
+}
+
+#[cfg(feature = "cuda")]
+fn gpu_name(device: &Device) -> Result<Option<String>> {
+    use crate::learn::kernels::cuda::Gpu;
+    if device.is_cuda() { Ok(Some(Gpu::of(device)?.name()?)) } else { Ok(None) }
+}
+
+#[cfg(not(feature = "cuda"))]
+fn gpu_name(_: &Device) -> Result<Option<String>> {
+    Ok(None)
+}

@@ -1,0 +1,329 @@
+//! The chart the whole search is for: accuracy over training time, the Pareto front, and the baseline to beat.
+
+mod draw;
+mod list;
+mod naming;
+
+pub use draw::draw;
+pub use list::{List, Row};
+
+use super::axis::{Axis, Plot, Unit};
+use super::canvas::{Area, Point};
+use super::layout;
+use super::style::{self, Colour};
+use crate::{
+    analysis::pareto::{Goal, front_2d},
+    base::words::plural,
+};
+
+/// What to draw.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct FrontChart {
+    pub title: String,
+    pub subtitle: String,
+    pub footnote: String,
+    pub points: Vec<FrontPoint>,
+}
+
+/// One configuration: the means of its replicates.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FrontPoint {
+    pub label: String,
+    pub train_seconds: f64,
+    pub clock: Clock,
+    /// From where to where the time may be, drawn as a bar: see [`Clock`].
+    pub seconds_range: Option<(f64, f64)>,
+    /// Validation accuracy in 0..=1.
+    pub accuracy: f64,
+    /// Drawn as a bar where there is more than one replicate.
+    pub accuracy_sd: Option<f64>,
+    pub test_accuracy: Option<f64>,
+    pub parameters: usize,
+    pub replicates: usize,
+    pub standing: Standing,
+    pub role: Role,
+}
+
+/// How a time came about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clock {
+    /// From steps timed alone on the machine; its range is the 95 % interval.
+    Confirmed,
+    /// During the sweep, beside other trials; its range is ± 1 standard deviation. Drawn hollow.
+    Screened,
+}
+
+/// Whether a configuration is on the front of all the search's objectives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    Front,
+    Dominated,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    Baseline,
+    Other,
+}
+
+/// Where everything stands, in pixels but for `steps`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FrontData {
+    pub plot: Plot,
+    pub marks: Vec<Mark>,
+    /// Corners of the front's staircase in seconds and accuracy, from the fastest point on.
+    pub steps: Vec<(f64, f64)>,
+    /// Names where all find room beside their points; else numbers along the front, and names in the list.
+    pub labels: Vec<Label>,
+    /// Below the plot; empty where the labels are names.
+    pub list: List,
+    /// The picture's, in pixels: as high as the list needs.
+    pub height: u32,
+    /// The baseline's pixel.
+    pub baseline: Option<Point>,
+    /// Accuracies too far below the others to be worth the room, ascending: marked at the lower border.
+    pub below: Vec<f64>,
+    /// The sizes of network there are, ascending.
+    pub sizes: Vec<usize>,
+    /// Points left out, having no time or accuracy.
+    pub absent: usize,
+    /// Numbers that found no room.
+    pub unlabelled: usize,
+    /// Notes for the reader below the chart.
+    pub notes: Vec<String>,
+}
+
+/// A drawn point.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mark {
+    /// Index of its point in the chart.
+    pub point: usize,
+    pub at: Point,
+    pub radius: f64,
+    pub kind: Kind,
+    pub colour: Colour,
+    pub place: Place,
+    pub clock: Clock,
+    /// Error bars, as ends in pixels.
+    pub bars: Vec<(Point, Point)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// On the staircase of time and accuracy.
+    Front,
+    /// On the front thanks to another objective.
+    FrontByParameters,
+    Dominated,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    Inside,
+    /// Its accuracy is below the axis; it stands at the border.
+    Below,
+}
+
+/// A placed label.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Label {
+    pub point: usize,
+    pub area: Area,
+    pub lines: Vec<String>,
+    /// The line below, with the values.
+    pub values: Option<String>,
+}
+
+/// Decides everything that is drawn.
+pub fn data(chart: &FrontChart) -> FrontData {
+    let points = &chart.points;
+    let present: Vec<usize> = (0..points.len()).filter(|i| is_present(&points[*i])).collect();
+    let pair = |p: &FrontPoint| if is_present(p) { [p.train_seconds, p.accuracy] } else { [f64::NAN; 2] };
+    let pairs: Vec<[f64; 2]> = points.iter().map(pair).collect();
+    let ladder = front_2d(&pairs, &[Goal::Minimise, Goal::Maximise]);
+    let floor = floor(points, &present, &ladder);
+    let shown = |i: &&usize| points[**i].accuracy >= floor;
+
+    let accuracies = present.iter().filter(shown).flat_map(|i| spread(points[*i].accuracy, accuracy_bar(&points[*i])));
+    let accuracies = accuracies.map(|accuracy| accuracy.clamp(0.0, 1.0));
+    let times = present.iter().map(|i| points[*i].train_seconds);
+    let area = layout::plot_area(&chart.subtitle);
+    let plot = Plot {
+        area,
+        x: Axis::over(times, Unit::Seconds, 0.06),
+        y: Axis::over(accuracies, Unit::Percent, 0.08).headroom(0.08, Unit::Percent),
+    };
+
+    let mut sizes: Vec<usize> = present.iter().map(|i| points[*i].parameters).collect();
+    sizes.sort_unstable();
+    sizes.dedup();
+    let mark = |i: usize| mark(points, i, &ladder, floor, &plot, &sizes, present.len());
+    let mut marks: Vec<Mark> = present.iter().map(|i| mark(*i)).collect();
+    // What matters is painted last.
+    marks.sort_by_key(|mark| (mark.kind != Kind::Dominated, points[mark.point].role == Role::Baseline));
+
+    let baseline = marks.iter().find(|mark| points[mark.point].role == Role::Baseline).map(|mark| mark.at);
+    let mut below: Vec<f64> = present.iter().map(|i| points[*i].accuracy).filter(|a| *a < floor).collect();
+    below.sort_by(f64::total_cmp);
+    let steps = steps(&ladder.iter().map(|i| pairs[*i]).collect::<Vec<_>>());
+    let mut data = FrontData {
+        plot,
+        marks,
+        steps,
+        labels: Vec::new(),
+        list: List::default(),
+        height: layout::HEIGHT,
+        baseline,
+        below,
+        sizes,
+        absent: points.len() - present.len(),
+        unlabelled: 0,
+        notes: Vec::new(),
+    };
+    naming::name_points(&mut data, points);
+    data.notes = notes(chart, &data);
+    data
+}
+
+/// Whether there is something to show: a time, and an accuracy that is one.
+fn is_present(point: &FrontPoint) -> bool {
+    (0.0..1e12).contains(&point.train_seconds) && (0.0..=1.0).contains(&point.accuracy)
+}
+
+fn accuracy_bar(point: &FrontPoint) -> Option<f64> {
+    point.accuracy_sd.filter(|sd| point.replicates > 1 && (0.0..=1.0).contains(sd))
+}
+
+fn time_bar(point: &FrontPoint) -> Option<(f64, f64)> {
+    point.seconds_range.filter(|(from, to)| (0.0..1e12).contains(from) && (*from..1e12).contains(to))
+}
+
+fn spread(value: f64, deviation: Option<f64>) -> [f64; 2] {
+    let deviation = deviation.unwrap_or(0.0);
+    [value - deviation, value + deviation]
+}
+
+/// The lowest accuracy worth the room: several times as far below the best as the median is. Points of the front and
+/// the baseline may lie further below than others.
+fn floor(points: &[FrontPoint], present: &[usize], ladder: &[usize]) -> f64 {
+    let mut accuracies: Vec<f64> = present.iter().map(|i| points[*i].accuracy).collect();
+    accuracies.sort_by(f64::total_cmp);
+    let Some(best) = accuracies.last() else { return f64::NEG_INFINITY };
+    let reach = (best - accuracies[accuracies.len() / 2]).max(0.001);
+    let kept = present.iter().copied().filter(|i| {
+        let telling = ladder.contains(i) || points[*i].role == Role::Baseline;
+        points[*i].accuracy >= best - reach * if telling { 12.0 } else { 5.0 }
+    });
+    kept.map(|i| points[i].accuracy).fold(*best, f64::min)
+}
+
+/// With more points than this, those of the second rank are drawn small and without bars.
+const CROWD: usize = 120;
+
+fn mark(
+    points: &[FrontPoint],
+    index: usize,
+    ladder: &[usize],
+    floor: f64,
+    plot: &Plot,
+    sizes: &[usize],
+    count: usize,
+) -> Mark {
+    let point = &points[index];
+    let kind = match point.standing {
+        _ if ladder.contains(&index) => Kind::Front,
+        Standing::Front => Kind::FrontByParameters,
+        Standing::Dominated => Kind::Dominated,
+    };
+    let place = if point.accuracy < floor { Place::Below } else { Place::Inside };
+    let (seconds, accuracy) = (point.train_seconds, point.accuracy);
+    let mut at = plot.at(seconds, accuracy);
+    let mut bars = Vec::new();
+    match place {
+        Place::Below => at.1 = plot.area.bottom - 12.0,
+        Place::Inside => {
+            let down = accuracy_bar(point).map(|sd| (plot.at(seconds, accuracy - sd), plot.at(seconds, accuracy + sd)));
+            let along = time_bar(point).map(|(from, to)| (plot.at(from, accuracy), plot.at(to, accuracy)));
+            let shown = count <= CROWD || kind != Kind::Dominated;
+            bars = down
+                .into_iter()
+                .filter(|_| shown)
+                .chain(along.filter(|_| shown))
+                .filter_map(|(a, b)| plot.area.clip(a, b))
+                .collect();
+        }
+    }
+    let radius = match kind {
+        Kind::Front | Kind::FrontByParameters => 10.0,
+        Kind::Dominated if count > CROWD => 5.0,
+        Kind::Dominated => 7.5,
+    };
+    let colour = style::sequential(size_share(sizes, point.parameters));
+    Mark { point: index, at, radius, kind, colour, place, clock: point.clock, bars }
+}
+
+/// Where a size stands on the colour scale: few sizes by rank, many by their logarithm.
+pub(super) fn size_share(sizes: &[usize], size: usize) -> f64 {
+    let (Some(first), Some(last)) = (sizes.first(), sizes.last()) else { return 0.5 };
+    if first == last {
+        return 0.7;
+    }
+    if sizes.len() <= draw::SWATCHES {
+        let rank = sizes.iter().position(|other| *other == size).unwrap_or(0);
+        return 0.1 + 0.75 * rank as f64 / (sizes.len() - 1) as f64;
+    }
+    let log = |size: usize| (size.max(1) as f64).ln();
+    (log(size) - log(*first)) / (log(*last) - log(*first)).max(1e-12)
+}
+
+/// Corners of the staircase through a front sorted by time: along to the next time, then up.
+pub fn steps(front: &[[f64; 2]]) -> Vec<(f64, f64)> {
+    let mut corners: Vec<(f64, f64)> = Vec::new();
+    for &[time, accuracy] in front {
+        if let Some(&(_, before)) = corners.last() {
+            corners.push((time, before));
+        }
+        corners.push((time, accuracy));
+    }
+    corners.dedup();
+    corners
+}
+
+impl FrontData {
+    /// The staircase in pixels, from the bottom of the chart to its right border.
+    pub fn staircase(&self) -> Vec<Point> {
+        let (Some(first), Some(last)) = (self.steps.first(), self.steps.last()) else { return Vec::new() };
+        let start = (first.0, self.plot.y.from);
+        let end = (self.plot.x.to, last.1);
+        std::iter::once(&start).chain(&self.steps).chain([&end]).map(|(x, y)| self.plot.at(*x, *y)).collect()
+    }
+
+    /// The dashed lines through the baseline.
+    pub fn cross_hair(&self) -> Vec<(Point, Point)> {
+        let area = self.plot.area;
+        let lines = |(x, y): Point| [((area.left, y), (area.right, y)), ((x, area.top), (x, area.bottom))];
+        self.baseline.into_iter().flat_map(lines).collect()
+    }
+}
+
+fn notes(chart: &FrontChart, data: &FrontData) -> Vec<String> {
+    let mut notes = Vec::new();
+    if !data.list.rows.is_empty() {
+        notes.push("numbers: the front from its fastest point on".into());
+    }
+    if data.marks.iter().any(|mark| !mark.bars.is_empty()) {
+        let is_confirmed = data.marks.iter().any(|mark| mark.clock == Clock::Confirmed);
+        let of_time = if is_confirmed { "; of confirmed times the 95 % interval" } else { "" };
+        notes.push(format!("bars: ± 1 standard deviation of the replicates{of_time}"));
+    }
+    if data.absent > 0 {
+        notes.push(format!("not shown, without a time or an accuracy: {}", plural(data.absent, "configuration")));
+    }
+    if data.unlabelled > 0 {
+        notes.push(format!("{} of the list left out for lack of room", plural(data.unlabelled, "number")));
+    }
+    if !chart.footnote.is_empty() {
+        notes.push(chart.footnote.clone());
+    }
+    notes
+}

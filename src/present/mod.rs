@@ -1,0 +1,4 @@
+//! What is shown of a study.
+
+pub mod charts;
+pub mod report;

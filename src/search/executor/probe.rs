@@ -1,0 +1,79 @@
+//! A look at a GPU through a process of its own, so that who asks holds no context on it afterwards.
+
+use std::{
+    path::Path,
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+
+use crate::base::device::{Gpu, Place};
+
+/// How long the driver may take: a GPU that is lost may never answer.
+const PATIENCE: Duration = Duration::from_secs(120);
+const POLL: Duration = Duration::from_millis(10);
+
+/// Opens the GPU at `place` as a training does, through `program probe-device`, and gives what it is.
+///
+/// Errors: it cannot be opened, with the reason and the mend; the process does not end, or says nothing that is understood.
+pub fn probe(program: &Path, place: Place) -> Result<Gpu> {
+    let mut child = Command::new(program)
+        .args(["probe-device", "--device", &place.to_string()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot start {}", program.display()))?;
+    let end = Instant::now() + PATIENCE;
+    // What it says is less than its pipes hold.
+    while child.try_wait().context("cannot wait for the process that looks at the GPU")?.is_none() {
+        if Instant::now() >= end {
+            let _ = child.kill();
+            bail!("{place} did not answer within {} s: look at it with nvidia-smi", PATIENCE.as_secs());
+        }
+        thread::sleep(POLL);
+    }
+    let output = child.wait_with_output().context("cannot read what the process says that looks at the GPU")?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        let said = said.trim().trim_start_matches("error: ").replace("\n  because: ", ": ");
+        bail!(
+            "{}",
+            if said.is_empty() { format!("{place}: looking at it ended with {}", output.status) } else { said }
+        );
+    }
+    let said = String::from_utf8_lossy(&output.stdout);
+    serde_json::from_str(said.trim())
+        .with_context(|| format!("{place}: what it is was not understood: {}", said.trim()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt};
+
+    use super::*;
+
+    fn answer(script: &str) -> Result<Gpu> {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("program");
+        fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        probe(&program, Place::Cuda(1))
+    }
+
+    #[test]
+    fn what_the_process_says_of_a_gpu_is_understood_or_an_error() {
+        let gpu = answer(
+            "test \"$*\" = 'probe-device --device cuda:1' && echo '{\"name\":\"a\",\"uuid\":\"GPU-1\",\"capability\":[9,0],\
+             \"memory_bytes\":5,\"free_bytes\":4,\"driver\":null}'",
+        );
+        let gpu = gpu.unwrap();
+        assert_eq!((gpu.name.as_str(), gpu.capability, gpu.memory_bytes, gpu.free_bytes), ("a", [9, 0], 5, 4));
+        let error = |script| answer(script).unwrap_err().to_string();
+        assert_eq!(error("echo 'error: no\n  because: none' >&2; exit 1"), "no: none");
+        assert!(error("exit 3").contains("cuda:1: looking at it ended with exit status: 3"));
+        assert!(error("echo nonsense").contains("not understood: nonsense"));
+    }
+}

@@ -1,0 +1,250 @@
+//! Reading a space: `name`, `replicates`, `timeout_minutes`, `[base]`, `[axes]`, `[[exclude]]`, `[baseline]`.
+
+use std::path::Path;
+
+use anyhow::Result;
+use toml::{Table, Value};
+
+use super::{
+    Axis, AxisValue, Space, label,
+    pattern::{self, Pattern},
+};
+use crate::base::source::{Document, SourceError};
+
+/// Values of an axis above which it is taken for a mistake: names are told apart pair by pair.
+const LONGEST_AXIS: usize = 10_000;
+
+const KEYS: [&str; 7] = ["name", "replicates", "timeout_minutes", "base", "axes", "exclude", "baseline"];
+
+impl Space {
+    /// Reads a space file; `sets` are `(path, value)` pairs that go over its base (and replace an axis of that path).
+    pub fn read(path: &Path, sets: &[(String, String)]) -> Result<Space> {
+        let stem = path.file_stem().map_or_else(|| "space".into(), |stem| stem.to_string_lossy().into_owned());
+        Space::from_document(Document::read(path)?, &stem, sets)
+    }
+
+    /// Reads a space; `default_name` serves where the document names none.
+    pub fn from_document(mut document: Document, default_name: &str, sets: &[(String, String)]) -> Result<Space> {
+        for (key, value) in sets {
+            apply_set(&mut document.table, key, value)?;
+        }
+        Ok(Space { sets: sets.to_vec(), ..Space::declared(document, default_name)? })
+    }
+
+    fn declared(document: Document, default_name: &str) -> Result<Space, SourceError> {
+        let table = &document.table;
+        let fail = |path: &[&str], message: String| {
+            document.error_at(&path.iter().map(|segment| segment.to_string()).collect::<Vec<_>>(), message)
+        };
+        if let Some(key) = table.keys().find(|key| !KEYS.contains(&key.as_str())) {
+            return Err(fail(&[key], format!("unknown key `{key}`: a space has {}", KEYS.join(", "))));
+        }
+        let name = match table.get("name") {
+            None => match label::why_no_name(default_name) {
+                None => default_name.to_string(),
+                Some(why) => {
+                    let message =
+                        format!("the file's name names the space, {default_name:?}: {why}, or give a name = ...");
+                    return Err(fail(&[], message));
+                }
+            },
+            Some(Value::String(name)) if is_folder_name(name) => name.clone(),
+            Some(other) => {
+                let allowed = "it must be a string of letters, digits, '-', '_' and '.': it names the study's folder";
+                return Err(fail(&["name"], format!("name = {other}: {allowed}")));
+            }
+        };
+        let replicates = match table.get("replicates") {
+            None => 1,
+            Some(Value::Integer(count)) if (1..=10_000).contains(count) => *count as usize,
+            Some(other) => {
+                return Err(fail(
+                    &["replicates"],
+                    format!("replicates = {other}: it must be a whole number from 1 to 10000"),
+                ));
+            }
+        };
+        let timeout_minutes = match table.get("timeout_minutes") {
+            None => None,
+            Some(Value::Integer(minutes)) if (1..=1_000_000).contains(minutes) => Some(*minutes as f64),
+            Some(Value::Float(minutes)) if *minutes > 0.0 && *minutes <= 1e6 => Some(*minutes),
+            Some(other) => {
+                return Err(fail(
+                    &["timeout_minutes"],
+                    format!("timeout_minutes = {other}: it must be a number of minutes above 0, up to 1000000"),
+                ));
+            }
+        };
+        let base = match table.get("base") {
+            None => Table::new(),
+            Some(Value::Table(base)) => base.clone(),
+            Some(other) => return Err(fail(&["base"], format!("base is {}, it must be a table", other.type_str()))),
+        };
+        let mut axes = Vec::new();
+        match table.get("axes") {
+            None => {}
+            Some(Value::Table(declared)) => read_axes(&document, declared, "", &mut axes)?,
+            Some(other) => return Err(fail(&["axes"], format!("axes is {}, it must be a table", other.type_str()))),
+        }
+        let read_pattern = |path: &[&str], value: &Value| match value {
+            Value::Table(table) => Pattern::new(table).map_err(|message| fail(path, message)),
+            other => Err(fail(path, format!("{} is {}, it must be a table", path[0], other.type_str()))),
+        };
+        let mut exclude = Vec::new();
+        match table.get("exclude") {
+            None => {}
+            Some(Value::Array(patterns)) => {
+                for (index, value) in patterns.iter().enumerate() {
+                    exclude.push(read_pattern(&["exclude", &index.to_string()], value)?);
+                }
+            }
+            Some(_) => return Err(fail(&["exclude"], "exclude must be a list of tables: write [[exclude]]".into())),
+        }
+        let baseline = table.get("baseline").map(|value| read_pattern(&["baseline"], value)).transpose()?;
+        Ok(Space { name, replicates, timeout_minutes, axes, base, exclude, baseline, document, sets: Vec::new() })
+    }
+}
+
+/// `"model.routing_iterations" = [1, 3]` and `model.routing_iterations = [1, 3]` declare the same axis.
+fn read_axes(document: &Document, table: &Table, prefix: &str, axes: &mut Vec<Axis>) -> Result<(), SourceError> {
+    for (key, value) in table {
+        let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+        let fail = |message: String| document.error_at(&axis_place(&document.table, &path), message);
+        match value {
+            Value::Table(inner) => read_axes(document, inner, &path, axes)?,
+            Value::Array(values) if values.is_empty() => {
+                return Err(fail(format!("axis {path} is empty: give at least one value, or remove it")));
+            }
+            Value::Array(values) if values.len() > LONGEST_AXIS => {
+                let count = values.len();
+                return Err(fail(format!("axis {path} has {count} values; at most {LONGEST_AXIS} are allowed")));
+            }
+            Value::Array(values) => {
+                if let Some(mend) = why_no_axis(&path) {
+                    return Err(fail(format!("{path} is no axis: {mend}")));
+                }
+                if let Some(other) = axes.iter().find(|axis: &&Axis| overlaps(&axis.path, &path)) {
+                    return Err(fail(format!("axes {} and {path} set the same values: keep one of them", other.path)));
+                }
+                let at_value = |(index, message): (usize, String)| {
+                    let mut place = axis_place(&document.table, &path);
+                    place.extend([index.to_string(), "label".into()]);
+                    document.error_at(&place, message)
+                };
+                axes.push(read_axis(path.clone(), values).map_err(at_value)?);
+            }
+            other => {
+                return Err(fail(format!(
+                    "axis {path} is {other}: it must be a list of values, as in {path} = [{other}]"
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Why configurations of one space must not differ in `path`, if they must not.
+fn why_no_axis(path: &str) -> Option<&'static str> {
+    match path {
+        "seed" => Some("replicates = n trains every configuration under n seeds"),
+        // The shift is an optimisation of training; all else says which images there are.
+        "data.shift" => None,
+        _ if path == "data" || path.starts_with("data.") => {
+            Some("accuracies on different images cannot be compared; declare a space for each, or use --set")
+        }
+        _ => None,
+    }
+}
+
+/// An axis; an error with the number of the value at fault.
+fn read_axis(path: String, given: &[Value]) -> Result<Axis, (usize, String)> {
+    let mut values = Vec::new();
+    for (index, value) in given.iter().enumerate() {
+        let mut value = value.clone();
+        // `label` in a table is how the user wants it called, not part of the configuration.
+        let label = match value.as_table_mut().and_then(|table| table.remove("label")) {
+            None => None,
+            Some(Value::String(label)) => match label::why_no_label(&label) {
+                None => Some(label),
+                Some(why) => return Err((index, format!("axis {path}: label = {label:?}: {why}"))),
+            },
+            Some(other) => {
+                return Err((index, format!("axis {path}: label = {other}: it must be a string")));
+            }
+        };
+        values.push((value, label));
+    }
+    let names = label::name_values(&values);
+    let values = values.into_iter().zip(names).map(|((value, _), label)| AxisValue { value, label }).collect();
+    Ok(Axis { path, values })
+}
+
+fn overlaps(one: &str, other: &str) -> bool {
+    one == other || one.starts_with(&format!("{other}.")) || other.starts_with(&format!("{one}."))
+}
+
+/// The keys under which an axis stands in the document.
+pub fn axis_place(table: &Table, path: &str) -> Vec<String> {
+    let mut place = vec!["axes".to_string()];
+    let mut table = table.get("axes").and_then(Value::as_table);
+    let mut rest = path;
+    // At each level the axis may go on under its whole remaining path or under a first part of it.
+    while let Some(inner) = table {
+        let Some(key) = inner.keys().find(|key| rest == key.as_str() || rest.starts_with(&format!("{key}."))) else {
+            break;
+        };
+        place.push(key.clone());
+        rest = rest[key.len()..].trim_start_matches('.');
+        table = inner.get(key).and_then(Value::as_table);
+    }
+    place
+}
+
+/// A value as `--set path=value` gives it: TOML, or else a bare string.
+fn apply_set(table: &mut Table, path: &str, text: &str) -> Result<()> {
+    let value = format!("value = {text}").parse::<Table>().ok().and_then(|mut parsed| parsed.remove("value"));
+    let value = value.unwrap_or_else(|| Value::String(text.to_string()));
+    if path == "replicates" {
+        table.insert(path.to_string(), value);
+        return Ok(());
+    }
+    if let Some(Value::Table(axes)) = table.get_mut("axes") {
+        if let Some(above) = prefixes(path).find(|above| find_axis(axes, above)) {
+            anyhow::bail!(
+                "--set {path}={text} would change nothing: the axis {above} sets the whole table. \
+                 Set {above} itself, or edit the axis in the file"
+            );
+        }
+        remove_axis(axes, path);
+    }
+    let full = format!("base.{path}");
+    pattern::set(table, &full, value).map_err(|message| anyhow::anyhow!("--set {path}={text}: {message}"))
+}
+
+/// The paths above a path: `a` and `a.b` of `a.b.c`.
+fn prefixes(path: &str) -> impl Iterator<Item = &str> {
+    path.match_indices('.').map(|(end, _)| &path[..end])
+}
+
+/// Whether there is an axis of exactly this path, under its quoted path or as nested keys.
+fn find_axis(axes: &Table, path: &str) -> bool {
+    let nested = || {
+        let (key, rest) = path.split_once('.')?;
+        Some(find_axis(axes.get(key)?.as_table()?, rest))
+    };
+    axes.get(path).is_some_and(Value::is_array) || nested().unwrap_or(false)
+}
+
+fn remove_axis(axes: &mut Table, path: &str) {
+    axes.remove(path);
+    if let Some((key, rest)) = path.split_once('.')
+        && let Some(Value::Table(inner)) = axes.get_mut(key)
+    {
+        remove_axis(inner, rest);
+    }
+}
+
+fn is_folder_name(name: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    !name.is_empty() && name.len() <= 64 && !name.starts_with('.') && name.chars().all(allowed)
+}

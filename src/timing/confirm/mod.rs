@@ -1,0 +1,354 @@
+//! Takes the times of a study's steps anew, alone on the machine: what its trainings take is known from these.
+//!
+//! Every shape of step is timed once a round, in a process of its own for each round, in an order that chance gives; what
+//! somebody disturbed is kept with the reason, does not count, and is taken again.
+
+mod child;
+mod disturbance;
+mod job;
+pub mod worker;
+
+pub use child::Child;
+pub use disturbance::disturbance;
+pub use job::{Job, Line, Task};
+
+use std::{
+    collections::BTreeMap,
+    ops::ControlFlow,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    time::{Duration, Instant, SystemTime},
+};
+
+use anyhow::{Context, Result, bail};
+use rand::seq::SliceRandom;
+
+use crate::{
+    base::{
+        machine, rng,
+        words::{by_count, plural},
+    },
+    learn::config::TrialConfig,
+    search::study::{self, Study},
+    timing::times::{ENOUGH_ROUNDS, Fingerprint, MUCH_DRIFT, Sample, Sentinel, Shape, TimeSet, steps_of},
+};
+
+/// Rounds where nobody asks for another number: one more than an interval needs.
+pub const ROUNDS: usize = ENOUGH_ROUNDS + 1;
+/// The set is written after every round, and within a round that takes longer than this.
+const UNWRITTEN: Duration = Duration::from_secs(60);
+/// Share of the patience that is spent on waiting before one round: others may leave gaps that are long enough for some
+/// samples, though never for all.
+const WAIT_SHARE: u32 = 10;
+
+/// What is to be timed, and on what terms.
+pub struct Request<'a> {
+    pub study: &'a Study,
+    /// Name of the set.
+    pub name: &'a str,
+    /// Of this machine, as it is used here.
+    pub fingerprint: Fingerprint,
+    /// Forgets what the set held.
+    pub anew: bool,
+    /// Whose steps are timed; of the study.
+    pub configs: &'a [&'a TrialConfig],
+    pub rounds: usize,
+    /// About how long a sample is, in seconds.
+    pub sample_seconds: f64,
+    /// For waiting until the machine is idle, and for samples that were disturbed.
+    pub patience: Duration,
+    pub deadline: Option<SystemTime>,
+    /// Once set, it ends.
+    pub stop: &'a AtomicBool,
+}
+
+/// Times steps, and sees what else the machine does.
+pub trait Clock {
+    /// What keeps the machine busy now, in words; looking takes a moment.
+    fn busy(&mut self) -> Option<String>;
+    /// Does a job. Tells every line as it comes and, now and then, that none came; ends when it is told to break off.
+    fn run(&mut self, job: &Job, told: &mut dyn FnMut(Option<Line>) -> Result<ControlFlow<()>>) -> Result<()>;
+}
+
+/// What happens meanwhile.
+#[derive(Clone, Copy, Debug)]
+pub enum Event<'a> {
+    /// There are so many samples to take, in all rounds together.
+    Begun { shapes: usize, samples: usize },
+    /// The machine is busy.
+    Waiting { why: &'a str },
+    /// A round begins (from 0); `again` where it takes what was disturbed before.
+    Round { round: usize, samples: usize, again: bool },
+    /// A sample was taken. `clean` of the samples to take are there by now.
+    Sample { sample: &'a Sample, clean: usize, samples: usize, eta_seconds: Option<f64> },
+}
+
+/// Why it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// All samples are there, and clean.
+    Finished,
+    /// The machine did not become idle for long enough.
+    Patience,
+    Deadline,
+    /// Somebody asked for it.
+    Asked,
+}
+
+/// A shape that still lacks clean samples.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Lacking {
+    pub shape: Shape,
+    /// Those that it has.
+    pub clean: usize,
+    /// What disturbed the last one that does not count.
+    pub why: Option<String>,
+}
+
+/// What came of it.
+#[derive(Clone, Debug)]
+pub struct Confirmed {
+    pub set: TimeSet,
+    pub ending: Ending,
+    /// Samples taken in this run, and those of them that were disturbed.
+    pub taken: usize,
+    pub tainted: usize,
+    pub lacking: Vec<Lacking>,
+    /// What kept the machine busy when it was last waited for.
+    pub busy: Option<String>,
+    /// By what share the machine was slower than when earlier visits took samples that count beside these, where that is
+    /// more than drift may be.
+    pub moved: Option<f64>,
+}
+
+/// The shapes of the steps of some trainings, each with one that has it.
+pub fn shapes<'a>(configs: &[&'a TrialConfig]) -> BTreeMap<String, (Shape, &'a TrialConfig)> {
+    let mut shapes = BTreeMap::new();
+    for config in configs {
+        for (shape, _) in steps_of(config, config.train.epochs) {
+            shapes.entry(shape.id()).or_insert((shape, *config));
+        }
+    }
+    shapes
+}
+
+/// Takes what the set lacks.
+///
+/// Errors: too few rounds; a set of that name from another machine, build or way of use, or a damaged one; a process that
+/// failed. What was taken is kept whatever happens, but for the last round or minute.
+pub fn confirm(request: &Request, clock: &mut dyn Clock, observer: &mut dyn FnMut(&Event)) -> Result<Confirmed> {
+    if request.rounds < ENOUGH_ROUNDS {
+        let (rounds, are) = (plural(request.rounds, "round"), by_count(request.rounds, "is", "are"));
+        bail!("{rounds} {are} too few: an interval of 95 % needs at least {ENOUGH_ROUNDS}");
+    }
+    let shapes = shapes(request.configs);
+    let mut set = open(request)?;
+    set.shapes.extend(shapes.iter().map(|(id, (shape, _))| (id.clone(), shape.clone())));
+    let data = request.study.read()?.data;
+    let visit = set.next_visit();
+    let mut run = Run {
+        request,
+        shapes: &shapes,
+        data: &data,
+        observer,
+        set,
+        visit,
+        goal: 0,
+        missing: 0,
+        taken: 0,
+        tainted: 0,
+        busy: None,
+        was_disturbed: true,
+        spent: Duration::ZERO,
+        began: Instant::now(),
+        written: Instant::now(),
+    };
+    let ending = run.run(clock);
+    // Whatever ended it: what was taken stands in the file. An error of its own is the worse news.
+    let written = if run.taken > 0 { run.set.write(request.study) } else { Ok(()) };
+    let ending = ending?;
+    written?;
+    Ok(run.over(ending))
+}
+
+/// The set that there is, or a new one; an error where the two cannot be one.
+fn open(request: &Request) -> Result<TimeSet> {
+    let fresh = TimeSet::new(request.name, machine::host(), request.fingerprint.clone());
+    // Also where it is begun anew: a name that no file can have is found out about here.
+    let there = match TimeSet::read(request.study, request.name) {
+        Err(_) if request.anew && TimeSet::names(request.study)?.contains(&fresh.name) => None,
+        read => read?,
+    };
+    let Some(there) = there.filter(|_| !request.anew) else { return Ok(fresh) };
+    let differing = there.differences(&fresh);
+    if !differing.is_empty() {
+        let device = if request.fingerprint.is_of_gpu() { " --device cuda:N" } else { "" };
+        bail!(
+            "the times {:?} of {} were taken otherwise, and no figure is made of both ({}): take these under another name \
+             with `fastrcaps time {1}{device} --as OTHER`, or begin again with `fastrcaps time {1}{device} --anew`",
+            request.name,
+            request.study.folder.display(),
+            differing.join("; ")
+        );
+    }
+    Ok(there)
+}
+
+struct Run<'a> {
+    request: &'a Request<'a>,
+    shapes: &'a BTreeMap<String, (Shape, &'a TrialConfig)>,
+    /// Fingerprints of the study's data.
+    data: &'a BTreeMap<String, String>,
+    observer: &'a mut dyn FnMut(&Event),
+    set: TimeSet,
+    visit: usize,
+    /// Clean samples that this run wants, and those of them that are not there yet.
+    goal: usize,
+    missing: usize,
+    taken: usize,
+    tainted: usize,
+    busy: Option<String>,
+    /// Whether the last round was disturbed: after one that was not, the machine is idle.
+    was_disturbed: bool,
+    /// Of the patience.
+    spent: Duration,
+    began: Instant,
+    written: Instant,
+}
+
+impl Run<'_> {
+    fn run(&mut self, clock: &mut dyn Clock) -> Result<Ending> {
+        for pass in 0.. {
+            let missing = self.missing();
+            let samples = missing.values().map(Vec::len).sum();
+            if pass == 0 {
+                (self.goal, self.missing) = (samples, samples);
+                (self.observer)(&Event::Begun { shapes: self.shapes.len(), samples });
+            }
+            if missing.is_empty() {
+                break;
+            }
+            for (round, shapes) in missing {
+                if let Some(ending) = self.wait(clock, pass)? {
+                    return Ok(ending);
+                }
+                (self.observer)(&Event::Round { round, samples: shapes.len(), again: pass > 0 });
+                let job = self.job(round, pass, shapes)?;
+                if let Some(ending) = self.take(clock, &job, pass)? {
+                    return Ok(ending);
+                }
+            }
+        }
+        Ok(Ending::Finished)
+    }
+
+    /// What is still to be taken, by round.
+    fn missing(&self) -> BTreeMap<usize, Vec<String>> {
+        let mut missing: BTreeMap<usize, Vec<String>> = BTreeMap::new();
+        for shape in self.shapes.keys() {
+            for round in self.set.missing(shape, self.request.rounds) {
+                missing.entry(round).or_default().push(shape.clone());
+            }
+        }
+        missing
+    }
+
+    /// The job of a round, in an order that chance gives: what changes while it lasts is not always beside the same shapes.
+    fn job(&self, round: usize, pass: u64, mut shapes: Vec<String>) -> Result<Job> {
+        shapes.shuffle(&mut rng::stream(pass, "times", round as u64));
+        let task = |id: String| {
+            let (shape, config) = &self.shapes[&id];
+            let data = study::data_id(&config.data);
+            let data = self.data.get(&data).with_context(|| format!("the study knows no data selection {data}"))?;
+            Ok(Task { shape: id, samples: shape.samples, config: (*config).clone(), data: data.clone() })
+        };
+        let tasks = shapes.into_iter().map(task).collect::<Result<_>>()?;
+        Ok(Job { round, sample_seconds: self.request.sample_seconds, tasks })
+    }
+
+    /// Whether it must end. The first pass is taken however often it is disturbed.
+    fn must_end(&self, pass: u64) -> Option<Ending> {
+        let Request { stop, deadline, patience, .. } = self.request;
+        match () {
+            () if stop.load(Relaxed) => Some(Ending::Asked),
+            () if deadline.is_some_and(|deadline| SystemTime::now() >= deadline) => Some(Ending::Deadline),
+            () if pass > 0 && self.spent >= *patience => Some(Ending::Patience),
+            () => None,
+        }
+    }
+
+    /// Waits until the machine is idle, for a while.
+    fn wait(&mut self, clock: &mut dyn Clock, pass: u64) -> Result<Option<Ending>> {
+        let began = Instant::now();
+        let patience = self.request.patience;
+        loop {
+            if let Some(ending) = self.must_end(pass) {
+                return Ok(Some(ending));
+            }
+            if !self.was_disturbed || self.spent >= patience || began.elapsed() >= patience / WAIT_SHARE {
+                return Ok(None);
+            }
+            let look = Instant::now();
+            let Some(why) = clock.busy() else { return Ok(None) };
+            self.spent += look.elapsed();
+            (self.observer)(&Event::Waiting { why: &why });
+            self.busy = Some(why);
+        }
+    }
+
+    fn take(&mut self, clock: &mut dyn Clock, job: &Job, pass: u64) -> Result<Option<Ending>> {
+        let (mut ending, mut last) = (None, Instant::now());
+        self.was_disturbed = false;
+        clock.run(job, &mut |line| {
+            match line {
+                Some(Line::Sample(sample)) => {
+                    if sample.tainted.is_some() {
+                        self.was_disturbed = true;
+                        // Those of one span come together: the first has the time of all.
+                        self.spent += last.elapsed();
+                    }
+                    last = Instant::now();
+                    self.count(Sample { visit: self.visit, ..sample })?;
+                }
+                Some(Line::Sentinel(sentinel)) => self.set.sentinels.push(Sentinel { visit: self.visit, ..sentinel }),
+                None => {}
+            }
+            ending = self.must_end(pass);
+            Ok(if ending.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        })?;
+        self.write()?;
+        Ok(ending)
+    }
+
+    fn count(&mut self, sample: Sample) -> Result<()> {
+        if !self.shapes.contains_key(&sample.shape) {
+            bail!("a sample of the shape {} came, for which nobody asked", sample.shape);
+        }
+        self.taken += 1;
+        self.tainted += usize::from(sample.tainted.is_some());
+        self.missing = self.missing.saturating_sub(usize::from(sample.tainted.is_none()));
+        let clean = self.goal - self.missing;
+        let pace = self.began.elapsed().as_secs_f64() / clean as f64;
+        let eta_seconds = (clean > 0).then_some(pace * self.missing as f64);
+        (self.observer)(&Event::Sample { sample: &sample, clean, samples: self.goal, eta_seconds });
+        self.set.samples.push(sample);
+        if self.written.elapsed() >= UNWRITTEN { self.write() } else { Ok(()) }
+    }
+
+    fn write(&mut self) -> Result<()> {
+        self.written = Instant::now();
+        self.set.write(self.request.study)
+    }
+
+    fn over(self, ending: Ending) -> Confirmed {
+        let lacking = |(id, (shape, _)): (&String, &(Shape, &TrialConfig))| {
+            let missing = self.set.missing(id, self.request.rounds).len();
+            let last = self.set.samples.iter().rfind(|sample| sample.shape == *id && sample.tainted.is_some());
+            let why = last.and_then(|sample| sample.tainted.clone());
+            (missing > 0).then(|| Lacking { shape: shape.clone(), clean: self.request.rounds - missing, why })
+        };
+        let lacking = self.shapes.iter().filter_map(lacking).collect();
+        let Run { set, taken, tainted, busy, visit, .. } = self;
+        let moved = set.change_of_visit(visit).filter(|change| change.abs() > MUCH_DRIFT);
+        Confirmed { set, ending, taken, tainted, lacking, busy, moved }
+    }
+}

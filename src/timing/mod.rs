@@ -1,0 +1,4 @@
+//! Times that can be believed: steps timed alone on the machine.
+
+pub mod confirm;
+pub mod times;
