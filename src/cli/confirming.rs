@@ -26,9 +26,9 @@ use fastrcaps::{
     },
     search::{
         dispatch,
-        executor::Slots,
         space::Expansion,
         study::{Lock, Study},
+        worker::Slots,
     },
     timing::{
         confirm::{self, Child, Confirmed, Ending, Request},

@@ -11,7 +11,7 @@ use fastrcaps::{
         machine,
     },
     learn::{config::TrialConfig, kernels::open_device, model::config::Precision},
-    search::executor::probe,
+    search::worker::probe,
 };
 use serde_json::json;
 

@@ -16,7 +16,7 @@ use fastrcaps::{
     present::report::view::StudyView,
     search::{
         dispatch::{Ending, Event},
-        executor::Slot,
+        worker::Slot,
     },
 };
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
@@ -135,6 +135,12 @@ impl Display {
                 self.emit_of(*trial, || json!({"event": "retried", "record": record, "wait_seconds": wait_seconds}));
                 self.line(&event_line(event, &self.trials[*trial].label));
             }
+            Event::Rested { trial, record } => {
+                // What it trained is behind us, whatever is decided about it.
+                self.epochs_trained += record.epochs.saturating_sub(self.running[*trial]);
+                self.leaves(*trial);
+                self.emit_of(*trial, || json!({"event": "rested", "record": record}));
+            }
             Event::Stopped { trial, record } => {
                 self.leaves(*trial);
                 self.emit_of(*trial, || json!({"event": "stopped", "record": record}));
@@ -161,8 +167,9 @@ impl Display {
 
     /// Tells that the sweep is over, and what it came to; `view` is the study as it stands then.
     pub fn over(&self, view: &StudyView, ending: Ending) {
-        let [done, diverged, failed] = [Status::Done, Status::Diverged, Status::Failed].map(|of| view.count(of));
-        let pending = view.wanted().count() - done - diverged - failed;
+        let [done, diverged, failed, stopped] =
+            [Status::Done, Status::Diverged, Status::Failed, Status::Stopped].map(|of| view.count(of));
+        let pending = view.wanted().count() - done - diverged - failed - stopped;
         self.emit(|| {
             json!({
                 "event": "finished",
@@ -170,6 +177,7 @@ impl Display {
                 "done": done,
                 "diverged": diverged,
                 "failed": failed,
+                "stopped": stopped,
                 "pending": pending,
             })
         });
@@ -322,6 +330,11 @@ fn bars(wanted: usize, slots: &[Slot], trials: usize) -> Kind {
 pub const PAUSED: &str = "no trial is started for now";
 pub const RESUMED: &str = "trials are started again";
 
+/// Trials that a searcher gave up, as they follow in a list; nothing where there are none.
+pub fn given_up(count: usize) -> String {
+    if count == 0 { String::new() } else { format!(", {count} given up") }
+}
+
 /// Why a sweep ends, as a word of JSON events.
 fn word(why: Ending) -> &'static str {
     match why {
@@ -366,6 +379,7 @@ pub fn event_line(event: &Event, label: &str) -> String {
             };
             format!("{label}: attempt {} failed: {}; it is tried again {when}", record.attempts, reason(record))
         }
+        Event::Rested { record, .. } => format!("{label}: rests after {}", plural(record.epochs, "epoch")),
         Event::Stopped { record, .. } => {
             format!("{label}: stopped after {}, to be continued", plural(record.epochs, "epoch"))
         }

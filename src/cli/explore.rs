@@ -11,23 +11,22 @@ use std::{
 use anyhow::{Context, Result, bail};
 use fastrcaps::{
     base::{
-        device::Place,
         machine::{self, Machine},
         words::{by_count, plural},
     },
     engine::upkeep,
     learn::{
         data::{self, DataDirs},
-        record::{Status, TrialRecord},
+        record::{EpochRow, Status, TrialRecord},
     },
     present::report::{findings::Findings, keeper::Keeper, view::StudyView},
     search::{
         dispatch::{Dispatcher, Ending, Event, Past},
-        executor::{Local, Slots},
         journal::Journal,
         space::{Expansion, Space, Trial},
-        strategy::{Strategy, Sweep},
+        strategy::{Grid, Searcher},
         study::{self, Declared, Lock, Study, StudyFile},
+        worker::{Admissions, Local, Slots},
     },
 };
 
@@ -36,12 +35,12 @@ use super::{
     confirming::{ConfirmArg, Swept},
     data::DataDirArg,
     device,
-    display::{Display, Mode, duration},
+    display::{Display, Mode, duration, given_up},
     front::{self, ObjectivesArg},
     input::{errln, outln, print_line, shell_line, tell_notes},
     interrupt::{INTERRUPTED, stop_on_signals},
-    limits::LimitsArg,
-    order::{Choice, OrderArg},
+    limits::{LimitsArg, gpu_memory},
+    order::{Choice, StrategyArg},
     replicates::{Replicates, further, parse_replicates},
     sweep_log::SweepLog,
 };
@@ -90,9 +89,9 @@ pub struct Args {
     /// Train the first N trials of the order and no others; not with --replicates auto
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     limit: Option<u32>,
-    /// Order of the trials [default: grid; with a deadline, what tells most in least time]
-    #[arg(long, value_enum, conflicts_with_all = ["until", "budget"])]
-    order: Option<OrderArg>,
+    /// What is trained next, and how far [default: grid; with a deadline, what tells most in least time]
+    #[arg(long, value_enum, visible_alias = "order", conflicts_with_all = ["until", "budget"])]
+    strategy: Option<StrategyArg>,
     /// Trainings of each configuration, each under a seed of its own [default: the space's, or
     /// as many as were asked for earlier]; auto: those of the space, then
     /// further ones where it is undecided who is on the front
@@ -154,8 +153,6 @@ pub fn run(args: Args) -> Result<ExitCode> {
         // Steps are timed in this process, with as many threads as trials have. Before anything computes: drawing images does.
         super::threads::install(slots.threads())?;
     }
-    // Beside slots on CPU cores, which are slower, those on GPUs are taken for no faster.
-    let place = if slots.has_cpu() { Place::Cpu } else { slots.first_place() };
     // Before anything is begun.
     let gpus = if args.dry_run && deadline.is_none() { BTreeMap::new() } else { device::look_at(slots.gpus())? };
     let limit = args.limit.map(|limit| limit as usize);
@@ -178,8 +175,9 @@ pub fn run(args: Args) -> Result<ExitCode> {
     };
     if args.dry_run {
         let (trials, begun) = (&trials[..], &[][..]);
-        let choice = Choice { expansion: &expansion, trials, asked, begun, deadline, place, mode };
-        let chosen = choice.make(args.order, limit, None)?;
+        let places = slots.places().collect();
+        let choice = Choice { expansion: &expansion, trials, asked, begun, deadline, places, mode };
+        let chosen = choice.make(args.strategy, limit, None)?;
         let declared = declared(fingerprints_of(&study, trials))?;
         return dry_run(&study, &declared, &expansion, trials, &chosen.order, args.retry_failed);
     }
@@ -190,7 +188,9 @@ pub fn run(args: Args) -> Result<ExitCode> {
     // With what earlier explorations added to it.
     let plan = study.plan()?;
     let mut journal = Journal::open(&study.journal())?;
-    let mut past = past(&study, &mut journal)?;
+    // What halving gave up, halving leaves.
+    let reopens = args.strategy != Some(StrategyArg::Halving);
+    let mut past = past(&study, &mut journal, reopens)?;
     if let Some(before) = before.filter(|_| mode != Mode::Quiet) {
         let ended = past.iter().filter(|past| past.status.is_final()).count();
         let is_new =
@@ -200,15 +200,16 @@ pub fn run(args: Args) -> Result<ExitCode> {
         errln!("the space extends the study: {ended} that {have} taken over, {new} {} new", by_count(new, "is", "are"));
     }
     let would_be = |past: &Past| match past.status {
-        Status::Failed if args.retry_failed => Past { status: Status::Pending, ..*past },
-        _ => *past,
+        Status::Failed if args.retry_failed => Past { status: Status::Pending, ..past.clone() },
+        _ => past.clone(),
     };
     let would_be: Vec<Past> = past.iter().map(would_be).collect();
     // Further ones that an earlier exploration began: nobody would end them otherwise.
     let is_begun = |index: &usize| would_be[*index].status == Status::Pending && would_be[*index].attempts > 0;
     let begun: Vec<usize> = (asked..plan.trials.len()).filter(|index| limit.is_none() && is_begun(index)).collect();
-    let choice = Choice { expansion: &expansion, trials: &plan.trials, asked, begun: &begun, deadline, place, mode };
-    let chosen = choice.make(args.order, limit, Some((&study, &plan.keys, &would_be)))?;
+    let places = slots.places().collect();
+    let choice = Choice { expansion: &expansion, trials: &plan.trials, asked, begun: &begun, deadline, places, mode };
+    let chosen = choice.make(args.strategy, limit, Some((&study, &plan.keys, &would_be)))?;
     if args.retry_failed {
         try_again(&study, &mut journal, &chosen.order, &mut past)?;
     }
@@ -245,26 +246,28 @@ pub fn run(args: Args) -> Result<ExitCode> {
     }
 
     let program = machine::this_program().context("cannot find this program's own file")?;
-    let mut executor = Local::new(program, trial_arguments(&args.data_dir, &args.checkpoints));
     let stop = stop_on_signals()?;
     let began = Instant::now();
     let leaving_time = args.confirm.leaving_time(&expansion, deadline);
-    let limits = args.limits.limits(&space, &plan.trials, &slots, &gpus, leaving_time)?;
-    if let Some(memory) = limits.memory.as_ref().filter(|_| mode != Mode::Quiet) {
+    let limits = args.limits.limits(&space, leaving_time);
+    let memory = args.limits.memory.of(&plan.trials, &slots)?;
+    if let Some(memory) = memory.as_ref().filter(|_| mode != Mode::Quiet) {
+        let wanted: Vec<_> = wanted.iter().map(|index| &plan.trials[*index].config).collect();
         args.limits.memory.notes(memory, &wanted, &slots).iter().for_each(|note| errln!("{note}"));
     }
+    let admissions = Admissions::new(memory, gpu_memory(&gpus));
+    let mut worker = Local::new(program, trial_arguments(&args.data_dir, &args.checkpoints), placed, admissions);
     let dispatcher = Dispatcher {
         study: &study,
         trials: &plan.trials,
         keys: &plan.keys,
-        slots: &placed,
         journal: &mut journal,
-        executor: &mut executor,
+        worker: &mut worker,
         limits,
         stop: &stop,
     };
     let mut sweeper = Sweeper { dispatcher, mode, slots: &slots, display: None };
-    let (mut view, mut ending) = sweeper.sweep(chosen.strategy.as_ref(), &wanted, past)?;
+    let (mut view, mut ending) = sweeper.sweep(chosen.searcher.as_ref(), &wanted, past)?;
     let swept = Swept {
         study: &study,
         lock: &lock,
@@ -290,8 +293,8 @@ pub fn run(args: Args) -> Result<ExitCode> {
         if mode == Mode::Progress {
             errln!("it is open who is on the front: another seed for {} of the configurations", wanted.len());
         }
-        let past = past_of(&view);
-        (view, ending) = sweeper.sweep(&Sweep::over(wanted.clone()), &wanted, past)?;
+        let past = past_of(&study, &view, reopens);
+        (view, ending) = sweeper.sweep(&Grid::over(wanted.clone()), &wanted, past)?;
     }
     sweeper.over(&view, ending);
     close(&study, &view, mode, began.elapsed().as_secs_f64(), ending)
@@ -319,21 +322,24 @@ struct Sweeper<'a> {
 }
 
 impl Sweeper<'_> {
-    /// Trains what `strategy` wants, which is `wanted` where all goes well; gives the study as it stands then.
-    fn sweep(&mut self, strategy: &dyn Strategy, wanted: &[usize], past: Vec<Past>) -> Result<(StudyView, Ending)> {
+    /// Trains what `searcher` wants, which is `wanted` where all goes well; gives the study as it stands then.
+    fn sweep(&mut self, searcher: &dyn Searcher, wanted: &[usize], past: Vec<Past>) -> Result<(StudyView, Ending)> {
         let study = self.dispatcher.study;
         let view = StudyView::read(study)?;
-        let mut display = Display::new(self.mode, &view, wanted, self.dispatcher.slots);
+        let mut display = Display::new(self.mode, &view, wanted, self.dispatcher.worker.slots());
         let mut log = SweepLog::open(study, &view);
         let (process, build) = (std::process::id(), machine::git_revision().unwrap_or_default());
         let slots = self.slots;
         let trials = plural(wanted.len(), "trial");
         log.line(&format!("process {process} of build {build} explores {trials} on slots {slots}"));
         let keeper = Keeper::start(study.clone())?;
-        let swept = self.dispatcher.run(strategy, past, &mut |event| {
+        let swept = self.dispatcher.run(searcher, past, &mut |event| {
             display.show(event);
             log.event(event);
-            if matches!(event, Event::Ended { .. } | Event::Retried { .. } | Event::Stopped { .. }) {
+            if matches!(
+                event,
+                Event::Ended { .. } | Event::Retried { .. } | Event::Rested { .. } | Event::Stopped { .. }
+            ) {
                 keeper.changed();
             }
             Ok(())
@@ -382,7 +388,7 @@ fn declare(study: &Study, lock: &Lock, declared: &StudyFile, mode: Mode) -> Resu
 
 /// What earlier runs know of every trial. What an earlier explorer left running is pending again: nobody runs it now.
 /// An end that the journal lacks, though its folder holds it, is taken up first: no trial is trained twice.
-fn past(study: &Study, journal: &mut Journal) -> Result<Vec<Past>> {
+fn past(study: &Study, journal: &mut Journal, reopens: bool) -> Result<Vec<Past>> {
     let mut view = StudyView::read(study)?;
     for record in view.records.iter().flatten().filter(|record| record.status == Status::Running) {
         let folder = study.trial(&record.key);
@@ -392,7 +398,7 @@ fn past(study: &Study, journal: &mut Journal) -> Result<Vec<Past>> {
         }
     }
     upkeep::take_up(study, &mut view, journal)?;
-    let past = past_of(&view);
+    let past = past_of(study, &view, reopens);
     for (record, past) in view.records.into_iter().zip(&past) {
         if let Some(record) = record.filter(|record| record.status != past.status) {
             journal.put(&TrialRecord { status: past.status, ..record }, &[])?;
@@ -401,15 +407,23 @@ fn past(study: &Study, journal: &mut Journal) -> Result<Vec<Past>> {
     Ok(past)
 }
 
-/// What a study that nobody else explores knows of every trial.
-fn past_of(view: &StudyView) -> Vec<Past> {
-    let past = |record: &Option<TrialRecord>| {
-        record.as_ref().map_or(Past::NONE, |record| Past {
-            status: if record.status.is_final() { record.status } else { Status::Pending },
-            attempts: record.attempts,
-        })
+/// What a study that nobody else explores knows of every trial. `reopens` has those go on that a searcher gave up: another one
+/// may not.
+fn past_of(study: &Study, view: &StudyView, reopens: bool) -> Vec<Past> {
+    let past = |(record, epochs): (&Option<TrialRecord>, &Vec<EpochRow>)| {
+        let Some(record) = record else { return Past::NONE };
+        let folder = study.trial(&record.key);
+        let (status, epochs) = match record.status {
+            Status::Done | Status::Diverged | Status::Failed => (record.status, epochs.clone()),
+            Status::Stopped if !reopens => (record.status, epochs.clone()),
+            Status::Pending | Status::Running | Status::Stopped if folder.checkpoint().exists() => {
+                (Status::Pending, folder.read_epochs().unwrap_or_default())
+            }
+            Status::Pending | Status::Running | Status::Stopped => (Status::Pending, Vec::new()),
+        };
+        Past { status, attempts: record.attempts, epochs }
     };
-    view.records.iter().map(past).collect()
+    view.records.iter().zip(&view.epochs).map(past).collect()
 }
 
 /// Lets those of the trials in `order` that failed be trained again; the others keep their ends, and the reasons for them.
@@ -470,7 +484,11 @@ fn close(study: &Study, view: &StudyView, mode: Mode, seconds: f64, ending: Endi
     if mode == Mode::Progress {
         say(front::table(view, &Findings::of(view), ObjectivesArg::TimeAccuracy.into()));
         let trials = plural(done, "trial");
-        say(format!("{trials} done, {diverged} diverged, {failed} failed; this run took {}", duration(seconds)));
+        let stopped = given_up(view.count(Status::Stopped));
+        say(format!(
+            "{trials} done, {diverged} diverged, {failed} failed{stopped}; this run took {}",
+            duration(seconds)
+        ));
         if failed > 0 {
             say("reasons stand in trials.csv; the same command with --retry-failed trains the failed ones again".into());
         }

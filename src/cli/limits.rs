@@ -1,7 +1,9 @@
 //! What a sweep must not exceed, as its user gives it: a time, a number of failures, memory.
 
 use std::{
+    cell::RefCell,
     collections::{BTreeMap, HashMap},
+    rc::Rc,
     time::{Duration, SystemTime},
 };
 
@@ -12,11 +14,14 @@ use fastrcaps::{
         machine,
         words::{by_count, plural},
     },
-    learn::train::memory::{gpu_peak_bytes, peak_bytes, peak_bytes_beside_gpu},
+    learn::{
+        config::TrialConfig,
+        train::memory::{gpu_peak_bytes, peak_bytes, peak_bytes_beside_gpu},
+    },
     search::{
-        dispatch::{Fit, GpuMemory, Limits, MaxFailures, Memory},
-        executor::Slots,
+        dispatch::{Limits, MaxFailures},
         space::{Space, Trial},
+        worker::{Fit, GpuMemory, Memory, Slots},
     },
 };
 
@@ -67,25 +72,16 @@ impl LimitsArg {
     }
 
     /// The limits of a sweep over `trials` of `space`.
-    pub fn limits(
-        &self,
-        space: &Space,
-        trials: &[Trial],
-        slots: &Slots,
-        gpus: &BTreeMap<Place, Gpu>,
-        deadline: Option<SystemTime>,
-    ) -> Result<Limits> {
+    pub fn limits(&self, space: &Space, deadline: Option<SystemTime>) -> Limits {
         let minutes = self.timeout_minutes.or(space.timeout_minutes);
-        Ok(Limits {
+        Limits {
             retries: self.retries,
             backoff: self.backoff,
             failures: self.max_failures,
             timeout: minutes.map(|minutes| Duration::from_secs_f64(60.0 * minutes)),
             deadline,
-            memory: self.memory.of(trials, slots)?,
-            gpu_memory: gpu_memory(trials, gpus),
             ..Limits::default()
-        })
+        }
     }
 }
 
@@ -102,25 +98,19 @@ impl MemoryArg {
     pub fn of(&self, trials: &[Trial], slots: &Slots) -> Result<Option<Memory>> {
         let available = machine::available_memory_bytes().map(|bytes| (OF_AVAILABLE * bytes as f64) as u64);
         let Some(bytes) = self.memory.or(available) else { return Ok(None) };
-        let mut known: HashMap<usize, u64> = HashMap::new();
-        let mut expected = Vec::new();
-        for trial in trials {
-            expected.push(match known.get(&trial.candidate) {
-                Some(bytes) => *bytes,
-                None => {
-                    let bytes = peak_bytes(&trial.config, slots.threads())?;
-                    known.insert(trial.candidate, bytes);
-                    bytes
-                }
-            });
+        let threads = slots.threads();
+        for trial in trials.iter().filter(|trial| trial.replicate == 0) {
+            peak_bytes(&trial.config, threads)?;
         }
-        let beside_gpu = trials.iter().map(|trial| peak_bytes_beside_gpu(&trial.config)).collect();
-        Ok(Some(Memory::new(bytes, expected).beside_gpus(beside_gpu)))
+        // What makes no network was an error above.
+        let on_cpu = by_configuration(move |config| peak_bytes(config, threads).unwrap_or(0));
+        Ok(Some(Memory::new(bytes, on_cpu, by_configuration(peak_bytes_beside_gpu))))
     }
 
     /// What is to be known of a sweep of `trials` that the memory bounds: that slots stay idle, or that it cannot be kept.
-    pub fn notes(&self, memory: &Memory, trials: &[usize], slots: &Slots) -> Vec<String> {
-        let Fit { at_once, too_large, largest } = memory.fit(trials, &slots.places().collect::<Vec<_>>());
+    pub fn notes(&self, memory: &Memory, trials: &[&TrialConfig], slots: &Slots) -> Vec<String> {
+        let places: Vec<Place> = slots.places().collect();
+        let Fit { at_once, too_large, largest } = memory.fit(trials.iter().copied(), &places);
         let size = |bytes: u64| match bytes {
             1_000_000_000.. => format!("{:.2} GB", bytes as f64 / 1e9),
             _ => format!("{:.1} MB", bytes as f64 / 1e6),
@@ -149,10 +139,18 @@ impl MemoryArg {
     }
 }
 
-/// The memory of the GPUs that trials run on, and what each trial would take of it.
-fn gpu_memory(trials: &[Trial], gpus: &BTreeMap<Place, Gpu>) -> Option<GpuMemory> {
-    let expected = || trials.iter().map(|trial| gpu_peak_bytes(&trial.config)).collect();
-    (!gpus.is_empty()).then(|| GpuMemory::new(gpus.clone(), expected(), free_bytes))
+/// A figure of configurations that takes some time to find: found once for each, whatever its seed.
+fn by_configuration<T: Copy + 'static>(find: impl Fn(&TrialConfig) -> T + 'static) -> Rc<dyn Fn(&TrialConfig) -> T> {
+    let known: RefCell<HashMap<String, T>> = RefCell::default();
+    Rc::new(move |config| {
+        let key = TrialConfig { seed: 0, ..config.clone() }.key("");
+        *known.borrow_mut().entry(key).or_insert_with(|| find(config))
+    })
+}
+
+/// The memory of the GPUs that trials run on.
+pub fn gpu_memory(gpus: &BTreeMap<Place, Gpu>) -> Option<GpuMemory> {
+    (!gpus.is_empty()).then(|| GpuMemory::new(gpus.clone(), by_configuration(gpu_peak_bytes), free_bytes))
 }
 
 /// Of a GPU, now. What is a part of one (MIG) may go by the name of the whole: that says nothing.

@@ -10,24 +10,27 @@ use fastrcaps::{
     search::{
         dispatch::Past,
         space::{Expansion, Trial},
-        strategy::{Deadline, Order, Strategy, Sweep},
+        strategy::{Deadline, Grid, Halving, Order, Predicted, Searcher},
         study::Study,
     },
 };
 
 use super::{display::Mode, input::errln, predict};
 
-#[derive(Clone, Copy, ValueEnum)]
-pub enum OrderArg {
-    /// As the space lists them
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum StrategyArg {
+    /// Every trial to its end, as the space lists them
     Grid,
-    /// Shuffled, always in the same way
+    /// Every trial to its end, shuffled, always in the same way
     Random,
+    /// Successive halving: all configurations to 1/9 of their epochs, the most accurate third of them to 1/3, a third of those
+    /// to the end; the others are given up
+    Halving,
 }
 
 /// What is trained, and in which order.
 pub struct Chosen {
-    pub strategy: Box<dyn Strategy>,
+    pub searcher: Box<dyn Searcher>,
     pub order: Vec<usize>,
 }
 
@@ -40,8 +43,8 @@ pub struct Choice<'a> {
     /// Those after them that go on all the same, as they were begun. None where there is a limit.
     pub begun: &'a [usize],
     pub deadline: Option<SystemTime>,
-    /// Where steps are timed if there is a deadline.
-    pub place: Place,
+    /// The devices that have slots: where steps are timed if there is a deadline.
+    pub places: Vec<Place>,
     pub mode: Mode,
 }
 
@@ -49,37 +52,43 @@ impl Choice<'_> {
     /// No more than the first `limit` of them, with regard to what `begun` trials have behind them: a study, its keys and its past.
     pub fn make(
         &self,
-        order: Option<OrderArg>,
+        strategy: Option<StrategyArg>,
         limit: Option<usize>,
         begun: Option<(&Study, &[String], &[Past])>,
     ) -> Result<Chosen> {
         let Some(deadline) = self.deadline else {
-            let order = match order {
-                None | Some(OrderArg::Grid) => Order::Grid,
-                Some(OrderArg::Random) => Order::Random,
+            let order = if strategy == Some(StrategyArg::Random) { Order::Random } else { Order::Grid };
+            let asked = Grid::new(self.asked, order).limited(limit);
+            let order: Vec<usize> = asked.trials().iter().chain(self.begun).copied().collect();
+            let searcher: Box<dyn Searcher> = match strategy {
+                Some(StrategyArg::Halving) => {
+                    Box::new(Halving::new(self.trials, order.clone(), self.expansion.baseline))
+                }
+                None | Some(StrategyArg::Grid | StrategyArg::Random) => Box::new(Grid::over(order.clone())),
             };
-            let asked = Sweep::new(self.asked, order).limited(limit);
-            let order: Vec<usize> = asked.order().iter().chain(self.begun).copied().collect();
-            return Ok(Chosen { strategy: Box::new(Sweep::over(order.clone())), order });
+            return Ok(Chosen { searcher, order });
         };
         if self.mode == Mode::Progress {
             errln!("until {}: timing a few steps, to begin with what tells most", machine::rfc3339(deadline));
         }
         let left = begun.map_or(vec![1.0; self.trials.len()], |(study, keys, past)| self.left(study, keys, past));
         let configs: Vec<_> = self.expansion.candidates.iter().map(|candidate| &candidate.config).collect();
-        let seconds: Vec<f64> = if self.place.is_cpu() {
-            let mut clock = StepClock::default();
-            configs.iter().map(|config| clock.predict_wall(config)).collect::<Result<_>>()?
-        } else {
-            predict::wall_seconds(self.place, &configs)?
+        let on = |place: Place| {
+            let seconds: Vec<f64> = if place.is_cpu() {
+                let mut clock = StepClock::default();
+                configs.iter().map(|config| clock.predict_wall(config)).collect::<Result<_>>()?
+            } else {
+                predict::wall_seconds(place, &configs)?
+            };
+            let of_trials = self.trials.iter().zip(&left).map(|(trial, left)| left * seconds[trial.candidate]);
+            Ok(Predicted::new(place, of_trials.collect()))
         };
-        let predicted: Vec<f64> =
-            self.trials.iter().zip(&left).map(|(trial, left)| left * seconds[trial.candidate]).collect();
+        let predicted = self.places.iter().map(|place| on(*place)).collect::<Result<Vec<Predicted>>>()?;
         let Expansion { candidates, baseline, .. } = self.expansion;
-        let deadline = Deadline::new(self.trials, candidates, *baseline, &predicted, limit)
+        let deadline = Deadline::new(self.trials, candidates, *baseline, predicted, limit)
             .only(|index| index < self.asked || self.begun.contains(&index))
             .with_begun(left.iter().map(|left| *left < 1.0).collect());
-        Ok(Chosen { order: deadline.order().to_vec(), strategy: Box::new(deadline) })
+        Ok(Chosen { order: deadline.trials().to_vec(), searcher: Box::new(deadline) })
     }
 
     /// Share of each trial that is still to be trained: less than all where it goes on from a checkpoint.

@@ -5,8 +5,8 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::Result;
 use fastrcaps::{
     base::{device::Place, machine, words::plural},
-    learn::{kernels::open_device, train::timing::StepClock},
-    search::{executor::Slots, space::Space},
+    learn::{config::TrialConfig, kernels::open_device, train::timing::StepClock},
+    search::{space::Space, worker::Slots},
 };
 
 use super::{
@@ -80,10 +80,10 @@ pub fn run(args: Args) -> Result<ExitCode> {
         plural(space.replicates, "replicate"),
         plural(trials.len(), "trial")
     );
-    let all: Vec<usize> = (0..trials.len()).collect();
+    let all: Vec<&TrialConfig> = trials.iter().map(|trial| &trial.config).collect();
     let memory = args.memory.of(&trials, &slots)?;
-    let at_once =
-        memory.as_ref().map_or(usize::MAX, |memory| memory.fit(&all, &slots.places().collect::<Vec<_>>()).at_once);
+    let places: Vec<Place> = slots.places().collect();
+    let at_once = memory.as_ref().map_or(usize::MAX, |memory| memory.fit(all.iter().copied(), &places).at_once);
     if let Some(total) = times.iter().copied().sum::<Option<f64>>() {
         let total = total * space.replicates as f64;
         outln!(

@@ -16,7 +16,7 @@ use fastrcaps::{
         data,
         folder::TrialFolder,
         kernels::{self, open::Trouble},
-        record::{Fault, Status, TrialRecord},
+        record::{EpochRow, Fault, Status, TrialRecord},
         train::{
             Observer,
             checkpoint::State,
@@ -24,7 +24,7 @@ use fastrcaps::{
             session::Foreign,
         },
     },
-    search::executor,
+    search::worker,
 };
 
 use super::{
@@ -51,6 +51,9 @@ pub struct Args {
     /// End when standard input ends: whoever waited for the result is gone. Stop with a checkpoint when it says `s`
     #[arg(long)]
     end_with_stdin: bool,
+    /// Stop with a checkpoint once so many epochs are completed, unless they are all
+    #[arg(long, value_name = "N")]
+    until_epoch: Option<usize>,
     #[command(flatten)]
     checkpoints: CheckpointsArg,
     #[command(flatten)]
@@ -74,7 +77,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
             let _ = print_line(&serde_json::to_string(&record)?);
             Ok(ExitCode::SUCCESS)
         }
-        Ok(Outcome::Stopped(..)) => process::exit(executor::STOPPED),
+        Ok(Outcome::Stopped(..)) => process::exit(worker::STOPPED),
         Err(error) => {
             let ended = Some(machine::rfc3339(SystemTime::now()));
             let reason = format!("{error:#}");
@@ -114,7 +117,7 @@ fn train(args: &Args, folder: &TrialFolder, record: TrialRecord, stop: &AtomicBo
         &data,
         &device,
         args.checkpoints.interruption(stop, Foreign::SetAside),
-        &mut Log,
+        &mut Log { stop, until_epoch: args.until_epoch },
     )
 }
 
@@ -142,10 +145,28 @@ fn fault(error: &Error) -> Fault {
 }
 
 /// Standard error is the trial's log.
-struct Log;
+struct Log<'a> {
+    stop: &'a AtomicBool,
+    until_epoch: Option<usize>,
+}
 
-impl Observer for Log {
+impl Log<'_> {
+    /// Has the training stop where it is as far as was asked for.
+    fn stop_after(&self, epochs: usize) {
+        if self.until_epoch.is_some_and(|until| epochs >= until) {
+            self.stop.store(true, Relaxed);
+        }
+    }
+}
+
+impl Observer for Log<'_> {
+    fn epoch(&mut self, row: &EpochRow) -> Result<()> {
+        self.stop_after(row.epoch);
+        Ok(())
+    }
+
     fn resumed(&mut self, state: &State) -> Result<()> {
+        self.stop_after(state.epochs.len());
         self.say(&format!("note: continues after step {}, in epoch {}", state.steps, state.epochs.len() + 1));
         Ok(())
     }

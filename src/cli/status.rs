@@ -10,7 +10,7 @@ use fastrcaps::{
 };
 
 use super::{
-    display::{duration, percent},
+    display::{duration, given_up, percent},
     input::outln,
     sweep_log,
 };
@@ -59,11 +59,12 @@ fn show(of: &Standing, paused: Option<&str>) -> Result<()> {
         outln!("paused: {paused}");
     }
     outln!(
-        "{} of {} done, {} diverged, {} failed, {} running, {} pending",
+        "{} of {} done, {} diverged, {} failed{}, {} running, {} pending",
         of.done,
         plural(of.trials, "trial"),
         of.diverged,
         of.failed,
+        given_up(of.stopped),
         of.running.len(),
         of.pending
     );

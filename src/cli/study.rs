@@ -18,7 +18,7 @@ use fastrcaps::{
     search::study::{Study, holdings::REMOVED},
 };
 
-use super::input::outln;
+use super::{display::given_up, input::outln};
 
 /// What is not a study's is named up to this many.
 const NAMED: usize = 10;
@@ -140,11 +140,12 @@ fn check(study: &Study, json: bool) -> Result<ExitCode> {
         }
         let running = if found.explored { format!(", {} running", found.running) } else { String::new() };
         outln!(
-            "{}: {} done, {} diverged, {} failed{running}; {} and {} of weights checked",
+            "{}: {} done, {} diverged, {} failed{}{running}; {} and {} of weights checked",
             plural(found.trials, "trial"),
             found.done,
             found.diverged,
             found.failed,
+            given_up(found.stopped),
             plural(found.folders, "folder"),
             plural(found.weights, "file")
         );
@@ -163,11 +164,12 @@ fn rebuild(study: &Study) -> Result<()> {
         outln!("trial {key} could not be taken up and is pending: {why}");
     }
     outln!(
-        "taken up from the trials' folders: {} done, {} diverged, {} failed; {} pending, which the next `fastrcaps \
+        "taken up from the trials' folders: {} done, {} diverged, {} failed{}; {} pending, which the next `fastrcaps \
          explore` trains",
         rebuilt.done,
         rebuilt.diverged,
         rebuilt.failed,
+        given_up(rebuilt.stopped),
         rebuilt.pending
     );
     if let Some(kept) = &rebuilt.kept {

@@ -45,6 +45,7 @@ impl SweepLog {
             Event::Started { trial, .. }
             | Event::Ended { trial, .. }
             | Event::Retried { trial, .. }
+            | Event::Rested { trial, .. }
             | Event::Stopped { trial, .. } => self.labels[*trial].clone(),
             Event::Paused { .. } | Event::Resumed | Event::Stopping { .. } => String::new(),
         };

@@ -17,6 +17,8 @@ pub enum Status {
     Diverged,
     /// The process ended without a result: panic, kill, out of memory.
     Failed,
+    /// The search gave it up before its last epoch.
+    Stopped,
 }
 
 impl Status {
@@ -28,12 +30,13 @@ impl Status {
             Status::Done => "done",
             Status::Diverged => "diverged",
             Status::Failed => "failed",
+            Status::Stopped => "stopped",
         }
     }
 
-    /// Whether the trial has ended, well or not.
+    /// Whether the trial has ended, well or not, or was given up.
     pub fn is_final(self) -> bool {
-        matches!(self, Status::Done | Status::Diverged | Status::Failed)
+        matches!(self, Status::Done | Status::Diverged | Status::Failed | Status::Stopped)
     }
 }
 

@@ -30,7 +30,7 @@ use fastrcaps::{
             session::Foreign,
         },
     },
-    search::executor::STOPPED,
+    search::worker::STOPPED,
 };
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;

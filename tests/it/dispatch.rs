@@ -1,9 +1,7 @@
-//! The dispatcher, with an executor that does what the test says instead of training.
+//! The dispatcher, with a worker that does what the test says instead of training.
 
 use std::{
-    cell::RefCell,
     collections::{BTreeSet, HashMap},
-    path::Path,
     rc::Rc,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     time::{Duration, SystemTime},
@@ -15,16 +13,17 @@ use fastrcaps::{
         source::Document,
     },
     learn::{
+        config::TrialConfig,
         folder::TrialFolder,
         record::{EpochRow, Fault, Status, TrialRecord},
     },
     search::{
-        dispatch::{Dispatcher, Ending, Event, GpuMemory, Limits, MaxFailures, Memory, Past},
-        executor::{Executor, Exit, Process, STOPPED, Slot, Slots},
+        dispatch::{Dispatcher, Ending, Event, Limits, MaxFailures, Past},
         journal::Journal,
         space::{Space, Trial},
-        strategy::{Deadline, Order, Strategy, Sweep},
+        strategy::{Deadline, Grid, Order, Predicted, Searcher},
         study::Study,
+        worker::{Admission, Admissions, End, GpuMemory, Memory, Report, Slot, Slots, Work, Worker},
     },
 };
 
@@ -54,117 +53,131 @@ enum Act {
     Hang,
 }
 
-#[derive(Default)]
+/// A worker that pretends.
 struct Pretender {
+    slots: Vec<Slot>,
+    admissions: Admissions,
     /// By epochs; the first attempt of a trial does the first, and so on; the last one stays.
     acts: HashMap<usize, Vec<Act>>,
-    started: Rc<RefCell<Vec<usize>>>,
-    at_once: Rc<RefCell<(usize, usize)>>,
+    started: Vec<usize>,
+    most_at_once: usize,
+    running: Vec<Option<Pretended>>,
 }
 
 struct Pretended {
     act: Act,
-    exit: Exit,
-    polls_left: usize,
-    at_once: Rc<RefCell<(usize, usize)>>,
+    end: End,
+    looks_left: usize,
 }
 
-impl Process for Pretended {
-    fn poll(&mut self) -> anyhow::Result<Option<Exit>> {
-        if self.polls_left > 0 {
-            self.polls_left -= 1;
-            return Ok(None);
-        }
-        self.at_once.borrow_mut().0 -= 1;
-        Ok(Some(self.exit))
+impl Pretender {
+    fn new(slots: Vec<Slot>, admissions: Admissions, acts: HashMap<usize, Vec<Act>>) -> Pretender {
+        let running = slots.iter().map(|_| None).collect();
+        Pretender { slots, admissions, acts, started: Vec::new(), most_at_once: 0, running }
     }
 
-    fn ask_to_stop(&mut self) {
-        if let Act::Train = self.act {
-            (self.exit, self.polls_left) = (Exit::Code(STOPPED), 0);
-        }
-    }
-
-    fn kill(&mut self) {
-        (self.exit, self.polls_left) = (Exit::Signal(9), 0);
-    }
-}
-
-impl Executor for Pretender {
-    fn start(&mut self, folder: &Path, _slot: &Slot) -> anyhow::Result<Box<dyn Process>> {
-        let folder = TrialFolder::new(folder);
+    /// Does what `act` leaves in the folder of a trial that pauses after `epochs`; how it ends.
+    fn act(act: Act, folder: &TrialFolder, epochs: usize) -> anyhow::Result<End> {
         let record = folder.read_record()?;
-        let number = self.started.borrow().len();
-        let config = std::fs::read_to_string(folder.config())?;
-        let epochs: usize = toml::from_str::<toml::Table>(&config)?["train"]["epochs"].as_integer().unwrap() as usize;
-        self.started.borrow_mut().push(epochs);
-        let acts = self.acts.entry(epochs).or_insert_with(|| vec![Act::Finish]);
-        let act = if acts.len() > 1 { acts.remove(0) } else { acts[0] };
-        let log = |text: &str| std::fs::write(folder.log(), text).unwrap();
-        let write = |status| {
-            let validation_accuracy = Some(0.5);
-            folder.write_record(&TrialRecord { status, epochs, validation_accuracy, ..record.clone() })
+        let write = |record: TrialRecord| {
+            folder.write_record(&record).map(|()| End::Exited("exit code 0 and no result".into()))
         };
-        let exit = match act {
+        let failed = |fault, error: &str| TrialRecord {
+            status: Status::Failed,
+            fault: Some(fault),
+            error: Some(error.into()),
+            ..record.clone()
+        };
+        match act {
             Act::CannotStart => anyhow::bail!("no such program"),
-            Act::NoRoom => return Err(std::io::Error::from(std::io::ErrorKind::StorageFull).into()),
-            Act::NoProcess => return Err(std::io::Error::from(std::io::ErrorKind::WouldBlock).into()),
+            Act::NoRoom => Err(std::io::Error::from(std::io::ErrorKind::StorageFull).into()),
+            Act::NoProcess => Err(std::io::Error::from(std::io::ErrorKind::WouldBlock).into()),
             Act::LoseAnEpoch => {
                 folder.append_epoch(&row(1))?;
-                folder.write_record(&TrialRecord { status: Status::Done, epochs, ..record })?;
-                Exit::Code(0)
+                write(TrialRecord { status: Status::Done, epochs, ..record })
             }
-            Act::CannotAllocate => {
-                log("memory allocation of 377487360 bytes failed");
-                Exit::Signal(6)
-            }
-            Act::NoGpuMemory => {
-                let (fault, error) = (Some(Fault::Memory), Some("CUDA_ERROR_OUT_OF_MEMORY".into()));
-                folder.write_record(&TrialRecord { status: Status::Failed, fault, error, ..record })?;
-                Exit::Code(1)
-            }
-            Act::Train | Act::Hang => Exit::Code(0),
+            Act::CannotAllocate => Ok(End::Broken(Fault::Memory, "memory allocation of 377487360 bytes failed".into())),
+            Act::NoGpuMemory => write(failed(Fault::Memory, "CUDA_ERROR_OUT_OF_MEMORY")),
+            Act::Train | Act::Hang => Ok(End::Exited("pretended".into())),
             Act::Finish => {
                 for epoch in 1..=epochs {
                     folder.append_epoch(&row(epoch))?;
                 }
-                write(Status::Done)?;
-                Exit::Code(0)
+                write(TrialRecord { status: Status::Done, epochs, validation_accuracy: Some(0.5), ..record })
             }
             Act::Diverge => {
-                let fault = Some(Fault::Configuration);
-                folder.write_record(&TrialRecord { status: Status::Diverged, fault, ..record })?;
-                Exit::Code(0)
+                write(TrialRecord { status: Status::Diverged, fault: Some(Fault::Configuration), ..record })
             }
-            Act::Panic => {
-                log("started\nthread 'main' panicked at src/x.rs:1:2:\nindex out of bounds\nnote: run with");
-                Exit::Code(101)
-            }
-            Act::Kill => Exit::Signal(9),
-            Act::ExitSilently => Exit::Code(0),
+            Act::Panic => Ok(End::Broken(Fault::Configuration, "panicked: index out of bounds".into())),
+            Act::Kill => Ok(End::Broken(Fault::Machine, "killed by signal 9".into())),
+            Act::ExitSilently => Ok(End::Exited("exit code 0 and no result".into())),
             Act::WriteGarbage => {
                 std::fs::write(folder.path.join("trial.json"), "{\"key\": 3")?;
-                Exit::Code(0)
+                Ok(End::Exited("exit code 0".into()))
             }
-            Act::WriteAnothersRecord => {
-                folder.write_record(&TrialRecord { key: "other".into(), status: Status::Done, ..record })?;
-                Exit::Code(0)
+            Act::WriteAnothersRecord => write(TrialRecord { key: "other".into(), status: Status::Done, ..record }),
+            Act::FailWithReason => write(failed(Fault::Configuration, "no data")),
+        }
+    }
+}
+
+impl Worker for Pretender {
+    fn slots(&self) -> &[Slot] {
+        &self.slots
+    }
+
+    fn admits(&mut self, config: &TrialConfig, slot: usize) -> Admission {
+        self.admissions.ask(config, self.slots[slot].place)
+    }
+
+    fn start(&mut self, work: &Work, slot: usize) -> anyhow::Result<()> {
+        let number = self.started.len();
+        let epochs = work.config.train.epochs;
+        self.started.push(epochs);
+        let acts = self.acts.entry(epochs).or_insert_with(|| vec![Act::Finish]);
+        let act = if acts.len() > 1 { acts.remove(0) } else { acts[0] };
+        let end = Pretender::act(act, work.folder, epochs)?;
+        self.admissions.started(slot, work.config, self.slots[slot].place);
+        let looks_left = if matches!(act, Act::Train | Act::Hang) { usize::MAX } else { number % 3 };
+        self.running[slot] = Some(Pretended { act, end, looks_left });
+        self.most_at_once = self.most_at_once.max(self.running.iter().flatten().count());
+        Ok(())
+    }
+
+    fn reports(&mut self) -> Vec<(usize, Report)> {
+        let mut reports = Vec::new();
+        for slot in 0..self.slots.len() {
+            match self.running[slot].as_mut() {
+                Some(running) if running.looks_left > 0 => running.looks_left -= 1,
+                Some(running) => {
+                    reports.push((slot, Report::Ended(running.end.clone())));
+                    self.running[slot] = None;
+                    self.admissions.ended(slot, None);
+                }
+                None => {}
             }
-            Act::FailWithReason => {
-                folder.write_record(&TrialRecord {
-                    status: Status::Failed,
-                    fault: Some(Fault::Configuration),
-                    error: Some("no data".into()),
-                    ..record
-                })?;
-                Exit::Code(1)
-            }
-        };
-        let mut at_once = self.at_once.borrow_mut();
-        at_once.0 += 1;
-        at_once.1 = at_once.1.max(at_once.0);
-        let polls_left = if matches!(act, Act::Train | Act::Hang) { usize::MAX } else { number % 3 };
-        Ok(Box::new(Pretended { act, exit, polls_left, at_once: self.at_once.clone() }))
+        }
+        reports
+    }
+
+    fn ask_to_stop(&mut self, slot: usize) {
+        if let Some(running) = self.running[slot].as_mut().filter(|running| matches!(running.act, Act::Train)) {
+            (running.end, running.looks_left) = (End::Stopped, 0);
+        }
+    }
+
+    fn kill(&mut self, slot: usize) {
+        if let Some(running) = self.running[slot].as_mut() {
+            (running.end, running.looks_left) = (End::Killed, 0);
+        }
+    }
+
+    fn wait(&mut self) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+
+    fn adopt(&mut self, _: &TrialFolder) -> anyhow::Result<Option<usize>> {
+        Ok(None)
     }
 }
 
@@ -198,8 +211,9 @@ struct Case<'a> {
     limit: Option<usize>,
     past: Vec<Past>,
     limits: Limits,
-    /// A sweep in grid order where absent.
-    strategy: Option<&'a dyn Strategy>,
+    admissions: Admissions,
+    /// Grid order where absent.
+    searcher: Option<&'a dyn Searcher>,
     /// Called with every event; may ask the sweep to stop.
     watch: &'a mut dyn FnMut(&Event, &AtomicBool),
 }
@@ -227,22 +241,20 @@ fn run(case: Case) -> Outcome {
     let mut journal = Journal::open(&study.journal()).unwrap();
     let slots = case.slots.parse::<Slots>().unwrap().place(&[]);
     let acts = case.acts.iter().map(|(epochs, acts)| (*epochs, acts.to_vec())).collect();
-    let mut executor = Pretender { acts, ..Pretender::default() };
-    let (started, at_once) = (executor.started.clone(), executor.at_once.clone());
+    let mut worker = Pretender::new(slots, case.admissions, acts);
     let (mut ended_events, mut retried) = (0, 0);
     let stop = AtomicBool::new(false);
-    let grid = Sweep::new(trials.len(), Order::Grid).limited(case.limit);
+    let grid = Grid::new(trials.len(), Order::Grid).limited(case.limit);
     let swept = Dispatcher {
         study: &study,
         trials: &trials,
         keys: &keys,
-        slots: &slots,
         journal: &mut journal,
-        executor: &mut executor,
+        worker: &mut worker,
         limits: case.limits,
         stop: &stop,
     }
-    .run(case.strategy.unwrap_or(&grid), case.past, &mut |event| {
+    .run(case.searcher.unwrap_or(&grid), case.past, &mut |event| {
         (case.watch)(event, &stop);
         match event {
             Event::Ended { record, .. } => {
@@ -257,18 +269,26 @@ fn run(case: Case) -> Outcome {
     })
     .unwrap();
     let records = journal.records().unwrap();
-    let most_at_once = at_once.borrow().1;
-    let (history, ending) = (swept.history, swept.ending);
-    Outcome { history, ending, records, started: started.take(), most_at_once, ended_events, retried }
+    let (history, ending) = (swept.progress.iter().map(|of| of.status).collect(), swept.ending);
+    Outcome {
+        history,
+        ending,
+        records,
+        started: worker.started,
+        most_at_once: worker.most_at_once,
+        ended_events,
+        retried,
+    }
 }
 
 fn case<'a>(acts: &'a [(usize, &'a [Act])], slots: &'a str, watch: &'a mut dyn FnMut(&Event, &AtomicBool)) -> Case<'a> {
-    Case { acts, slots, limit: None, past: vec![Past::NONE; 5], limits: hasty(), strategy: None, watch }
+    let admissions = Admissions::default();
+    Case { acts, slots, limit: None, past: vec![Past::NONE; 5], limits: hasty(), admissions, searcher: None, watch }
 }
 
 fn sweep(acts: &[(usize, &[Act])], slots: &str, limit: Option<usize>, history: Option<Vec<Status>>) -> Outcome {
     let past = history.unwrap_or(vec![Status::Pending; 5]);
-    let past = past.into_iter().map(|status| Past { status, attempts: 0 }).collect();
+    let past = past.into_iter().map(|status| Past { status, ..Past::NONE }).collect();
     run(Case { limit, past, ..case(acts, slots, &mut |_, _| {}) })
 }
 
@@ -303,13 +323,7 @@ fn trials_that_ended_before_are_not_trained_again() {
 #[test]
 fn whatever_becomes_of_a_trial_is_a_row_with_its_reason_and_the_rest_goes_on() {
     for (act, status, fault, attempts, reason) in [
-        (
-            Act::Panic,
-            Status::Failed,
-            Fault::Configuration,
-            1,
-            "panicked: thread 'main' panicked at src/x.rs:1:2: index",
-        ),
+        (Act::Panic, Status::Failed, Fault::Configuration, 1, "panicked: index"),
         (Act::Kill, Status::Failed, Fault::Machine, 3, "killed by signal 9"),
         (Act::ExitSilently, Status::Failed, Fault::Machine, 3, "exit code 0 and no result"),
         (Act::WriteGarbage, Status::Failed, Fault::Machine, 3, "is no trial record"),
@@ -404,16 +418,16 @@ fn after_the_deadline_nothing_runs_and_what_ran_is_pending() {
 
 #[test]
 fn trials_that_would_not_fit_in_memory_together_wait_for_each_other() {
-    let memory = |bytes| Limits { memory: Some(Memory::new(bytes, vec![100; 5])), ..hasty() };
-    let most = |bytes| run(Case { limits: memory(bytes), ..case(&[], "5x1", &mut |_, _| {}) }).most_at_once;
+    let memory = |bytes| Admissions::new(Some(Memory::new(bytes, Rc::new(|_| 100), Rc::new(|_| 0))), None);
+    let most = |bytes| run(Case { admissions: memory(bytes), ..case(&[], "5x1", &mut |_, _| {}) }).most_at_once;
     assert_eq!(most(250), 2);
     assert_eq!(most(1000), 5);
     // What is too large for all of it has it for itself.
     assert_eq!(most(50), 1);
 }
 
-/// Limits of a GPU of 10 GB, of which 8 are free, and trials of which the second is expected to take 11, the others 3.
-fn on_a_gpu(look: fn(&Gpu) -> Option<u64>) -> Limits {
+/// A GPU of 10 GB, of which 8 are free, and trials of which the second is expected to take 11, the others 3.
+fn on_a_gpu(look: fn(&Gpu) -> Option<u64>) -> Admissions {
     let gpu = Gpu {
         name: "one".into(),
         uuid: "GPU-1".into(),
@@ -422,13 +436,13 @@ fn on_a_gpu(look: fn(&Gpu) -> Option<u64>) -> Limits {
         free_bytes: 8_000_000_000,
         driver: None,
     };
-    let expected = [3, 11, 3, 3, 3].map(|size| Some(size * 1_000_000_000)).to_vec();
-    Limits { gpu_memory: Some(GpuMemory::new([(Place::Cuda(0), gpu)].into(), expected, look)), ..hasty() }
+    let expected = |config: &TrialConfig| Some(if config.train.epochs == 2 { 11 } else { 3 } * 1_000_000_000);
+    Admissions::new(None, Some(GpuMemory::new([(Place::Cuda(0), gpu)].into(), Rc::new(expected), look)))
 }
 
 #[test]
 fn trials_share_a_gpu_while_they_fit_and_what_never_will_is_a_row_at_once() {
-    let outcome = run(Case { limits: on_a_gpu(|_| None), ..case(&[], "cuda:0x5", &mut |_, _| {}) });
+    let outcome = run(Case { admissions: on_a_gpu(|_| None), ..case(&[], "cuda:0x5", &mut |_, _| {}) });
     assert_eq!((outcome.most_at_once, &outcome.started[..]), (2, &[1, 3, 4, 5][..]));
     assert_eq!(outcome.history[1], Status::Failed);
     let record = outcome.records.iter().find(|record| record.status == Status::Failed).unwrap();
@@ -444,11 +458,33 @@ fn what_a_gpu_has_no_memory_for_goes_to_cpu_cores_if_there_is_a_slot() {
             places.push((*trial, *place));
         }
     };
-    let outcome = run(Case { limits: on_a_gpu(|_| None), ..case(&[], "cuda:0,1x1", &mut watch) });
+    let outcome = run(Case { admissions: on_a_gpu(|_| None), ..case(&[], "cuda:0,1x1", &mut watch) });
     assert_eq!(outcome.history, [Status::Done; 5]);
     assert_eq!(places[..2], [(0, Place::Cuda(0)), (1, Place::Cpu)]);
     let devices: BTreeSet<_> = outcome.records.iter().map(|record| record.device.clone().unwrap()).collect();
     assert_eq!(devices, ["cpu".to_string(), "cuda:0".to_string()].into());
+}
+
+#[test]
+fn slots_on_one_device_that_are_kept_waiting_keep_no_other_device_waiting() {
+    let mut running: Vec<Place> = Vec::new();
+    let mut most_on_gpu = 0;
+    let mut watch = |event: &Event, _: &AtomicBool| match event {
+        Event::Started { place, .. } => {
+            running.push(*place);
+            most_on_gpu = most_on_gpu.max(running.iter().filter(|place| !place.is_cpu()).count());
+        }
+        Event::Ended { record, .. } => {
+            let was_on_gpu = record.device.as_deref() != Some("cpu");
+            let ended = running.iter().position(|place| place.is_cpu() != was_on_gpu).unwrap();
+            running.remove(ended);
+        }
+        _ => {}
+    };
+    // Memory for one trial on CPU cores; those on GPUs take none of it.
+    let admissions = Admissions::new(Some(Memory::new(150, Rc::new(|_| 100), Rc::new(|_| 0))), None);
+    let outcome = run(Case { admissions, ..case(&[], "2x1,cuda:0x2", &mut watch) });
+    assert_eq!((outcome.history, most_on_gpu), (vec![Status::Done; 5], 2));
 }
 
 #[test]
@@ -463,8 +499,8 @@ fn while_others_have_the_gpus_memory_the_sweep_waits_and_says_so() {
         Event::Resumed => said.push("resumed".into()),
         _ => {}
     };
-    let limits = on_a_gpu(|_| Some(FREE.load(Ordering::Relaxed)));
-    let outcome = run(Case { limits, limit: Some(1), ..case(&[], "cuda:0x2", &mut watch) });
+    let admissions = on_a_gpu(|_| Some(FREE.load(Ordering::Relaxed)));
+    let outcome = run(Case { admissions, limit: Some(1), ..case(&[], "cuda:0x2", &mut watch) });
     assert_eq!(outcome.history[0], Status::Done);
     assert_eq!(said, ["cuda:0 (one) has 1.00 GB of memory left, the next trial wants about 3.00 GB", "resumed"]);
 }
@@ -527,9 +563,10 @@ fn what_ran_out_of_memory_is_not_tried_alone_where_there_is_no_time() {
     let space = Space::from_document(Document::parse("space", SPACE.into()).unwrap(), "space", &[]).unwrap();
     let expansion = space.expand().unwrap();
     // The first takes longer than there is time for, once its pace is known.
-    let strategy = Deadline::new(&trials, &expansion.candidates, None, &[1e6, 1e-9, 1e-9, 1e-9, 1e-9], None);
+    let predicted = vec![Predicted::new(Place::Cpu, vec![1e6, 1e-9, 1e-9, 1e-9, 1e-9])];
+    let searcher = Deadline::new(&trials, &expansion.candidates, None, predicted, None);
     let acts: &[(usize, &[Act])] = &[(2, &[Act::CannotAllocate, Act::Finish])];
-    let outcome = run(Case { limits, strategy: Some(&strategy), ..case(acts, "1x1", &mut |_, _| {}) });
+    let outcome = run(Case { limits, searcher: Some(&searcher), ..case(acts, "1x1", &mut |_, _| {}) });
     assert_eq!(outcome.ending, Ending::Deadline);
     assert_eq!(outcome.history[0], Status::Pending);
     assert_eq!(outcome.started.last(), Some(&2), "{:?}", outcome.started);
@@ -544,9 +581,9 @@ fn a_share_of_failures_counts_once_enough_trials_ended() {
 
 #[test]
 fn a_random_order_is_the_same_permutation_every_time() {
-    let order = Sweep::new(50, Order::Random);
-    assert_eq!(order.order(), Sweep::new(50, Order::Random).order());
-    let mut sorted = order.order().to_vec();
+    let order = Grid::new(50, Order::Random);
+    assert_eq!(order.trials(), Grid::new(50, Order::Random).trials());
+    let mut sorted = order.trials().to_vec();
     assert_ne!(sorted, (0..50).collect::<Vec<_>>());
     sorted.sort();
     assert_eq!(sorted, (0..50).collect::<Vec<_>>());

@@ -13,15 +13,16 @@ use fastrcaps::{
     learn::{
         config::TrialConfig,
         data::{self, DataDirs},
+        folder::TrialFolder,
         model::config::Precision,
         record::{Status, TrialRecord},
         train::memory::{gpu_peak_bytes, peak_bytes, peak_bytes_beside_gpu},
     },
     present::report::{self, view::StudyView},
     search::{
-        executor::{Executor, Exit, Local, Slot, Slots},
         journal::Journal,
         space::Space,
+        worker::{Admissions, Local, Report, Slot, Slots, Work, Worker},
     },
     timing::{
         confirm,
@@ -43,21 +44,23 @@ fn started(slots: &str) -> Vec<(Vec<String>, String)> {
                 echo \"$CUDA_VISIBLE_DEVICES ${CUDA_VISIBLE_DEVICES-unset} $CUDA_DEVICE_ORDER\" >> $2/said\n";
     fs::write(&script, text).unwrap();
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
-    let mut executor = Local::new(script, vec!["--keep-checkpoints".into()]);
-    let start = |(index, mut slot): (usize, Slot)| {
-        let trial = folder.path().join(index.to_string());
-        fs::create_dir(&trial).unwrap();
+    let mut placed = slots.parse::<Slots>().unwrap().place(&[]);
+    for slot in &mut placed {
         slot.gpu = (!slot.place.is_cpu()).then(|| "H100".to_string());
-        let mut process = executor.start(&trial, &slot).unwrap();
+    }
+    let count = placed.len();
+    let mut worker = Local::new(script, vec!["--keep-checkpoints".into()], placed, Admissions::default());
+    let config = TrialConfig::resolve("[model]\npreset = 'tiny'".parse().unwrap()).unwrap();
+    let start = |slot: usize| {
+        let trial = folder.path().join(slot.to_string());
+        fs::create_dir(&trial).unwrap();
+        let work = Work { folder: &TrialFolder::new(&trial), config: &config, epochs: config.train.epochs, behind: 0 };
+        worker.start(&work, slot).unwrap();
         let end = Instant::now() + Duration::from_secs(60);
-        let exit = loop {
-            match process.poll().unwrap() {
-                Some(exit) => break exit,
-                None if Instant::now() > end => panic!("it does not end"),
-                None => std::thread::sleep(Duration::from_millis(5)),
-            }
-        };
-        assert_eq!(exit, Exit::Code(0));
+        while !worker.reports().iter().any(|(of, report)| *of == slot && matches!(report, Report::Ended(_))) {
+            assert!(Instant::now() < end, "it does not end");
+            worker.wait();
+        }
         let read = |name: &str| fs::read_to_string(trial.join(name)).unwrap();
         (
             read("said")
@@ -67,7 +70,7 @@ fn started(slots: &str) -> Vec<(Vec<String>, String)> {
             read("log.txt"),
         )
     };
-    slots.parse::<Slots>().unwrap().place(&[]).into_iter().enumerate().map(start).collect()
+    (0..count).map(start).collect()
 }
 
 #[test]

@@ -37,3 +37,4 @@ mod strategy;
 mod study;
 mod tensors;
 mod times;
+mod workers;

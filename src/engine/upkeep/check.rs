@@ -44,11 +44,12 @@ pub struct Findings {
     pub problems: Vec<Problem>,
     /// What lies in the study and is not the study's, by its place in it. It harms nothing, and is told of no further.
     pub foreign: Vec<PathBuf>,
-    /// Trials that were asked for or begun, and those that the journal has as ended well, diverged and failed.
+    /// Trials that were asked for or begun, and those that the journal has as ended well, diverged, failed and given up.
     pub trials: usize,
     pub done: usize,
     pub diverged: usize,
     pub failed: usize,
+    pub stopped: usize,
     pub running: usize,
     /// Folders of trials whose end was held against the journal, and files of weights held against their SHA-256.
     pub folders: usize,
@@ -156,6 +157,7 @@ impl Check<'_> {
                 Status::Done => &mut self.findings.done,
                 Status::Diverged => &mut self.findings.diverged,
                 Status::Failed => &mut self.findings.failed,
+                Status::Stopped => &mut self.findings.stopped,
                 Status::Running => &mut self.findings.running,
                 Status::Pending => continue,
             };

@@ -74,7 +74,8 @@ pub fn merge(into: &Study, others: &[Study], lock: &Lock) -> Result<Merged> {
                 }
                 Ok(Some(end))
             };
-            if here.is_some_and(|status| status != Status::Failed) {
+            let is_whole = |status| !matches!(status, Status::Failed | Status::Stopped);
+            if here.is_some_and(is_whole) {
                 merged.kept += usize::from(matches!(end_of(&folder, key), Ok(Some(_))));
                 continue;
             }
@@ -86,7 +87,7 @@ pub fn merge(into: &Study, others: &[Study], lock: &Lock) -> Result<Merged> {
                     continue;
                 }
             };
-            if here.is_some() && record.status == Status::Failed {
+            if here.is_some() && !is_whole(record.status) {
                 merged.kept += 1;
                 continue;
             }

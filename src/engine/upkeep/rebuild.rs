@@ -21,6 +21,7 @@ pub struct Rebuilt {
     pub done: usize,
     pub diverged: usize,
     pub failed: usize,
+    pub stopped: usize,
     /// Trials without an end: the next exploration trains them.
     pub pending: usize,
     /// Keys of trials that left an end that cannot be trusted, and why.
@@ -56,6 +57,7 @@ pub fn rebuild(study: &Study, _lock: &Lock) -> Result<Rebuilt> {
         match record.status {
             Status::Diverged => rebuilt.diverged += 1,
             Status::Failed => rebuilt.failed += 1,
+            Status::Stopped => rebuilt.stopped += 1,
             _ => rebuilt.done += 1,
         }
     }

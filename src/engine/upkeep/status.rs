@@ -33,6 +33,8 @@ pub struct Standing {
     pub done: usize,
     pub diverged: usize,
     pub failed: usize,
+    /// Given up by the search.
+    pub stopped: usize,
     pub running: Vec<Running>,
     /// Trials that nobody runs and that have not ended, those among them that were running when their explorer ended.
     pub pending: usize,
@@ -149,7 +151,8 @@ pub fn standing(study: &Study) -> Result<Standing> {
     }
     failures.sort_by(|a, b| b.ended.cmp(&a.ended));
     failures.truncate(FAILURES);
-    let (done, diverged, failed) = (view.count(Status::Done), view.count(Status::Diverged), view.count(Status::Failed));
+    let [done, diverged, failed, stopped] =
+        [Status::Done, Status::Diverged, Status::Failed, Status::Stopped].map(|of| view.count(of));
     let at_once = running.len() as f64;
     let [mut active, mut gone, mut held, mut unknown] = [const { None }; 4];
     match explorer {
@@ -168,7 +171,8 @@ pub fn standing(study: &Study) -> Result<Standing> {
         done,
         diverged,
         failed,
-        pending: view.wanted().count() - done - diverged - failed - running.len(),
+        stopped,
+        pending: view.wanted().count() - done - diverged - failed - stopped - running.len(),
         interrupted,
         running,
         failures,

@@ -1,27 +1,104 @@
-//! Which trial is next: a function of the trials and what is known of them, without clock, thread or file.
+//! What is trained next, and how far: a searcher proposes, and is told what became of its proposals.
+//!
+//! A proposal is a function of what was told, without clock, thread or file, so that decisions can be replayed. What is told
+//! stands in the order of the trials, whichever of them was first to end.
 
 mod deadline;
-mod sweep;
+mod grid;
+mod halving;
 
-pub use deadline::Deadline;
-pub use sweep::{Order, Sweep};
+pub use deadline::{Deadline, Predicted};
+pub use grid::{Grid, Order};
+pub use halving::Halving;
 
-use crate::{learn::record::Status, search::space::Trial};
+use crate::{
+    base::device::Place,
+    learn::record::{EpochRow, Status},
+    search::space::Trial,
+};
 
-/// What is known of a sweep when its next trial is chosen.
+/// What is known of a trial.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Progress {
+    /// [`Status::Pending`] where it may be started: it has not begun, or it paused after its epochs. `Running` while it runs
+    /// or waits for another attempt.
+    pub status: Status,
+    /// The epochs that it has completed, in order.
+    pub epochs: Vec<EpochRow>,
+    /// Where a single attempt of this run trained it from start to end: the device, and the wall seconds.
+    pub took: Option<(Place, f64)>,
+}
+
+impl Progress {
+    /// Of a trial of which nothing is known but this.
+    pub fn new(status: Status) -> Progress {
+        Progress { status, epochs: Vec::new(), took: None }
+    }
+
+    /// Best validation accuracy of its first `epochs` epochs, in 0..=1.
+    pub fn accuracy_after(&self, epochs: usize) -> Option<f64> {
+        self.epochs.iter().take(epochs).map(|row| row.validation_accuracy).max_by(f64::total_cmp)
+    }
+}
+
+/// All that a searcher is told.
 #[derive(Clone, Copy, Debug)]
-pub struct Moment<'a> {
+pub struct Told<'a> {
     pub trials: &'a [Trial],
-    /// Status of each trial; trials that have not been started are [`Status::Pending`].
-    pub history: &'a [Status],
-    /// Wall seconds that trials of this run took from start to end, where they ended.
-    pub took: &'a [Option<f64>],
+    /// Of each trial.
+    pub progress: &'a [Progress],
     /// Seconds until nothing may run any more; absent without a deadline.
     pub seconds_left: Option<f64>,
 }
 
+impl Told<'_> {
+    /// Whether a trial may be started in a slot.
+    fn may_start(&self, trial: usize, slot: &Offer) -> bool {
+        self.progress[trial].status == Status::Pending && slot.takes(trial)
+    }
+
+    /// A proposal to train a trial to its end.
+    fn whole(&self, trial: usize) -> Proposal {
+        Proposal::Train { trial, epochs: self.trials[trial].config.train.epochs }
+    }
+}
+
+/// A free slot, for which a searcher is asked.
+pub struct Offer<'a> {
+    pub place: Place,
+    /// Whether a trial will never fit there.
+    pub refuses: &'a dyn Fn(usize) -> bool,
+}
+
+impl Offer<'_> {
+    /// A slot on CPU cores that refuses nothing.
+    pub const ANY: Offer<'static> = Offer { place: Place::Cpu, refuses: &|_| false };
+
+    /// Whether a trial may ever run there.
+    pub fn takes(&self, trial: usize) -> bool {
+        !(self.refuses)(trial)
+    }
+}
+
+/// What a searcher wants. Trials go by their index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Proposal {
+    /// Start or continue a pending trial in the slot, and pause it once it has completed so many epochs. All of its epochs train
+    /// it to its end.
+    Train { trial: usize, epochs: usize },
+    /// Give a pending trial up, for this reason. Its epochs are kept.
+    Stop { trial: usize, reason: String },
+    /// Nothing for this slot until more is told.
+    Wait,
+    /// Nothing any more, whatever is told.
+    Done,
+}
+
 /// Chooses what to train next.
-pub trait Strategy {
-    /// Index of the trial to start now, or none while nothing is to be started.
-    fn next(&self, moment: &Moment) -> Option<usize>;
+pub trait Searcher {
+    /// What to do with a free slot. A function of what is told: the same again gives the same again.
+    fn propose(&self, told: &Told, slot: &Offer) -> Proposal;
+
+    /// The trials that it may train, in the order in which it would begin them if there were time for all.
+    fn trials(&self) -> &[usize];
 }

@@ -1,24 +1,22 @@
 //! Where a sweep stands: what runs, what waits for another attempt, what ended and is not written down yet.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, HashMap, VecDeque},
     time::{Duration, Instant},
 };
 
 use anyhow::{Error, Result};
 
 use super::{
-    Ending, Event, Observe, Past,
+    events::{Ending, Event, Observe, Past},
     limits::Limits,
-    outcome::{Cut, Outcome, Verdict, failed},
+    outcome::{Outcome, Verdict, failed, now},
+    running::Running,
 };
 use crate::{
     base::device::Place,
-    learn::{
-        folder::TrialFolder,
-        record::{Fault, Status, TrialRecord},
-    },
-    search::executor::Process,
+    learn::record::{EpochRow, Fault, Status, TrialRecord},
+    search::strategy::Progress,
 };
 
 /// Between looks at what made a sweep pause, at first and at last.
@@ -27,15 +25,15 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// Before another attempt.
 const LONGEST_WAIT: Duration = Duration::from_secs(600);
 
-pub(super) struct Sweep {
+pub(super) struct State {
     pub phase: Phase,
-    /// Status of each trial. One that waits to be tried again is `Running`: it is not to be started by the strategy.
-    pub history: Vec<Status>,
+    /// What is known of each trial. One that waits to be tried again is `Running`: no searcher is to start it.
+    pub progress: Vec<Progress>,
     pub attempts: Vec<usize>,
-    /// Wall seconds of the trials that one process of this run trained to their end.
-    pub took: Vec<Option<f64>>,
     /// What runs in each slot.
     pub places: Vec<Option<Running>>,
+    /// Why trials will never fit on a device, by both.
+    pub never: HashMap<(usize, Place), String>,
     /// Ends that the journal does not hold yet, in order.
     pub unwritten: VecDeque<Ended>,
     /// Present while nothing is started, until something can be again.
@@ -44,13 +42,11 @@ pub(super) struct Sweep {
     pub broken: Option<Error>,
     /// Why ends were left unwritten when the sweep had to end.
     pub lost: Option<Error>,
-    /// When epochs were last read.
-    pub looked: Instant,
     /// Trials that ended in this run, and those of them that failed.
     pub ended: usize,
     pub failed: usize,
     /// Attempts of this run that failed by the machine's fault, by trial.
-    failures: Vec<usize>,
+    failures: BTreeMap<usize, usize>,
     waits: Vec<(usize, Instant)>,
     /// Trials that ran out of memory, to be tried with nothing beside them.
     alone: Vec<Alone>,
@@ -64,43 +60,6 @@ pub(super) enum Phase {
         why: Ending,
         until: Instant,
     },
-}
-
-pub(super) struct Running {
-    pub trial: usize,
-    pub folder: TrialFolder,
-    pub process: Box<dyn Process>,
-    pub epochs_seen: usize,
-    pub place: Place,
-    /// The most trials of this sweep that ran on the same GPU at the same time.
-    pub on_its_gpu: usize,
-    /// The most trials that ran at the same time, also beside the attempts that it goes on from.
-    pub co_runners: usize,
-    /// Whether it goes on from what was trained on another processor.
-    pub is_mixed: bool,
-    pub began: Instant,
-    /// Processes that the system had killed for want of memory when it was started.
-    pub oom_kills: Option<u64>,
-    /// Why it was made to end, if it was.
-    pub cut: Option<Cut>,
-    /// When it is ended if it has not by then.
-    pub end_at: Option<Instant>,
-}
-
-impl Running {
-    /// Asks it to end at a checkpoint, for this reason; ends it where it has not `until` then. Later reasons change nothing
-    /// but to shorten its time.
-    pub fn end(&mut self, why: Cut, until: Instant) {
-        if self.cut.is_none() {
-            self.process.ask_to_stop();
-            self.cut = Some(why);
-        }
-        let end_at = self.end_at.map_or(until, |earlier| earlier.min(until));
-        self.end_at = Some(end_at);
-        if Instant::now() >= end_at {
-            self.process.kill();
-        }
-    }
 }
 
 pub(super) struct Pause {
@@ -127,6 +86,8 @@ enum Then {
         wait: Option<Duration>,
     },
     Stopped,
+    /// It may go on.
+    Paused,
     /// It was not even begun.
     Nothing,
 }
@@ -138,27 +99,30 @@ impl Ended {
             Then::Over => Some(Event::Ended { trial, record }),
             Then::Again { wait } => Some(Event::Retried { trial, record, wait }),
             Then::Stopped => Some(Event::Stopped { trial, record }),
+            Then::Paused => Some(Event::Rested { trial, record }),
             Then::Nothing => None,
         }
     }
 }
 
-impl Sweep {
-    pub fn new(past: Vec<Past>, slots: usize) -> Sweep {
-        Sweep {
+impl State {
+    pub fn new(past: Vec<Past>, slots: usize) -> State {
+        State {
             phase: Phase::Going,
-            history: past.iter().map(|past| past.status).collect(),
             attempts: past.iter().map(|past| past.attempts).collect(),
-            took: vec![None; past.len()],
+            progress: past
+                .into_iter()
+                .map(|past| Progress { epochs: past.epochs, ..Progress::new(past.status) })
+                .collect(),
             places: (0..slots).map(|_| None).collect(),
+            never: HashMap::new(),
             unwritten: VecDeque::new(),
             pause: None,
             broken: None,
             lost: None,
-            looked: Instant::now(),
             ended: 0,
             failed: 0,
-            failures: vec![0; past.len()],
+            failures: BTreeMap::new(),
             waits: Vec::new(),
             alone: Vec::new(),
         }
@@ -179,20 +143,23 @@ impl Sweep {
         }
     }
 
-    /// The first slot in which nothing runs, but for those `without`.
-    pub fn free_slot(&self, without: &[usize]) -> Option<usize> {
-        (0..self.places.len()).find(|slot| self.places[*slot].is_none() && !without.contains(slot))
+    /// Whether a trial will never fit on a device.
+    pub fn refuses(&self, trial: usize, place: Place) -> bool {
+        !self.never.is_empty() && self.never.contains_key(&(trial, place))
     }
 
-    /// Trials that run on a device.
-    pub fn running_on(&self, place: Place) -> Vec<usize> {
-        self.running().filter(|running| running.place == place).map(|running| running.trial).collect()
+    /// Takes up an epoch that a trial completed.
+    pub fn completed(&mut self, trial: usize, row: &EpochRow) {
+        let epochs = &mut self.progress[trial].epochs;
+        if row.epoch == epochs.len() + 1 {
+            epochs.push(row.clone());
+        }
     }
 
     /// Takes note that a process was started for `trial`, or could not be.
     pub fn attempted(&mut self, trial: usize) {
         self.attempts[trial] += 1;
-        self.history[trial] = Status::Running;
+        self.progress[trial].status = Status::Running;
         for alone in &mut self.alone {
             if *alone == Alone::Wanted(trial) {
                 *alone = Alone::Tried(trial);
@@ -200,13 +167,12 @@ impl Sweep {
         }
     }
 
-    pub fn stop(&mut self, why: Ending, grace: Duration) {
-        self.phase = Phase::Stopping { why, until: Instant::now() + grace };
+    pub fn stop(&mut self, why: Ending, until: Instant) {
+        self.phase = Phase::Stopping { why, until };
     }
 
     /// Starts nothing until something can be started again. Tells of it once; while it lasts, looks come less often.
-    pub fn pause(&mut self, reason: String, observe: &mut Observe) -> Result<()> {
-        let looked = Instant::now();
+    pub fn pause(&mut self, reason: String, looked: Instant, observe: &mut Observe) -> Result<()> {
         match &mut self.pause {
             Some(pause) => {
                 *pause = Pause { looked, wait: (2 * pause.wait).min(LONGEST_PAUSE) };
@@ -220,8 +186,8 @@ impl Sweep {
     }
 
     /// Whether a pause is to be tried out.
-    pub fn is_time_to_try(&self) -> bool {
-        self.pause.as_ref().is_none_or(|pause| pause.looked.elapsed() >= pause.wait)
+    pub fn is_time_to_try(&self, now: Instant) -> bool {
+        self.pause.as_ref().is_none_or(|pause| now.saturating_duration_since(pause.looked) >= pause.wait)
     }
 
     /// Ends a pause, if there is one.
@@ -240,10 +206,9 @@ impl Sweep {
     }
 
     /// Lets trials whose wait is over be chosen again.
-    pub fn end_waits(&mut self) {
-        let now = Instant::now();
+    pub fn end_waits(&mut self, now: Instant) {
         for (trial, _) in self.waits.extract_if(.., |(_, until)| *until <= now) {
-            self.history[trial] = Status::Pending;
+            self.progress[trial].status = Status::Pending;
         }
     }
 
@@ -266,31 +231,51 @@ impl Sweep {
         wanted.filter(|_| is_quiet)
     }
 
+    /// Has a trial that is not running written down as given up.
+    pub fn give_up(&mut self, trial: usize, record: TrialRecord, reason: String) {
+        let epochs = self.progress[trial].epochs.clone();
+        let record = TrialRecord {
+            status: Status::Stopped,
+            epochs: epochs.len(),
+            validation_accuracy: self.progress[trial].accuracy_after(usize::MAX),
+            best_epoch: None,
+            ended: Some(now()),
+            error: Some(reason),
+            ..record
+        };
+        self.progress[trial].status = Status::Stopped;
+        self.ended += 1;
+        let outcome = Outcome { trial, record, epochs, verdict: Verdict::Over };
+        self.unwritten.push_back(Ended { outcome, then: Then::Over });
+    }
+
     /// Decides what follows from an attempt's end.
-    pub fn settle(&mut self, mut outcome: Outcome, limits: &Limits) {
+    pub fn settle(&mut self, mut outcome: Outcome, limits: &Limits, now: Instant) {
         let trial = outcome.trial;
+        let failures = self.failures.entry(trial).or_default();
         let then = match outcome.verdict {
             Verdict::Over => Then::Over,
             _ if self.phase != Phase::Going => Then::Stopped,
+            Verdict::Paused => Then::Paused,
             // By somebody else, as nothing is stopping here: no failure, but no reason for haste either.
             Verdict::Stopped => {
-                self.waits.push((trial, Instant::now() + limits.backoff));
+                self.waits.push((trial, now + limits.backoff));
                 Then::Again { wait: Some(limits.backoff) }
             }
             Verdict::AgainAlone if !self.alone.contains(&Alone::Tried(trial)) => {
                 self.alone.push(Alone::Wanted(trial));
                 Then::Again { wait: None }
             }
-            Verdict::Again if self.failures[trial] < limits.retries => {
-                let doubled = 2u32.saturating_pow(self.failures[trial] as u32);
+            Verdict::Again if *failures < limits.retries => {
+                let doubled = 2u32.saturating_pow(*failures as u32);
                 let wait = limits.backoff.saturating_mul(doubled).min(LONGEST_WAIT);
-                self.failures[trial] += 1;
-                self.waits.push((trial, Instant::now() + wait));
+                *failures += 1;
+                self.waits.push((trial, now + wait));
                 Then::Again { wait: Some(wait) }
             }
             Verdict::Again | Verdict::AgainAlone => Then::Over,
         };
-        self.history[trial] = match then {
+        self.progress[trial].status = match then {
             Then::Over => {
                 self.ended += 1;
                 self.failed += usize::from(outcome.record.status == Status::Failed);
@@ -306,11 +291,13 @@ impl Sweep {
                 outcome.record.status = Status::Pending;
                 Status::Running
             }
-            Then::Stopped | Then::Nothing => {
+            Then::Stopped | Then::Paused | Then::Nothing => {
                 outcome.record.status = Status::Pending;
                 Status::Pending
             }
         };
+        // What it left is what it trained: a training that began anew may have fewer epochs than were told.
+        self.progress[trial].epochs = outcome.epochs.clone();
         self.unwritten.push_back(Ended { outcome, then });
     }
 }

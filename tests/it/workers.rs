@@ -1,0 +1,200 @@
+//! What every worker keeps, whatever it runs trials on.
+
+use std::{path::Path, time::Duration};
+
+use fastrcaps::{
+    learn::{
+        config::TrialConfig,
+        data::{self, DataDirs},
+        folder::TrialFolder,
+        record::{EpochRow, Status, TrialRecord},
+    },
+    search::worker::{Admission, Admissions, Curve, End, Local, Report, Simulated, Slots, Work, Worker},
+};
+use tempfile::TempDir;
+
+/// As long as a worker may take for a trial of these, by its own clock.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A worker with two slots.
+type Make = fn() -> Box<dyn Worker>;
+
+fn local() -> Box<dyn Worker> {
+    let program = env!("CARGO_BIN_EXE_fastrcaps").into();
+    Box::new(Local::new(program, Vec::new(), slots(), Admissions::default()))
+}
+
+fn simulated() -> Box<dyn Worker> {
+    let curve = |_: &TrialConfig| Curve { seconds_per_epoch: 0.4, accuracies: vec![0.5, 0.6, 0.7] };
+    Box::new(Simulated::new(slots(), curve))
+}
+
+fn slots() -> Vec<fastrcaps::search::worker::Slot> {
+    "2x1".parse::<Slots>().unwrap().place(&[])
+}
+
+/// The workers by their names.
+const WORKERS: [(&str, Make); 2] = [("local", local), ("simulated", simulated)];
+
+fn config(epochs: usize, seed: u64) -> TrialConfig {
+    let table = format!(
+        "seed = {seed}\n[data]\nname = 'glyphs'\ntrain_samples = 60\ntest_samples = 20\nvalidation_fraction = 0.2\n\
+         [model]\npreset = 'tiny'\n[train]\nepochs = {epochs}\n"
+    );
+    TrialConfig::resolve(table.parse().unwrap()).unwrap()
+}
+
+/// A trial's folder, ready to be started.
+struct Trial {
+    config: TrialConfig,
+    folder: TrialFolder,
+    record: TrialRecord,
+}
+
+impl Trial {
+    fn new(root: &Path, epochs: usize, seed: u64) -> Trial {
+        let config = config(epochs, seed);
+        let key = config.key(&data::load(&config.data, &DataDirs::at(".")).unwrap().fingerprint);
+        let record = TrialRecord { status: Status::Running, attempts: 1, ..TrialRecord::pending(key, 0, &config) };
+        let trial = Trial { folder: TrialFolder::new(root.join(format!("{epochs}-{seed}"))), config, record };
+        trial.prepare();
+        trial
+    }
+
+    fn prepare(&self) {
+        self.folder.prepare(&self.config, &self.record).unwrap();
+    }
+
+    fn start(&self, worker: &mut dyn Worker, slot: usize, epochs: usize, behind: usize) {
+        let work = Work { folder: &self.folder, config: &self.config, epochs, behind };
+        worker.start(&work, slot).unwrap();
+    }
+}
+
+/// What a slot reports until it is free: its epochs, and how it ended.
+fn watch(worker: &mut dyn Worker, slot: usize) -> (Vec<EpochRow>, End) {
+    let mut rows = Vec::new();
+    let end = worker.now() + PATIENCE;
+    while worker.now() < end {
+        for (of, report) in worker.reports() {
+            match report {
+                Report::Epoch(row) if of == slot => rows.push(row),
+                Report::Ended(end) if of == slot => return (rows, end),
+                _ => {}
+            }
+        }
+        worker.wait();
+    }
+    panic!("slot {slot} is not free after {PATIENCE:?}")
+}
+
+/// What does not depend on the clock.
+fn learned(rows: &[EpochRow]) -> Vec<EpochRow> {
+    rows.iter().map(|row| EpochRow { train_seconds_screen: 0.0, ..row.clone() }).collect()
+}
+
+fn folder() -> TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+#[test]
+fn a_trial_reports_its_epochs_in_order_and_then_its_end() {
+    for (name, make) in WORKERS {
+        let (root, mut worker) = (folder(), make());
+        assert_eq!(worker.reports(), [], "{name}: nothing runs");
+        let trial = Trial::new(root.path(), 3, 1);
+        assert_eq!(worker.admits(&trial.config, 1), Admission::Now, "{name}");
+        trial.start(&mut *worker, 1, 3, 0);
+        let (rows, end) = watch(&mut *worker, 1);
+        assert!(matches!(end, End::Exited(_)), "{name}: {end:?}");
+        assert_eq!(rows, trial.folder.read_epochs().unwrap(), "{name}");
+        assert_eq!(rows.iter().map(|row| row.epoch).collect::<Vec<_>>(), [1, 2, 3], "{name}");
+        let record = trial.folder.read_record().unwrap();
+        assert_eq!((record.status, record.epochs), (Status::Done, 3), "{name}");
+        assert_eq!(worker.reports(), [], "{name}: it has ended once");
+    }
+}
+
+#[test]
+fn slots_run_side_by_side_and_are_free_again_afterwards() {
+    for (name, make) in WORKERS {
+        let (root, mut worker) = (folder(), make());
+        let trials = [1, 2, 3].map(|seed| Trial::new(root.path(), 1, seed));
+        for (slot, trial) in trials[..2].iter().enumerate() {
+            trial.start(&mut *worker, slot, 1, 0);
+        }
+        let mut free = Vec::new();
+        while free.len() < 2 {
+            let ended = |(slot, report)| matches!(report, Report::Ended(_)).then_some(slot);
+            free.extend(worker.reports().into_iter().filter_map(ended));
+            worker.wait();
+        }
+        free.sort();
+        assert_eq!(free, [0, 1], "{name}");
+        trials[2].start(&mut *worker, 0, 1, 0);
+        watch(&mut *worker, 0);
+        for trial in &trials {
+            assert_eq!(trial.folder.read_record().unwrap().status, Status::Done, "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_trial_pauses_after_the_epochs_that_were_asked_for_and_goes_on_to_the_same_rows() {
+    for (name, make) in WORKERS {
+        let (root, mut worker) = (folder(), make());
+        let whole = Trial::new(root.path(), 3, 7);
+        whole.start(&mut *worker, 0, 3, 0);
+        let (expected, _) = watch(&mut *worker, 0);
+        let other = folder();
+        let parts = Trial::new(other.path(), 3, 7);
+        let mut rows = Vec::new();
+        for (until, behind) in [(1, 0), (2, 1), (3, 2)] {
+            parts.prepare();
+            parts.start(&mut *worker, 0, until, behind);
+            let (more, end) = watch(&mut *worker, 0);
+            rows.extend(more);
+            assert_eq!(rows.len(), until, "{name}");
+            if until < 3 {
+                assert_eq!(end, End::Stopped, "{name}");
+                assert!(parts.folder.checkpoint().exists(), "{name}");
+                assert_eq!(parts.folder.read_record().unwrap().status, Status::Pending, "{name}");
+            }
+        }
+        assert_eq!(learned(&rows), learned(&expected), "{name}");
+        let of = |trial: &Trial| trial.folder.read_record().unwrap();
+        assert_eq!(of(&parts).validation_accuracy, of(&whole).validation_accuracy, "{name}");
+        assert_eq!(of(&parts).weights_sha256, of(&whole).weights_sha256, "{name}");
+    }
+}
+
+#[test]
+fn a_trial_that_is_asked_to_stop_leaves_a_checkpoint_and_one_that_is_killed_ends() {
+    for (name, make) in WORKERS {
+        let (root, mut worker) = (folder(), make());
+        let trials = [1, 2].map(|seed| Trial::new(root.path(), 100_000, seed));
+        for (slot, trial) in trials.iter().enumerate() {
+            trial.start(&mut *worker, slot, 100_000, 0);
+        }
+        // Until both train.
+        while trials.iter().any(|trial| trial.folder.read_epochs().map_or(0, |rows| rows.len()) == 0) {
+            worker.wait();
+            worker.reports();
+        }
+        worker.ask_to_stop(0);
+        assert_eq!(watch(&mut *worker, 0).1, End::Stopped, "{name}");
+        assert!(trials[0].folder.checkpoint().exists(), "{name}");
+        worker.kill(1);
+        assert_eq!(watch(&mut *worker, 1).1, End::Killed, "{name}");
+    }
+}
+
+#[test]
+fn nothing_is_left_of_what_an_earlier_engine_ran_once_it_is_adopted() {
+    for (name, make) in WORKERS {
+        let (root, mut worker) = (folder(), make());
+        let trial = Trial::new(root.path(), 1, 1);
+        assert_eq!(worker.adopt(&trial.folder).unwrap(), None, "{name}");
+        assert!(trial.folder.claim().is_ok(), "{name}");
+    }
+}
