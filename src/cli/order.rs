@@ -2,20 +2,21 @@
 
 use std::time::SystemTime;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::ValueEnum;
 use fastrcaps::{
     base::{device::Place, machine},
-    learn::{record::Status, train::timing::StepClock},
+    learn::record::Status,
     search::{
         dispatch::Past,
         space::{Expansion, Trial},
         strategy::{Deadline, Order, Strategy, Sweep},
         study::Study,
     },
+    timing::predict,
 };
 
-use super::{display::Mode, input::errln, predict};
+use super::{display::Mode, input::errln};
 
 #[derive(Clone, Copy, ValueEnum)]
 pub enum OrderArg {
@@ -67,12 +68,8 @@ impl Choice<'_> {
         }
         let left = begun.map_or(vec![1.0; self.trials.len()], |(study, keys, past)| self.left(study, keys, past));
         let configs: Vec<_> = self.expansion.candidates.iter().map(|candidate| &candidate.config).collect();
-        let seconds: Vec<f64> = if self.place.is_cpu() {
-            let mut clock = StepClock::default();
-            configs.iter().map(|config| clock.predict_wall(config)).collect::<Result<_>>()?
-        } else {
-            predict::wall_seconds(self.place, &configs)?
-        };
+        let program = machine::this_program().context("cannot find this program's own file")?;
+        let seconds = predict::wall_seconds(&program, self.place, &configs)?;
         let predicted: Vec<f64> =
             self.trials.iter().zip(&left).map(|(trial, left)| left * seconds[trial.candidate]).collect();
         let Expansion { candidates, baseline, .. } = self.expansion;

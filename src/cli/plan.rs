@@ -5,8 +5,9 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::Result;
 use fastrcaps::{
     base::{device::Place, machine, words::plural},
-    learn::{kernels::open_device, train::timing::StepClock},
+    learn::kernels::open_device,
     search::{executor::Slots, space::Space},
+    timing::predict::StepClock,
 };
 
 use super::{
