@@ -99,19 +99,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     }
     let lock = study.hold("timed")?;
     let view = StudyView::read(&study)?;
-    let candidates = if args.front_only { on_front(&view) } else { finished(&view) };
-    if candidates.is_empty() && !finished(&view).is_empty() {
-        bail!(
-            "no configuration of {} is on the front, as each has a training that diverged: leave --front-only out",
-            study.folder.display()
-        );
-    }
-    if candidates.is_empty() {
-        bail!(
-            "no trial of {} has ended well: there is nothing to be timed; `fastrcaps explore` trains them",
-            study.folder.display()
-        );
-    }
+    let candidates = candidates(&study, &view, args.front_only)?;
     let mode = match (args.quiet, args.json) {
         (true, _) => Mode::Quiet,
         (_, true) => Mode::Json,
@@ -158,6 +146,24 @@ pub fn run(args: Args) -> Result<ExitCode> {
         EndReason::Asked => ExitCode::from(INTERRUPTED),
         EndReason::Patience | EndReason::Deadline => ExitCode::FAILURE,
     })
+}
+
+/// The configurations whose steps are timed, those on the front first.
+fn candidates(study: &Study, view: &StudyView, front_only: bool) -> Result<Vec<usize>> {
+    let candidates = if front_only { on_front(view) } else { finished(view) };
+    if candidates.is_empty() && !finished(view).is_empty() {
+        bail!(
+            "no configuration of {} is on the front, as each has a training that diverged: leave --front-only out",
+            study.folder.display()
+        );
+    }
+    if candidates.is_empty() {
+        bail!(
+            "no trial of {} has ended well: there is nothing to be timed; `fastrcaps explore` trains them",
+            study.folder.display()
+        );
+    }
+    Ok(candidates)
 }
 
 /// The two times of a configuration.

@@ -11,6 +11,7 @@ use std::{
 
 use anyhow::{Result, bail};
 use fastrcaps::{
+    base::device::Place,
     engine::upkeep::{check, merge},
     learn::{
         config::TrialConfig,
@@ -22,6 +23,7 @@ use fastrcaps::{
     },
     search::study::Study,
     timing::{
+        confirm::{self, Confirmation, OF_SWEEP, Trainings},
         rounds::{self, Clock, EndReason, Event, Job, Line, ROUNDS, Request},
         sets::{ENOUGH_ROUNDS, Fingerprint, Sample, Sentinel, TimeSet},
         shape::{shapes, steps_of},
@@ -132,6 +134,61 @@ fn expected(config: &TrialConfig) -> Vec<f64> {
     let cost =
         |round| steps_of(config, config.train.epochs).iter().map(|(s, n)| seconds(s.samples, round) * *n as f64).sum();
     (0..ROUNDS).map(cost).collect()
+}
+
+#[test]
+fn the_first_have_a_visit_of_their_own_where_the_time_before_the_deadline_is_short() {
+    let folder = tempfile::tempdir().unwrap();
+    let study = declare_space(folder.path(), SPACE, "the data");
+    let (all, stop) = (configs(&study), AtomicBool::new(false));
+    let configs: Vec<&TrialConfig> = all.iter().collect();
+    let lock = study.hold("timed").unwrap();
+    // By what the sweep took, a step takes the longer the longer that took.
+    let jobs = |name, swept: f64, first, left: Option<u64>| {
+        let swept = configs.iter().map(|config| (*config, swept)).collect();
+        let trainings = Trainings { configs: configs.clone(), first, swept };
+        let confirmation = Confirmation {
+            study: &study,
+            name,
+            anew: false,
+            rounds: ROUNDS,
+            threads: 1,
+            place: Place::Cpu,
+            gpu: None,
+            sample_seconds: None,
+            of_sweep: OF_SWEEP,
+            patience: Duration::from_secs(600),
+            deadline: left.map(|seconds| SystemTime::now() + Duration::from_secs(seconds)),
+            stop: &stop,
+            program: "nothing".into(),
+            arguments: Vec::new(),
+        };
+        let (mut clock, mut visits) = (Pretended::new(&|_| false), 0);
+        let confirmed = confirmation.take_by(&mut clock, &trainings, &lock, &mut |event| {
+            visits += usize::from(matches!(event, confirm::Event::VisitBegun));
+        });
+        let confirmed = confirmed.unwrap();
+        assert_eq!((confirmed.ending, confirmed.taken), (EndReason::Finished, shapes(&configs).len() * ROUNDS));
+        (visits, clock.jobs)
+    };
+    let (of_first, of_all) = (shapes(&configs[..1]).len(), shapes(&configs).len());
+    assert!(of_first < of_all);
+    let (visits, short) = jobs("short", 1e6, 1, Some(600));
+    let of_jobs: Vec<usize> = short.iter().map(|job| job.tasks.len()).collect();
+    assert_eq!((visits, of_jobs), (2, [[of_first; ROUNDS], [of_all - of_first; ROUNDS]].concat()));
+    // Enough time, no deadline, nobody who comes first, or everybody: all at once.
+    for (name, swept, first, left) in [
+        ("enough", 0.1, 1, Some(600)),
+        ("no-deadline", 1e6, 1, None),
+        ("none", 1e6, 0, Some(600)),
+        ("all", 1e6, 2, Some(600)),
+    ] {
+        let (visits, jobs) = jobs(name, swept, first, left);
+        assert_eq!((visits, jobs.len()), (1, ROUNDS), "{name}");
+    }
+    // What a sample takes lies within its bounds, whatever the sweep took.
+    let length = |name, swept| jobs(name, swept, 0, None).1[0].sample_seconds;
+    assert_eq!((length("longest", 1e6), length("shortest", 0.0)), (0.5, 0.02));
 }
 
 #[test]
