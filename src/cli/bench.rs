@@ -15,13 +15,13 @@ use fastrcaps::{
         config::TrialConfig,
         kernels::open::describe,
         model::config::{PRESETS, Precision},
-        train::{
-            bench::{Bound, Ceilings, LIMITS, Measured, Speed, measure},
-            estimate::PUBLISHED,
-            timing::{Limits, stand_in},
-        },
     },
     present::charts::style::three_digits,
+    timing::{
+        repeat::Limits,
+        roofline::{Bound, Ceilings, LIMITS, Measured, PUBLISHED, Speed, measure},
+        stand_in::stand_in,
+    },
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;

@@ -1,9 +1,9 @@
 //! `fastrcaps bench step --estimate GPU`: what a step takes at least on a GPU that need not be there.
 
 use anyhow::Result;
-use fastrcaps::learn::{
-    config::TrialConfig,
-    train::estimate::{Launch, PUBLISHED, Published, launches},
+use fastrcaps::{
+    learn::config::TrialConfig,
+    timing::roofline::{Launch, PUBLISHED, Published, launches},
 };
 use serde_json::json;
 

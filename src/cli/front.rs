@@ -14,7 +14,7 @@ use fastrcaps::{
         view::StudyView,
     },
     search::study::Study,
-    timing::times::TimeSet,
+    timing::sets::TimeSet,
 };
 
 use super::{

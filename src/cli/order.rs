@@ -2,20 +2,21 @@
 
 use std::time::SystemTime;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::ValueEnum;
 use fastrcaps::{
     base::{device::Place, machine},
-    learn::{record::Status, train::timing::StepClock},
+    learn::record::Status,
     search::{
         dispatch::Past,
         space::{Expansion, Trial},
         strategy::{Deadline, Grid, Halving, Order, Predicted, Searcher},
         study::Study,
     },
+    timing::predict,
 };
 
-use super::{display::Mode, input::errln, predict};
+use super::{display::Mode, input::errln};
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum StrategyArg {
@@ -73,13 +74,9 @@ impl Choice<'_> {
         }
         let left = begun.map_or(vec![1.0; self.trials.len()], |(study, keys, past)| self.left(study, keys, past));
         let configs: Vec<_> = self.expansion.candidates.iter().map(|candidate| &candidate.config).collect();
+        let program = machine::this_program().context("cannot find this program's own file")?;
         let on = |place: Place| {
-            let seconds: Vec<f64> = if place.is_cpu() {
-                let mut clock = StepClock::default();
-                configs.iter().map(|config| clock.predict_wall(config)).collect::<Result<_>>()?
-            } else {
-                predict::wall_seconds(place, &configs)?
-            };
+            let seconds = predict::wall_seconds(&program, place, &configs)?;
             let of_trials = self.trials.iter().zip(&left).map(|(trial, left)| left * seconds[trial.candidate]);
             Ok(Predicted::new(place, of_trials.collect()))
         };

@@ -5,8 +5,9 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::Result;
 use fastrcaps::{
     base::{device::Place, machine, words::plural},
-    learn::{config::TrialConfig, kernels::open_device, train::timing::StepClock},
+    learn::{config::TrialConfig, kernels::open_device},
     search::{space::Space, worker::Slots},
+    timing::predict::StepClock,
 };
 
 use super::{

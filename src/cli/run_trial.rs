@@ -1,4 +1,4 @@
-//! `fastrcaps run-trial`: one trial of a sweep, in a process and a folder of its own. Started by executors only.
+//! `fastrcaps run-trial`: one trial of a sweep, in a process and a folder of its own. Started by workers only.
 
 use std::{
     io::{self, Read},

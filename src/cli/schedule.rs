@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::Result;
 use fastrcaps::{
     base::{files::check_target, words::plural},
-    learn::{config::TrialConfig, schedule::outline::outline, train::timing::steps_by_size},
+    learn::{config::TrialConfig, schedule::outline::outline},
     present::charts::{
         self,
         schedule::{self, ScheduleChart},
@@ -41,7 +41,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let out = args.out.unwrap_or_else(|| args.config.with_file_name(format!("{name}-schedule.png")));
     check_target(&out, args.force, charts::is_own)?;
     let samples = config.data.counts().train;
-    let steps: u64 = steps_by_size(&config, samples).values().sum();
+    let steps: u64 = config.steps_by_size(samples).values().sum();
     let chart = ScheduleChart {
         title: format!("{name}: learning rate and batch size"),
         subtitle: format!(

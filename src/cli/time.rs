@@ -2,29 +2,35 @@
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use fastrcaps::{
     analysis::Extent,
-    base::stats::{self, Spread},
+    base::{
+        machine,
+        stats::{self, Spread},
+    },
+    engine::confirming::{finished, on_front, trainings, usual_threads},
     present::report::{
         self,
         view::{Origin, StudyView},
     },
     search::study::Study,
     timing::{
-        confirm::{self, Ending},
-        times::{DEFAULT_SET, TimeSet},
+        confirm::Confirmation,
+        rounds::{EndReason, ROUNDS},
+        sets::{DEFAULT_SET, TimeSet},
     },
 };
 use serde_json::json;
 
 use super::{
-    confirming::{self, Taking, finished, on_front, usual_threads},
+    confirming,
     data::DataDirArg,
     device::{self, DeviceArg},
     display::{Mode, aligned, duration, emit, percent},
     input::{errln, outln},
     interrupt::{INTERRUPTED, stop_on_signals},
+    timing_display::Shown,
 };
 
 /// Take the times of a study's trainings, from their steps, timed alone on this machine.
@@ -56,7 +62,7 @@ pub struct Args {
     #[arg(long)]
     anew: bool,
     /// Samples of every kind of step
-    #[arg(long, value_name = "N", default_value_t = confirm::ROUNDS as u32, value_parser = confirming::rounds())]
+    #[arg(long, value_name = "N", default_value_t = ROUNDS as u32, value_parser = confirming::rounds())]
     rounds: u32,
     #[command(flatten)]
     device: DeviceArg,
@@ -93,19 +99,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     }
     let lock = study.hold("timed")?;
     let view = StudyView::read(&study)?;
-    let candidates = if args.front_only { on_front(&view) } else { finished(&view) };
-    if candidates.is_empty() && !finished(&view).is_empty() {
-        bail!(
-            "no configuration of {} is on the front, as each has a training that diverged: leave --front-only out",
-            study.folder.display()
-        );
-    }
-    if candidates.is_empty() {
-        bail!(
-            "no trial of {} has ended well: there is nothing to be timed; `fastrcaps explore` trains them",
-            study.folder.display()
-        );
-    }
+    let candidates = candidates(&study, &view, args.front_only)?;
     let mode = match (args.quiet, args.json) {
         (true, _) => Mode::Quiet,
         (_, true) => Mode::Json,
@@ -118,7 +112,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     // Before anything is begun.
     let gpu = device::look_at([place])?.remove(&place);
     let stop = stop_on_signals()?;
-    let taking = Taking {
+    let confirmation = Confirmation {
         study: &study,
         name: &args.name,
         anew: args.anew,
@@ -131,13 +125,14 @@ pub fn run(args: Args) -> Result<ExitCode> {
         patience: args.patience,
         deadline: None,
         stop: &stop,
-        mode,
-        data_dir: &args.data_dir,
+        program: machine::this_program().context("cannot find this program's own file")?,
+        arguments: confirming::arguments(&args.data_dir),
     };
-    let confirmed = taking.take(&view, &candidates, &lock)?;
+    let mut shown = Shown::new(mode, confirmation.rounds);
+    let confirmed = confirmation.take(&trainings(&view, &candidates), &lock, &mut |event| shown.show(event))?;
     let mut view = StudyView::read(&study)?;
     report::write_all(&study, &view)?;
-    taking.tell(&confirmed, &view);
+    confirming::tell(mode, &study, &confirmed, &view);
     // What the sweep measured, whatever was measured since.
     view.times = None;
     let rows = rows(&view, &confirmed.set, &candidates);
@@ -147,10 +142,28 @@ pub fn run(args: Args) -> Result<ExitCode> {
         outln!("{}", table(&rows).trim_end());
     }
     Ok(match confirmed.ending {
-        Ending::Finished => ExitCode::SUCCESS,
-        Ending::Asked => ExitCode::from(INTERRUPTED),
-        Ending::Patience | Ending::Deadline => ExitCode::FAILURE,
+        EndReason::Finished => ExitCode::SUCCESS,
+        EndReason::Asked => ExitCode::from(INTERRUPTED),
+        EndReason::Patience | EndReason::Deadline => ExitCode::FAILURE,
     })
+}
+
+/// The configurations whose steps are timed, those on the front first.
+fn candidates(study: &Study, view: &StudyView, front_only: bool) -> Result<Vec<usize>> {
+    let candidates = if front_only { on_front(view) } else { finished(view) };
+    if candidates.is_empty() && !finished(view).is_empty() {
+        bail!(
+            "no configuration of {} is on the front, as each has a training that diverged: leave --front-only out",
+            study.folder.display()
+        );
+    }
+    if candidates.is_empty() {
+        bail!(
+            "no trial of {} has ended well: there is nothing to be timed; `fastrcaps explore` trains them",
+            study.folder.display()
+        );
+    }
+    Ok(candidates)
 }
 
 /// The two times of a configuration.

@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use fastrcaps::{
     base::machine,
     learn::kernels::open_device,
-    timing::confirm::{Job, worker},
+    timing::rounds::{Job, worker},
 };
 
 use super::{

@@ -2,7 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use fastrcaps::{base::words::plural, timing::confirm::Event};
+use fastrcaps::{
+    base::words::plural,
+    timing::{confirm, rounds::Event},
+};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
@@ -11,7 +14,7 @@ use super::{
     input::errln,
 };
 
-/// What is shown while times are taken. The bar moves when a sample comes, and at no other moment: drawing takes time, too.
+/// What is shown while times are taken, each visit's for itself. The bar moves when a sample comes, and at no other moment: drawing takes time, too.
 pub struct Shown {
     mode: Mode,
     rounds: usize,
@@ -26,15 +29,31 @@ const TELL: Duration = Duration::from_secs(15);
 
 impl Shown {
     pub fn new(mode: Mode, rounds: usize) -> Shown {
-        let bar = (mode == Mode::Progress && draws_bars()).then(|| {
+        Shown { mode, rounds, bar: None, told: None, left: String::new() }
+    }
+
+    pub fn show(&mut self, event: &confirm::Event) {
+        match event {
+            confirm::Event::CoresShared { threads, cores } if self.mode != Mode::Quiet => {
+                errln!("note: {threads} threads share {}", plural(*cores, "core"));
+            }
+            confirm::Event::CoresShared { .. } => {}
+            confirm::Event::VisitBegun => self.begin(),
+            confirm::Event::Rounds(event) => self.show_rounds(event),
+            confirm::Event::VisitEnded => self.bar.iter().for_each(ProgressBar::finish_and_clear),
+        }
+    }
+
+    fn begin(&mut self) {
+        let bar = (self.mode == Mode::Progress && draws_bars()).then(|| {
             // A constant with known keys.
             let style = ProgressStyle::with_template("{bar:30} {msg}").expect("a valid template");
             ProgressBar::new(1).with_style(style)
         });
-        Shown { mode, rounds, bar, told: None, left: String::new() }
+        *self = Shown { bar, ..Shown::new(self.mode, self.rounds) };
     }
 
-    pub fn show(&mut self, event: &Event) {
+    fn show_rounds(&mut self, event: &Event) {
         match *event {
             Event::Begun { shapes, samples } => {
                 if let Some(bar) = &self.bar {
@@ -94,12 +113,6 @@ impl Shown {
     fn emit(&self, event: impl FnOnce() -> serde_json::Value) {
         if self.mode == Mode::Json {
             emit(&event());
-        }
-    }
-
-    pub fn finish(&self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
         }
     }
 }

@@ -2,6 +2,8 @@
 
 mod blame;
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use toml::{Table, Value};
@@ -147,6 +149,12 @@ impl TrialConfig {
     /// configs see the same order of samples and, where shapes agree, the same initial weights.
     pub fn replicate(&self, replicate: usize) -> TrialConfig {
         TrialConfig { seed: self.seed.wrapping_add(replicate as u64), ..self.clone() }
+    }
+
+    /// Optimizer steps of the whole training on `samples` training samples, by number of samples in the step.
+    pub fn steps_by_size(&self, samples: usize) -> BTreeMap<usize, u64> {
+        let epochs = self.train.epochs;
+        self.schedule.steps_by_size(epochs, epochs, samples)
     }
 
     /// Trainable parameters of the network.

@@ -1,14 +1,12 @@
 //! Measured steps. What is measured is never asserted, only that it fits together.
 
 use candle_core::Device;
-use fastrcaps::learn::{
-    config::TrialConfig,
-    model::config::Precision,
-    train::{
-        bench::{Bound, Ceilings, Measured, measure},
-        estimate::{PUBLISHED, launches},
-        laps::Part,
-        timing::{Limits, stand_in},
+use fastrcaps::{
+    learn::{config::TrialConfig, model::config::Precision, train::laps::Part},
+    timing::{
+        repeat::Limits,
+        roofline::{Bound, Ceilings, Measured, PUBLISHED, Published, launches, measure},
+        stand_in::stand_in,
     },
 };
 
@@ -153,7 +151,7 @@ fn launches_are_held_against_published_figures() {
     let f32_config = config("model = { preset = 'paper' }");
     let bf16 = config("train = { precision = 'bf16' }\nmodel = { preset = 'paper' }");
     let [h100, h200, a100] = PUBLISHED;
-    let seconds = |gpu: fastrcaps::learn::train::estimate::Published, config: &TrialConfig, batch| -> f64 {
+    let seconds = |gpu: Published, config: &TrialConfig, batch| -> f64 {
         launches(config, batch).unwrap().iter().map(|launch| gpu.least_seconds(launch).0).sum()
     };
     // Three passes of 24.5 GFLOP·2 at 67 TFLOP/s are 2.2 ms, and more than nine tenths of a step in f32.

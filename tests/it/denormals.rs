@@ -3,14 +3,17 @@
 use std::hint::black_box;
 
 use candle_core::{Device, Tensor, Var};
-use fastrcaps::learn::{
-    config::TrialConfig,
-    data::{Dataset, DatasetName},
-    kernels::{
-        adam::{Adam, Constants},
-        flush_denormals,
+use fastrcaps::{
+    learn::{
+        config::TrialConfig,
+        data::{Dataset, DatasetName},
+        kernels::{
+            adam::{Adam, Constants},
+            flush_denormals,
+        },
+        train::Trainer,
     },
-    train::{Trainer, timing::stand_in},
+    timing::stand_in::stand_in,
 };
 
 /// Whether a denormal result and a denormal operand are zero on this thread.

@@ -27,7 +27,6 @@ use fastrcaps::{
             Observer, Session,
             checkpoint::{self, Checkpoint, State},
             memory::peak_bytes,
-            timing::steps_by_size,
             train,
         },
     },
@@ -157,7 +156,7 @@ fn the_steps_of_the_longest_training_of_single_samples_are_counted_without_walki
     let text = "data.name = 'mnist'\nmodel.preset = 'tiny'\ntrain.epochs = 100000\n\
                 schedule.batch = { policy = 'adabatch', phases = [{ epochs = 50000.5, size = 1 }, { size = 2 }] }";
     let config = TrialConfig::resolve(text.parse().unwrap()).unwrap();
-    let steps = steps_by_size(&config, 1000);
+    let steps = config.steps_by_size(1000);
     assert_eq!(steps.into_iter().collect::<Vec<_>>(), [(1, 50_000_500), (2, 24_999_750)]);
 }
 
@@ -386,7 +385,7 @@ fn read_config(_: &Path, input: &[u8]) -> bool {
     let again = TrialConfig::resolve(config.to_toml().parse().unwrap()).unwrap();
     assert_eq!(config.key(""), again.key(""));
     let samples = config.data.counts().train;
-    let steps = steps_by_size(&config, samples);
+    let steps = config.steps_by_size(samples);
     let seen: u64 = steps.iter().map(|(size, count)| *size as u64 * count).sum();
     assert_eq!(seen, (samples * config.train.epochs) as u64);
     assert!(peak_bytes(&config, 1).unwrap() > 0 && config.parameters() > 0);

@@ -25,8 +25,8 @@ use fastrcaps::{
         worker::{Admissions, Local, Report, Slot, Slots, Work, Worker},
     },
     timing::{
-        confirm,
-        times::{Fingerprint, Shape},
+        sets::{Fingerprint, TimeSet},
+        shape::{Shape, shapes},
     },
 };
 
@@ -187,9 +187,9 @@ fn steps_of_another_precision_have_times_of_their_own() {
     let space = Space::from_document(Document::parse("space", SPACE.into()).unwrap(), "space", &[]).unwrap();
     let configs: Vec<TrialConfig> = space.expand().unwrap().candidates.into_iter().map(|of| of.config).collect();
     let configs: Vec<&TrialConfig> = configs.iter().collect();
-    assert_eq!(confirm::shapes(&configs).len(), 2 * confirm::shapes(&configs[..1]).len());
+    assert_eq!(shapes(&configs).len(), 2 * shapes(&configs[..1]).len());
     // A shape of f32 is called as it was.
-    let (shape, _) = confirm::shapes(&configs[..1]).into_values().next().unwrap();
+    let (shape, _) = shapes(&configs[..1]).into_values().next().unwrap();
     let json = serde_json::to_string(&shape).unwrap();
     assert!(!json.contains("precision"), "{json}");
     assert_eq!(serde_json::from_str::<Shape>(&json).unwrap(), shape);
@@ -247,7 +247,7 @@ fn times_on_a_gpu_are_told_from_those_on_cpu_cores() {
     // A set of before is one of today.
     let json = serde_json::to_string(&cpu).unwrap();
     assert!(!json.contains("driver"), "{json}");
-    let set = |fingerprint| fastrcaps::timing::times::TimeSet::new("x", "host".into(), fingerprint);
+    let set = |fingerprint| TimeSet::new("x", "host".into(), fingerprint);
     let differing = set(cpu).differences(&set(gpu)).join("; ");
     assert!(differing.contains("device: there \"cpu\", here \"H100\""), "{differing}");
 }

@@ -182,5 +182,5 @@ fn damaged_times_are_told_and_block_nothing_else() {
     // Whether it was left alone is another matter.
     let output = program().current_dir(folder.path()).args(anew).output().unwrap();
     assert!(!String::from_utf8_lossy(&output.stderr).contains("damaged"), "{output:?}");
-    assert!(fastrcaps::timing::times::TimeSet::read(&study(folder.path()), "default").unwrap().is_some());
+    assert!(fastrcaps::timing::sets::TimeSet::read(&study(folder.path()), "default").unwrap().is_some());
 }

@@ -24,7 +24,10 @@ use fastrcaps::{
         space::Space,
         study::{self, Explorer, Study, StudyFile},
     },
-    timing::times::{Fingerprint, Shape, TimeSet, steps_of},
+    timing::{
+        sets::{Fingerprint, TimeSet},
+        shape::{Shape, steps_of},
+    },
 };
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;

@@ -11,6 +11,7 @@ use std::{
 
 use anyhow::{Result, bail};
 use fastrcaps::{
+    base::device::Place,
     engine::upkeep::{check, merge},
     learn::{
         config::TrialConfig,
@@ -22,8 +23,10 @@ use fastrcaps::{
     },
     search::study::Study,
     timing::{
-        confirm::{self, Clock, Ending, Event, Job, Line, ROUNDS, Request},
-        times::{ENOUGH_ROUNDS, Fingerprint, Sample, Sentinel, TimeSet, steps_of},
+        confirm::{self, Confirmation, OF_SWEEP, Trainings},
+        rounds::{self, Clock, EndReason, Event, Job, Line, ROUNDS, Request},
+        sets::{ENOUGH_ROUNDS, Fingerprint, Sample, Sentinel, TimeSet},
+        shape::{shapes, steps_of},
     },
 };
 use proptest::prelude::*;
@@ -134,6 +137,61 @@ fn expected(config: &TrialConfig) -> Vec<f64> {
 }
 
 #[test]
+fn the_first_have_a_visit_of_their_own_where_the_time_before_the_deadline_is_short() {
+    let folder = tempfile::tempdir().unwrap();
+    let study = declare_space(folder.path(), SPACE, "the data");
+    let (all, stop) = (configs(&study), AtomicBool::new(false));
+    let configs: Vec<&TrialConfig> = all.iter().collect();
+    let lock = study.hold("timed").unwrap();
+    // By what the sweep took, a step takes the longer the longer that took.
+    let jobs = |name, swept: f64, first, left: Option<u64>| {
+        let swept = configs.iter().map(|config| (*config, swept)).collect();
+        let trainings = Trainings { configs: configs.clone(), first, swept };
+        let confirmation = Confirmation {
+            study: &study,
+            name,
+            anew: false,
+            rounds: ROUNDS,
+            threads: 1,
+            place: Place::Cpu,
+            gpu: None,
+            sample_seconds: None,
+            of_sweep: OF_SWEEP,
+            patience: Duration::from_secs(600),
+            deadline: left.map(|seconds| SystemTime::now() + Duration::from_secs(seconds)),
+            stop: &stop,
+            program: "nothing".into(),
+            arguments: Vec::new(),
+        };
+        let (mut clock, mut visits) = (Pretended::new(&|_| false), 0);
+        let confirmed = confirmation.take_by(&mut clock, &trainings, &lock, &mut |event| {
+            visits += usize::from(matches!(event, confirm::Event::VisitBegun));
+        });
+        let confirmed = confirmed.unwrap();
+        assert_eq!((confirmed.ending, confirmed.taken), (EndReason::Finished, shapes(&configs).len() * ROUNDS));
+        (visits, clock.jobs)
+    };
+    let (of_first, of_all) = (shapes(&configs[..1]).len(), shapes(&configs).len());
+    assert!(of_first < of_all);
+    let (visits, short) = jobs("short", 1e6, 1, Some(600));
+    let of_jobs: Vec<usize> = short.iter().map(|job| job.tasks.len()).collect();
+    assert_eq!((visits, of_jobs), (2, [[of_first; ROUNDS], [of_all - of_first; ROUNDS]].concat()));
+    // Enough time, no deadline, nobody who comes first, or everybody: all at once.
+    for (name, swept, first, left) in [
+        ("enough", 0.1, 1, Some(600)),
+        ("no-deadline", 1e6, 1, None),
+        ("none", 1e6, 0, Some(600)),
+        ("all", 1e6, 2, Some(600)),
+    ] {
+        let (visits, jobs) = jobs(name, swept, first, left);
+        assert_eq!((visits, jobs.len()), (1, ROUNDS), "{name}");
+    }
+    // What a sample takes lies within its bounds, whatever the sweep took.
+    let length = |name, swept| jobs(name, swept, 0, None).1[0].sample_seconds;
+    assert_eq!((length("longest", 1e6), length("shortest", 0.0)), (0.5, 0.02));
+}
+
+#[test]
 fn what_was_disturbed_is_kept_does_not_count_and_is_taken_again() {
     let folder = tempfile::tempdir().unwrap();
     let study = declare(folder.path());
@@ -143,14 +201,14 @@ fn what_was_disturbed_is_kept_does_not_count_and_is_taken_again() {
     let disturbed = |nth: usize| nth < 20 && nth.is_multiple_of(3);
     let mut clock = Pretended::new(&disturbed);
     let (mut rounds, mut last) = (Vec::new(), None);
-    let confirmed = confirm::confirm(&request(&study, &configs, &stop), &mut clock, &mut |event| match *event {
+    let confirmed = rounds::take(&request(&study, &configs, &stop), &mut clock, &mut |event| match *event {
         Event::Round { round, again, .. } => rounds.push((again, round)),
         Event::Sample { clean, samples, .. } => last = Some((clean, samples)),
         _ => {}
     })
     .unwrap();
-    let shapes = confirm::shapes(&configs).len();
-    assert_eq!((confirmed.ending, confirmed.tainted, confirmed.taken), (Ending::Finished, 7, shapes * ROUNDS + 7));
+    let shapes = shapes(&configs).len();
+    assert_eq!((confirmed.ending, confirmed.tainted, confirmed.taken), (EndReason::Finished, 7, shapes * ROUNDS + 7));
     assert!(confirmed.lacking.is_empty());
     assert_eq!(last, Some((shapes * ROUNDS, shapes * ROUNDS)));
     assert_eq!(rounds[..ROUNDS], (0..ROUNDS).map(|round| (false, round)).collect::<Vec<_>>()[..]);
@@ -170,11 +228,11 @@ fn what_was_disturbed_is_kept_does_not_count_and_is_taken_again() {
     assert!(check::check(&study).unwrap().problems.is_empty());
     // There is nothing left to do.
     let mut idle = Pretended::new(&|_| true);
-    let again = confirm::confirm(&request(&study, &configs, &stop), &mut idle, &mut |_| {}).unwrap();
-    assert_eq!((again.ending, again.taken), (Ending::Finished, 0));
+    let again = rounds::take(&request(&study, &configs, &stop), &mut idle, &mut |_| {}).unwrap();
+    assert_eq!((again.ending, again.taken), (EndReason::Finished, 0));
     // More rounds take only those.
     let more = Request { rounds: ROUNDS + 2, ..request(&study, &configs, &stop) };
-    let more = confirm::confirm(&more, &mut Pretended::new(&|_| false), &mut |_| {}).unwrap();
+    let more = rounds::take(&more, &mut Pretended::new(&|_| false), &mut |_| {}).unwrap();
     assert_eq!(more.taken, 2 * shapes);
 }
 
@@ -184,28 +242,28 @@ fn what_was_interrupted_goes_on_where_it_was() {
     let study = declare(folder.path());
     let (all, stop) = (configs(&study), AtomicBool::new(false));
     let configs: Vec<&TrialConfig> = all.iter().collect();
-    let samples = confirm::shapes(&configs).len() * ROUNDS;
+    let samples = shapes(&configs).len() * ROUNDS;
     let request = || request(&study, &configs, &stop);
     // A process that fails.
     let mut clock = Pretended { fails_after: 5, ..Pretended::new(&|_| false) };
-    let error = confirm::confirm(&request(), &mut clock, &mut |_| {}).unwrap_err();
+    let error = rounds::take(&request(), &mut clock, &mut |_| {}).unwrap_err();
     assert!(error.to_string().contains("it failed"), "{error}");
     assert_eq!(TimeSet::read(&study, "default").unwrap().unwrap().samples.len(), 5);
     // Somebody who asks for an end.
-    let asked = confirm::confirm(&request(), &mut Pretended::new(&|_| false), &mut |event| {
+    let asked = rounds::take(&request(), &mut Pretended::new(&|_| false), &mut |event| {
         stop.store(matches!(event, Event::Sample { clean: 3, .. }), Relaxed);
     });
     let asked = asked.unwrap();
-    assert_eq!((asked.ending, asked.taken), (Ending::Asked, 3));
+    assert_eq!((asked.ending, asked.taken), (EndReason::Asked, 3));
     assert!(!asked.lacking.is_empty());
     assert!(all.iter().all(|config| asked.set.rounds(config, config.train.epochs).is_none()));
     stop.store(false, Relaxed);
     // A time that is over.
     let late = Request { deadline: Some(SystemTime::now()), ..request() };
-    let late = confirm::confirm(&late, &mut Pretended::new(&|_| false), &mut |_| {}).unwrap();
-    assert_eq!((late.ending, late.taken), (Ending::Deadline, 0));
-    let rest = confirm::confirm(&request(), &mut Pretended::new(&|_| false), &mut |_| {}).unwrap();
-    assert_eq!((rest.ending, rest.taken), (Ending::Finished, samples - 8));
+    let late = rounds::take(&late, &mut Pretended::new(&|_| false), &mut |_| {}).unwrap();
+    assert_eq!((late.ending, late.taken), (EndReason::Deadline, 0));
+    let rest = rounds::take(&request(), &mut Pretended::new(&|_| false), &mut |_| {}).unwrap();
+    assert_eq!((rest.ending, rest.taken), (EndReason::Finished, samples - 8));
 }
 
 #[test]
@@ -216,13 +274,13 @@ fn patience_ends_and_says_what_lacks_and_why() {
     let configs: Vec<&TrialConfig> = all.iter().collect();
     let request = Request { patience: Duration::ZERO, ..request(&study, &configs, &stop) };
     let mut clock = Pretended { busy: Some("a compiler".into()), ..Pretended::new(&|_| true) };
-    let confirmed = confirm::confirm(&request, &mut clock, &mut |_| {}).unwrap();
-    let shapes = confirm::shapes(&configs).len();
-    assert_eq!((confirmed.ending, confirmed.taken), (Ending::Patience, shapes * ROUNDS));
+    let confirmed = rounds::take(&request, &mut clock, &mut |_| {}).unwrap();
+    let shapes = shapes(&configs).len();
+    assert_eq!((confirmed.ending, confirmed.taken), (EndReason::Patience, shapes * ROUNDS));
     assert_eq!(confirmed.lacking.len(), shapes);
     assert!(confirmed.lacking.iter().all(|lacking| lacking.clean == 0 && lacking.why.as_deref() == Some("others")));
     let few = Request { rounds: ENOUGH_ROUNDS - 1, ..request };
-    assert!(confirm::confirm(&few, &mut clock, &mut |_| {}).unwrap_err().to_string().contains("at least 6"));
+    assert!(rounds::take(&few, &mut clock, &mut |_| {}).unwrap_err().to_string().contains("at least 6"));
 }
 
 #[test]
@@ -231,7 +289,7 @@ fn times_of_another_machine_or_build_are_not_added_to() {
     let study = declare(folder.path());
     let (all, stop) = (configs(&study), AtomicBool::new(false));
     let configs: Vec<&TrialConfig> = all.iter().collect();
-    let run = |request: Request| confirm::confirm(&request, &mut Pretended::new(&|_| false), &mut |_| {});
+    let run = |request: Request| rounds::take(&request, &mut Pretended::new(&|_| false), &mut |_| {});
     let request = || request(&study, &configs, &stop);
     run(request()).unwrap();
     let before = fs::read(study.folder.join("times/default.json")).unwrap();
@@ -262,7 +320,7 @@ fn a_damaged_set_is_refused_and_found_by_a_check() {
     let (all, stop) = (configs(&study), AtomicBool::new(false));
     let configs: Vec<&TrialConfig> = all.iter().collect();
     let request = || request(&study, &configs, &stop);
-    let taken = confirm::confirm(&request(), &mut Pretended::new(&|_| false), &mut |_| {}).unwrap().set;
+    let taken = rounds::take(&request(), &mut Pretended::new(&|_| false), &mut |_| {}).unwrap().set;
     let path = study.folder.join("times/default.json");
     let whole = fs::read(&path).unwrap();
     for at in (0..whole.len()).step_by(whole.len() / 40) {
@@ -277,13 +335,13 @@ fn a_damaged_set_is_refused_and_found_by_a_check() {
                 assert!(said.contains("default.json is damaged") && said.contains("fastrcaps time"), "{said}");
                 let found = check::check(&study).unwrap().problems;
                 assert!(found.iter().any(|problem| problem.place == Path::new("times/default.json")), "{found:?}");
-                let again = confirm::confirm(&request(), &mut Pretended::new(&|_| false), &mut |_| {});
+                let again = rounds::take(&request(), &mut Pretended::new(&|_| false), &mut |_| {});
                 assert!(again.is_err(), "byte {at}");
             }
         }
     }
     let anew = Request { anew: true, ..request() };
-    confirm::confirm(&anew, &mut Pretended::new(&|_| false), &mut |_| {}).unwrap();
+    rounds::take(&anew, &mut Pretended::new(&|_| false), &mut |_| {}).unwrap();
     assert!(check::check(&study).unwrap().problems.is_empty());
     // A copy under another name, and a set of another study.
     fs::copy(&path, study.folder.join("times/copy.json")).unwrap();
@@ -306,7 +364,7 @@ fn a_merge_brings_times_over_and_overwrites_none() {
     let configs: Vec<&TrialConfig> = all.iter().collect();
     let take = |study: &Study| {
         let request = request(study, &configs, &stop);
-        confirm::confirm(&request, &mut Pretended::new(&|_| false), &mut |_| {}).unwrap().set
+        rounds::take(&request, &mut Pretended::new(&|_| false), &mut |_| {}).unwrap().set
     };
     let merged = |name: &[&str]| {
         let lock = into.hold("merged into").unwrap();
@@ -407,7 +465,7 @@ fn a_machine_that_changed_between_two_visits_is_told_of() {
     let study = declare(folder.path());
     let (all, stop) = (configs(&study), AtomicBool::new(false));
     let configs: Vec<&TrialConfig> = all.iter().collect();
-    let taken = confirm::confirm(&request(&study, &configs, &stop), &mut Pretended::new(&|_| false), &mut |_| {});
+    let taken = rounds::take(&request(&study, &configs, &stop), &mut Pretended::new(&|_| false), &mut |_| {});
     let taken = taken.unwrap();
     assert_eq!((taken.moved, taken.set.next_visit()), (None, 2));
     assert!(taken.set.samples.iter().all(|sample| sample.visit == 1));
@@ -417,11 +475,11 @@ fn a_machine_that_changed_between_two_visits_is_told_of() {
     set.write(&study).unwrap();
     // More of the same, as other shapes would be.
     let request = Request { rounds: ROUNDS + 2, ..request(&study, &configs, &stop) };
-    let later = confirm::confirm(&request, &mut Pretended::new(&|_| false), &mut |_| {}).unwrap();
+    let later = rounds::take(&request, &mut Pretended::new(&|_| false), &mut |_| {}).unwrap();
     assert!((later.moved.unwrap() - 0.25).abs() < 1e-12, "{:?}", later.moved);
     assert!(later.set.drift().unwrap().is_much());
     // Nothing is added: nothing is said again.
-    let again = confirm::confirm(&request, &mut Pretended::new(&|_| false), &mut |_| {}).unwrap();
+    let again = rounds::take(&request, &mut Pretended::new(&|_| false), &mut |_| {}).unwrap();
     assert_eq!((again.taken, again.moved), (0, None));
 }
 
@@ -433,7 +491,7 @@ fn a_training_that_took_much_longer_than_its_confirmed_time_is_told_of() {
     let mut view = StudyView::read(&study).unwrap();
     let (all, stop) = (configs(&study), AtomicBool::new(false));
     let configs: Vec<&TrialConfig> = all.iter().collect();
-    let set = confirm::confirm(&request(&study, &configs, &stop), &mut Pretended::new(&|_| false), &mut |_| {});
+    let set = rounds::take(&request(&study, &configs, &stop), &mut Pretended::new(&|_| false), &mut |_| {});
     view.times = Some(set.unwrap().set);
     // Each configuration's trainings took so many times its confirmed time, beside so many others.
     let mut told = |ratios: [f64; 3], co_runners: usize| -> Vec<(String, f64)> {
@@ -496,7 +554,7 @@ proptest! {
         let steps: Vec<usize> = (0..stop)
             .flat_map(|epoch| config.schedule.epoch_steps(epoch, epochs, train).map(|step| step.samples.len()).collect::<Vec<_>>())
             .collect();
-        let shapes = confirm::shapes(&[&config]);
+        let shapes = shapes(&[&config]);
         let mut set = TimeSet::new("default", "host".into(), fingerprint());
         let ids: BTreeMap<usize, &String> = shapes.iter().map(|(id, (shape, _))| (shape.samples, id)).collect();
         let order: Vec<usize> = ids.keys().copied().collect();

@@ -24,7 +24,7 @@ use crate::{
             holdings::{Holdings, Place},
         },
     },
-    timing::times::TimeSet,
+    timing::sets::TimeSet,
 };
 
 /// Age above which a temporary file belongs to no one, while the study is explored.

@@ -19,7 +19,7 @@ use crate::{
         journal::Journal,
         study::{self, Lock, Plan, Study, UNFINISHED_FOLDER},
     },
-    timing::times::TimeSet,
+    timing::sets::TimeSet,
 };
 
 /// What a merge did.

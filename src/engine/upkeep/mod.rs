@@ -29,7 +29,7 @@ use crate::{
         journal::Journal,
         study::{Plan, Study},
     },
-    timing::times::steps_of,
+    timing::shape::steps_of,
 };
 
 /// How a trial ended, with its epochs.

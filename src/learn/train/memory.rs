@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 
-use super::{evaluate, timing::steps_by_size};
+use super::evaluate;
 use crate::learn::{
     config::TrialConfig,
     data::{DatasetName, ImageShape},
@@ -206,6 +206,6 @@ fn lenet(config: &TrialConfig) -> usize {
 fn batches(config: &TrialConfig) -> impl Iterator<Item = (usize, bool)> {
     let counts = config.data.counts();
     let evaluated = [counts.validation, counts.test].map(|images| (images.min(evaluate::BATCH), false));
-    let trained = steps_by_size(config, counts.train).into_keys();
+    let trained = config.steps_by_size(counts.train).into_keys();
     trained.map(|size| (size, true)).chain(evaluated)
 }

@@ -1,8 +1,6 @@
 //! Training one configuration: the loop, readable top to bottom.
 
-pub mod bench;
 pub mod checkpoint;
-pub mod estimate;
 mod evaluate;
 pub mod laps;
 pub mod memory;
@@ -10,9 +8,7 @@ pub mod memory;
 mod on_device;
 pub mod range_test;
 pub mod run;
-pub mod sampling;
 pub mod session;
-pub mod timing;
 mod trainer;
 
 pub use evaluate::{Evaluation, Predictions, predict};

@@ -13,7 +13,7 @@ use crate::{
         space::{Candidate, Expansion, Space, Trial},
         study::{Plan, Study},
     },
-    timing::times::{DEFAULT_SET, TimeSet},
+    timing::sets::{DEFAULT_SET, TimeSet},
 };
 
 /// A study as it stands.

@@ -1,14 +1,14 @@
-//! Training steps of one size, timed as a training takes them.
+//! A sample: training steps of one kind, timed as a training takes them.
 
 use std::time::Duration;
 
 use anyhow::Result;
 use candle_core::Device;
 
-use super::Trainer;
 use crate::learn::{
     config::TrialConfig,
     data::{Dataset, batch::epoch_order},
+    train::Trainer,
 };
 
 /// How long steps are timed.
@@ -43,7 +43,7 @@ const LEARNING_RATE: f64 = 1e-4;
 /// Number of timed steps of `config` on `samples` samples, and the mean of their seconds, by the clock of `train_seconds`.
 ///
 /// From the beginning of a training: initial weights, epochs in their shuffled order, shifted images.
-pub fn sample(
+pub fn take(
     config: &TrialConfig,
     data: &Dataset,
     device: &Device,
@@ -123,7 +123,7 @@ impl Walk {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::learn::{data::DatasetName, train::timing::stand_in};
+    use crate::{learn::data::DatasetName, timing::stand_in::stand_in};
 
     #[test]
     fn steps_walk_through_the_epochs_as_a_training_does() {
@@ -141,7 +141,7 @@ mod tests {
             assert_eq!(walk.seen(), &order[start..end]);
             assert!(walk.steps().all(|step| step.len() == 100));
         }
-        let (steps, seconds) = sample(&config, &data, &Device::Cpu, 7, Length::of(0.0)).unwrap();
+        let (steps, seconds) = take(&config, &data, &Device::Cpu, 7, Length::of(0.0)).unwrap();
         assert!(steps == LEAST && seconds > 0.0);
     }
 }

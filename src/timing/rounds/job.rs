@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     learn::config::TrialConfig,
-    timing::times::{Sample, Sentinel},
+    timing::sets::{Sample, Sentinel},
 };
 
 /// A round, or what is missing of one.

@@ -6,7 +6,7 @@
 
 use anyhow::{Result, bail};
 
-use super::{bench::Bound, laps::Part};
+use super::Bound;
 use crate::learn::{
     config::TrialConfig,
     data::ImageShape,
@@ -15,6 +15,7 @@ use crate::learn::{
         config::{CapsNetConfig, ClassSharing, Decoder, ModelConfig, Precision},
         pass::{Stage, Work},
     },
+    train::laps::Part,
 };
 
 /// What a device can do by its maker.

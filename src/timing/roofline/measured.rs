@@ -1,105 +1,24 @@
-//! Training steps measured part by part, and held against what the machine can do.
+//! Training steps measured part by part.
 
-use std::{
-    collections::BTreeMap,
-    ops::Add,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, ops::Add, time::Duration};
 
 use anyhow::Result;
 use candle_core::Device;
 
-use super::{
-    Trainer,
-    estimate::launches,
-    laps::{Laps, Part},
-    timing::{Limits, STILL, indices, repeat},
-};
+use super::{Bound, Ceilings, launches};
 use crate::{
-    base::{
-        machine,
-        stats::{Spread, mean},
-    },
+    base::stats::{Spread, mean},
     learn::{
         config::TrialConfig,
         data::Dataset,
-        kernels::ceiling::{Products, Stream, of_gpu},
-        model::{config::Precision, pass::Work},
+        model::pass::Work,
+        train::{
+            Trainer,
+            laps::{Laps, Part},
+        },
     },
+    timing::repeat::{Limits, STILL, indices, repeat, together},
 };
-
-/// What this machine reached with nothing else to do: the best of several runs, on the threads of the pool or on a GPU.
-#[derive(Clone, Copy, Debug)]
-pub struct Ceilings {
-    /// Floating-point operations a second: a large product of f32, or of a GPU's precision, where a multiply-add is two.
-    pub flops: f64,
-    /// Bytes a second, read and written: a sum over arrays too long for any cache, or a copy of one on a GPU.
-    pub bandwidth: f64,
-}
-
-/// What a part is held up by at most.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bound {
-    Compute,
-    Memory,
-}
-
-impl Bound {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Bound::Compute => "compute",
-            Bound::Memory => "memory",
-        }
-    }
-}
-
-impl Ceilings {
-    /// Measures those of `device`, whose products are computed in `precision`: about a second.
-    ///
-    /// Errors: a GPU that fails, or has no room for large products.
-    pub fn measure(device: &Device, precision: Precision) -> Result<Ceilings> {
-        Ok(match of_gpu(device, precision)? {
-            Some((flops, bandwidth)) => Ceilings { flops, bandwidth },
-            None => Ceilings::of_cores(),
-        })
-    }
-
-    fn of_cores() -> Ceilings {
-        // Bytes of an array: several times the largest cache, within what a small machine has.
-        const LEAST: usize = 128 << 20;
-        const MOST: usize = 256 << 20;
-        const CACHES: usize = 4;
-        let mut products = Products::on_all_threads();
-        let flops = 2.0 * products.multiply_adds() as f64 / best(|| products.run());
-        drop(products);
-        let array = machine::largest_cache_bytes().map_or(LEAST, |bytes| (CACHES * bytes).clamp(LEAST, MOST));
-        let mut stream = Stream::new(array);
-        Ceilings { flops, bandwidth: stream.bytes() as f64 / best(|| stream.run()) }
-    }
-
-    /// Seconds that work takes at least, and what it waits for then; none where there is no work.
-    fn least_seconds(&self, work: Work) -> Option<(f64, Bound)> {
-        let compute = 2.0 * work.multiply_adds as f64 / self.flops;
-        let memory = work.bytes as f64 / self.bandwidth;
-        let bound = if compute > memory { Bound::Compute } else { Bound::Memory };
-        Some((compute.max(memory), bound)).filter(|(least, _)| *least > 0.0)
-    }
-}
-
-/// The shortest of several runs, in seconds, after one that is not counted.
-fn best(mut run: impl FnMut()) -> f64 {
-    const LEAST: usize = 7;
-    const PATIENCE: Duration = Duration::from_millis(400);
-    run();
-    let (begun, mut best, mut runs) = (Instant::now(), f64::INFINITY, 0);
-    while runs < LEAST || begun.elapsed() < PATIENCE {
-        let start = Instant::now();
-        run();
-        best = best.min(start.elapsed().as_secs_f64());
-        runs += 1;
-    }
-    best
-}
 
 /// Steps of one size, measured.
 #[derive(Clone, Debug)]
@@ -244,28 +163,8 @@ pub fn measure(
         Ok(outcome.duration)
     })?;
     parts.sort_by_key(|measured| measured.part);
-    let in_training = if trainer.is_asynchronous() { in_training(&mut trainer, data, batch, limits)? } else { vec![] };
+    let in_training = if trainer.is_asynchronous() { together(&mut trainer, data, batch, limits)? } else { vec![] };
     Ok(Measured { batch, steps: times, parts, in_training })
-}
-
-/// Seconds of a step, the mean of each of several runs of steps that are enqueued together.
-pub(super) fn in_training(trainer: &mut Trainer, data: &Dataset, batch: usize, limits: Limits) -> Result<Vec<f64>> {
-    /// Steps of a run, and runs.
-    const TOGETHER: usize = 20;
-    const RUNS: usize = 7;
-    let together = TOGETHER.min(limits.most);
-    let order = indices(data, together * batch);
-    let mut run = || -> Result<Duration> {
-        trainer.prepare(data, &order, 0, vec![(batch, STILL); together])?;
-        for indices in order.chunks_exact(batch) {
-            trainer.enqueue(data, indices, 0, STILL)?;
-        }
-        let outcomes = trainer.settle()?;
-        Ok(outcomes.iter().map(|outcome| outcome.duration).sum::<Duration>() / together as u32)
-    };
-    run()?;
-    let runs = limits.least.div_ceil(together).max(RUNS.min(limits.most));
-    repeat(Limits { least: runs, most: limits.most.div_ceil(together).max(runs), ..limits }, run)
 }
 
 /// The work of the parts of a step on a GPU: that of their launches. None of networks whose launches nobody counts.

@@ -1,141 +1,40 @@
-//! Takes the times of a study's steps anew, alone on the machine: what its trainings take is known from these.
-//!
-//! Every shape of step is timed once a round, in a process of its own for each round, in an order that chance gives; what
-//! somebody disturbed is kept with the reason, does not count, and is taken again.
-
-mod child;
-mod disturbance;
-mod job;
-pub mod worker;
-
-pub use child::Child;
-pub use disturbance::disturbance;
-pub use job::{Job, Line, Task};
+//! The rounds one after the other, until every shape has its samples or there is a reason to end.
 
 use std::{
     collections::BTreeMap,
     ops::ControlFlow,
-    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    sync::atomic::Ordering::Relaxed,
     time::{Duration, Instant, SystemTime},
 };
 
 use anyhow::{Context, Result, bail};
 use rand::seq::SliceRandom;
 
+use super::{Clock, Confirmed, EndReason, Event, Job, Lacking, Line, Request, Task};
 use crate::{
     base::{
         machine, rng,
         words::{by_count, plural},
     },
     learn::config::TrialConfig,
-    search::study::{self, Study},
-    timing::times::{ENOUGH_ROUNDS, Fingerprint, MUCH_DRIFT, Sample, Sentinel, Shape, TimeSet, steps_of},
+    search::study,
+    timing::{
+        sets::{ENOUGH_ROUNDS, MUCH_DRIFT, Sample, Sentinel, TimeSet},
+        shape::{Shape, shapes},
+    },
 };
 
-/// Rounds where nobody asks for another number: one more than an interval needs.
-pub const ROUNDS: usize = ENOUGH_ROUNDS + 1;
 /// The set is written after every round, and within a round that takes longer than this.
 const UNWRITTEN: Duration = Duration::from_secs(60);
 /// Share of the patience that is spent on waiting before one round: others may leave gaps that are long enough for some
 /// samples, though never for all.
 const WAIT_SHARE: u32 = 10;
 
-/// What is to be timed, and on what terms.
-pub struct Request<'a> {
-    pub study: &'a Study,
-    /// Name of the set.
-    pub name: &'a str,
-    /// Of this machine, as it is used here.
-    pub fingerprint: Fingerprint,
-    /// Forgets what the set held.
-    pub anew: bool,
-    /// Whose steps are timed; of the study.
-    pub configs: &'a [&'a TrialConfig],
-    pub rounds: usize,
-    /// About how long a sample is, in seconds.
-    pub sample_seconds: f64,
-    /// For waiting until the machine is idle, and for samples that were disturbed.
-    pub patience: Duration,
-    pub deadline: Option<SystemTime>,
-    /// Once set, it ends.
-    pub stop: &'a AtomicBool,
-}
-
-/// Times steps, and sees what else the machine does.
-pub trait Clock {
-    /// What keeps the machine busy now, in words; looking takes a moment.
-    fn busy(&mut self) -> Option<String>;
-    /// Does a job. Tells every line as it comes and, now and then, that none came; ends when it is told to break off.
-    fn run(&mut self, job: &Job, told: &mut dyn FnMut(Option<Line>) -> Result<ControlFlow<()>>) -> Result<()>;
-}
-
-/// What happens meanwhile.
-#[derive(Clone, Copy, Debug)]
-pub enum Event<'a> {
-    /// There are so many samples to take, in all rounds together.
-    Begun { shapes: usize, samples: usize },
-    /// The machine is busy.
-    Waiting { why: &'a str },
-    /// A round begins (from 0); `again` where it takes what was disturbed before.
-    Round { round: usize, samples: usize, again: bool },
-    /// A sample was taken. `clean` of the samples to take are there by now.
-    Sample { sample: &'a Sample, clean: usize, samples: usize, eta_seconds: Option<f64> },
-}
-
-/// Why it ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// All samples are there, and clean.
-    Finished,
-    /// The machine did not become idle for long enough.
-    Patience,
-    Deadline,
-    /// Somebody asked for it.
-    Asked,
-}
-
-/// A shape that still lacks clean samples.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Lacking {
-    pub shape: Shape,
-    /// Those that it has.
-    pub clean: usize,
-    /// What disturbed the last one that does not count.
-    pub why: Option<String>,
-}
-
-/// What came of it.
-#[derive(Clone, Debug)]
-pub struct Confirmed {
-    pub set: TimeSet,
-    pub ending: Ending,
-    /// Samples taken in this run, and those of them that were disturbed.
-    pub taken: usize,
-    pub tainted: usize,
-    pub lacking: Vec<Lacking>,
-    /// What kept the machine busy when it was last waited for.
-    pub busy: Option<String>,
-    /// By what share the machine was slower than when earlier visits took samples that count beside these, where that is
-    /// more than drift may be.
-    pub moved: Option<f64>,
-}
-
-/// The shapes of the steps of some trainings, each with one that has it.
-pub fn shapes<'a>(configs: &[&'a TrialConfig]) -> BTreeMap<String, (Shape, &'a TrialConfig)> {
-    let mut shapes = BTreeMap::new();
-    for config in configs {
-        for (shape, _) in steps_of(config, config.train.epochs) {
-            shapes.entry(shape.id()).or_insert((shape, *config));
-        }
-    }
-    shapes
-}
-
 /// Takes what the set lacks.
 ///
 /// Errors: too few rounds; a set of that name from another machine, build or way of use, or a damaged one; a process that
 /// failed. What was taken is kept whatever happens, but for the last round or minute.
-pub fn confirm(request: &Request, clock: &mut dyn Clock, observer: &mut dyn FnMut(&Event)) -> Result<Confirmed> {
+pub fn take(request: &Request, clock: &mut dyn Clock, observer: &mut dyn FnMut(&Event)) -> Result<Confirmed> {
     if request.rounds < ENOUGH_ROUNDS {
         let (rounds, are) = (plural(request.rounds, "round"), by_count(request.rounds, "is", "are"));
         bail!("{rounds} {are} too few: an interval of 95 % needs at least {ENOUGH_ROUNDS}");
@@ -216,7 +115,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn run(&mut self, clock: &mut dyn Clock) -> Result<Ending> {
+    fn run(&mut self, clock: &mut dyn Clock) -> Result<EndReason> {
         for pass in 0.. {
             let missing = self.missing();
             let samples = missing.values().map(Vec::len).sum();
@@ -238,7 +137,7 @@ impl Run<'_> {
                 }
             }
         }
-        Ok(Ending::Finished)
+        Ok(EndReason::Finished)
     }
 
     /// What is still to be taken, by round.
@@ -266,18 +165,18 @@ impl Run<'_> {
     }
 
     /// Whether it must end. The first pass is taken however often it is disturbed.
-    fn must_end(&self, pass: u64) -> Option<Ending> {
+    fn must_end(&self, pass: u64) -> Option<EndReason> {
         let Request { stop, deadline, patience, .. } = self.request;
         match () {
-            () if stop.load(Relaxed) => Some(Ending::Asked),
-            () if deadline.is_some_and(|deadline| SystemTime::now() >= deadline) => Some(Ending::Deadline),
-            () if pass > 0 && self.spent >= *patience => Some(Ending::Patience),
+            () if stop.load(Relaxed) => Some(EndReason::Asked),
+            () if deadline.is_some_and(|deadline| SystemTime::now() >= deadline) => Some(EndReason::Deadline),
+            () if pass > 0 && self.spent >= *patience => Some(EndReason::Patience),
             () => None,
         }
     }
 
     /// Waits until the machine is idle, for a while.
-    fn wait(&mut self, clock: &mut dyn Clock, pass: u64) -> Result<Option<Ending>> {
+    fn wait(&mut self, clock: &mut dyn Clock, pass: u64) -> Result<Option<EndReason>> {
         let began = Instant::now();
         let patience = self.request.patience;
         loop {
@@ -295,7 +194,7 @@ impl Run<'_> {
         }
     }
 
-    fn take(&mut self, clock: &mut dyn Clock, job: &Job, pass: u64) -> Result<Option<Ending>> {
+    fn take(&mut self, clock: &mut dyn Clock, job: &Job, pass: u64) -> Result<Option<EndReason>> {
         let (mut ending, mut last) = (None, Instant::now());
         self.was_disturbed = false;
         clock.run(job, &mut |line| {
@@ -339,7 +238,7 @@ impl Run<'_> {
         self.set.write(self.request.study)
     }
 
-    fn over(self, ending: Ending) -> Confirmed {
+    fn over(self, ending: EndReason) -> Confirmed {
         let lacking = |(id, (shape, _)): (&String, &(Shape, &TrialConfig))| {
             let missing = self.set.missing(id, self.request.rounds).len();
             let last = self.set.samples.iter().rfind(|sample| sample.shape == *id && sample.tainted.is_some());

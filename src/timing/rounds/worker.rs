@@ -21,12 +21,12 @@ use crate::{
         config::TrialConfig,
         data::{self, DataConfig, DataDirs, Dataset, DatasetName},
         kernels::open::describe,
-        train::{
-            sampling::{self, Length},
-            timing::stand_in,
-        },
     },
-    timing::times::{Sample, Sentinel},
+    timing::{
+        sample::{self, Length},
+        sets::{Sample, Sentinel},
+        stand_in::stand_in,
+    },
 };
 
 /// What others took is known for spans of at least this length, as the system counts in hundredths of a second: short samples
@@ -90,7 +90,7 @@ fn without_shift(config: &DataConfig) -> Result<String> {
 fn time(task: &Task, job: &Job, data: &Dataset, device: &Device) -> Result<Sample> {
     let at = machine::rfc3339(SystemTime::now());
     let length = Length::of(job.sample_seconds);
-    let (steps, seconds_per_step) = sampling::sample(&task.config, data, device, task.samples, length)
+    let (steps, seconds_per_step) = sample::take(&task.config, data, device, task.samples, length)
         .with_context(|| format!("cannot time a step of {} samples", task.samples))?;
     let (foreign_cores, load, tainted) = (None, load::average(), None);
     Ok(Sample {
@@ -121,7 +121,7 @@ impl SentinelStep<'_> {
     fn time(&self, round: usize) -> Result<Sentinel> {
         let at = machine::rfc3339(SystemTime::now());
         let length = Length::of(SENTINEL_SECONDS);
-        let (_, seconds_per_step) = sampling::sample(&self.config, &self.data, self.device, SENTINEL_SAMPLES, length)?;
+        let (_, seconds_per_step) = sample::take(&self.config, &self.data, self.device, SENTINEL_SAMPLES, length)?;
         Ok(Sentinel { round, visit: 0, at, seconds_per_step })
     }
 }

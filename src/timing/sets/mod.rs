@@ -1,8 +1,11 @@
-//! Times of training steps, each taken alone on a machine, and what a whole training costs by them.
+//! Sets of times: the times of steps that were taken on one machine, each alone, and what trainings cost by them.
 //!
-//! A training's time is the sum over its steps, and a step's depends on its [`Shape`] alone: so a few shapes, timed well,
-//! give the times of many trainings. One machine's times are a [`TimeSet`], a file of the study; those of another machine are
-//! another set, and no figure is made of two.
+//! A training's time is the sum over its steps. One machine's times are a [`TimeSet`], a file of the study; those of another
+//! machine are another set, and no figure is made of two.
+
+mod fingerprint;
+
+pub use fingerprint::Fingerprint;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,108 +17,16 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    base::{device::Gpu, files::write_atomically, machine, seal, stats::Spread},
-    learn::{
-        config::TrialConfig,
-        model::config::{ModelConfig, Precision},
-    },
+    base::{files::write_atomically, seal, stats::Spread},
+    learn::config::TrialConfig,
     search::study::Study,
+    timing::shape::{Shape, steps_of},
 };
 
 /// The set that is meant where none is named.
 pub const DEFAULT_SET: &str = "default";
 /// Clean samples of every shape that a confirmed time needs: with fewer, no interval of 95 % can be given.
 pub const ENOUGH_ROUNDS: usize = 6;
-
-/// What the time of a step depends on, within one study and on one machine.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Shape {
-    pub model: ModelConfig,
-    /// Largest shift of the images, in pixels.
-    pub shift: usize,
-    /// Samples of the step.
-    pub samples: usize,
-    /// What products are computed in.
-    #[serde(default, skip_serializing_if = "Precision::is_f32")]
-    pub precision: Precision,
-}
-
-impl Shape {
-    /// Hash of the shape.
-    pub fn id(&self) -> String {
-        // Numbers and strings: what JSON can hold.
-        seal::checksum(serde_json::to_string(self).expect("a shape is JSON").as_bytes())
-    }
-}
-
-/// The steps of the first `stop` epochs of a training: each shape, and how many steps have it.
-pub fn steps_of(config: &TrialConfig, stop: usize) -> Vec<(Shape, u64)> {
-    let steps = config.schedule.steps_by_size(stop, config.train.epochs, config.data.counts().train);
-    let shape = |samples| Shape {
-        model: config.model.clone(),
-        shift: config.data.shift,
-        samples,
-        precision: config.train.precision,
-    };
-    steps.into_iter().map(|(samples, count)| (shape(samples), count)).collect()
-}
-
-/// What times are only comparable within: machine, build and how it was used.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Fingerprint {
-    pub processor: Option<String>,
-    /// Cores that this process could have used.
-    pub cores: usize,
-    /// Threads that a step was computed with.
-    pub threads: usize,
-    /// `cpu`, or the name of a GPU.
-    pub device: String,
-    /// The driver of the GPU.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub driver: Option<String>,
-    /// How the clock of the cores is governed, where that can be read.
-    pub governor: Option<String>,
-    pub fastrcaps_version: String,
-    pub git_revision: Option<String>,
-    /// What the build was compiled with, as in `cuda`.
-    pub features: Vec<String>,
-    /// `release`, or `debug` for a build that is not optimised.
-    #[serde(default = "release")]
-    pub profile: String,
-}
-
-const CPU: &str = "cpu";
-
-fn release() -> String {
-    "release".into()
-}
-
-impl Fingerprint {
-    /// Of this machine and build, on so many threads.
-    pub fn this(threads: usize) -> Fingerprint {
-        Fingerprint {
-            processor: machine::processor(),
-            cores: machine::usable_cores(),
-            threads,
-            device: CPU.into(),
-            driver: None,
-            governor: machine::load::governor(),
-            fastrcaps_version: machine::VERSION.into(),
-            git_revision: machine::git_revision(),
-            features: if cfg!(feature = "cuda") { vec!["cuda".into()] } else { Vec::new() },
-            profile: if cfg!(debug_assertions) { "debug".into() } else { release() },
-        }
-    }
-
-    /// Of a GPU of this machine.
-    pub fn of_gpu(gpu: &Gpu) -> Fingerprint {
-        Fingerprint { device: gpu.name.clone(), driver: gpu.driver.clone(), ..Fingerprint::this(1) }
-    }
-
-    pub fn is_of_gpu(&self) -> bool {
-        self.device != CPU
-    }
-}
 
 /// Steps of one shape, timed one after the other.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -1,0 +1,91 @@
+//! A training's time predicted from a few of its steps, before it is begun.
+
+mod apart;
+
+pub use apart::wall_seconds;
+
+use std::collections::{BTreeMap, HashMap};
+
+use anyhow::Result;
+use candle_core::Device;
+
+use crate::{
+    learn::{
+        config::TrialConfig,
+        data::{Dataset, DatasetName},
+    },
+    timing::{
+        repeat,
+        shape::{Shape, steps_of},
+        stand_in::stand_in,
+    },
+};
+
+/// Predicts how long trainings take on a device, from steps that it times there: each kind of step once.
+pub struct StepClock {
+    device: Device,
+    /// Seconds of a step, by data set and [`Shape::id`].
+    known: HashMap<(&'static str, String), f64>,
+    data: BTreeMap<&'static str, Dataset>,
+}
+
+/// A forward pass without its backward pass: roughly so much of a step's time.
+const EVALUATION: f64 = 1.0 / 3.0;
+/// Of a process: it starts, makes its network, writes its files.
+const START_SECONDS: f64 = 0.1;
+/// Reading an image of a published data set, of which all are read whatever is used of them.
+const READ_SECONDS: f64 = 7e-6;
+/// Drawing a glyph.
+const DRAW_SECONDS: f64 = 25e-6;
+
+/// On CPU cores.
+impl Default for StepClock {
+    fn default() -> Self {
+        StepClock::on(Device::Cpu)
+    }
+}
+
+impl StepClock {
+    pub fn on(device: Device) -> StepClock {
+        StepClock { device, known: HashMap::new(), data: BTreeMap::new() }
+    }
+
+    /// Seconds of training steps that `config` would take, alone on the machine.
+    pub fn predict(&mut self, config: &TrialConfig) -> Result<f64> {
+        let mut seconds = 0.0;
+        for (shape, steps) in steps_of(config, config.train.epochs) {
+            seconds += self.step_seconds(config, &shape)? * steps as f64;
+        }
+        Ok(seconds)
+    }
+
+    /// Seconds from start to end of the process that trains `config`: with evaluation and start-up, which are guessed.
+    pub fn predict_wall(&mut self, config: &TrialConfig) -> Result<f64> {
+        let counts = config.data.counts();
+        // The largest step is the closest to an evaluation's batches.
+        let of_a_sample = match steps_of(config, config.train.epochs).last() {
+            Some((largest, _)) => self.step_seconds(config, largest)? / largest.samples as f64,
+            None => 0.0,
+        };
+        // Twice on test images: by the last weights and by the best ones.
+        let evaluated = (config.train.epochs * counts.validation + 2 * counts.test) as f64;
+        let loading = match config.data.name {
+            DatasetName::Glyphs => DRAW_SECONDS * (counts.train + counts.validation + counts.test) as f64,
+            name => READ_SECONDS * (name.available().0 + name.available().1) as f64,
+        };
+        Ok(START_SECONDS + loading + self.predict(config)? + EVALUATION * evaluated * of_a_sample)
+    }
+
+    /// Seconds of one step: they depend on the network and the number of samples, not on the schedule.
+    fn step_seconds(&mut self, config: &TrialConfig, shape: &Shape) -> Result<f64> {
+        let name = config.data.name;
+        let kind = (name.as_str(), shape.id());
+        if let Some(seconds) = self.known.get(&kind) {
+            return Ok(*seconds);
+        }
+        let data = self.data.entry(name.as_str()).or_insert_with(|| stand_in(name));
+        let seconds = repeat::step_seconds(config, data, &self.device, shape.samples)?;
+        self.known.insert(kind, seconds);
+        Ok(seconds)
+    }
+}

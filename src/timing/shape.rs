@@ -1,0 +1,65 @@
+//! Kinds of steps: what the time of a step depends on, and how many steps of each kind a training takes.
+//!
+//! A training's time is the sum over its steps, and a step's depends on its [`Shape`] alone: so a few shapes, timed well,
+//! give the times of many trainings.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    base::seal,
+    learn::{
+        config::{TrainConfig, TrialConfig},
+        data::DataConfig,
+        model::config::{ModelConfig, Precision},
+    },
+};
+
+/// What the time of a step depends on, within one study and on one machine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Shape {
+    pub model: ModelConfig,
+    /// Largest shift of the images, in pixels.
+    pub shift: usize,
+    /// Samples of the step.
+    pub samples: usize,
+    /// What products are computed in.
+    #[serde(default, skip_serializing_if = "Precision::is_f32")]
+    pub precision: Precision,
+}
+
+impl Shape {
+    /// Hash of the shape.
+    pub fn id(&self) -> String {
+        // Numbers and strings: what JSON can hold.
+        seal::checksum(serde_json::to_string(self).expect("a shape is JSON").as_bytes())
+    }
+
+    /// Of a training's steps of so many samples.
+    fn of(config: &TrialConfig, samples: usize) -> Shape {
+        // Every field by its name: one that is added must be placed among those that a step's time depends on, or the others.
+        let TrialConfig { seed: _, data, model, schedule: _, train } = config;
+        let TrainConfig { epochs: _, beta1: _, beta2: _, epsilon: _, precision } = *train;
+        // One study has one data set, and a part of it has steps like the whole.
+        let DataConfig { name: _, train_samples: _, test_samples: _, validation_fraction: _, seed: _, shift } = *data;
+        Shape { model: model.clone(), shift, samples, precision }
+    }
+}
+
+/// The steps of the first `stop` epochs of a training: each shape, and how many steps have it, by number of samples.
+pub fn steps_of(config: &TrialConfig, stop: usize) -> Vec<(Shape, u64)> {
+    let steps = config.schedule.steps_by_size(stop, config.train.epochs, config.data.counts().train);
+    steps.into_iter().map(|(samples, count)| (Shape::of(config, samples), count)).collect()
+}
+
+/// The shapes of the steps of some trainings by their ids, each with one that has it.
+pub fn shapes<'a>(configs: &[&'a TrialConfig]) -> BTreeMap<String, (Shape, &'a TrialConfig)> {
+    let mut shapes = BTreeMap::new();
+    for config in configs {
+        for (shape, _) in steps_of(config, config.train.epochs) {
+            shapes.entry(shape.id()).or_insert((shape, *config));
+        }
+    }
+    shapes
+}
