@@ -66,6 +66,11 @@ pub fn code_point(letter: char) -> String {
     format!("U+{:04X}", u32::from(letter))
 }
 
+/// An accuracy in per cent.
+pub fn percent(share: Option<f64>) -> String {
+    share.map_or("unknown".to_string(), |share| format!("{:.2} %", 100.0 * share))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

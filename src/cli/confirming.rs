@@ -1,30 +1,13 @@
 //! Confirming the times of a study, as `time` and `explore` do: the arguments of `explore`, and what is told of it.
 
-use std::{
-    collections::BTreeMap,
-    ffi::OsString,
-    sync::atomic::AtomicBool,
-    time::{Duration, Instant, SystemTime},
-};
+use std::time::Duration;
 
-use anyhow::{Context, Result};
 use fastrcaps::{
-    base::{
-        device::{Gpu, Place},
-        machine,
-        words::{by_count, plural},
-    },
-    engine::confirming::{AfterSweep, Event, Summary, finished},
-    learn::config::TrialConfig,
+    base::words::{by_count, plural},
+    engine::{confirming::Summary, explore::Confirm},
     present::report::{departures::Departure, view::StudyView},
-    search::{
-        dispatch,
-        space::Expansion,
-        study::{Lock, Study},
-        worker::Slots,
-    },
+    search::study::Study,
     timing::{
-        confirm,
         rounds::{Confirmed, EndReason, ROUNDS},
         sets::{DEFAULT_SET, Drift, ENOUGH_ROUNDS, MUCH_DRIFT},
     },
@@ -32,10 +15,8 @@ use fastrcaps::{
 use serde_json::json;
 
 use super::{
-    data::DataDirArg,
     display::{Mode, duration, emit},
     input::errln,
-    timing_display::Shown,
 };
 
 /// Whether and how `explore` confirms the times of its trials.
@@ -57,91 +38,11 @@ pub fn rounds() -> clap::builder::RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(ENOUGH_ROUNDS as i64..=1000)
 }
 
-/// What the processes that time steps are told beside what is to be timed.
-pub fn arguments(data_dir: &DataDirArg) -> Vec<OsString> {
-    data_dir.data_dir.iter().flat_map(|dir| ["--data-dir".into(), dir.clone().into()]).collect()
-}
-
-/// A sweep that has ended.
-pub struct Swept<'a> {
-    pub study: &'a Study,
-    /// The study's, as it is held.
-    pub lock: &'a Lock,
-    pub slots: &'a Slots,
-    /// Of the slots.
-    pub gpus: &'a BTreeMap<Place, Gpu>,
-    pub data_dir: &'a DataDirArg,
-    pub deadline: Option<SystemTime>,
-    pub stop: &'a AtomicBool,
-    pub mode: Mode,
-    pub began: Instant,
-    /// Whether it had anything to train.
-    pub trained: bool,
-    pub ending: dispatch::Ending,
-}
-
 impl ConfirmArg {
-    /// When a sweep over these configurations is to end, so that there is time to confirm its times before the deadline.
-    pub fn leaving_time(&self, expansion: &Expansion, deadline: Option<SystemTime>) -> Option<SystemTime> {
-        let Some(deadline) = deadline.filter(|_| !self.no_confirm) else { return deadline };
-        let configs: Vec<&TrialConfig> = expansion.candidates.iter().map(|candidate| &candidate.config).collect();
-        Some(confirm::end_of_sweep(deadline, &configs, self.confirm_rounds as usize))
-    }
-
-    /// Confirms the times of a sweep that came to its end or whose time was over, and writes tables and charts anew. Gives the study as it stands
-    /// then, and how the whole ended: what cannot be confirmed is told, and is no failure of the sweep.
-    pub fn after(&self, swept: Swept, view: StudyView) -> (StudyView, dispatch::Ending) {
-        let has_ended = matches!(swept.ending, dispatch::Ending::Finished | dispatch::Ending::Deadline);
-        if self.no_confirm || !has_ended || finished(&view).is_empty() {
-            return (view, swept.ending);
-        }
-        let (view, confirmed) = self.confirm(&swept, view);
-        let ending = match confirmed {
-            Ok(confirmed) => {
-                tell(swept.mode, swept.study, &confirmed, &view);
-                if confirmed.ending == EndReason::Asked { dispatch::Ending::Asked } else { swept.ending }
-            }
-            Err(error) => {
-                errln!("warning: the times of the trials are not confirmed: {error:#}");
-                swept.ending
-            }
-        };
-        (view, ending)
-    }
-
-    fn confirm(&self, swept: &Swept, view: StudyView) -> (StudyView, Result<Confirmed>) {
-        let program = match machine::this_program().context("cannot find this program's own file") {
-            Ok(program) => program,
-            Err(error) => return (view, Err(error)),
-        };
-        let after = AfterSweep {
-            study: swept.study,
-            lock: swept.lock,
-            slots: swept.slots,
-            gpus: swept.gpus,
-            took: swept.began.elapsed(),
-            has_trained: swept.trained,
-            rounds: self.confirm_rounds as usize,
-            patience: self.confirm_patience,
-            deadline: swept.deadline,
-            stop: swept.stop,
-            program,
-            arguments: arguments(swept.data_dir),
-        };
-        let folder = swept.study.folder.display();
-        let mut shown = Shown::new(swept.mode, after.rounds);
-        after.confirm(view, &mut |event| match event {
-            Event::OneDevice { place, other } if swept.mode == Mode::Progress => errln!(
-                "note: times are confirmed on {place}; for those on {other}: `fastrcaps time {folder} --device {other} --as {}`",
-                if other.is_cpu() { "cpu" } else { "gpu" }
-            ),
-            Event::OneDevice { .. } => {}
-            Event::Confirmation(event) => shown.show(event),
-            Event::Unwritten(error) => errln!(
-                "warning: the times are confirmed, and tables and charts are not up to date: {error:#}; `fastrcaps study \
-                 rebuild {folder}` writes them"
-            ),
-        })
+    /// How times are confirmed after the sweep, if they are.
+    pub fn confirm(&self) -> Option<Confirm> {
+        let confirm = Confirm { rounds: self.confirm_rounds as usize, patience: self.confirm_patience };
+        (!self.no_confirm).then_some(confirm)
     }
 }
 

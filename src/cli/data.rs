@@ -1,6 +1,6 @@
 //! `fastrcaps data`: list, fetch and verify data sets.
 
-use std::{fmt::Write as _, path::PathBuf};
+use std::{ffi::OsString, fmt::Write as _, path::PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::{
@@ -71,6 +71,11 @@ pub struct DataDirArg {
 }
 
 impl DataDirArg {
+    /// The option again, for a command that this one starts.
+    pub fn arguments(&self) -> Vec<OsString> {
+        self.data_dir.iter().flat_map(|dir| ["--data-dir".into(), dir.clone().into()]).collect()
+    }
+
     pub fn dirs(&self) -> DataDirs {
         DataDirs::new(self.data_dir.clone(), &Environment::of_process())
     }

@@ -1,8 +1,6 @@
 //! On which device a command computes, and in which precision.
 
-use std::collections::BTreeMap;
-
-use anyhow::{Context, Result};
+use anyhow::Result;
 use candle_core::Device;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use fastrcaps::{
@@ -11,7 +9,6 @@ use fastrcaps::{
         machine,
     },
     learn::{config::TrialConfig, kernels::open_device, model::config::Precision},
-    search::worker::probe,
 };
 use serde_json::json;
 
@@ -35,20 +32,6 @@ impl DeviceArg {
         check(self.device, config)?;
         Ok(open_device(self.device)?)
     }
-}
-
-/// The GPUs among `places`, each opened once by a process of its own.
-///
-/// Errors: one that cannot be used, with the reason and the mend.
-pub fn look_at(places: impl IntoIterator<Item = Place>) -> Result<BTreeMap<Place, Gpu>> {
-    let program = machine::this_program().context("cannot find this program's own file")?;
-    let gpus = places.into_iter().filter(|place| !place.is_cpu());
-    gpus.map(|place| {
-        // What hides it is told in the words that were used.
-        place.environment()?;
-        Ok((place, probe(&program, place)?))
-    })
-    .collect()
 }
 
 /// Whether the device can train this.

@@ -6,12 +6,9 @@ use std::{
     time::Instant,
 };
 
-pub use fastrcaps::present::charts::style::duration;
 use fastrcaps::{
-    base::{
-        device::Place,
-        words::{plural, spelled},
-    },
+    base::device::Place,
+    engine::sweep_log::{event_line, slot_name},
     learn::record::{Status, TrialRecord},
     present::report::view::StudyView,
     search::{
@@ -19,6 +16,7 @@ use fastrcaps::{
         worker::Slot,
     },
 };
+pub use fastrcaps::{base::words::percent, present::charts::style::duration};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::json;
 
@@ -326,10 +324,6 @@ fn bars(wanted: usize, slots: &[Slot], trials: usize) -> Kind {
     Kind::Bars { slots: slots.iter().enumerate().map(slot).collect(), total, of_trial: vec![None; trials] }
 }
 
-/// How the lines begin that say that a sweep pauses, and that it goes on.
-pub const PAUSED: &str = "no trial is started for now";
-pub const RESUMED: &str = "trials are started again";
-
 /// Trials that a searcher gave up, as they follow in a list; nothing where there are none.
 pub fn given_up(count: usize) -> String {
     if count == 0 { String::new() } else { format!(", {count} given up") }
@@ -346,76 +340,10 @@ fn word(why: Ending) -> &'static str {
     }
 }
 
-/// A slot by its number, from 1, with the GPU that it is on.
-fn slot_name(slot: usize, place: Place) -> String {
-    if place.is_cpu() { (slot + 1).to_string() } else { format!("{} ({place})", slot + 1) }
-}
-
-/// An event in words, for terminal and log; `label` is its trial's.
-pub fn event_line(event: &Event, label: &str) -> String {
-    let reason = |record: &TrialRecord| spelled(record.error.as_deref().unwrap_or("no reason known")).into_owned();
-    match event {
-        Event::Started { slot, place, epochs_before, .. } => {
-            let slot = slot_name(*slot, *place);
-            match epochs_before {
-                0 => format!("{label}: started in slot {slot}"),
-                _ => format!("{label}: started in slot {slot}, continues after epoch {epochs_before}"),
-            }
-        }
-        Event::Epoch { row, .. } => {
-            format!("{label}: epoch {}, validation {}", row.epoch, percent(Some(row.validation_accuracy)))
-        }
-        Event::Ended { record, .. } if record.status == Status::Done => format!(
-            "{label}: validation {}, test {}, trained {}",
-            percent(record.validation_accuracy),
-            percent(record.test_accuracy),
-            duration(record.train_seconds_screen.unwrap_or_default())
-        ),
-        Event::Ended { record, .. } => format!("{label}: {}: {}", record.status.as_str(), reason(record)),
-        Event::Retried { record, wait, .. } => {
-            let when = match wait {
-                Some(wait) => format!("in {}", duration(wait.as_secs_f64())),
-                None => "when nothing else is left to do, alone".into(),
-            };
-            format!("{label}: attempt {} failed: {}; it is tried again {when}", record.attempts, reason(record))
-        }
-        Event::Rested { record, .. } => format!("{label}: rests after {}", plural(record.epochs, "epoch")),
-        Event::Stopped { record, .. } => {
-            format!("{label}: stopped after {}, to be continued", plural(record.epochs, "epoch"))
-        }
-        Event::Paused { reason } => format!("{PAUSED}: {reason}; when that is mended, the sweep goes on"),
-        Event::Resumed => RESUMED.into(),
-        Event::Stopping { why, running } => {
-            let again = if *why == Ending::Asked { "; once more ends them now" } else { "" };
-            let why = match why {
-                Ending::Asked => "asked to stop",
-                Ending::Deadline => "the time is over",
-                Ending::Failures => "too many trials failed",
-                Ending::Finished => "finished",
-                Ending::Broken => "the journal refuses what it is given",
-            };
-            match running {
-                0 => format!("{why}: nothing is started any more"),
-                1 => {
-                    format!("{why}: nothing is started any more, the running trial writes a checkpoint and ends{again}")
-                }
-                _ => format!(
-                    "{why}: nothing is started any more, {running} running trials write a checkpoint and end{again}"
-                ),
-            }
-        }
-    }
-}
-
 /// A JSON event on standard output. A reader that went away does not end the sweep.
 pub fn emit(event: &serde_json::Value) {
     let mut out = std::io::stdout().lock();
     let _ = writeln!(out, "{event}").and_then(|()| out.flush());
-}
-
-/// An accuracy in per cent.
-pub fn percent(share: Option<f64>) -> String {
-    share.map_or("unknown".to_string(), |share| format!("{:.2} %", 100.0 * share))
 }
 
 /// A mean accuracy with the standard deviation of its replicates, in per cent.
@@ -471,14 +399,6 @@ mod tests {
         for (is_terminal, term) in [(true, Some("dumb")), (true, Some("")), (true, None), (false, Some("xterm"))] {
             assert!(!can(is_terminal, term), "{is_terminal} {term:?}");
         }
-    }
-
-    #[test]
-    fn what_a_trial_said_last_moves_no_cursor() {
-        let config = TrialConfig::resolve("[model]\npreset = 'tiny'".parse().unwrap()).unwrap();
-        let error = Some("\u{1b}[2Jgone".into());
-        let record = TrialRecord { status: Status::Failed, error, ..TrialRecord::pending("k".into(), 0, &config) };
-        assert_eq!(event_line(&Event::Ended { trial: 0, record: &record }, "x"), "x: failed: U+001B[2Jgone");
     }
 
     #[test]

@@ -1,48 +1,34 @@
 //! `fastrcaps explore`: train every configuration of a space and keep the front up to date.
 
 use std::{
-    collections::{BTreeMap, HashSet},
     ffi::OsString,
     path::{Path, PathBuf},
     process::ExitCode,
-    time::{Instant, SystemTime},
 };
 
 use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
 use fastrcaps::{
     base::{
-        machine::{self, Machine},
+        machine,
         words::{by_count, plural},
     },
-    engine::upkeep,
-    learn::{
-        data::{self, DataDirs},
-        record::{EpochRow, Status, TrialRecord},
-    },
-    present::report::{findings::Findings, keeper::Keeper, view::StudyView},
-    search::{
-        dispatch::{Dispatcher, Ending, Event, Past},
-        journal::Journal,
-        space::{Expansion, Space, Trial},
-        strategy::{Grid, Searcher},
-        study::{self, Declared, Lock, Study, StudyFile},
-        worker::{Admissions, Local, Slots},
-    },
+    engine::explore::{Exploration, Explored, Preview, Replicates, Strategy},
+    learn::record::Status,
+    present::report::findings::Findings,
+    search::{dispatch::Ending, space::Space, study::Study, worker::Slots},
 };
 
 use super::{
     checkpoints::CheckpointsArg,
-    confirming::{ConfirmArg, Swept},
+    confirming::ConfirmArg,
     data::DataDirArg,
-    device,
-    display::{Display, Mode, duration, given_up},
+    display::{Mode, duration, given_up},
+    explore_display::ExploreDisplay,
     front::{self, ObjectivesArg},
     input::{errln, outln, print_line, shell_line, tell_notes},
     interrupt::{INTERRUPTED, stop_on_signals},
-    limits::{LimitsArg, gpu_memory},
-    order::{Choice, StrategyArg},
-    replicates::{Replicates, further, parse_replicates},
-    sweep_log::SweepLog,
+    limits::LimitsArg,
 };
 
 /// Train every configuration of a space, in parallel, and find the Pareto front.
@@ -120,364 +106,101 @@ pub struct Args {
     json: bool,
 }
 
+/// What is trained next, and how far.
+#[derive(Clone, Copy, ValueEnum)]
+enum StrategyArg {
+    /// Every trial to its end, as the space lists them
+    Grid,
+    /// Every trial to its end, shuffled, always in the same way
+    Random,
+    /// Successive halving: all configurations to 1/9 of their epochs, the most accurate third of them to 1/3, a third of those
+    /// to the end; the others are given up. The baseline always goes on
+    Halving,
+}
+
+impl From<StrategyArg> for Strategy {
+    fn from(arg: StrategyArg) -> Strategy {
+        match arg {
+            StrategyArg::Grid => Strategy::Grid,
+            StrategyArg::Random => Strategy::Random,
+            StrategyArg::Halving => Strategy::Halving,
+        }
+    }
+}
+
+fn parse_replicates(text: &str) -> Result<Replicates, String> {
+    match (text, text.parse()) {
+        ("auto", _) => Ok(Replicates::Auto),
+        (_, Ok(count)) if (1..=1000).contains(&count) => Ok(Replicates::Count(count)),
+        _ => Err(format!("{text:?} is no number of replicates: give one from 1 to 1000, or auto")),
+    }
+}
+
 pub fn run(args: Args) -> Result<ExitCode> {
-    let space = Space::read(&args.space, &args.sets)?;
-    let expansion = space.expand()?;
-    let slots = args.slots.unwrap_or_else(|| Slots::one_per_core(machine::usable_cores()));
-    check_devices(&expansion, &slots)?;
     let mode = match (args.quiet, args.json) {
         (true, _) => Mode::Quiet,
         (_, true) => Mode::Json,
         _ => Mode::Progress,
     };
+    let exploration = args.exploration()?;
     if mode != Mode::Quiet {
-        tell_notes(expansion.labelled());
+        tell_notes(exploration.space.expand()?.labelled());
     }
-    let study = Study::new(args.out.clone().unwrap_or_else(|| Path::new("results").join(&space.name)));
-    study.check_explorable()?;
-    let asked = asked_before(&study);
-    let replicates = args.replicates.unwrap_or(Replicates::Count(space.replicates.max(asked)));
-    match (replicates, args.max_replicates, args.limit) {
-        (Replicates::Count(_), Some(_), _) => bail!("--max-replicates goes with --replicates auto"),
-        (Replicates::Auto, _, Some(_)) => {
-            bail!("--limit does not go with --replicates auto, which chooses itself what is trained")
-        }
-        _ => {}
-    }
-    let most = args.max_replicates.map_or(MOST_REPLICATES, |most| most as usize);
-    let configurations = expansion.candidates.len();
-    let (first, most) = replicates.range(&space, configurations, asked, most)?;
-    // A budget counts from here.
-    let deadline = args.limits.deadline();
-    if deadline.is_some() {
+    if exploration.limits.deadline.is_some() {
         // Steps are timed in this process, with as many threads as trials have. Before anything computes: drawing images does.
-        super::threads::install(slots.threads())?;
+        super::threads::install(exploration.slots.threads())?;
     }
-    // Before anything is begun.
-    let gpus = if args.dry_run && deadline.is_none() { BTreeMap::new() } else { device::look_at(slots.gpus())? };
-    let limit = args.limit.map(|limit| limit as usize);
-    let trials = expansion.trials(first);
-    let asked = trials.len();
-    let declared = |data: BTreeMap<String, String>| -> Result<StudyFile> {
-        let keys = study::trial_keys(&expansion.trials(space.replicates), &data)?;
-        Ok(StudyFile {
-            fastrcaps_version: machine::VERSION.into(),
-            git_revision: machine::git_revision().unwrap_or_default(),
-            created: machine::rfc3339(SystemTime::now()),
-            identity: study::identity(&keys),
-            further_replicates: most - space.replicates,
-            asked_replicates: first,
-            data,
-            name: space.name.clone(),
-            set: args.sets.clone(),
-            space: space.text().to_string(),
-        })
-    };
+    let mut display = ExploreDisplay::new(mode, &exploration, &args.limits.memory);
     if args.dry_run {
-        let (trials, begun) = (&trials[..], &[][..]);
-        let places = slots.places().collect();
-        let choice = Choice { expansion: &expansion, trials, asked, begun, deadline, places, mode };
-        let chosen = choice.make(args.strategy, limit, None)?;
-        let declared = declared(fingerprints_of(&study, trials))?;
-        return dry_run(&study, &declared, &expansion, trials, &chosen.order, args.retry_failed);
+        return list(&exploration.preview(&mut |event| display.show(event))?);
     }
-
-    let declared = declared(fingerprints(&trials, &args.data_dir.dirs())?)?;
-    let lock = study.open()?;
-    let before = declare(&study, &lock, &declared, mode)?;
-    // With what earlier explorations added to it.
-    let plan = study.plan()?;
-    let mut journal = Journal::open(&study.journal())?;
-    // What halving gave up, halving leaves.
-    let reopens = args.strategy != Some(StrategyArg::Halving);
-    let mut past = past(&study, &mut journal, reopens)?;
-    if let Some(before) = before.filter(|_| mode != Mode::Quiet) {
-        let ended = past.iter().filter(|past| past.status.is_final()).count();
-        let is_new =
-            |(key, past): &(&String, &Past)| !before.contains(*key) && past.attempts == 0 && !past.status.is_final();
-        let new = plan.keys[..plan.asked].iter().zip(&past).filter(is_new).count();
-        let (ended, have) = (plural(ended, "trial"), by_count(ended, "has ended is", "have ended are"));
-        errln!("the space extends the study: {ended} that {have} taken over, {new} {} new", by_count(new, "is", "are"));
-    }
-    let would_be = |past: &Past| match past.status {
-        Status::Failed if args.retry_failed => Past { status: Status::Pending, ..past.clone() },
-        _ => past.clone(),
-    };
-    let would_be: Vec<Past> = past.iter().map(would_be).collect();
-    // Further ones that an earlier exploration began: nobody would end them otherwise.
-    let is_begun = |index: &usize| would_be[*index].status == Status::Pending && would_be[*index].attempts > 0;
-    let begun: Vec<usize> = (asked..plan.trials.len()).filter(|index| limit.is_none() && is_begun(index)).collect();
-    let places = slots.places().collect();
-    let choice = Choice { expansion: &expansion, trials: &plan.trials, asked, begun: &begun, deadline, places, mode };
-    let chosen = choice.make(args.strategy, limit, Some((&study, &plan.keys, &would_be)))?;
-    if args.retry_failed {
-        try_again(&study, &mut journal, &chosen.order, &mut past)?;
-    }
-    let is_pending = |past: &[Past], index: &usize| past[*index].status == Status::Pending;
-    let wanted: Vec<usize> = chosen.order.iter().copied().filter(|index| is_pending(&past, index)).collect();
-    if !wanted.is_empty() {
-        let described = gpus.iter().map(|(place, gpu)| format!("{place} {}", gpu.name)).collect();
-        study.write_machine(&Machine { gpus: described, ..Machine::this(slots.to_string()) })?;
-    }
-    let mut placed = slots.place(&machine::own_cores());
-    for slot in &mut placed {
-        slot.gpu = gpus.get(&slot.place).map(|gpu| gpu.name.clone());
-    }
-    if mode == Mode::Progress {
-        let kept = chosen.order.len() - wanted.len();
-        let kept = if kept > 0 { format!(", {kept} kept from before") } else { String::new() };
-        let trials = plural(wanted.len(), "trial");
-        errln!("{trials} to train on slots {slots}{kept}; study folder {}", study.folder.display());
-        for (place, gpu) in &gpus {
-            errln!(
-                "{place}: {}, {:.1} of {:.1} GB free",
-                gpu.name,
-                gpu.free_bytes as f64 / 1e9,
-                gpu.memory_bytes as f64 / 1e9
-            );
-        }
-        let (wanted, usable) = (slots.total_threads(), machine::usable_cores());
-        if wanted > usable {
-            let are = by_count(usable, "is", "are");
-            errln!(
-                "note: slots {slots} want {wanted} cores and {usable} {are} there: trials share them and are timed together"
-            );
-        }
-    }
-
-    let program = machine::this_program().context("cannot find this program's own file")?;
     let stop = stop_on_signals()?;
-    let began = Instant::now();
-    let leaving_time = args.confirm.leaving_time(&expansion, deadline);
-    let limits = args.limits.limits(&space, leaving_time);
-    let memory = args.limits.memory.of(&plan.trials, &slots)?;
-    if let Some(memory) = memory.as_ref().filter(|_| mode != Mode::Quiet) {
-        let wanted: Vec<_> = wanted.iter().map(|index| &plan.trials[*index].config).collect();
-        args.limits.memory.notes(memory, &wanted, &slots).iter().for_each(|note| errln!("{note}"));
-    }
-    let admissions = Admissions::new(memory, gpu_memory(&gpus));
-    let mut worker = Local::new(program, trial_arguments(&args.data_dir, &args.checkpoints), placed, admissions);
-    let dispatcher = Dispatcher {
-        study: &study,
-        trials: &plan.trials,
-        keys: &plan.keys,
-        journal: &mut journal,
-        worker: &mut worker,
-        limits,
-        stop: &stop,
-    };
-    let mut sweeper = Sweeper { dispatcher, mode, slots: &slots, display: None };
-    let (mut view, mut ending) = sweeper.sweep(chosen.searcher.as_ref(), &wanted, past)?;
-    let swept = Swept {
-        study: &study,
-        lock: &lock,
-        slots: &slots,
-        gpus: &gpus,
-        data_dir: &args.data_dir,
-        deadline,
-        stop: &stop,
-        mode,
-        began,
-        trained: !wanted.is_empty(),
-        ending,
-    };
-    // Before it is asked who is on the front: further seeds have steps of the same kinds.
-    (view, ending) = args.confirm.after(swept, view);
-    // Nothing more is timed after what follows.
-    sweeper.dispatcher.limits.deadline = deadline;
-    while replicates == Replicates::Auto && ending == Ending::Finished {
-        let wanted = further(&view, most, deadline);
-        if wanted.is_empty() {
-            break;
+    let explored = exploration.run(&stop, &mut |event| display.show(event))?;
+    close(&exploration.study, &explored, mode)
+}
+
+impl Args {
+    fn exploration(&self) -> Result<Exploration> {
+        let space = Space::read(&self.space, &self.sets)?;
+        let study = Study::new(self.out.clone().unwrap_or_else(|| Path::new("results").join(&space.name)));
+        let program = machine::this_program().context("cannot find this program's own file")?;
+        let mut exploration = Exploration::new(space, study, program, self.data_dir.dirs());
+        if let Some(slots) = &self.slots {
+            exploration.slots = slots.clone();
         }
-        if mode == Mode::Progress {
-            errln!("it is open who is on the front: another seed for {} of the configurations", wanted.len());
-        }
-        let past = past_of(&study, &view, reopens);
-        (view, ending) = sweeper.sweep(&Grid::over(wanted.clone()), &wanted, past)?;
-    }
-    sweeper.over(&view, ending);
-    close(&study, &view, mode, began.elapsed().as_secs_f64(), ending)
-}
-
-/// Refuses configurations that a slot cannot train, with the value at fault.
-fn check_devices(expansion: &Expansion, slots: &Slots) -> Result<()> {
-    for candidate in expansion.candidates.iter().filter(|_| slots.has_cpu()) {
-        let label = &candidate.label;
-        candidate.config.check_for_cpu().with_context(|| format!("slots {slots} cannot train {label:?}"))?;
-    }
-    Ok(())
-}
-
-/// The most that --replicates auto trains of a configuration, where nobody says otherwise.
-const MOST_REPLICATES: usize = 10;
-
-/// Trains trials, and shows and logs what happens meanwhile.
-struct Sweeper<'a> {
-    dispatcher: Dispatcher<'a>,
-    mode: Mode,
-    slots: &'a Slots,
-    /// Of the last sweep.
-    display: Option<Display>,
-}
-
-impl Sweeper<'_> {
-    /// Trains what `searcher` wants, which is `wanted` where all goes well; gives the study as it stands then.
-    fn sweep(&mut self, searcher: &dyn Searcher, wanted: &[usize], past: Vec<Past>) -> Result<(StudyView, Ending)> {
-        let study = self.dispatcher.study;
-        let view = StudyView::read(study)?;
-        let mut display = Display::new(self.mode, &view, wanted, self.dispatcher.worker.slots());
-        let mut log = SweepLog::open(study, &view);
-        let (process, build) = (std::process::id(), machine::git_revision().unwrap_or_default());
-        let slots = self.slots;
-        let trials = plural(wanted.len(), "trial");
-        log.line(&format!("process {process} of build {build} explores {trials} on slots {slots}"));
-        let keeper = Keeper::start(study.clone())?;
-        let swept = self.dispatcher.run(searcher, past, &mut |event| {
-            display.show(event);
-            log.event(event);
-            if matches!(
-                event,
-                Event::Ended { .. } | Event::Retried { .. } | Event::Rested { .. } | Event::Stopped { .. }
-            ) {
-                keeper.changed();
-            }
-            Ok(())
-        });
-        display.finish();
-        let written = keeper.finish();
-        log.close(&match &swept {
-            Ok(swept) => format!("{:?}", swept.ending).to_lowercase(),
-            Err(error) => format!("failed: {error:#}"),
-        });
-        let swept = swept?;
-        if let Some(error) = swept.unwritten {
-            errln!(
-                "warning: not all that ended stands in the journal: {error:#}; the next run takes it up from the trials' folders"
-            );
-        }
-        let view = written.or_else(|error| {
-            let folder = study.folder.display();
-            errln!(
-                "warning: tables and charts are not up to date: {error:#}; `fastrcaps study rebuild {folder}` writes them"
-            );
-            StudyView::read(study)
-        })?;
-        self.display = Some(display);
-        Ok((view, swept.ending))
-    }
-
-    /// Tells that there is nothing more to do.
-    fn over(&self, view: &StudyView, ending: Ending) {
-        self.display.iter().for_each(|display| display.over(view, ending));
+        Ok(Exploration {
+            sets: self.sets.clone(),
+            trial_arguments: [self.checkpoints.arguments(), self.data_dir.arguments()].concat(),
+            timing_arguments: self.data_dir.arguments(),
+            strategy: self.strategy.map_or(Strategy::Grid, Strategy::from),
+            limit: self.limit.map(|limit| limit as usize),
+            replicates: self.replicates,
+            max_replicates: self.max_replicates.map(|most| most as usize),
+            retry_failed: self.retry_failed,
+            limits: self.limits.limits(&exploration.space),
+            memory: self.limits.memory.bytes(),
+            confirm: self.confirm.confirm(),
+            ..exploration
+        })
     }
 }
 
-/// Declares the study, finds that it is the same, or extends it; says where another build began it. Gives the keys that had
-/// been asked for of one that was extended.
-fn declare(study: &Study, lock: &Lock, declared: &StudyFile, mode: Mode) -> Result<Option<HashSet<String>>> {
-    let Declared { begun_by, before } = study.declare(lock, declared)?;
-    let build = &declared.git_revision;
-    if begun_by != *build && mode != Mode::Quiet {
-        errln!(
-            "note: this study was begun by build {begun_by}, this is {build}: bits and times may differ between them"
-        );
-    }
-    Ok(before)
-}
-
-/// What earlier runs know of every trial. What an earlier explorer left running is pending again: nobody runs it now.
-/// An end that the journal lacks, though its folder holds it, is taken up first: no trial is trained twice.
-fn past(study: &Study, journal: &mut Journal, reopens: bool) -> Result<Vec<Past>> {
-    let mut view = StudyView::read(study)?;
-    for record in view.records.iter().flatten().filter(|record| record.status == Status::Running) {
-        let folder = study.trial(&record.key);
-        if folder.path.is_dir() {
-            // Its process ends with its explorer; until it has, it may still write.
-            drop(folder.claim()?);
-        }
-    }
-    upkeep::take_up(study, &mut view, journal)?;
-    let past = past_of(study, &view, reopens);
-    for (record, past) in view.records.into_iter().zip(&past) {
-        if let Some(record) = record.filter(|record| record.status != past.status) {
-            journal.put(&TrialRecord { status: past.status, ..record }, &[])?;
-        }
-    }
-    Ok(past)
-}
-
-/// What a study that nobody else explores knows of every trial. `reopens` has those go on that a searcher gave up: another one
-/// may not.
-fn past_of(study: &Study, view: &StudyView, reopens: bool) -> Vec<Past> {
-    let past = |(record, epochs): (&Option<TrialRecord>, &Vec<EpochRow>)| {
-        let Some(record) = record else { return Past::NONE };
-        let folder = study.trial(&record.key);
-        let (status, epochs) = match record.status {
-            Status::Done | Status::Diverged | Status::Failed => (record.status, epochs.clone()),
-            Status::Stopped if !reopens => (record.status, epochs.clone()),
-            Status::Pending | Status::Running | Status::Stopped if folder.checkpoint().exists() => {
-                (Status::Pending, folder.read_epochs().unwrap_or_default())
-            }
-            Status::Pending | Status::Running | Status::Stopped => (Status::Pending, Vec::new()),
-        };
-        Past { status, attempts: record.attempts, epochs }
-    };
-    view.records.iter().zip(&view.epochs).map(past).collect()
-}
-
-/// Lets those of the trials in `order` that failed be trained again; the others keep their ends, and the reasons for them.
-fn try_again(study: &Study, journal: &mut Journal, order: &[usize], past: &mut [Past]) -> Result<()> {
-    let view = StudyView::read(study)?;
-    for index in order {
-        if past[*index].status != Status::Failed {
-            continue;
-        }
-        past[*index].status = Status::Pending;
-        if let Some(record) = &view.records[*index] {
-            journal.put(&TrialRecord { status: Status::Pending, ..record.clone() }, &[])?;
-        }
-    }
-    Ok(())
-}
-
-/// Replicates that an earlier exploration of the study was asked for beyond those of its space; 0 where it was for none.
-fn asked_before(study: &Study) -> usize {
-    let is_more =
-        |file: &StudyFile| file.space("its space").is_ok_and(|space| file.asked_replicates > space.replicates);
-    study.read().ok().filter(is_more).map_or(0, |file| file.asked_replicates)
-}
-
-/// Lists what would be trained, with regard to what the study holds already; an error where it could not be of this study.
-fn dry_run(
-    study: &Study,
-    declared: &StudyFile,
-    expansion: &Expansion,
-    trials: &[Trial],
-    order: &[usize],
-    retry_failed: bool,
-) -> Result<ExitCode> {
-    study.before(declared)?;
-    let records = StudyView::read(study).map(|view| view.records).unwrap_or_default();
-    let is_over =
-        |record: &&TrialRecord| record.status.is_final() && !(retry_failed && record.status == Status::Failed);
-    let over: HashSet<&str> = records.iter().flatten().filter(is_over).map(|record| record.key.as_str()).collect();
-    let keys = study::trial_keys(trials, &declared.data)?;
-    let is_over = |index: usize| over.contains(keys[index].as_str());
-    let wanted: Vec<usize> = order.iter().copied().filter(|index| !is_over(*index)).collect();
-    for index in &wanted {
+/// Lists what would be trained.
+fn list(preview: &Preview) -> Result<ExitCode> {
+    let Preview { expansion, trials, wanted, kept } = preview;
+    for index in wanted {
         let trial = &trials[*index];
         outln!("replicate {}  {}", trial.replicate, expansion.candidates[trial.candidate].label);
     }
-    let kept = order.len() - wanted.len();
-    let have = by_count(kept, "has", "have");
-    let kept = if kept > 0 { format!(", {kept} {have} ended already") } else { String::new() };
+    let have = by_count(*kept, "has", "have");
+    let kept = if *kept > 0 { format!(", {kept} {have} ended already") } else { String::new() };
     outln!("{} would be trained{kept}", plural(wanted.len(), "trial"));
     Ok(ExitCode::SUCCESS)
 }
 
 /// Prints what came of the sweep.
-fn close(study: &Study, view: &StudyView, mode: Mode, seconds: f64, ending: Ending) -> Result<ExitCode> {
+fn close(study: &Study, explored: &Explored, mode: Mode) -> Result<ExitCode> {
+    let Explored { view, ending, took } = explored;
     let (done, diverged, failed) = (view.count(Status::Done), view.count(Status::Diverged), view.count(Status::Failed));
     // The sweep is over and written down: that its summary cannot be printed, as the terminal is gone, is no failure of it.
     let say = |line: String| drop(print_line(&line));
@@ -487,7 +210,7 @@ fn close(study: &Study, view: &StudyView, mode: Mode, seconds: f64, ending: Endi
         let stopped = given_up(view.count(Status::Stopped));
         say(format!(
             "{trials} done, {diverged} diverged, {failed} failed{stopped}; this run took {}",
-            duration(seconds)
+            duration(took.as_secs_f64())
         ));
         if failed > 0 {
             say("reasons stand in trials.csv; the same command with --retry-failed trains the failed ones again".into());
@@ -515,7 +238,7 @@ fn close(study: &Study, view: &StudyView, mode: Mode, seconds: f64, ending: Endi
         }
         _ => {}
     }
-    if done == 0 && ending != Ending::Deadline {
+    if done == 0 && *ending != Ending::Deadline {
         bail!("no trial was trained to its end; the reasons stand in {}", study.folder.join("trials.csv").display());
     }
     Ok(ExitCode::SUCCESS)
@@ -544,36 +267,6 @@ fn continuing(words: impl IntoIterator<Item = OsString>) -> String {
         }
     }
     shell_line(kept)
-}
-
-/// Fingerprint of every selection of data that the trials train on; reads all of it, so that damage shows before a start.
-fn fingerprints(trials: &[Trial], dirs: &DataDirs) -> Result<BTreeMap<String, String>> {
-    let mut known = BTreeMap::new();
-    for trial in trials {
-        let id = study::data_id(&trial.config.data);
-        if let std::collections::btree_map::Entry::Vacant(entry) = known.entry(id) {
-            entry.insert(data::load(&trial.config.data, dirs)?.fingerprint);
-        }
-    }
-    Ok(known)
-}
-
-/// Fingerprint of every selection of data that the trials train on, as far as the study knows it; of what it does not know,
-/// it has no trial.
-fn fingerprints_of(study: &Study, trials: &[Trial]) -> BTreeMap<String, String> {
-    let mut known = study.read().map(|file| file.data).unwrap_or_default();
-    for trial in trials {
-        known.entry(study::data_id(&trial.config.data)).or_default();
-    }
-    known
-}
-
-fn trial_arguments(data_dir: &DataDirArg, checkpoints: &CheckpointsArg) -> Vec<OsString> {
-    let mut arguments = checkpoints.arguments();
-    if let Some(dir) = &data_dir.data_dir {
-        arguments.extend(["--data-dir".into(), dir.clone().into()]);
-    }
-    arguments
 }
 
 #[cfg(test)]

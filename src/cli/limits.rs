@@ -1,27 +1,17 @@
 //! What a sweep must not exceed, as its user gives it: a time, a number of failures, memory.
 
-use std::{
-    cell::RefCell,
-    collections::{BTreeMap, HashMap},
-    rc::Rc,
-    time::{Duration, SystemTime},
-};
+use std::time::{Duration, SystemTime};
 
-use anyhow::Result;
 use fastrcaps::{
     base::{
-        device::{Gpu, Place},
-        machine,
+        device::Place,
         words::{by_count, plural},
     },
-    learn::{
-        config::TrialConfig,
-        train::memory::{gpu_peak_bytes, peak_bytes, peak_bytes_beside_gpu},
-    },
+    learn::config::TrialConfig,
     search::{
         dispatch::{Limits, MaxFailures},
-        space::{Space, Trial},
-        worker::{Fit, GpuMemory, Memory, Slots},
+        space::Space,
+        worker::{Fit, Memory, Slots},
     },
 };
 
@@ -33,9 +23,6 @@ const DURATIONS: &str = "give a duration above 0, as in 6h, 90m or 1h 30m";
 const FAILURES: &str = "give a number of trials from 1, as in 20, or a share of those that ended, as in 25%";
 const SIZES: &str =
     "give a size above 0, as in 16GiB, 16G or 16000M (G and GB are a thousand million bytes, GiB are 1024³)";
-
-/// Share of the memory that is available now which trials may take: the explorer and the system want some too.
-const OF_AVAILABLE: f64 = 0.9;
 
 /// What a sweep must not exceed.
 #[derive(clap::Args)]
@@ -65,21 +52,21 @@ pub struct LimitsArg {
 
 impl LimitsArg {
     /// When nothing may run any more.
-    pub fn deadline(&self) -> Option<SystemTime> {
+    fn deadline(&self) -> Option<SystemTime> {
         // A budget too long for the clock was refused when it was parsed.
         let after = self.budget.and_then(|budget| SystemTime::now().checked_add(budget));
         [self.until, after].into_iter().flatten().min()
     }
 
     /// The limits of a sweep over `trials` of `space`.
-    pub fn limits(&self, space: &Space, deadline: Option<SystemTime>) -> Limits {
+    pub fn limits(&self, space: &Space) -> Limits {
         let minutes = self.timeout_minutes.or(space.timeout_minutes);
         Limits {
             retries: self.retries,
             backoff: self.backoff,
             failures: self.max_failures,
             timeout: minutes.map(|minutes| Duration::from_secs_f64(60.0 * minutes)),
-            deadline,
+            deadline: self.deadline(),
             ..Limits::default()
         }
     }
@@ -94,17 +81,9 @@ pub struct MemoryArg {
 }
 
 impl MemoryArg {
-    /// What trials may take of the memory, and would; absent where it is not known how much there is.
-    pub fn of(&self, trials: &[Trial], slots: &Slots) -> Result<Option<Memory>> {
-        let available = machine::available_memory_bytes().map(|bytes| (OF_AVAILABLE * bytes as f64) as u64);
-        let Some(bytes) = self.memory.or(available) else { return Ok(None) };
-        let threads = slots.threads();
-        for trial in trials.iter().filter(|trial| trial.replicate == 0) {
-            peak_bytes(&trial.config, threads)?;
-        }
-        // What makes no network was an error above.
-        let on_cpu = by_configuration(move |config| peak_bytes(config, threads).unwrap_or(0));
-        Ok(Some(Memory::new(bytes, on_cpu, by_configuration(peak_bytes_beside_gpu))))
+    /// Bytes, where they are given.
+    pub fn bytes(&self) -> Option<u64> {
+        self.memory
     }
 
     /// What is to be known of a sweep of `trials` that the memory bounds: that slots stay idle, or that it cannot be kept.
@@ -137,27 +116,6 @@ impl MemoryArg {
         }
         notes
     }
-}
-
-/// A figure of configurations that takes some time to find: found once for each, whatever its seed.
-fn by_configuration<T: Copy + 'static>(find: impl Fn(&TrialConfig) -> T + 'static) -> Rc<dyn Fn(&TrialConfig) -> T> {
-    let known: RefCell<HashMap<String, T>> = RefCell::default();
-    Rc::new(move |config| {
-        let key = TrialConfig { seed: 0, ..config.clone() }.key("");
-        *known.borrow_mut().entry(key).or_insert_with(|| find(config))
-    })
-}
-
-/// The memory of the GPUs that trials run on.
-pub fn gpu_memory(gpus: &BTreeMap<Place, Gpu>) -> Option<GpuMemory> {
-    (!gpus.is_empty()).then(|| GpuMemory::new(gpus.clone(), by_configuration(gpu_peak_bytes), free_bytes))
-}
-
-/// Of a GPU, now. What is a part of one (MIG) may go by the name of the whole: that says nothing.
-fn free_bytes(gpu: &Gpu) -> Option<u64> {
-    let now = machine::gpu::now(&gpu.uuid)?;
-    let is_the_same = now.memory_bytes.abs_diff(gpu.memory_bytes) < gpu.memory_bytes / 10;
-    is_the_same.then_some(now.free_bytes)
 }
 
 /// `--until`: when nothing may run any more.

@@ -5,6 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::Result;
 use fastrcaps::{
     base::{device::Place, machine, words::plural},
+    engine::explore,
     learn::{config::TrialConfig, kernels::open_device},
     search::{space::Space, worker::Slots},
     timing::predict::StepClock,
@@ -82,7 +83,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         plural(trials.len(), "trial")
     );
     let all: Vec<&TrialConfig> = trials.iter().map(|trial| &trial.config).collect();
-    let memory = args.memory.of(&trials, &slots)?;
+    let memory = explore::memory(args.memory.bytes(), &trials, &slots)?;
     let places: Vec<Place> = slots.places().collect();
     let at_once = memory.as_ref().map_or(usize::MAX, |memory| memory.fit(all.iter().copied(), &places).at_once);
     if let Some(total) = times.iter().copied().sum::<Option<f64>>() {

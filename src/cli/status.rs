@@ -5,6 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::Result;
 use fastrcaps::{
     base::words::{by_count, plural, spelled},
+    engine::sweep_log,
     engine::upkeep::status::{self, Standing},
     search::study::Study,
 };
@@ -12,7 +13,6 @@ use fastrcaps::{
 use super::{
     display::{duration, given_up, percent},
     input::outln,
-    sweep_log,
 };
 
 /// Show how a sweep stands: who explores it, what runs, what failed, the best so far.

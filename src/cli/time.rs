@@ -14,7 +14,7 @@ use fastrcaps::{
         self,
         view::{Origin, StudyView},
     },
-    search::study::Study,
+    search::{study::Study, worker::probe_all},
     timing::{
         confirm::Confirmation,
         rounds::{EndReason, ROUNDS},
@@ -26,7 +26,7 @@ use serde_json::json;
 use super::{
     confirming,
     data::DataDirArg,
-    device::{self, DeviceArg},
+    device::DeviceArg,
     display::{Mode, aligned, duration, emit, percent},
     input::{errln, outln},
     interrupt::{INTERRUPTED, stop_on_signals},
@@ -110,7 +110,8 @@ pub fn run(args: Args) -> Result<ExitCode> {
         bail!("--threads is for steps on CPU cores: leave it out with --device {place}");
     }
     // Before anything is begun.
-    let gpu = device::look_at([place])?.remove(&place);
+    let program = machine::this_program().context("cannot find this program's own file")?;
+    let gpu = probe_all(&program, [place])?.remove(&place);
     let stop = stop_on_signals()?;
     let confirmation = Confirmation {
         study: &study,
@@ -125,8 +126,8 @@ pub fn run(args: Args) -> Result<ExitCode> {
         patience: args.patience,
         deadline: None,
         stop: &stop,
-        program: machine::this_program().context("cannot find this program's own file")?,
-        arguments: confirming::arguments(&args.data_dir),
+        program,
+        arguments: args.data_dir.arguments(),
     };
     let mut shown = Shown::new(mode, confirmation.rounds);
     let confirmed = confirmation.take(&trainings(&view, &candidates), &lock, &mut |event| shown.show(event))?;

@@ -1,4 +1,6 @@
 //! What is done to a whole study.
 
 pub mod confirming;
+pub mod explore;
+pub mod sweep_log;
 pub mod upkeep;

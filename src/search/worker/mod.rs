@@ -13,7 +13,7 @@ mod slots;
 pub use gpu_memory::GpuMemory;
 pub use local::Local;
 pub use memory::{Admissions, Fit, Memory};
-pub use probe::probe;
+pub use probe::probe_all;
 pub use simulated::{Curve, Simulated};
 pub use slots::{Slot, SlotError, Slots};
 

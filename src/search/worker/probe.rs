@@ -1,6 +1,7 @@
 //! A look at a GPU through a process of its own, so that who asks holds no context on it afterwards.
 
 use std::{
+    collections::BTreeMap,
     path::Path,
     process::{Command, Stdio},
     thread,
@@ -18,7 +19,7 @@ const POLL: Duration = Duration::from_millis(10);
 /// Opens the GPU at `place` as a training does, through `program probe-device`, and gives what it is.
 ///
 /// Errors: it cannot be opened, with the reason and the mend; the process does not end, or says nothing that is understood.
-pub fn probe(program: &Path, place: Place) -> Result<Gpu> {
+fn probe(program: &Path, place: Place) -> Result<Gpu> {
     let mut child = Command::new(program)
         .args(["probe-device", "--device", &place.to_string()])
         .stdin(Stdio::null())
@@ -47,6 +48,19 @@ pub fn probe(program: &Path, place: Place) -> Result<Gpu> {
     let said = String::from_utf8_lossy(&output.stdout);
     serde_json::from_str(said.trim())
         .with_context(|| format!("{place}: what it is was not understood: {}", said.trim()))
+}
+
+/// The GPUs among `places`, each opened once by a process of its own.
+///
+/// Errors: one that cannot be used, with the reason and the mend.
+pub fn probe_all(program: &Path, places: impl IntoIterator<Item = Place>) -> Result<BTreeMap<Place, Gpu>> {
+    let gpus = places.into_iter().filter(|place| !place.is_cpu());
+    gpus.map(|place| {
+        // What hides it is told in the words that were used.
+        place.environment()?;
+        Ok((place, probe(program, place)?))
+    })
+    .collect()
 }
 
 #[cfg(test)]

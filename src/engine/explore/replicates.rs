@@ -3,7 +3,8 @@
 use std::time::SystemTime;
 
 use anyhow::{Result, bail};
-use fastrcaps::{
+
+use crate::{
     analysis::{Objectives, bootstrap},
     base::words::plural,
     present::report::{findings::Findings, view::StudyView},
@@ -18,18 +19,27 @@ pub enum Replicates {
     Auto,
 }
 
-pub fn parse_replicates(text: &str) -> Result<Replicates, String> {
-    match (text, text.parse()) {
-        ("auto", _) => Ok(Replicates::Auto),
-        (_, Ok(count)) if (1..=1000).contains(&count) => Ok(Replicates::Count(count)),
-        _ => Err(format!("{text:?} is no number of replicates: give one from 1 to 1000, or auto")),
-    }
-}
-
 impl Replicates {
+    /// That what else was given goes with it: a greatest number of them, a limit of trials.
+    pub(super) fn check(self, has_most: bool, has_limit: bool) -> Result<()> {
+        match (self, has_most, has_limit) {
+            (Replicates::Count(_), true, _) => bail!("--max-replicates goes with --replicates auto"),
+            (Replicates::Auto, _, true) => {
+                bail!("--limit does not go with --replicates auto, which chooses itself what is trained")
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// How often each configuration is trained at first, and how often at most; of a space of so many configurations, of
     /// which `asked` replicates were asked for earlier.
-    pub fn range(self, space: &Space, configurations: usize, asked: usize, most: usize) -> Result<(usize, usize)> {
+    pub(super) fn range(
+        self,
+        space: &Space,
+        configurations: usize,
+        asked: usize,
+        most: usize,
+    ) -> Result<(usize, usize)> {
         let (first, most) = self.bounds(space.replicates, asked, most)?;
         let trials = configurations.saturating_mul(most);
         if trials > MOST_TRIALS {
@@ -64,7 +74,7 @@ const WALL_PER_TRAINING: f64 = 1.5;
 
 /// A further trial of every configuration of which it is open whether it is on the front of time and accuracy, where one may
 /// still be trained and would end in time.
-pub fn further(view: &StudyView, most: usize, deadline: Option<SystemTime>) -> Vec<usize> {
+pub(super) fn further(view: &StudyView, most: usize, deadline: Option<SystemTime>) -> Vec<usize> {
     let findings = Findings::of(view);
     let probabilities: Vec<Option<f64>> =
         findings.memberships().iter().map(|of| of.of(Objectives::TimeAccuracy)).collect();

@@ -1,0 +1,79 @@
+//! What happens in an exploration, for who watches it.
+
+use std::{collections::BTreeMap, time::SystemTime};
+
+use anyhow::Error;
+
+use crate::{
+    base::device::{Gpu, Place},
+    engine::confirming,
+    learn::config::TrialConfig,
+    present::report::view::StudyView,
+    search::{
+        dispatch::{self, Ending},
+        worker::{Memory, Slot, Slots},
+    },
+    timing::rounds::Confirmed,
+};
+
+/// Takes events.
+pub type Observer<'a> = dyn FnMut(&Event) + 'a;
+
+/// What happens in an exploration, in this order; the sweeps' events as often as there are sweeps.
+pub enum Event<'a> {
+    /// The study was begun by another build: bits and times may differ.
+    OtherBuild {
+        begun_by: &'a str,
+        build: &'a str,
+    },
+    /// The space has all configurations of the study and more: trials that have ended and are taken over, and new ones.
+    Extended {
+        ended: usize,
+        new: usize,
+    },
+    /// Steps are timed, as there is a deadline.
+    Predicting {
+        deadline: SystemTime,
+    },
+    /// Trials that are to be trained, and those of the order that have ended already.
+    Planned {
+        wanted: usize,
+        kept: usize,
+        slots: &'a Slots,
+        gpus: &'a BTreeMap<Place, Gpu>,
+    },
+    /// The memory that trials may take, and what is to be trained.
+    Memory {
+        memory: &'a Memory,
+        wanted: &'a [&'a TrialConfig],
+    },
+    /// Trials `wanted` of the view's are about to be trained.
+    SweepBegun {
+        view: &'a StudyView,
+        wanted: &'a [usize],
+        slots: &'a [Slot],
+    },
+    Sweep(&'a dispatch::Event<'a>),
+    /// What was trained has ended; an error where not all of it could be written into the journal, or into tables and
+    /// charts.
+    SweepEnded {
+        unwritten: Option<&'a Error>,
+        stale: Option<&'a Error>,
+    },
+    Confirming(&'a confirming::Event<'a>),
+    /// Times are confirmed: what came of it, and the study with them.
+    Confirmed {
+        confirmed: &'a Confirmed,
+        view: &'a StudyView,
+    },
+    /// Times could not be confirmed; those of the sweep stand.
+    NotConfirmed(&'a Error),
+    /// It is open whether so many configurations are on the front: each is trained under another seed.
+    Open {
+        configurations: usize,
+    },
+    Over {
+        view: &'a StudyView,
+        ending: Ending,
+    },
+}

@@ -1,0 +1,410 @@
+//! A whole exploration of a space: expand, adopt what is there, train, confirm times, train further seeds, report.
+//!
+//! [`Exploration`] is what `fastrcaps explore` does, without a command line: events out, a flag to stop in.
+
+mod events;
+mod past;
+mod replicates;
+mod resources;
+mod search;
+mod sweep;
+
+pub use events::{Event, Observer};
+pub use replicates::Replicates;
+pub use resources::memory;
+pub use search::Strategy;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ffi::OsString,
+    path::PathBuf,
+    sync::atomic::AtomicBool,
+    time::{Duration, Instant, SystemTime},
+};
+
+use anyhow::{Context, Result};
+
+use crate::{
+    base::{
+        device::{Gpu, Place},
+        machine::{self, Machine},
+    },
+    engine::confirming::{AfterSweep, finished},
+    learn::{
+        config::TrialConfig,
+        data::{self, DataDirs},
+        record::Status,
+    },
+    present::report::view::StudyView,
+    search::{
+        dispatch::{Dispatcher, Ending, Limits, Past},
+        journal::Journal,
+        space::{Expansion, Space, Trial},
+        strategy::Grid,
+        study::{self, Declared, Lock, Study, StudyFile},
+        worker::{Admissions, Local, Slot, Slots, probe_all},
+    },
+    timing::{confirm, rounds::EndReason},
+};
+use search::{Choice, Chosen};
+use sweep::Sweeper;
+
+/// The most that [`Replicates::Auto`] trains of a configuration, where nobody says otherwise.
+const MOST_REPLICATES: usize = 10;
+
+/// An exploration, as it is wanted.
+#[derive(Clone, Debug)]
+pub struct Exploration {
+    pub space: Space,
+    /// `path=value` pairs that were set over the space's base when it was read.
+    pub sets: Vec<(String, String)>,
+    pub study: Study,
+    /// The program that knows `run-trial`, `time-steps` and `probe-device`: fastrcaps.
+    pub program: PathBuf,
+    /// Where data sets lie.
+    pub data_dirs: DataDirs,
+    /// What trials are told beside what is theirs: where data lies, how often they write checkpoints.
+    pub trial_arguments: Vec<OsString>,
+    /// What processes that time steps are told beside what is theirs.
+    pub timing_arguments: Vec<OsString>,
+    pub slots: Slots,
+    pub strategy: Strategy,
+    /// Trains the first trials of the order and no others.
+    pub limit: Option<usize>,
+    /// Absent: those of the space, or as many as were asked for earlier.
+    pub replicates: Option<Replicates>,
+    /// The most that [`Replicates::Auto`] trains of a configuration.
+    pub max_replicates: Option<usize>,
+    /// Trains again what failed in an earlier run.
+    pub retry_failed: bool,
+    pub limits: Limits,
+    /// Bytes that all trials together may take; absent: nine tenths of what is available.
+    pub memory: Option<u64>,
+    /// How times are confirmed after the sweep, if they are.
+    pub confirm: Option<Confirm>,
+}
+
+/// How times are confirmed after a sweep.
+#[derive(Clone, Copy, Debug)]
+pub struct Confirm {
+    /// Of timing every kind of step.
+    pub rounds: usize,
+    /// How long to wait for others to leave the machine alone; absent: as long as the sweep took.
+    pub patience: Option<Duration>,
+}
+
+/// What came of an exploration.
+pub struct Explored {
+    /// The study as it stands.
+    pub view: StudyView,
+    pub ending: Ending,
+    pub took: Duration,
+}
+
+/// What would be trained.
+pub struct Preview {
+    pub expansion: Expansion,
+    pub trials: Vec<Trial>,
+    /// Trials that would be trained, in order, and how many of the order have ended already.
+    pub wanted: Vec<usize>,
+    pub kept: usize,
+}
+
+/// What an exploration is of.
+struct Scope {
+    expansion: Expansion,
+    /// How often each configuration is trained at first, and at most.
+    first: usize,
+    most: usize,
+    is_auto: bool,
+    deadline: Option<SystemTime>,
+}
+
+impl Exploration {
+    /// One with the defaults of the command line: a slot on every core, every trial to its end, times confirmed.
+    pub fn new(space: Space, study: Study, program: PathBuf, data_dirs: DataDirs) -> Exploration {
+        Exploration {
+            space,
+            sets: Vec::new(),
+            study,
+            program,
+            data_dirs,
+            trial_arguments: Vec::new(),
+            timing_arguments: Vec::new(),
+            slots: Slots::one_per_core(machine::usable_cores()),
+            strategy: Strategy::Grid,
+            limit: None,
+            replicates: None,
+            max_replicates: None,
+            retry_failed: false,
+            limits: Limits::default(),
+            memory: None,
+            confirm: Some(Confirm { rounds: crate::timing::rounds::ROUNDS, patience: None }),
+        }
+    }
+
+    /// What would be trained, with regard to what the study holds already. Where there is a deadline, steps are timed.
+    ///
+    /// Errors: as those of [`Exploration::run`] before anything is begun.
+    pub fn preview(&self, observer: &mut Observer) -> Result<Preview> {
+        let scope = self.scope()?;
+        if scope.deadline.is_some() {
+            self.look_at_gpus()?;
+        }
+        let trials = scope.expansion.trials(scope.first);
+        let choice = Choice { trials: &trials, asked: trials.len(), begun: &[], ..self.choice(&scope) };
+        let chosen = choice.make(None, observer)?;
+        let declared = self.declared(&scope, fingerprints_of(&self.study, &trials))?;
+        self.study.before(&declared)?;
+        let records = StudyView::read(&self.study).map(|view| view.records).unwrap_or_default();
+        let is_over = |status: Status| status.is_final() && !(self.retry_failed && status == Status::Failed);
+        let over = records.iter().flatten().filter(|record| is_over(record.status));
+        let over: BTreeSet<&str> = over.map(|record| record.key.as_str()).collect();
+        let keys = study::trial_keys(&trials, &declared.data)?;
+        let order = &chosen.order;
+        let wanted: Vec<usize> = order.iter().copied().filter(|index| !over.contains(keys[*index].as_str())).collect();
+        let kept = order.len() - wanted.len();
+        Ok(Preview { expansion: scope.expansion, trials, wanted, kept })
+    }
+
+    /// Explores, until all that was wanted has ended, `stop` is set, or a limit is reached. What was finished before stays, and
+    /// what was interrupted goes on. Tells `observer` what happens.
+    ///
+    /// Errors: a space, slots, replicates or data that cannot be used, a study of something else or that somebody else holds;
+    /// a journal that refuses what it is given. A trial that fails is none, and times that cannot be confirmed are none.
+    pub fn run(&self, stop: &AtomicBool, observer: &mut Observer) -> Result<Explored> {
+        let scope = self.scope()?;
+        let gpus = self.look_at_gpus()?;
+        let asked = scope.expansion.trials(scope.first);
+        let declared = self.declared(&scope, fingerprints(&asked, &self.data_dirs)?)?;
+        let lock = self.study.open()?;
+        let Declared { begun_by, before } = self.study.declare(&lock, &declared)?;
+        if begun_by != declared.git_revision {
+            observer(&Event::OtherBuild { begun_by: &begun_by, build: &declared.git_revision });
+        }
+        // With what earlier explorations added to it.
+        let plan = self.study.plan()?;
+        let mut journal = Journal::open(&self.study.journal())?;
+        let mut worker = self.worker(&plan.trials, &gpus)?;
+        let mut past = past::of_study(&self.study, &mut journal, &mut worker, self.strategy.reopens())?;
+        if let Some(before) = before {
+            let (ended, new) = past::extension(&before, &plan.keys[..plan.asked], &past);
+            observer(&Event::Extended { ended, new });
+        }
+        let chosen = self.choose(&scope, &plan, &past, observer)?;
+        if self.retry_failed {
+            past::try_again(&self.study, &mut journal, &chosen.order, &mut past)?;
+        }
+        let is_pending = |index: &usize| past[*index].status == Status::Pending;
+        let wanted: Vec<usize> = chosen.order.iter().copied().filter(is_pending).collect();
+        if !wanted.is_empty() {
+            let described = gpus.iter().map(|(place, gpu)| format!("{place} {}", gpu.name)).collect();
+            self.study.write_machine(&Machine { gpus: described, ..Machine::this(self.slots.to_string()) })?;
+        }
+        observer(&Event::Planned {
+            wanted: wanted.len(),
+            kept: chosen.order.len() - wanted.len(),
+            slots: &self.slots,
+            gpus: &gpus,
+        });
+        if let Some(memory) = resources::memory(self.memory, &plan.trials, &self.slots)? {
+            let wanted: Vec<&TrialConfig> = wanted.iter().map(|index| &plan.trials[*index].config).collect();
+            observer(&Event::Memory { memory: &memory, wanted: &wanted });
+        }
+        let leaving = |deadline| match &self.confirm {
+            Some(confirm) => confirm::end_of_sweep(deadline, &configs_of(&scope.expansion), confirm.rounds),
+            None => deadline,
+        };
+        let dispatcher = Dispatcher {
+            study: &self.study,
+            trials: &plan.trials,
+            keys: &plan.keys,
+            journal: &mut journal,
+            worker: &mut worker,
+            limits: Limits { deadline: scope.deadline.map(leaving), ..self.limits.clone() },
+            stop,
+        };
+        let mut sweeper = Sweeper { dispatcher, slots: &self.slots };
+        let began = Instant::now();
+        let (view, ending) = sweeper.sweep(chosen.searcher.as_ref(), &wanted, past, observer)?;
+        let swept = Swept { began, has_trained: !wanted.is_empty(), ending, gpus: &gpus, lock: &lock, stop };
+        let (view, ending) = self.confirm(&scope, swept, view, observer);
+        // Nothing more is timed after what follows.
+        sweeper.dispatcher.limits.deadline = scope.deadline;
+        let (view, ending) = self.train_further(&scope, &mut sweeper, view, ending, observer)?;
+        observer(&Event::Over { view: &view, ending });
+        Ok(Explored { view, ending, took: began.elapsed() })
+    }
+
+    fn scope(&self) -> Result<Scope> {
+        let expansion = self.space.expand()?;
+        self.check_slots(&expansion)?;
+        self.study.check_explorable()?;
+        let asked = past::asked_before(&self.study);
+        let replicates = self.replicates.unwrap_or(Replicates::Count(self.space.replicates.max(asked)));
+        replicates.check(self.max_replicates.is_some(), self.limit.is_some())?;
+        let most = self.max_replicates.unwrap_or(MOST_REPLICATES);
+        let (first, most) = replicates.range(&self.space, expansion.candidates.len(), asked, most)?;
+        let is_auto = replicates == Replicates::Auto;
+        Ok(Scope { expansion, first, most, is_auto, deadline: self.limits.deadline })
+    }
+
+    /// Refuses configurations that a slot cannot train, with the value at fault.
+    fn check_slots(&self, expansion: &Expansion) -> Result<()> {
+        for candidate in expansion.candidates.iter().filter(|_| self.slots.has_cpu()) {
+            let check = candidate.config.check_for_cpu();
+            check.with_context(|| format!("slots {} cannot train {:?}", self.slots, candidate.label))?;
+        }
+        Ok(())
+    }
+
+    /// The GPUs of the slots, each opened once by a process of its own.
+    fn look_at_gpus(&self) -> Result<BTreeMap<Place, Gpu>> {
+        probe_all(&self.program, self.slots.gpus())
+    }
+
+    fn declared(&self, scope: &Scope, data: BTreeMap<String, String>) -> Result<StudyFile> {
+        let keys = study::trial_keys(&scope.expansion.trials(self.space.replicates), &data)?;
+        Ok(StudyFile {
+            fastrcaps_version: machine::VERSION.into(),
+            git_revision: machine::git_revision().unwrap_or_default(),
+            created: machine::rfc3339(SystemTime::now()),
+            identity: study::identity(&keys),
+            further_replicates: scope.most - self.space.replicates,
+            asked_replicates: scope.first,
+            data,
+            name: self.space.name.clone(),
+            set: self.sets.clone(),
+            space: self.space.text().to_string(),
+        })
+    }
+
+    /// Choices without trials.
+    fn choice<'a>(&'a self, scope: &'a Scope) -> Choice<'a> {
+        Choice {
+            expansion: &scope.expansion,
+            trials: &[],
+            asked: 0,
+            begun: &[],
+            strategy: self.strategy,
+            limit: self.limit,
+            deadline: scope.deadline,
+            places: self.slots.places().collect(),
+            program: &self.program,
+        }
+    }
+
+    fn choose(&self, scope: &Scope, plan: &study::Plan, past: &[Past], observer: &mut Observer) -> Result<Chosen> {
+        let would_be: Vec<Past> = past.iter().map(|past| past::retried(past, self.retry_failed)).collect();
+        let asked = scope.first * scope.expansion.candidates.len();
+        // Further ones that an earlier exploration began: nobody would end them otherwise.
+        let is_begun = |index: &usize| would_be[*index].status == Status::Pending && would_be[*index].attempts > 0;
+        let further = (asked..plan.trials.len()).filter(|index| self.limit.is_none() && is_begun(index));
+        let begun: Vec<usize> = further.collect();
+        let choice = Choice { trials: &plan.trials, asked, begun: &begun, ..self.choice(scope) };
+        choice.make(Some((&self.study, &plan.keys, &would_be)), observer)
+    }
+
+    fn worker(&self, trials: &[Trial], gpus: &BTreeMap<Place, Gpu>) -> Result<Local> {
+        let mut slots: Vec<Slot> = self.slots.place(&machine::own_cores());
+        for slot in &mut slots {
+            slot.gpu = gpus.get(&slot.place).map(|gpu| gpu.name.clone());
+        }
+        let memory = resources::memory(self.memory, trials, &self.slots)?;
+        let admissions = Admissions::new(memory, resources::gpu_memory(gpus));
+        Ok(Local::new(self.program.clone(), self.trial_arguments.clone(), slots, admissions))
+    }
+
+    /// Confirms the times of a sweep that came to its end or whose time was over, before it is asked who is on the front:
+    /// further seeds have steps of the same kinds. What cannot be confirmed is told, and is no failure of the sweep.
+    fn confirm(&self, scope: &Scope, swept: Swept, view: StudyView, observer: &mut Observer) -> (StudyView, Ending) {
+        let has_ended = matches!(swept.ending, Ending::Finished | Ending::Deadline);
+        let Some(confirm) = self.confirm.filter(|_| has_ended && !finished(&view).is_empty()) else {
+            return (view, swept.ending);
+        };
+        let after = AfterSweep {
+            study: &self.study,
+            lock: swept.lock,
+            slots: &self.slots,
+            gpus: swept.gpus,
+            took: swept.began.elapsed(),
+            has_trained: swept.has_trained,
+            rounds: confirm.rounds,
+            patience: confirm.patience,
+            deadline: scope.deadline,
+            stop: swept.stop,
+            program: self.program.clone(),
+            arguments: self.timing_arguments.clone(),
+        };
+        let (view, confirmed) = after.confirm(view, &mut |event| observer(&Event::Confirming(event)));
+        let ending = match confirmed {
+            Ok(confirmed) => {
+                observer(&Event::Confirmed { confirmed: &confirmed, view: &view });
+                if confirmed.ending == EndReason::Asked { Ending::Asked } else { swept.ending }
+            }
+            Err(error) => {
+                observer(&Event::NotConfirmed(&error));
+                swept.ending
+            }
+        };
+        (view, ending)
+    }
+
+    /// Trains another seed of every configuration of which it is open whether it is on the front, as often as there are such.
+    fn train_further(
+        &self,
+        scope: &Scope,
+        sweeper: &mut Sweeper,
+        mut view: StudyView,
+        mut ending: Ending,
+        observer: &mut Observer,
+    ) -> Result<(StudyView, Ending)> {
+        while scope.is_auto && ending == Ending::Finished {
+            let wanted = replicates::further(&view, scope.most, scope.deadline);
+            if wanted.is_empty() {
+                break;
+            }
+            observer(&Event::Open { configurations: wanted.len() });
+            let past = past::of_view(&self.study, &view, self.strategy.reopens());
+            (view, ending) = sweeper.sweep(&Grid::over(wanted.clone()), &wanted, past, observer)?;
+        }
+        Ok((view, ending))
+    }
+}
+
+/// A sweep that has ended.
+struct Swept<'a> {
+    began: Instant,
+    /// Whether it had anything to train.
+    has_trained: bool,
+    ending: Ending,
+    gpus: &'a BTreeMap<Place, Gpu>,
+    lock: &'a Lock,
+    stop: &'a AtomicBool,
+}
+
+fn configs_of(expansion: &Expansion) -> Vec<&TrialConfig> {
+    expansion.candidates.iter().map(|candidate| &candidate.config).collect()
+}
+
+/// Fingerprint of every selection of data that the trials train on; reads all of it, so that damage shows before a start.
+fn fingerprints(trials: &[Trial], dirs: &DataDirs) -> Result<BTreeMap<String, String>> {
+    let mut known = BTreeMap::new();
+    for trial in trials {
+        let id = study::data_id(&trial.config.data);
+        if let std::collections::btree_map::Entry::Vacant(entry) = known.entry(id) {
+            entry.insert(data::load(&trial.config.data, dirs)?.fingerprint);
+        }
+    }
+    Ok(known)
+}
+
+/// Fingerprint of every selection of data that the trials train on, as far as the study knows it; of what it does not know,
+/// it has no trial.
+fn fingerprints_of(study: &Study, trials: &[Trial]) -> BTreeMap<String, String> {
+    let mut known = study.read().map(|file| file.data).unwrap_or_default();
+    for trial in trials {
+        known.entry(study::data_id(&trial.config.data)).or_default();
+    }
+    known
+}

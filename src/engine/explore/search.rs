@@ -1,0 +1,105 @@
+//! What an exploration trains, and by which searcher.
+
+use std::{path::Path, time::SystemTime};
+
+use anyhow::Result;
+
+use super::events::{Event, Observer};
+use crate::{
+    base::device::Place,
+    learn::{config::TrialConfig, record::Status},
+    search::{
+        dispatch::Past,
+        space::{Expansion, Trial},
+        strategy::{Deadline, Grid, Halving, Order, Predicted, Searcher},
+        study::Study,
+    },
+    timing::predict,
+};
+
+/// How trials are chosen where there is no deadline; with one it is by what tells most in least time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strategy {
+    /// Every trial to its end, as the space lists them.
+    Grid,
+    /// Every trial to its end, shuffled.
+    Random,
+    /// Successive halving.
+    Halving,
+}
+
+impl Strategy {
+    /// Whether it goes on with what an earlier searcher gave up. What halving gave up, halving leaves.
+    pub fn reopens(self) -> bool {
+        self != Strategy::Halving
+    }
+}
+
+/// What is trained, and by whom it is chosen.
+pub(super) struct Chosen {
+    pub searcher: Box<dyn Searcher>,
+    pub order: Vec<usize>,
+}
+
+/// What there is to choose from.
+pub(super) struct Choice<'a> {
+    pub expansion: &'a Expansion,
+    pub trials: &'a [Trial],
+    /// How many of them were asked for, the first ones.
+    pub asked: usize,
+    /// Those after them that go on all the same, as they were begun. None where there is a limit.
+    pub begun: &'a [usize],
+    pub strategy: Strategy,
+    /// No more than so many, the first of the order.
+    pub limit: Option<usize>,
+    pub deadline: Option<SystemTime>,
+    /// The devices that have slots: where steps are timed if there is a deadline.
+    pub places: Vec<Place>,
+    pub program: &'a Path,
+}
+
+impl Choice<'_> {
+    /// Chooses with regard to what trials have behind them: a study, its keys and its past.
+    pub fn make(&self, past: Option<(&Study, &[String], &[Past])>, observer: &mut Observer) -> Result<Chosen> {
+        if let Some(deadline) = self.deadline {
+            observer(&Event::Predicting { deadline });
+            let searcher = self.before_a_deadline(past)?;
+            return Ok(Chosen { order: searcher.trials().to_vec(), searcher: Box::new(searcher) });
+        }
+        let order = if self.strategy == Strategy::Random { Order::Random } else { Order::Grid };
+        let asked = Grid::new(self.asked, order).limited(self.limit);
+        let order: Vec<usize> = asked.trials().iter().chain(self.begun).copied().collect();
+        let searcher: Box<dyn Searcher> = match self.strategy {
+            Strategy::Halving => Box::new(Halving::new(self.trials, order.clone(), self.expansion.baseline)),
+            Strategy::Grid | Strategy::Random => Box::new(Grid::over(order.clone())),
+        };
+        Ok(Chosen { searcher, order })
+    }
+
+    fn before_a_deadline(&self, past: Option<(&Study, &[String], &[Past])>) -> Result<Deadline> {
+        let left = past.map_or(vec![1.0; self.trials.len()], |(study, keys, past)| self.left(study, keys, past));
+        let configs: Vec<&TrialConfig> = super::configs_of(self.expansion);
+        let on = |place: Place| {
+            let seconds = predict::wall_seconds(self.program, place, &configs)?;
+            let of_trials = self.trials.iter().zip(&left).map(|(trial, left)| left * seconds[trial.candidate]);
+            Ok(Predicted::new(place, of_trials.collect()))
+        };
+        let predicted = self.places.iter().map(|place| on(*place)).collect::<Result<Vec<Predicted>>>()?;
+        let Expansion { candidates, baseline, .. } = self.expansion;
+        Ok(Deadline::new(self.trials, candidates, *baseline, predicted, self.limit)
+            .only(|index| index < self.asked || self.begun.contains(&index))
+            .with_begun(left.iter().map(|left| *left < 1.0).collect()))
+    }
+
+    /// Share of each trial that is still to be trained: less than all where it goes on from a checkpoint.
+    fn left(&self, study: &Study, keys: &[String], past: &[Past]) -> Vec<f64> {
+        let left = |((trial, key), past): ((&Trial, &String), &Past)| {
+            if past.status != Status::Pending || !study.trial(key).checkpoint().exists() {
+                return 1.0;
+            }
+            // Within its first epoch it has something behind it, too.
+            (1.0 - past.epochs.len() as f64 / trial.config.train.epochs as f64).clamp(0.01, 0.99)
+        };
+        self.trials.iter().zip(keys).zip(past).map(left).collect()
+    }
+}
