@@ -18,6 +18,7 @@ mod faults;
 mod fuzz;
 mod goldens;
 mod gpu_slots;
+mod halving;
 mod holdings;
 mod journal;
 mod kernels;
