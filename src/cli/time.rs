@@ -14,7 +14,10 @@ use fastrcaps::{
         self,
         view::{Origin, StudyView},
     },
-    search::{study::Study, worker::probe_all},
+    search::{
+        study::Study,
+        worker::{LocalTasks, probe_all},
+    },
     timing::{
         confirm::Confirmation,
         rounds::{EndReason, ROUNDS},
@@ -111,7 +114,8 @@ pub fn run(args: Args) -> Result<ExitCode> {
     }
     // Before anything is begun.
     let program = machine::this_program().context("cannot find this program's own file")?;
-    let gpu = probe_all(&program, [place])?.remove(&place);
+    let tasks = LocalTasks { program };
+    let gpu = probe_all(&tasks, [place])?.remove(&place);
     let stop = stop_on_signals()?;
     let confirmation = Confirmation {
         study: &study,
@@ -126,7 +130,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         patience: args.patience,
         deadline: None,
         stop: &stop,
-        program,
+        tasks: &tasks,
         arguments: args.data_dir.arguments(),
     };
     let mut shown = Shown::new(mode, confirmation.rounds);

@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeMap,
     ffi::OsString,
-    path::PathBuf,
     sync::atomic::AtomicBool,
     time::{Duration, SystemTime},
 };
@@ -21,7 +20,7 @@ use crate::{
     },
     search::{
         study::{Lock, Study},
-        worker::Slots,
+        worker::{Slots, Tasks},
     },
     timing::{
         confirm::{self, Confirmation, OF_SWEEP, Trainings, patience_after},
@@ -104,7 +103,7 @@ pub struct AfterSweep<'a> {
     /// Once set, it ends.
     pub stop: &'a AtomicBool,
     /// As of a [`Confirmation`].
-    pub program: PathBuf,
+    pub tasks: &'a dyn Tasks,
     pub arguments: Vec<OsString>,
 }
 
@@ -161,7 +160,7 @@ impl AfterSweep<'_> {
             patience: self.patience.unwrap_or_else(|| patience_after(self.took, self.has_trained)),
             deadline: self.deadline,
             stop: self.stop,
-            program: self.program.clone(),
+            tasks: self.tasks,
             arguments: self.arguments.clone(),
         }
     }

@@ -3,7 +3,6 @@
 use std::{
     collections::HashMap,
     ffi::OsString,
-    path::PathBuf,
     sync::atomic::AtomicBool,
     time::{Duration, SystemTime},
 };
@@ -18,7 +17,7 @@ use crate::{
     learn::config::TrialConfig,
     search::{
         study::{Lock, Study},
-        worker::Slots,
+        worker::{Slots, Tasks},
     },
     timing::{
         rounds::{self, Child, Clock, Confirmed, EndReason, Request},
@@ -96,8 +95,8 @@ pub struct Confirmation<'a> {
     pub deadline: Option<SystemTime>,
     /// Once set, it ends.
     pub stop: &'a AtomicBool,
-    /// The program that knows `time-steps`, and what it is told beside what is to be timed.
-    pub program: PathBuf,
+    /// What starts `time-steps`, and what that is told beside what is to be timed.
+    pub tasks: &'a dyn Tasks,
     pub arguments: Vec<OsString>,
 }
 
@@ -162,12 +161,12 @@ impl Confirmation<'_> {
     }
 
     /// A clock that starts processes, which have the cores of a trial that runs alone.
-    fn child(&self) -> Child {
+    fn child(&self) -> Child<'_> {
         let threads = self.threads();
         let slots =
             if self.place.is_cpu() { Slots::on_cores(1, threads).place(&machine::own_cores()) } else { Vec::new() };
         Child {
-            program: self.program.clone(),
+            tasks: self.tasks,
             threads,
             cores: slots.into_iter().next().map_or(Vec::new(), |slot| slot.cores),
             place: self.place,

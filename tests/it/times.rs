@@ -21,7 +21,7 @@ use fastrcaps::{
         departures::{Departure, departures},
         view::StudyView,
     },
-    search::study::Study,
+    search::{study::Study, worker::LocalTasks},
     timing::{
         confirm::{self, Confirmation, OF_SWEEP, Trainings},
         rounds::{self, Clock, EndReason, Event, Job, Line, ROUNDS, Request},
@@ -160,7 +160,7 @@ fn the_first_have_a_visit_of_their_own_where_the_time_before_the_deadline_is_sho
             patience: Duration::from_secs(600),
             deadline: left.map(|seconds| SystemTime::now() + Duration::from_secs(seconds)),
             stop: &stop,
-            program: "nothing".into(),
+            tasks: &LocalTasks { program: "nothing".into() },
             arguments: Vec::new(),
         };
         let (mut clock, mut visits) = (Pretended::new(&|_| false), 0);

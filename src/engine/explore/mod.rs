@@ -42,7 +42,7 @@ use crate::{
         space::{Expansion, Space, Trial},
         strategy::Grid,
         study::{self, Declared, Lock, Study, StudyFile},
-        worker::{Admissions, Local, Slot, Slots, probe_all},
+        worker::{Admissions, Local, LocalTasks, Slot, Slots, Tasks, probe_all},
     },
     timing::{confirm, rounds::EndReason},
 };
@@ -151,8 +151,8 @@ impl Exploration {
         if scope.deadline.is_some() {
             self.look_at_gpus()?;
         }
-        let trials = scope.expansion.trials(scope.first);
-        let choice = Choice { trials: &trials, asked: trials.len(), begun: &[], ..self.choice(&scope) };
+        let (trials, tasks) = (scope.expansion.trials(scope.first), self.tasks());
+        let choice = Choice { trials: &trials, asked: trials.len(), begun: &[], ..self.choice(&scope, &tasks) };
         let chosen = choice.make(None, observer)?;
         let declared = self.declared(&scope, fingerprints_of(&self.study, &trials))?;
         self.study.before(&declared)?;
@@ -258,9 +258,13 @@ impl Exploration {
         Ok(())
     }
 
+    fn tasks(&self) -> LocalTasks {
+        LocalTasks { program: self.program.clone() }
+    }
+
     /// The GPUs of the slots, each opened once by a process of its own.
     fn look_at_gpus(&self) -> Result<BTreeMap<Place, Gpu>> {
-        probe_all(&self.program, self.slots.gpus())
+        probe_all(&self.tasks(), self.slots.gpus())
     }
 
     fn declared(&self, scope: &Scope, data: BTreeMap<String, String>) -> Result<StudyFile> {
@@ -280,7 +284,7 @@ impl Exploration {
     }
 
     /// Choices without trials.
-    fn choice<'a>(&'a self, scope: &'a Scope) -> Choice<'a> {
+    fn choice<'a>(&'a self, scope: &'a Scope, tasks: &'a dyn Tasks) -> Choice<'a> {
         Choice {
             expansion: &scope.expansion,
             trials: &[],
@@ -290,7 +294,7 @@ impl Exploration {
             limit: self.limit,
             deadline: scope.deadline,
             places: self.slots.places().collect(),
-            program: &self.program,
+            tasks,
         }
     }
 
@@ -301,7 +305,8 @@ impl Exploration {
         let is_begun = |index: &usize| would_be[*index].status == Status::Pending && would_be[*index].attempts > 0;
         let further = (asked..plan.trials.len()).filter(|index| self.limit.is_none() && is_begun(index));
         let begun: Vec<usize> = further.collect();
-        let choice = Choice { trials: &plan.trials, asked, begun: &begun, ..self.choice(scope) };
+        let tasks = self.tasks();
+        let choice = Choice { trials: &plan.trials, asked, begun: &begun, ..self.choice(scope, &tasks) };
         choice.make(Some((&self.study, &plan.keys, &would_be)), observer)
     }
 
@@ -333,7 +338,7 @@ impl Exploration {
             patience: confirm.patience,
             deadline: scope.deadline,
             stop: swept.stop,
-            program: self.program.clone(),
+            tasks: &self.tasks(),
             arguments: self.timing_arguments.clone(),
         };
         let (view, confirmed) = after.confirm(view, &mut |event| observer(&Event::Confirming(event)));

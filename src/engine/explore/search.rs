@@ -1,6 +1,6 @@
 //! What an exploration trains, and by which searcher.
 
-use std::{path::Path, time::SystemTime};
+use std::time::SystemTime;
 
 use anyhow::Result;
 
@@ -13,6 +13,7 @@ use crate::{
         space::{Expansion, Trial},
         strategy::{Deadline, Grid, Halving, Order, Predicted, Searcher},
         study::Study,
+        worker::Tasks,
     },
     timing::predict,
 };
@@ -55,7 +56,7 @@ pub(super) struct Choice<'a> {
     pub deadline: Option<SystemTime>,
     /// The devices that have slots: where steps are timed if there is a deadline.
     pub places: Vec<Place>,
-    pub program: &'a Path,
+    pub tasks: &'a dyn Tasks,
 }
 
 impl Choice<'_> {
@@ -80,7 +81,7 @@ impl Choice<'_> {
         let left = past.map_or(vec![1.0; self.trials.len()], |(study, keys, past)| self.left(study, keys, past));
         let configs: Vec<&TrialConfig> = super::configs_of(self.expansion);
         let on = |place: Place| {
-            let seconds = predict::wall_seconds(self.program, place, &configs)?;
+            let seconds = predict::wall_seconds(self.tasks, place, &configs)?;
             let of_trials = self.trials.iter().zip(&left).map(|(trial, left)| left * seconds[trial.candidate]);
             Ok(Predicted::new(place, of_trials.collect()))
         };

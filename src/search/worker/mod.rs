@@ -9,6 +9,7 @@ mod memory;
 mod probe;
 mod simulated;
 mod slots;
+mod tasks;
 
 pub use gpu_memory::GpuMemory;
 pub use local::Local;
@@ -16,6 +17,7 @@ pub use memory::{Admissions, Fit, Memory};
 pub use probe::probe_all;
 pub use simulated::{Curve, Simulated};
 pub use slots::{Slot, SlotError, Slots};
+pub use tasks::{Dialogue, Heard, LocalTasks, Task, Tasks};
 
 use std::time::Instant;
 

@@ -2,50 +2,38 @@
 
 use std::{
     collections::BTreeMap,
-    path::Path,
-    process::{Command, Stdio},
-    thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
 
+use super::{Heard, Task, Tasks};
 use crate::base::device::{Gpu, Place};
 
 /// How long the driver may take: a GPU that is lost may never answer.
 const PATIENCE: Duration = Duration::from_secs(120);
-const POLL: Duration = Duration::from_millis(10);
 
-/// Opens the GPU at `place` as a training does, through `program probe-device`, and gives what it is.
+/// Opens the GPU at `place` as a training does, in a task `probe-device`, and gives what it is.
 ///
-/// Errors: it cannot be opened, with the reason and the mend; the process does not end, or says nothing that is understood.
-fn probe(program: &Path, place: Place) -> Result<Gpu> {
-    let mut child = Command::new(program)
-        .args(["probe-device", "--device", &place.to_string()])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .with_context(|| format!("cannot start {}", program.display()))?;
+/// Errors: it cannot be opened, with the reason and the mend; the task does not end, or says nothing that is understood.
+fn probe(tasks: &dyn Tasks, place: Place) -> Result<Gpu> {
+    let mut task = tasks.start(&Task { arguments: vec!["probe-device".into()], place, is_alone: false, threads: 1 })?;
+    task.end_input();
     let end = Instant::now() + PATIENCE;
-    // What it says is less than its pipes hold.
-    while child.try_wait().context("cannot wait for the process that looks at the GPU")?.is_none() {
-        if Instant::now() >= end {
-            let _ = child.kill();
-            bail!("{place} did not answer within {} s: look at it with nvidia-smi", PATIENCE.as_secs());
+    let mut said = String::new();
+    loop {
+        match task.hear(end.saturating_duration_since(Instant::now()))? {
+            Heard::Line(line) => said += &line,
+            Heard::Nothing => {
+                bail!("{place} did not answer within {} s: look at it with nvidia-smi", PATIENCE.as_secs())
+            }
+            Heard::Ended => break,
+            Heard::Failed { status, complaints } => {
+                let said = complaints.trim_start_matches("error: ").replace("\n  because: ", ": ");
+                bail!("{}", if said.is_empty() { format!("{place}: looking at it ended with {status}") } else { said })
+            }
         }
-        thread::sleep(POLL);
     }
-    let output = child.wait_with_output().context("cannot read what the process says that looks at the GPU")?;
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        let said = said.trim().trim_start_matches("error: ").replace("\n  because: ", ": ");
-        bail!(
-            "{}",
-            if said.is_empty() { format!("{place}: looking at it ended with {}", output.status) } else { said }
-        );
-    }
-    let said = String::from_utf8_lossy(&output.stdout);
     serde_json::from_str(said.trim())
         .with_context(|| format!("{place}: what it is was not understood: {}", said.trim()))
 }
@@ -53,12 +41,12 @@ fn probe(program: &Path, place: Place) -> Result<Gpu> {
 /// The GPUs among `places`, each opened once by a process of its own.
 ///
 /// Errors: one that cannot be used, with the reason and the mend.
-pub fn probe_all(program: &Path, places: impl IntoIterator<Item = Place>) -> Result<BTreeMap<Place, Gpu>> {
+pub fn probe_all(tasks: &dyn Tasks, places: impl IntoIterator<Item = Place>) -> Result<BTreeMap<Place, Gpu>> {
     let gpus = places.into_iter().filter(|place| !place.is_cpu());
     gpus.map(|place| {
         // What hides it is told in the words that were used.
         place.environment()?;
-        Ok((place, probe(program, place)?))
+        Ok((place, probe(tasks, place)?))
     })
     .collect()
 }
@@ -67,14 +55,14 @@ pub fn probe_all(program: &Path, places: impl IntoIterator<Item = Place>) -> Res
 mod tests {
     use std::{fs, os::unix::fs::PermissionsExt};
 
-    use super::*;
+    use super::{super::LocalTasks, *};
 
     fn answer(script: &str) -> Result<Gpu> {
         let folder = tempfile::tempdir().unwrap();
         let program = folder.path().join("program");
         fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-        probe(&program, Place::Cuda(1))
+        probe(&LocalTasks { program }, Place::Cuda(1))
     }
 
     #[test]
