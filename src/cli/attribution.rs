@@ -26,27 +26,27 @@ use super::{
     input::{TimesArg, outln},
 };
 
-/// Print what each optimisation of a study does to training time, accuracy and parameters, all else equal.
+/// Print the main effect of each optimisation on training time, accuracy and parameters, everything else equal.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  fastrcaps attribution results/smoke                          what each optimisation does
+  fastrcaps attribution results/smoke                          effect of each optimisation
   fastrcaps attribution results/smoke --interactions           which help or hinder each other
   fastrcaps attribution results/smoke --ladder 'one-cycle, adabatch'
                                                                from the baseline to it, one at a time
   fastrcaps attribution results/smoke --csv > attribution.csv
 
-An optimisation is one axis set from the baseline's value to another. It is measured on pairs of configurations that
-differ in nothing else: a context is what they share, the values of the other axes. How: METHODOLOGY.md.")]
+An optimisation is one axis changed from the baseline's value to another. It is measured on pairs of configurations that \
+differ in nothing else. What the two share, the values of the other axes, is a context. METHODOLOGY.md has the rules.")]
 pub struct Args {
     /// A study folder, made by `fastrcaps explore`
     study: PathBuf,
     #[command(flatten)]
     times: TimesArg,
-    /// What two optimisations do together beyond what each does
+    /// Print interactions: the joint effect of two optimisations beyond their separate effects
     #[arg(long, conflicts_with = "ladder")]
     interactions: bool,
-    /// The way from the baseline to this configuration, by its name in trials.csv, one optimisation at a time
+    /// Print a path from the baseline to this configuration (its name in trials.csv), one optimisation at a time
     #[arg(long, value_name = "CONFIGURATION")]
     ladder: Option<String>,
     /// Print as CSV

@@ -36,7 +36,7 @@ enum Command {
         #[command(flatten)]
         dirs: DataDirArg,
     },
-    /// Download a data set, checked by SHA-256; goes on where an earlier download stopped
+    /// Download a data set and check its SHA-256; continues an interrupted download
     #[command(after_help = "\
 Examples:
   fastrcaps data fetch mnist
@@ -45,7 +45,7 @@ Examples:
     Fetch {
         #[arg(value_parser = dataset())]
         name: DatasetName,
-        /// Take the files from URL/FILE instead of the known mirrors
+        /// Download from URL/FILE instead of the known mirrors
         #[arg(long, value_name = "URL")]
         mirror: Option<String>,
         #[command(flatten)]

@@ -32,16 +32,16 @@ Examples:
   fastrcaps front results/smoke --time-to-accuracy 98%
   fastrcaps front results/smoke --csv > front.csv
 
-The front is chosen by validation accuracy; test accuracy is reported beside it.")]
+Validation accuracy decides about the front; test accuracy is reported beside it.")]
 pub struct Args {
     /// A study folder, made by `fastrcaps explore`
     study: PathBuf,
-    /// What a configuration must not be beaten in
+    /// Objectives of the front
     #[arg(long, value_enum, default_value_t = ObjectivesArg::TimeAccuracy)]
     objectives: ObjectivesArg,
     #[command(flatten)]
     times: TimesArg,
-    /// Instead of the front: how long each configuration trains until its validation accuracy is this, as in 0.98 or 98%
+    /// Instead of the front: how long each configuration trains until it reaches this validation accuracy, as in 0.98 or 98%
     #[arg(long, value_name = "ACCURACY", value_parser = parse_accuracy, conflicts_with = "objectives")]
     time_to_accuracy: Option<f64>,
     /// Print front.csv instead (time, accuracy and parameters)

@@ -72,7 +72,7 @@ pub fn share_of(text: &str, unit: &str) -> Option<f64> {
 /// Which times figures go by.
 #[derive(clap::Args)]
 pub struct TimesArg {
-    /// Go by this set of times, which `fastrcaps time --as NAME` took [default: the set `default`, else times of the sweep]
+    /// Use this set of times, measured by `fastrcaps time --as NAME` [default: the set `default`, else times of the sweep]
     #[arg(long, value_name = "NAME")]
     times: Option<String>,
 }

@@ -54,9 +54,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Train one configuration.
 ///
-/// Writes config.toml (every field), epochs.csv, trial.json, weights.safetensors (of the best validation accuracy),
-/// predictions.safetensors and reconstructions.png. Ctrl-C stops it with a checkpoint, from which --resume goes on to the
-/// same bits; so does it after a power cut, from the last checkpoint before.
+/// It writes config.toml (every field), epochs.csv, trial.json, weights.safetensors (of the best validation accuracy),
+/// predictions.safetensors and reconstructions.png. Ctrl-C stops it with a checkpoint. --resume continues from the last
+/// checkpoint, to the same bits, also after a power cut.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -75,10 +75,10 @@ pub struct Args {
     /// Folder to write to [default: results/train-NAME]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Write over an earlier training in the folder
+    /// Overwrite an earlier training in the folder
     #[arg(long)]
     force: bool,
-    /// Continue the interrupted training in the folder; configuration and data must be those that it began with
+    /// Continue the interrupted training in the folder; configuration and data must be the same as when it began
     #[arg(long, conflicts_with = "force")]
     resume: bool,
     #[command(flatten)]
