@@ -1,4 +1,4 @@
-//! `fastrcaps attribution`: what each optimisation of a study does, all else equal.
+//! `fastrcaps attribution`: main effects of the optimisations of a study, their interactions, and ladders.
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -160,7 +160,7 @@ pub fn ladder_table(view: &StudyView, points: &[Point], target: usize) -> Result
     Ok(with_notes(&rows, ladder.rungs.iter().any(|rung| is_screened(rung.speed_up))))
 }
 
-/// The same as JSON; null where the study has no ladder.
+/// The same as JSON; null if the study has no ladder.
 pub fn ladder_json(view: &StudyView, points: &[Point], target: usize) -> Value {
     let ladder = ladder::ladder(&view.design(), points, target);
     ladder.map_or(Value::Null, |of| of.rungs.iter().map(|rung| rung_json(&view.space, points, rung)).collect())
@@ -200,7 +200,7 @@ fn accuracy_cell(of: Option<Measured>) -> String {
     points(of.estimate) + &interval.unwrap_or_default()
 }
 
-/// Index of the point of this name; an error names those that are nearest to it.
+/// Index of the point with this name; the error names the most similar ones.
 fn find(points: &[Point], label: &str) -> Result<usize> {
     let parts =
         |label: &str| -> Vec<String> { label.to_lowercase().split(',').map(|part| part.trim().into()).collect() };

@@ -61,7 +61,7 @@ Examples:
     },
 }
 
-/// Where the data sets lie; for every subcommand that reads them.
+/// Folder of the data sets, for every subcommand that reads them.
 #[derive(clap::Args, Clone, Debug)]
 pub struct DataDirArg {
     /// Folder of data sets: NAME lies in DIR/NAME, or in DIR itself [default: $FASTRCAPS_DATA, else
@@ -146,7 +146,7 @@ fn fetch(name: DatasetName, mirror: Option<&str>, dirs: &DataDirs) -> Result<()>
     print_line(text.trim_end())
 }
 
-/// Whether a data set is there and whole, in words.
+/// Whether a data set is there and undamaged, in words.
 pub fn state(name: DatasetName, dirs: &DataDirs) -> String {
     let text = name.as_str();
     if source(name).is_none() {

@@ -187,7 +187,7 @@ fn reach_table(reaches: &[Reach], target: f64, view: &StudyView) -> String {
     text.trim_end().into()
 }
 
-/// How the times came about, and what to know of them.
+/// Notes below the table: how the times were measured, and their limits.
 fn notes(view: &StudyView, findings: &Findings) -> String {
     let mut text = String::new();
     match view.times_line() {
@@ -209,7 +209,7 @@ fn notes(view: &StudyView, findings: &Findings) -> String {
     text + &super::origins::notes(view, findings)
 }
 
-/// The speed-ups of the front's points by every set of times there is, where there are several.
+/// Speed-ups of the points on the front by every set of times; none unless there are several sets.
 fn beside_other_machines(study: &Study, view: &StudyView, findings: &Findings) -> Result<Option<String>> {
     let names = TimeSet::names(study)?;
     let Some(baseline) = view.expansion.baseline.filter(|_| names.len() > 1) else { return Ok(None) };

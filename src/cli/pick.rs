@@ -77,7 +77,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A configuration that was picked, with all that is told of it.
+/// The picked configuration, with all that is printed about it.
 struct Picked<'a> {
     study: &'a Study,
     view: &'a StudyView,
@@ -108,7 +108,7 @@ impl Picked<'_> {
         difference_interval(self.point(), self.baseline()?).filter(|_| self.accuracy_change().is_some())
     }
 
-    /// Writes the config file; an error where another's file stands in its place.
+    /// Writes the config file; an error if a file of another origin is in its place.
     fn write(&self) -> Result<()> {
         check_target(self.out, self.force, |bytes| bytes.starts_with(PICKED.as_bytes()))?;
         write_out(self.out, self.config()?.as_bytes())

@@ -20,7 +20,7 @@ use fastrcaps::{
 
 use super::input::outln;
 
-/// What is not a study's is named up to this many.
+/// At most this many files that are not the study's are named.
 const NAMED: usize = 10;
 
 /// Check a study, rebuild its journal, merge, pack and remove studies.
@@ -249,7 +249,7 @@ fn merge(into: &Study, from: Vec<PathBuf>) -> Result<()> {
     Ok(())
 }
 
-/// Asks on the terminal; an error where there is none.
+/// Asks on the terminal; an error without one.
 fn is_agreed(question: &str) -> Result<bool> {
     if !std::io::stdin().is_terminal() {
         bail!("this would ask, and there is no terminal to answer: give --yes");
@@ -261,7 +261,7 @@ fn is_agreed(question: &str) -> Result<bool> {
     Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
 }
 
-/// The places of `paths` in `folder`, the first ones by name.
+/// The paths relative to `folder`; the first ones by name, the others as a number.
 fn listed(folder: &Path, paths: &[PathBuf]) -> String {
     let named = |path: &PathBuf| {
         let kind = if is_link(&folder.join(path)) { " (a link)" } else { "" };

@@ -42,7 +42,7 @@ pub struct WishesArg {
 }
 
 impl WishesArg {
-    /// The wishes; at least one, as the command line asks for that.
+    /// The constraints; at least one, because the command line requires it.
     pub fn wishes(&self) -> Wishes {
         let limits = [
             self.max_time.map(|time| Wish::MaxSeconds(time.as_secs_f64())),
