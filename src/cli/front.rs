@@ -41,7 +41,7 @@ pub struct Args {
     objectives: ObjectivesArg,
     #[command(flatten)]
     times: TimesArg,
-    /// Instead of the front: how long each configuration trains until it reaches this validation accuracy, as in 0.98 or 98%
+    /// Print the training time until each configuration reaches this validation accuracy instead, as in 0.98 or 98%
     #[arg(long, value_name = "ACCURACY", value_parser = parse_accuracy, conflicts_with = "objectives")]
     time_to_accuracy: Option<f64>,
     /// Print front.csv instead (time, accuracy and parameters)

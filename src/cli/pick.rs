@@ -31,8 +31,8 @@ use super::{
 
 /// Pick one configuration of a study by constraints, and write the config file that trains it.
 ///
-/// Constraints can be combined. Of the configurations that meet all of them, it picks the fastest if a constraint is about
-/// accuracy, otherwise the most accurate; with --knee, the knee of their front. Accuracy is validation accuracy.
+/// Constraints can be combined. Of the configurations that meet all of them, it picks the fastest if a constraint is
+/// about accuracy, otherwise the most accurate; with --knee, the knee of their front. Accuracy is validation accuracy.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:

@@ -36,8 +36,8 @@ enum Command {
     ///
     /// It works while the study is explored. The exit code is 1 if anything is wrong.
     ///
-    /// A note names files and links that are not the study's. They are no error: no command reads, changes or removes them.
-    /// Under trials/, and as times/NAME.json, they are an error, because they may be taken for the study's.
+    /// A note names files and links that are not the study's. They are no error: no command reads, changes or removes
+    /// them. Under trials/, and as times/NAME.json, they are an error, because they may be taken for the study's.
     #[command(after_help = "\
 Examples:
   fastrcaps study check results/smoke
@@ -59,8 +59,8 @@ Examples:
     },
     /// Remove a study, or single trials of it, which become pending
     ///
-    /// It removes the files that a study makes. Other files in the folder stay and are named, and so does the folder then. It
-    /// removes no link, and nothing that a link leads to.
+    /// It removes the files that a study makes. Other files stay and are named, and the folder stays with them. It removes
+    /// no link, and nothing that a link leads to.
     #[command(after_help = "\
 Examples:
   fastrcaps study rm results/smoke
@@ -77,8 +77,8 @@ Examples:
     },
     /// Copy the finished trials of other studies into one
     ///
-    /// It copies trials of configurations that the first study declares, on the same data; the spaces may differ otherwise. A
-    /// trial that ended in both stays as it is, unless it failed here and not there.
+    /// It copies trials of configurations that the first study declares, on the same data; the spaces may differ otherwise.
+    /// A trial that ended in both stays as it is, unless it failed here and not there.
     #[command(after_help = "\
 Example, half of a sweep from another machine:
   fastrcaps study merge results/mnist-small /mnt/other/results/mnist-small")]
