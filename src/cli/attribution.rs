@@ -1,4 +1,4 @@
-//! `fastrcaps attribution`: what each optimisation of a study does, all else equal.
+//! `fastrcaps attribution`: main effects of the optimisations of a study, their interactions, and ladders.
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -26,27 +26,27 @@ use super::{
     input::{TimesArg, outln},
 };
 
-/// Print what each optimisation of a study does to training time, accuracy and parameters, all else equal.
+/// Print the main effect of each optimisation on training time, accuracy and parameters, everything else equal.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  fastrcaps attribution results/smoke                          what each optimisation does
+  fastrcaps attribution results/smoke                          effect of each optimisation
   fastrcaps attribution results/smoke --interactions           which help or hinder each other
   fastrcaps attribution results/smoke --ladder 'one-cycle, adabatch'
                                                                from the baseline to it, one at a time
   fastrcaps attribution results/smoke --csv > attribution.csv
 
-An optimisation is one axis set from the baseline's value to another. It is measured on pairs of configurations that
-differ in nothing else: a context is what they share, the values of the other axes. How: METHODOLOGY.md.")]
+An optimisation is one axis changed from the baseline's value to another. It is measured on pairs of configurations that \
+differ in nothing else. What the two share, the values of the other axes, is a context. METHODOLOGY.md has the rules.")]
 pub struct Args {
     /// A study folder, made by `fastrcaps explore`
     study: PathBuf,
     #[command(flatten)]
     times: TimesArg,
-    /// What two optimisations do together beyond what each does
+    /// Print interactions: the joint effect of two optimisations beyond their separate effects
     #[arg(long, conflicts_with = "ladder")]
     interactions: bool,
-    /// The way from the baseline to this configuration, by its name in trials.csv, one optimisation at a time
+    /// Print a path from the baseline to this configuration (its name in trials.csv), one optimisation at a time
     #[arg(long, value_name = "CONFIGURATION")]
     ladder: Option<String>,
     /// Print as CSV
@@ -160,7 +160,7 @@ pub fn ladder_table(view: &StudyView, points: &[Point], target: usize) -> Result
     Ok(with_notes(&rows, ladder.rungs.iter().any(|rung| is_screened(rung.speed_up))))
 }
 
-/// The same as JSON; null where the study has no ladder.
+/// The same as JSON; null if the study has no ladder.
 pub fn ladder_json(view: &StudyView, points: &[Point], target: usize) -> Value {
     let ladder = ladder::ladder(&view.design(), points, target);
     ladder.map_or(Value::Null, |of| of.rungs.iter().map(|rung| rung_json(&view.space, points, rung)).collect())
@@ -200,7 +200,7 @@ fn accuracy_cell(of: Option<Measured>) -> String {
     points(of.estimate) + &interval.unwrap_or_default()
 }
 
-/// Index of the point of this name; an error names those that are nearest to it.
+/// Index of the point with this name; the error names the most similar ones.
 fn find(points: &[Point], label: &str) -> Result<usize> {
     let parts =
         |label: &str| -> Vec<String> { label.to_lowercase().split(',').map(|part| part.trim().into()).collect() };

@@ -47,26 +47,29 @@ enum Command {
     Step(StepArgs),
 }
 
-/// Measure a training step: its time, its parts, and how near each comes to what the machine can do.
+/// Profile a training step: its time, its parts, and how near each comes to the roofline of the machine.
 ///
-/// A step is measured as training does it: assembling the batch, forward, loss, backward, optimizer; on images that stand in
-/// for a data set, after two steps that are not counted. A time is the median over the steps. SHARE is
-/// the mean over the steps of what a part took of each: shares add up to 100 %, which medians of parts need not.
+/// It measures a step as training does it: assembling the batch, forward, loss, backward, optimizer; on synthetic images,
+/// after two steps that do not count. A time is the median over the steps. SHARE is the mean over the steps of a part's
+/// share of each: shares add up to 100 %, medians of parts need not.
 ///
-/// GFLOP/s counts two for each multiply-add that is really done by convolutions, votes, routing and dense layers; of a
-/// convolution in the frequency domain those are its products of spectra. What is done value by value (ReLU, squash, softmax,
-/// sigmoid, losses, Adam) and the transforms count by their time alone. AS IF DIRECT is
-/// the GFLOP/s that a convolution by its definition would need to take no longer, where it is computed otherwise.
+/// GFLOP/s counts two for each multiply-add that convolutions, votes, routing and dense layers really do. In a convolution
+/// in the frequency domain those are its products of spectra. Elementwise work (ReLU, squash, softmax, sigmoid, losses, Adam)
+/// and the transforms count by their time only. AS IF DIRECT is for a convolution that is computed otherwise: the GFLOP/s
+/// that one by the definition would need to be as fast.
 ///
-/// GB/s counts the bytes that have to move at least: the operands of a part read once, its results written once (batch: bytes
-/// of images become floats; adam: values and both moments read and written). Gradients of weights are not counted: the
-/// largest go to the optimizer in blocks that the caches hold. A small part's operands lie in a cache too: it may be above the ceiling.
+/// GB/s counts the bytes that must move at least: the operands of a part read once, its results written once (batch: bytes
+/// of images become floats; adam: values and both moments read and written). Gradients of weights do not count: the largest
+/// go to the optimizer in blocks that the caches hold. The operands of a small part lie in a cache, too, so it may be above
+/// the ceiling.
 ///
-/// The ceilings are measured in the same run on the same threads, best of several: a large product of f32 by this program's
-/// own product, one a thread; and a ← a/2 + b over arrays of several times the largest cache, two values read and one
-/// written. On a GPU they are those of a large product by cuBLAS in the precision of the training, and of a large copy; steps are taken
-/// one by one there for the times of their parts, and then enqueued together, as a training does. OF CEILING is the time that the part's work takes at least over the time it took; BOUND BY says which of the two
-/// ceilings that is: compute or memory. Of a whole step, it is the sum over the parts.
+/// The ceilings are measured in the same run on the same threads, best of several: a large f32 product by this program's own
+/// code, one a thread; and a ← a/2 + b over arrays of several times the largest cache, two values read and one written. On a
+/// GPU they are a large product by cuBLAS in the precision of the training, and a large copy. There, steps run one by one for
+/// the times of their parts, and then enqueued together, as in a training.
+///
+/// OF CEILING is the least time that a part's work can take, divided by the time it took. BOUND BY says which ceiling limits
+/// it: compute or memory. For a whole step, it is the sum over the parts.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -75,17 +78,17 @@ Examples:
   fastrcaps bench step --config results/smoke/trials/KEY/config.toml --batch 16
   fastrcaps bench step --batch 128 --json > step.json
   fastrcaps bench step --device cuda:0 --precision tf32 --batch 16,128,512
-  fastrcaps bench step --estimate h200 --precision bf16 --batch 128      without a GPU: what a step takes at least
+  fastrcaps bench step --estimate h200 --precision bf16 --batch 128      without a GPU: the least time of a step
 
-A machine that does something else meanwhile measures that too. To compare with PyTorch: benches/compare.py.")]
+Other programs on the machine disturb the measurement. To compare with PyTorch: benches/compare.py.")]
 struct StepArgs {
     /// Network to train
     #[arg(long, value_name = "PRESET", default_value = PRESETS[0], value_parser = PossibleValuesParser::new(PRESETS))]
     preset: String,
-    /// Network and images of a configuration instead, capsule network or not; its schedule is not used
+    /// Use network and images of this configuration instead, capsule network or not; its schedule is not used
     #[arg(long, value_name = "FILE", conflicts_with = "preset")]
     config: Option<PathBuf>,
-    /// Samples of a step, one measurement each
+    /// Batch sizes, one measurement each
     #[arg(
         long,
         value_name = "N,…",
@@ -99,10 +102,10 @@ struct StepArgs {
     steps: Option<u32>,
     #[command(flatten)]
     device: DeviceArg,
-    /// What products are computed in on a GPU [default: what the configuration says, f32]
+    /// Number format of products on a GPU [default: that of the configuration, f32]
     #[arg(long, value_name = "PRECISION", value_parser = precisions())]
     precision: Option<Precision>,
-    /// Measure nothing: list the launches of a step on a GPU and what they take at least by its published figures
+    /// Measure nothing: list the launches of a step on a GPU and their least times by its published figures
     #[arg(long, value_name = "GPU", value_parser = PossibleValuesParser::new(PUBLISHED.map(|of| of.name)), conflicts_with_all = ["device", "steps", "threads"])]
     estimate: Option<String>,
     /// Print one JSON object instead of tables

@@ -12,11 +12,11 @@ use super::input::parse_duration;
 /// `--checkpoint-every` and `--keep-checkpoints`, for commands that train in a folder.
 #[derive(clap::Args)]
 pub struct CheckpointsArg {
-    /// Time between checkpoints, as in 30s; longer where they would cost more than a hundredth of it. 0s for one after every
+    /// Time between checkpoints, as in 30s; longer if they would cost more than a hundredth of it; 0s for one after every
     /// step
     #[arg(long, value_name = "DURATION", default_value_t = CHECKPOINT_EVERY.into(), value_parser = parse_every)]
     checkpoint_every: humantime::Duration,
-    /// Leave a checkpoint in the folder when the training is at its end
+    /// Keep a checkpoint in the folder at the end of the training
     #[arg(long)]
     keep_checkpoints: bool,
 }

@@ -36,7 +36,7 @@ enum Command {
         #[command(flatten)]
         dirs: DataDirArg,
     },
-    /// Download a data set, checked by SHA-256; goes on where an earlier download stopped
+    /// Download a data set and check its SHA-256; continues an interrupted download
     #[command(after_help = "\
 Examples:
   fastrcaps data fetch mnist
@@ -45,7 +45,7 @@ Examples:
     Fetch {
         #[arg(value_parser = dataset())]
         name: DatasetName,
-        /// Take the files from URL/FILE instead of the known mirrors
+        /// Download from URL/FILE instead of the known mirrors
         #[arg(long, value_name = "URL")]
         mirror: Option<String>,
         #[command(flatten)]
@@ -61,7 +61,7 @@ Examples:
     },
 }
 
-/// Where the data sets lie; for every subcommand that reads them.
+/// Folder of the data sets, for every subcommand that reads them.
 #[derive(clap::Args, Clone, Debug)]
 pub struct DataDirArg {
     /// Folder of data sets: NAME lies in DIR/NAME, or in DIR itself [default: $FASTRCAPS_DATA, else
@@ -151,7 +151,7 @@ fn fetch(name: DatasetName, mirror: Option<&str>, dirs: &DataDirs) -> Result<()>
     print_line(text.trim_end())
 }
 
-/// Whether a data set is there and whole, in words.
+/// Whether a data set is there and undamaged, in words.
 pub fn state(name: DatasetName, dirs: &DataDirs) -> String {
     let text = name.as_str();
     if source(name).is_none() {

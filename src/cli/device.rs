@@ -15,7 +15,7 @@ use serde_json::json;
 /// `--device D`, for commands that train or time.
 #[derive(Clone, Copy, clap::Args)]
 pub struct DeviceArg {
-    /// Where to compute: cpu, or a GPU, cuda:0 for the first that nvidia-smi lists
+    /// Device to compute on: cpu, or a GPU, as in cuda:0 for the first that nvidia-smi lists
     #[arg(long, value_name = "DEVICE", default_value_t = Place::Cpu)]
     device: Place,
 }

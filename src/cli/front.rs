@@ -32,16 +32,16 @@ Examples:
   fastrcaps front results/smoke --time-to-accuracy 98%
   fastrcaps front results/smoke --csv > front.csv
 
-The front is chosen by validation accuracy; test accuracy is reported beside it.")]
+Validation accuracy decides about the front; test accuracy is reported beside it.")]
 pub struct Args {
     /// A study folder, made by `fastrcaps explore`
     study: PathBuf,
-    /// What a configuration must not be beaten in
+    /// Objectives of the front
     #[arg(long, value_enum, default_value_t = ObjectivesArg::TimeAccuracy)]
     objectives: ObjectivesArg,
     #[command(flatten)]
     times: TimesArg,
-    /// Instead of the front: how long each configuration trains until its validation accuracy is this, as in 0.98 or 98%
+    /// Print the training time until each configuration reaches this validation accuracy instead, as in 0.98 or 98%
     #[arg(long, value_name = "ACCURACY", value_parser = parse_accuracy, conflicts_with = "objectives")]
     time_to_accuracy: Option<f64>,
     /// Print front.csv instead (time, accuracy and parameters)
@@ -187,7 +187,7 @@ fn reach_table(reaches: &[Reach], target: f64, view: &StudyView) -> String {
     text.trim_end().into()
 }
 
-/// How the times came about, and what to know of them.
+/// Notes below the table: how the times were measured, and their limits.
 fn notes(view: &StudyView, findings: &Findings) -> String {
     let mut text = String::new();
     match view.times_line() {
@@ -209,7 +209,7 @@ fn notes(view: &StudyView, findings: &Findings) -> String {
     text + &super::origins::notes(view, findings)
 }
 
-/// The speed-ups of the front's points by every set of times there is, where there are several.
+/// Speed-ups of the points on the front by every set of times; none unless there are several sets.
 fn beside_other_machines(study: &Study, view: &StudyView, findings: &Findings) -> Result<Option<String>> {
     let names = TimeSet::names(study)?;
     let Some(baseline) = view.expansion.baseline.filter(|_| names.len() > 1) else { return Ok(None) };

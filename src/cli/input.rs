@@ -21,7 +21,8 @@ pub fn read_config(path: &Path) -> Result<TrialConfig> {
         .map_err(|error| anyhow::Error::new(document.error_at(&segments(error.path()), error.to_string())))
 }
 
-/// Tells what the schedules of configurations, each with its label, do that may not be what was meant; each note once.
+/// Prints a note for each schedule that may not do what its author meant; equal notes once. `configurations` are pairs of
+/// label and configuration.
 pub fn tell_notes<'a>(configurations: impl IntoIterator<Item = (&'a str, &'a TrialConfig)>) {
     let mut notes: Vec<(String, &str, usize)> = Vec::new();
     for (label, config) in configurations {
@@ -41,7 +42,7 @@ pub fn tell_notes<'a>(configurations: impl IntoIterator<Item = (&'a str, &'a Tri
     }
 }
 
-/// Takes `--set PATH=VALUE` apart.
+/// Parses `--set PATH=VALUE`.
 pub fn parse_set(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((path, value)) if !path.trim().is_empty() => Ok((path.trim().to_string(), value.trim().to_string())),
@@ -69,10 +70,10 @@ pub fn share_of(text: &str, unit: &str) -> Option<f64> {
     }
 }
 
-/// Which times figures go by.
+/// The set of times that figures use.
 #[derive(clap::Args)]
 pub struct TimesArg {
-    /// Go by this set of times, which `fastrcaps time --as NAME` took [default: the set `default`, else times of the sweep]
+    /// Use this set of times, measured by `fastrcaps time --as NAME` [default: the set `default`, else times of the sweep]
     #[arg(long, value_name = "NAME")]
     times: Option<String>,
 }
@@ -84,7 +85,7 @@ impl TimesArg {
     }
 }
 
-/// A command of these words, as a shell takes it.
+/// These words as a shell command.
 pub fn shell_line(words: impl IntoIterator<Item = String>) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-./=:,@%+".contains(c);
     let quote = |word: String| match !word.is_empty() && word.chars().all(is_plain) {
@@ -94,10 +95,10 @@ pub fn shell_line(words: impl IntoIterator<Item = String>) -> String {
     words.into_iter().map(quote).collect::<Vec<_>>().join(" ")
 }
 
-/// Writes what a command leaves as one file; its folder is made where it lacks.
+/// Writes the result of a command as one file; creates its folder if it is missing.
 ///
 /// # Errors
-/// When it cannot be written there, as in a folder that is kept from writing: the message names the option that helps.
+/// The file cannot be written, as in a read-only folder: the message names the option that helps.
 pub fn write_out(path: &Path, bytes: &[u8]) -> Result<()> {
     let written = || {
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
@@ -108,25 +109,25 @@ pub fn write_out(path: &Path, bytes: &[u8]) -> Result<()> {
     written().with_context(|| format!("{} cannot be written: give another file with --out FILE", path.display()))
 }
 
-/// Prints a line to standard output; an error of the function it stands in where that cannot be written.
+/// Prints a line to standard output; returns from the calling function with an error if that fails.
 macro_rules! outln {
     ($($line:tt)*) => { $crate::cli::input::print_line(&format!($($line)*))? };
 }
 pub(super) use outln;
 
-/// Tells a line on standard error. Where that cannot be written (its terminal is gone, its disk full) nothing is lost but
-/// the line: `eprintln!` would panic, and end a sweep with it.
+/// Prints a line to standard error. If that fails (the terminal is gone, the disk full), only the line is lost: `eprintln!`
+/// would panic, and end a sweep with it.
 macro_rules! errln {
     ($($line:tt)*) => { $crate::cli::input::tell(&format!($($line)*)) };
 }
 pub(crate) use errln;
 
-/// See [`errln`]. What came from a file or another process moves no cursor.
+/// See [`errln`]. Control characters from a file or another process are spelled, so that they move no cursor.
 pub fn tell(line: &str) {
     let _ = writeln!(std::io::stderr(), "{}", spelled(line));
 }
 
-/// Prints a line. A reader that went away (`| head`) is no error.
+/// Prints a line. A closed pipe (`| head`) is no error.
 pub fn print_line(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
     match writeln!(out, "{text}").and_then(|()| out.flush()) {

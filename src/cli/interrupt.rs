@@ -9,11 +9,11 @@ use signal_hook::{
     flag,
 };
 
-/// What a shell reports of a command that Ctrl-C ended: 128 and the signal's number.
+/// Exit code that a shell reports for a command that Ctrl-C ended: 128 plus the signal's number.
 pub const INTERRUPTED: u8 = 130;
 
 /// A flag that the first of SIGINT (Ctrl-C), SIGTERM and SIGHUP sets. The second one ends this process at once, with exit
-/// code 128 and its number, as a shell has it. Those that this process was started to ignore (by nohup, or in the
+/// code 128 plus its number, as a shell does. Signals that this process was started to ignore (by nohup, or in the
 /// background of a script) stay ignored.
 pub fn stop_on_signals() -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));

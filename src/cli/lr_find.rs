@@ -32,17 +32,17 @@ Examples:
   fastrcaps lr-find my.toml
   fastrcaps lr-find my.toml --steps 500 --out lr.png
 
-The suggested rate is a tenth of the one at which the smoothed loss is lowest, which is too high to train with.")]
+The suggested rate is a tenth of the rate with the lowest smoothed loss, which itself is too high to train with.")]
 pub struct Args {
-    /// Configuration: its network, data, seed and first batch size are used, its policies are not
+    /// Configuration: the test uses its network, data, seed and first batch size, but not its policies
     config: PathBuf,
-    /// Steps at most; 600 end at a rate of 1
+    /// Maximum number of steps; 600 end at a rate of 1
     #[arg(long, value_name = "N", default_value_t = 600, value_parser = clap::value_parser!(u32).range(20..=900))]
     steps: u32,
     /// File to draw to [default: NAME-lr-find.png beside the config]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Replace a file that is no chart of this program's
+    /// Replace a file that is not a chart of this program
     #[arg(long)]
     force: bool,
     #[command(flatten)]

@@ -44,20 +44,20 @@ use clap::{Parser, Subcommand};
 /// Explore training optimisations of capsule networks and find the Pareto front of training time, accuracy and
 /// parameters.
 ///
-/// Declare a space of configurations in a TOML file, train all of it in parallel, and get the front as tables and
-/// pictures. A sweep can be stopped at any moment: the same command continues it.
+/// You declare a space of configurations in a TOML file. fastrcaps trains all of them in parallel and writes the front as
+/// tables and charts. You can stop a sweep at any moment: the same command continues it.
 #[command(after_help = "\
 Examples:
-  fastrcaps explore search-spaces/smoke.toml        train a space of 48 small configurations, a minute
-  fastrcaps plan search-spaces/mnist-small.toml     what a space holds and how long it would take
-  fastrcaps time results/smoke                      what its trainings take, alone on the machine
+  fastrcaps explore search-spaces/smoke.toml        train a space of 48 small configurations in a minute
+  fastrcaps plan search-spaces/mnist-small.toml     what a space contains and how long it would take
+  fastrcaps time results/smoke                      training times of its steps, timed alone
   fastrcaps front results/smoke                     the front of a study, as a table
   fastrcaps pick results/smoke --within 0.1pp       one configuration of it, ready to train
-  fastrcaps attribution results/smoke               what each optimisation does, all else equal
-  fastrcaps status results/smoke                    how a sweep stands, from another terminal
+  fastrcaps attribution results/smoke               the effect of each optimisation
+  fastrcaps status results/smoke                    progress of a sweep, from another terminal
   fastrcaps train results/smoke/trials/KEY/config.toml --out results/again
 
-Formats: search-spaces/README.md. How figures are made: METHODOLOGY.md.")]
+Formats: search-spaces/README.md. How figures are made: METHODOLOGY.md. Terms: GLOSSARY.md.")]
 struct Cli {
     #[command(subcommand)]
     command: Command,

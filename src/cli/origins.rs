@@ -10,7 +10,7 @@ use fastrcaps::{
 
 use super::display::aligned;
 
-/// In words and as a table; nothing where there is nothing to say.
+/// Notes and a table; empty if there is nothing to say.
 pub fn notes(view: &StudyView, findings: &Findings) -> String {
     let mut text =
         view.times_error.as_ref().map_or(String::new(), |error| format!("Times are not confirmed: {error}.\n"));

@@ -29,10 +29,10 @@ use super::{
     wishes::WishesArg,
 };
 
-/// Pick one configuration of a study by what is wished for, and write the config file that trains it.
+/// Pick one configuration of a study by constraints, and write the config file that trains it.
 ///
-/// Wishes can be combined. What meets all of them is chosen among: the fastest, where one of them is about accuracy; else
-/// the most accurate; with --knee the knee of the front. Accuracy is validation accuracy.
+/// Constraints can be combined. Of the configurations that meet all of them, it picks the fastest if a constraint is
+/// about accuracy, otherwise the most accurate; with --knee, the knee of their front. Accuracy is validation accuracy.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -41,7 +41,7 @@ Examples:
   fastrcaps pick results/smoke --within 0.1pp --max-parameters 100000
   fastrcaps pick results/smoke --knee --json
 
-METHODOLOGY.md says how the choice is made, and what the confidence means.")]
+METHODOLOGY.md has the rules of the choice, and the meaning of the confidence.")]
 pub struct Args {
     /// A study folder, made by `fastrcaps explore`
     study: PathBuf,
@@ -52,7 +52,7 @@ pub struct Args {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
-    /// Where the config file goes [default: STUDY/pick/config.toml]
+    /// Config file to write [default: STUDY/pick/config.toml]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Replace a file that this command did not write
@@ -77,7 +77,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A configuration that was picked, with all that is told of it.
+/// The picked configuration, with all that is printed about it.
 struct Picked<'a> {
     study: &'a Study,
     view: &'a StudyView,
@@ -108,7 +108,7 @@ impl Picked<'_> {
         difference_interval(self.point(), self.baseline()?).filter(|_| self.accuracy_change().is_some())
     }
 
-    /// Writes the config file; an error where another's file stands in its place.
+    /// Writes the config file; an error if a file of another origin is in its place.
     fn write(&self) -> Result<()> {
         check_target(self.out, self.force, |bytes| bytes.starts_with(PICKED.as_bytes()))?;
         write_out(self.out, self.config()?.as_bytes())

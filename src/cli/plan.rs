@@ -28,9 +28,9 @@ Examples:
   fastrcaps plan search-spaces/paper.toml --no-timing
   fastrcaps plan search-spaces/mnist-small.toml --data-dir ~/data --slots 4x2 --set train.epochs=3
 
-The prediction counts training steps alone, each timed by itself: trials that share a memory bus, or a GPU, take longer. \
-With slots on GPUs alone the steps are timed on the first of them, else on CPU cores. The data is not needed for that; \
-the last line says whether it is there, and whole.")]
+The prediction counts training steps only, each timed alone: trials that share a memory bus, or a GPU, take longer. \
+If all slots are on GPUs, the steps are timed on the first of them, else on CPU cores. The timing does not need the data; \
+the last line says whether it is there and undamaged.")]
 pub struct Args {
     /// The space: search-spaces/README.md is its format
     space: PathBuf,
@@ -44,7 +44,7 @@ pub struct Args {
     memory: MemoryArg,
     #[command(flatten)]
     data_dir: DataDirArg,
-    /// Count only, time nothing
+    /// Count only; time no steps
     #[arg(long)]
     no_timing: bool,
 }

@@ -35,7 +35,7 @@ use super::{
     interrupt::stop_on_signals,
 };
 
-/// Train the trial that a folder asks for.
+/// Train the trial that a folder declares.
 #[derive(clap::Args)]
 pub struct Args {
     /// The trial's folder, with its config.toml and trial.json
@@ -48,7 +48,7 @@ pub struct Args {
     cores: Vec<usize>,
     #[command(flatten)]
     device: DeviceArg,
-    /// End when standard input ends: whoever waited for the result is gone. Stop with a checkpoint when it says `s`
+    /// End when standard input ends, because the explorer is gone then; stop with a checkpoint when it says `s`
     #[arg(long)]
     end_with_stdin: bool,
     /// Stop with a checkpoint once so many epochs are completed, unless they are all

@@ -16,8 +16,8 @@ use super::input::{outln, read_config, tell_notes, write_out};
 
 /// Draw the learning rate and the batch size of a configuration, without training it.
 ///
-/// Prints what the curve does, too: rows at its turns and between them. EPOCHS are those that are done; two rows of one
-/// moment are a jump.
+/// It also prints the values at the turns of the curves and between them. EPOCHS are the epochs completed; two rows at the
+/// same moment are a jump.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -29,7 +29,7 @@ pub struct Args {
     /// File to draw to [default: NAME-schedule.png beside the config]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Replace a file that is no chart of this program's
+    /// Replace a file that is not a chart of this program
     #[arg(long)]
     force: bool,
 }

@@ -1,4 +1,4 @@
-//! `fastrcaps selftest`: whether a device computes what it should.
+//! `fastrcaps selftest`: whether a device computes correctly.
 
 use std::process::ExitCode;
 
@@ -22,14 +22,14 @@ use super::{
     threads::ThreadsArg,
 };
 
-/// Test whether a device computes what it should: every operation, networks, trainings.
+/// Test whether a device computes correctly: every operation, networks, trainings.
 ///
-/// Each operation with its gradients runs on random shapes and is held against plain tensor code in f64 on CPU cores; so are random
-/// networks, and small trainings step by step in every precision. Then the same training twice has to give the same
-/// bits, and the network at full size what CPU cores train. Nothing but this program is needed.
+/// It runs each operation with its gradients on random shapes and compares the results with plain tensor code in f64 on CPU
+/// cores. It compares random networks, and small trainings step by step in every precision. Then it checks that the same
+/// training twice gives the same bits, and that the network at full size agrees with CPU cores. It needs only this program.
 ///
-/// ERROR is the largest difference over the largest absolute value expected, of the comparison that came nearest to its TOLERATED
-/// (further beyond it). Losses are compared after every step; more is tolerated after more steps.
+/// ERROR is the largest difference divided by the largest absolute value expected, of the comparison nearest to its TOLERATED
+/// (or furthest beyond it). Losses are compared after every step; the tolerance grows with the steps.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -38,7 +38,7 @@ Examples:
   fastrcaps selftest --device cuda:0 --only conv2d,conv2d-relu --cases 200 --seed 7
   fastrcaps selftest --device cuda:0 --only conv2d --seed 7 --case 31     one case again
 
-Exit codes: 0 all is as it should be, 1 something is not, 2 a wrong command line.")]
+Exit codes: 0 all tests passed, 1 a test failed, 2 a wrong command line.")]
 pub struct Args {
     #[command(flatten)]
     device: DeviceArg,
@@ -48,13 +48,13 @@ pub struct Args {
     /// Seed of shapes and values
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
-    /// Five cases, unless told otherwise, and without the network at full size
+    /// At most five cases, and without the network at full size
     #[arg(long)]
     quick: bool,
-    /// Only these tests, by the names in the table
+    /// Run only these tests, by their names in the table
     #[arg(long, value_name = "TEST,…", value_delimiter = ',')]
     only: Vec<String>,
-    /// Only the case of this number, of one test
+    /// Run only the case of this number, of one test
     #[arg(long, value_name = "N", requires = "only")]
     case: Option<usize>,
     /// Print a JSON object at the end instead of a table

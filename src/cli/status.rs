@@ -1,4 +1,4 @@
-//! `fastrcaps status`: how a sweep stands, from another terminal.
+//! `fastrcaps status`: the progress of a sweep, from another terminal.
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -15,9 +15,9 @@ use super::{
     input::outln,
 };
 
-/// Show how a sweep stands: who explores it, what runs, what failed, the best so far.
+/// Show the progress of a sweep: who explores it, what runs, what failed, the best so far.
 ///
-/// Reads only, and is in nobody's way.
+/// It only reads, and does not disturb the sweep.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:

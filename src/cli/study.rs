@@ -1,4 +1,4 @@
-//! `fastrcaps study`: check a study, make its journal again, join, pack and remove studies.
+//! `fastrcaps study`: check a study, rebuild its journal, merge, pack and remove studies.
 
 use std::{
     io::{IsTerminal, Write},
@@ -20,10 +20,10 @@ use fastrcaps::{
 
 use super::{display::given_up, input::outln};
 
-/// What is not a study's is named up to this many.
+/// At most this many files that are not the study's are named.
 const NAMED: usize = 10;
 
-/// Check a study, make its journal again, join, pack and remove studies.
+/// Check a study, rebuild its journal, merge, pack and remove studies.
 #[derive(clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -32,12 +32,12 @@ pub struct Args {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Hold all that a study keeps against its checksums and against each other; changes nothing
+    /// Check all files of a study against their checksums and against each other; changes nothing
     ///
-    /// Works while the study is explored. Ends with exit code 1 if anything is wrong.
+    /// It works while the study is explored. The exit code is 1 if anything is wrong.
     ///
-    /// Files and links that are not the study's are named in a note. They are nothing wrong: no command reads, changes or
-    /// removes them. Under trials/, and as times/NAME.json, they count as wrong, as someone may take them for the study's.
+    /// A note names files and links that are not the study's. They are no error: no command reads, changes or removes
+    /// them. Under trials/, and as times/NAME.json, they are an error, because they may be taken for the study's.
     #[command(after_help = "\
 Examples:
   fastrcaps study check results/smoke
@@ -49,18 +49,18 @@ Examples:
         #[arg(long)]
         json: bool,
     },
-    /// Make the journal again from the trials' folders, and the tables and charts from it
+    /// Write the journal again from the trials' folders, and tables and charts from it
     ///
-    /// The old journal is kept beside the new one.
+    /// It keeps the old journal beside the new one.
     #[command(after_help = "Example:\n  fastrcaps study rebuild results/smoke")]
     Rebuild {
         /// A study folder
         study: PathBuf,
     },
-    /// Remove a study, or single trials of it, which are pending then
+    /// Remove a study, or single trials of it, which become pending
     ///
-    /// Removes the files that a study makes. What else lies in its folder stays and is named, and the folder with it. Of a
-    /// link nothing is removed, nor of what it leads to.
+    /// It removes the files that a study makes. Other files stay and are named, and the folder stays with them. It removes
+    /// no link, and nothing that a link leads to.
     #[command(after_help = "\
 Examples:
   fastrcaps study rm results/smoke
@@ -71,14 +71,14 @@ Examples:
         /// Remove this trial only; trials.csv lists the keys. Can be given repeatedly
         #[arg(long = "trial", value_name = "KEY")]
         trials: Vec<String>,
-        /// Do not ask
+        /// Do not ask for confirmation
         #[arg(long)]
         yes: bool,
     },
-    /// Take the finished trials of other studies up into one
+    /// Copy the finished trials of other studies into one
     ///
-    /// Those of configurations that the one declares, on the same data; the spaces may differ in others. A trial that ended in
-    /// both stays as it is, unless it failed and did not fail there.
+    /// It copies trials of configurations that the first study declares, on the same data; the spaces may differ otherwise.
+    /// A trial that ended in both stays as it is, unless it failed here and not there.
     #[command(after_help = "\
 Example, half of a sweep from another machine:
   fastrcaps study merge results/mnist-small /mnt/other/results/mnist-small")]
@@ -91,7 +91,7 @@ Example, half of a sweep from another machine:
     },
     /// Pack a study into one file, without checkpoints; also while it is explored
     ///
-    /// What lies in its folder and is not the study's stays behind.
+    /// It leaves out files that are not the study's.
     #[command(after_help = "\
 Examples:
   fastrcaps study export results/smoke --out smoke.tar.gz
@@ -105,7 +105,7 @@ Examples:
         /// Leave the trials' weights out
         #[arg(long)]
         no_weights: bool,
-        /// Replace the file if it is there
+        /// Replace the file if it exists
         #[arg(long)]
         force: bool,
     },
@@ -251,7 +251,7 @@ fn merge(into: &Study, from: Vec<PathBuf>) -> Result<()> {
     Ok(())
 }
 
-/// Asks on the terminal; an error where there is none.
+/// Asks on the terminal; an error without one.
 fn is_agreed(question: &str) -> Result<bool> {
     if !std::io::stdin().is_terminal() {
         bail!("this would ask, and there is no terminal to answer: give --yes");
@@ -263,7 +263,7 @@ fn is_agreed(question: &str) -> Result<bool> {
     Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
 }
 
-/// The places of `paths` in `folder`, the first ones by name.
+/// The paths relative to `folder`; the first ones by name, the others as a number.
 fn listed(folder: &Path, paths: &[PathBuf]) -> String {
     let named = |path: &PathBuf| {
         let kind = if is_link(&folder.join(path)) { " (a link)" } else { "" };

@@ -6,8 +6,8 @@ use fastrcaps::base::machine;
 /// `--threads N`, for commands that train in their own process.
 #[derive(clap::Args)]
 pub struct ThreadsArg {
-    /// Threads to compute with; one on every core where absent, or as many as a container's CPU quota allows. The results do
-    /// not depend on it
+    /// Threads to compute with; the results do not depend on it [default: one on every core, or as many as a container's CPU
+    /// quota allows]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=4096))]
     threads: Option<u16>,
 }

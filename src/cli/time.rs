@@ -36,12 +36,12 @@ use super::{
     timing_display::Shown,
 };
 
-/// Take the times of a study's trainings, from their steps, timed alone on this machine.
+/// Measure the training times of a study from steps that are timed alone on this machine.
 ///
-/// Every kind of step that its trainings take is timed in several rounds, in random order, through the same code as in
-/// training, while nothing else runs. What others disturbed does not count and is taken again. A training's time is the
-/// sum over its steps. Times on CPU cores and on a GPU are sets of their own, of different names; `front --times NAME` and
-/// its like go by the one that they are told.
+/// It times every kind of step in several rounds, in random order, with the code of training, while nothing else runs. A
+/// sample that other processes disturbed does not count and is taken again. The time of a training is the sum over its
+/// steps. Times on CPU cores and on a GPU are separate sets with different names; `front --times NAME` and similar commands
+/// use the set that you name.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -51,17 +51,17 @@ Examples:
   fastrcaps time results/mnist-small --as gpu --device cuda:0
   fastrcaps time results/smoke --list
 
-Ctrl-C stops; what was taken is kept, and the same command goes on.
+Ctrl-C stops. The samples are kept, and the same command continues.
 
-Exit code: 0 when all that was asked for is there, 130 when stopped by a signal, 1 for an error, or where the machine was \
-not left alone for long enough.")]
+Exit code: 0 when all samples are complete, 130 when stopped by a signal, 1 for an error, or if other processes used the \
+machine for too long.")]
 pub struct Args {
     /// A study folder, made by `fastrcaps explore`
     study: PathBuf,
-    /// Name of the set of times; those of another machine, device, build or number of threads need another
+    /// Name of the set of times; another machine, device, build or number of threads needs another name
     #[arg(long = "as", value_name = "NAME", default_value = DEFAULT_SET)]
     name: String,
-    /// Forget what the set holds, and begin again
+    /// Discard the samples of the set, and begin again
     #[arg(long)]
     anew: bool,
     /// Samples of every kind of step
@@ -69,24 +69,24 @@ pub struct Args {
     rounds: u32,
     #[command(flatten)]
     device: DeviceArg,
-    /// Threads to compute with, on CPU cores [default: those that the trials had]
+    /// Threads to compute with, on CPU cores [default: as many as the trials had]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=4096))]
     threads: Option<u16>,
-    /// Length of a sample [default: such that all take about as long as the sweep did, 20ms to 500ms]
+    /// Length of a sample [default: such that all samples take about as long as the sweep did, 20ms to 500ms]
     #[arg(long, value_name = "DURATION", value_parser = super::input::parse_duration)]
     sample: Option<Duration>,
     #[command(flatten)]
     data_dir: DataDirArg,
-    /// How long to wait for others to leave the machine alone, and to take again what they disturbed
+    /// How long to wait for an idle machine, and to repeat samples that other processes disturbed
     #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = super::input::parse_duration)]
     patience: Duration,
-    /// Time the configurations on the front, and the baseline, and no others
+    /// Time only the configurations on the front, and the baseline
     #[arg(long)]
     front_only: bool,
-    /// List the sets of times that the study has, and take none
+    /// List the sets of times of the study, and measure nothing
     #[arg(long)]
     list: bool,
-    /// Print events, and at last the times, as JSON, one object a line
+    /// Print events, and then the times, as JSON, one object a line
     #[arg(long)]
     json: bool,
     /// Show nothing but errors, warnings and the times

@@ -47,16 +47,16 @@ use super::{
 
 /// Test images in the picture of reconstructions.
 const SHOWN: usize = 20;
-/// Test images whose predictions are written down.
+/// Test images whose predictions are written.
 const PREDICTED: usize = 1000;
-/// How long another process that trains in the folder is waited for.
+/// How long to wait for another process that trains in the folder.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Train one configuration.
 ///
-/// Writes config.toml (every field), epochs.csv, trial.json, weights.safetensors (of the best validation accuracy),
-/// predictions.safetensors and reconstructions.png. Ctrl-C stops it with a checkpoint, from which --resume goes on to the
-/// same bits; so does it after a power cut, from the last checkpoint before.
+/// It writes config.toml (every field), epochs.csv, trial.json, weights.safetensors (of the best validation accuracy),
+/// predictions.safetensors and reconstructions.png. Ctrl-C stops it with a checkpoint. --resume continues from the last
+/// checkpoint, to the same bits, also after a power cut.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -75,10 +75,10 @@ pub struct Args {
     /// Folder to write to [default: results/train-NAME]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Write over an earlier training in the folder
+    /// Overwrite an earlier training in the folder
     #[arg(long)]
     force: bool,
-    /// Continue the interrupted training in the folder; configuration and data must be those that it began with
+    /// Continue the interrupted training in the folder; configuration and data must be the same as when it began
     #[arg(long, conflicts_with = "force")]
     resume: bool,
     #[command(flatten)]
@@ -158,7 +158,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     show(&folder, &config, &record, &trained.trainer.network, &data)
 }
 
-/// Writes what a finished training has to show, and says what it came to.
+/// Writes the results of a finished training, and prints its accuracies.
 fn show(
     folder: &TrialFolder,
     config: &TrialConfig,
@@ -199,7 +199,7 @@ fn finish(
     show(folder, config, record, &trainer.network, data)
 }
 
-/// Whether a training that came to its end was interrupted before it had written all that it has to show.
+/// Whether a training that reached its end was interrupted before it had written all results.
 fn is_to_finish(folder: &TrialFolder, record: &TrialRecord) -> bool {
     let draws = || {
         let config = read_config(&folder.config()).ok();
@@ -210,7 +210,7 @@ fn is_to_finish(folder: &TrialFolder, record: &TrialRecord) -> bool {
     record.status == Status::Done && (lacks(folder.predictions()) || lacks(folder.reconstructions()) && draws())
 }
 
-/// Refuses a folder that holds anything but an earlier training, and that one unless it is said what is to become of it.
+/// Refuses a folder that holds other files, and one with an earlier training unless `force` or `resume` is given.
 fn check_folder(folder: &TrialFolder, force: bool, resume: bool) -> Result<()> {
     let path = folder.path.display();
     check_no_file_in_way(&folder.path).context("give another folder with --out")?;
@@ -238,7 +238,7 @@ fn check_folder(folder: &TrialFolder, force: bool, resume: bool) -> Result<()> {
 
 /// The record of the training that began in the folder, if it can be read.
 ///
-/// Errors: another configuration, or other data, began it than those of `key`.
+/// Errors: the training began with another configuration or other data than those of `key`.
 fn begun(folder: &TrialFolder, config: &Path, key: &str, data: &Dataset) -> Result<Option<TrialRecord>> {
     let record = folder.read_record();
     let begun = match &record {
@@ -261,7 +261,7 @@ fn begun(folder: &TrialFolder, config: &Path, key: &str, data: &Dataset) -> Resu
     Ok(record.ok())
 }
 
-/// What to do about a checkpoint that is not this training's.
+/// What to do with a checkpoint of another training.
 fn explained(error: Error) -> Error {
     match error.downcast_ref::<Unusable>() {
         Some(Unusable::Foreign(_)) => {
@@ -271,7 +271,7 @@ fn explained(error: Error) -> Error {
     }
 }
 
-/// The command of this process, for a shell, as it continues what it began.
+/// The shell command that continues this training.
 fn continuing() -> String {
     let words = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
     let words = words.filter(|word| word != "--force" && word != "--resume");
@@ -349,7 +349,7 @@ impl Observer for Progress {
     }
 }
 
-/// A picture of the first test images and what the decoder makes of them; nothing where there is no decoder.
+/// A picture of the first test images and their reconstructions; none without a decoder.
 fn draw_reconstructions(folder: &TrialFolder, config: &TrialConfig, said: &Predictions) -> Result<()> {
     let Some(reconstruction) = &said.reconstruction else { return Ok(()) };
     let shape = config.data.name.image_shape();

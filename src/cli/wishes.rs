@@ -1,4 +1,4 @@
-//! What is wished for of a configuration, as a user says it.
+//! The constraints of `fastrcaps pick`, as a user writes them.
 
 use std::time::Duration;
 
@@ -11,38 +11,38 @@ const DURATIONS: &str = "give a training time above 0, as in 90s, 2m or 1h 30m";
 const MARGINS: &str = "give a difference of accuracies from 0 to below 1, as in 0.001 or 0.1pp (percentage points)";
 const SPEEDUPS: &str = "give a ratio above 0, as in 2x, 1.5x or 2";
 
-/// What is wished for.
+/// Constraints on a configuration.
 #[derive(clap::Args)]
 #[command(group = ArgGroup::new("wish").required(true).multiple(true))]
 pub struct WishesArg {
-    /// Trains within this time, as in 90s
-    #[arg(long, group = "wish", help_heading = "Wishes", value_name = "DURATION", value_parser = parse_time)]
+    /// Training time of at most this, as in 90s
+    #[arg(long, group = "wish", help_heading = "Constraints", value_name = "DURATION", value_parser = parse_time)]
     max_time: Option<Duration>,
     /// Mean validation accuracy of at least this, as in 0.99 or 99%
-    #[arg(long, group = "wish", help_heading = "Wishes", value_name = "ACCURACY", value_parser = parse_accuracy)]
+    #[arg(long, group = "wish", help_heading = "Constraints", value_name = "ACCURACY", value_parser = parse_accuracy)]
     min_accuracy: Option<f64>,
-    /// Trains at least so many times as fast as the baseline, as in 2x
-    #[arg(long, group = "wish", help_heading = "Wishes", value_name = "RATIO", value_parser = parse_speedup)]
+    /// At least this many times as fast as the baseline, as in 2x
+    #[arg(long, group = "wish", help_heading = "Constraints", value_name = "RATIO", value_parser = parse_speedup)]
     min_speedup: Option<f64>,
     /// At most this much less accurate than the baseline, as in 0.001 or 0.1pp
-    #[arg(long, group = "wish", help_heading = "Wishes", value_name = "DIFFERENCE", value_parser = parse_margin)]
+    #[arg(long, group = "wish", help_heading = "Constraints", value_name = "DIFFERENCE", value_parser = parse_margin)]
     max_accuracy_loss: Option<f64>,
-    /// At most so many parameters
-    #[arg(long, group = "wish", help_heading = "Wishes", value_name = "N")]
+    /// At most this many parameters
+    #[arg(long, group = "wish", help_heading = "Constraints", value_name = "N")]
     max_parameters: Option<usize>,
-    /// At most this much less accurate than the most accurate that meets the rest, as in 0.1pp
-    #[arg(long, group = "wish", help_heading = "Wishes", value_name = "DIFFERENCE", value_parser = parse_margin)]
+    /// At most this much less accurate than the most accurate that meets the other constraints, as in 0.1pp
+    #[arg(long, group = "wish", help_heading = "Constraints", value_name = "DIFFERENCE", value_parser = parse_margin)]
     within: Option<f64>,
-    /// Within one standard error of the most accurate that meets the rest; takes two replicates
-    #[arg(long, group = "wish", help_heading = "Wishes", conflicts_with = "within")]
+    /// Within one standard error of the most accurate that meets the other constraints; needs two replicates
+    #[arg(long, group = "wish", help_heading = "Constraints", conflicts_with = "within")]
     one_standard_error: bool,
-    /// The knee of the front of what meets the rest: where more time begins to bring less
-    #[arg(long, group = "wish", help_heading = "Wishes")]
+    /// The knee of the front of those that meet the other constraints: where more time begins to bring less
+    #[arg(long, group = "wish", help_heading = "Constraints")]
     knee: bool,
 }
 
 impl WishesArg {
-    /// The wishes; at least one, as the command line asks for that.
+    /// The constraints; at least one, because the command line requires it.
     pub fn wishes(&self) -> Wishes {
         let limits = [
             self.max_time.map(|time| Wish::MaxSeconds(time.as_secs_f64())),
