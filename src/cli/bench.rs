@@ -16,7 +16,8 @@ use fastrcaps::{
         kernels::open::describe,
         model::config::{PRESETS, Precision},
         train::{
-            bench::{Bound, Ceilings, LIMITS, Measured, Speed, measure},
+            bench::{Ceilings, LIMITS, Measured, Speed, measure},
+            estimate::Bound,
             estimate::PUBLISHED,
             timing::{Limits, stand_in},
         },

@@ -5,8 +5,8 @@ use fastrcaps::learn::{
     config::TrialConfig,
     model::config::Precision,
     train::{
-        bench::{Bound, Ceilings, Measured, measure},
-        estimate::{PUBLISHED, launches},
+        bench::{Ceilings, Measured, measure},
+        estimate::{Bound, PUBLISHED, launches},
         laps::Part,
         timing::{Limits, stand_in},
     },

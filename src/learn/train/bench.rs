@@ -11,9 +11,9 @@ use candle_core::Device;
 
 use super::{
     Trainer,
-    estimate::launches,
+    estimate::{Bound, launches},
     laps::{Laps, Part},
-    timing::{Limits, STILL, indices, repeat},
+    timing::{Limits, STILL, in_training, indices, repeat},
 };
 use crate::{
     base::{
@@ -35,22 +35,6 @@ pub struct Ceilings {
     pub flops: f64,
     /// Bytes a second, read and written: a sum over arrays too long for any cache, or a copy of one on a GPU.
     pub bandwidth: f64,
-}
-
-/// What a part is held up by at most.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bound {
-    Compute,
-    Memory,
-}
-
-impl Bound {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Bound::Compute => "compute",
-            Bound::Memory => "memory",
-        }
-    }
 }
 
 impl Ceilings {
@@ -246,26 +230,6 @@ pub fn measure(
     parts.sort_by_key(|measured| measured.part);
     let in_training = if trainer.is_asynchronous() { in_training(&mut trainer, data, batch, limits)? } else { vec![] };
     Ok(Measured { batch, steps: times, parts, in_training })
-}
-
-/// Seconds of a step, the mean of each of several runs of steps that are enqueued together.
-pub(super) fn in_training(trainer: &mut Trainer, data: &Dataset, batch: usize, limits: Limits) -> Result<Vec<f64>> {
-    /// Steps of a run, and runs.
-    const TOGETHER: usize = 20;
-    const RUNS: usize = 7;
-    let together = TOGETHER.min(limits.most);
-    let order = indices(data, together * batch);
-    let mut run = || -> Result<Duration> {
-        trainer.prepare(data, &order, 0, vec![(batch, STILL); together])?;
-        for indices in order.chunks_exact(batch) {
-            trainer.enqueue(data, indices, 0, STILL)?;
-        }
-        let outcomes = trainer.settle()?;
-        Ok(outcomes.iter().map(|outcome| outcome.duration).sum::<Duration>() / together as u32)
-    };
-    run()?;
-    let runs = limits.least.div_ceil(together).max(RUNS.min(limits.most));
-    repeat(Limits { least: runs, most: limits.most.div_ceil(together).max(runs), ..limits }, run)
 }
 
 /// The work of the parts of a step on a GPU: that of their launches. None of networks whose launches nobody counts.

@@ -6,7 +6,7 @@
 
 use anyhow::{Result, bail};
 
-use super::{bench::Bound, laps::Part};
+use super::laps::Part;
 use crate::learn::{
     config::TrialConfig,
     data::ImageShape,
@@ -16,6 +16,22 @@ use crate::learn::{
         pass::{Stage, Work},
     },
 };
+
+/// What a part or a launch is held up by at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    Compute,
+    Memory,
+}
+
+impl Bound {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Bound::Compute => "compute",
+            Bound::Memory => "memory",
+        }
+    }
+}
 
 /// What a device can do by its maker.
 #[derive(Clone, Copy, Debug)]

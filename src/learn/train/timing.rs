@@ -8,7 +8,7 @@ use std::{
 use anyhow::Result;
 use candle_core::Device;
 
-use super::{Trainer, bench::in_training};
+use super::Trainer;
 use crate::{
     base::stats::Spread,
     learn::{
@@ -131,6 +131,26 @@ pub(super) fn repeat(limits: Limits, mut step: impl FnMut() -> Result<Duration>)
         times.push(time.as_secs_f64());
     }
     Ok(times)
+}
+
+/// Seconds of a step, the mean of each of several runs of steps that are enqueued together.
+pub(super) fn in_training(trainer: &mut Trainer, data: &Dataset, batch: usize, limits: Limits) -> Result<Vec<f64>> {
+    /// Steps of a run, and runs.
+    const TOGETHER: usize = 20;
+    const RUNS: usize = 7;
+    let together = TOGETHER.min(limits.most);
+    let order = indices(data, together * batch);
+    let mut run = || -> Result<Duration> {
+        trainer.prepare(data, &order, 0, vec![(batch, STILL); together])?;
+        for indices in order.chunks_exact(batch) {
+            trainer.enqueue(data, indices, 0, STILL)?;
+        }
+        let outcomes = trainer.settle()?;
+        Ok(outcomes.iter().map(|outcome| outcome.duration).sum::<Duration>() / together as u32)
+    };
+    run()?;
+    let runs = limits.least.div_ceil(together).max(RUNS.min(limits.most));
+    repeat(Limits { least: runs, most: limits.most.div_ceil(together).max(runs), ..limits }, run)
 }
 
 /// Images of a data set's shape without its meaning: enough to time steps on, without its files.
