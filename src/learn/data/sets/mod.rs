@@ -16,7 +16,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use super::descriptor::{DatasetName, Descriptor};
 
 /// In the order in which they are listed.
-const ROWS: [&Descriptor; 4] = [&glyphs::SET, &mnist::SET, &fashion_mnist::SET, &cifar10::SET];
+const ROWS: &[&Descriptor] = &[&glyphs::SET, &mnist::SET, &fashion_mnist::SET, &cifar10::SET];
 
 /// Their names, in that order.
 static NAMES: [&str; ROWS.len()] = {
