@@ -13,7 +13,6 @@ use fastrcaps::{
         DataDirs, DatasetName,
         dirs::Environment,
         fetch::{self, Outcome, Progress},
-        source::source,
         verify::{self, Identity},
     },
 };
@@ -83,8 +82,8 @@ impl DataDirArg {
 
 /// Accepts the name of a data set.
 fn dataset() -> impl TypedValueParser<Value = DatasetName> {
-    PossibleValuesParser::new(DatasetName::ALL.map(DatasetName::as_str))
-        .try_map(|text| DatasetName::ALL.into_iter().find(|name| name.as_str() == text).ok_or("no such data set"))
+    PossibleValuesParser::new(DatasetName::all().map(DatasetName::as_str))
+        .try_map(|text| DatasetName::named(&text).ok_or("no such data set"))
 }
 
 pub fn run(args: Args) -> Result<()> {
@@ -97,13 +96,13 @@ pub fn run(args: Args) -> Result<()> {
 
 fn list(dirs: &DataDirs) -> String {
     let mut table = format!("{:<14} {:<8} {:>7} {:>7} {:>7}  WHERE\n", "NAME", "SHAPE", "CLASSES", "TRAIN", "TEST");
-    for name in DatasetName::ALL {
+    for name in DatasetName::all() {
         let shape = name.image_shape();
         let shape = format!("{}×{}×{}", shape.height, shape.width, shape.channels);
-        let (train, test, place) = match source(name) {
+        let (train, test, place) = match name.descriptor().source() {
             None => ("any".to_owned(), "any".to_owned(), "built in, drawn when needed".to_owned()),
             Some(_) => {
-                let (train, test) = name.available();
+                let (train, test) = name.descriptor().available;
                 let place = match dirs.find(name) {
                     Ok(found) => found.dir.display().to_string(),
                     Err(_) => format!("not found; to get it: fastrcaps data fetch {}", name.as_str()),
@@ -118,7 +117,7 @@ fn list(dirs: &DataDirs) -> String {
 
 fn fetch(name: DatasetName, mirror: Option<&str>, dirs: &DataDirs) -> Result<()> {
     let name_text = name.as_str();
-    let Some(source) = source(name) else { bail!("{name_text} are built in: there is nothing to fetch") };
+    let Some(source) = name.descriptor().source() else { bail!("{name_text} are built in: there is nothing to fetch") };
     if let Ok(found) = dirs.find(name) {
         return print_line(&format!(
             "{name_text} is already in {}; `fastrcaps data verify {name_text}` checks it",
@@ -154,7 +153,7 @@ fn fetch(name: DatasetName, mirror: Option<&str>, dirs: &DataDirs) -> Result<()>
 /// Whether a data set is there and undamaged, in words.
 pub fn state(name: DatasetName, dirs: &DataDirs) -> String {
     let text = name.as_str();
-    if source(name).is_none() {
+    if name.descriptor().source().is_none() {
         return format!("{text}, built in");
     }
     let checked = dirs.find(name).and_then(|found| Ok((found.dir, verify::verify(name, dirs)?.files)));

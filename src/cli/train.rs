@@ -355,6 +355,7 @@ fn draw_reconstructions(folder: &TrialFolder, config: &TrialConfig, said: &Predi
     let shape = config.data.name.image_shape();
     let picture =
         |values: Vec<f32>| Picture { channels: shape.channels, height: shape.height, width: shape.width, values };
+    let class = |label| config.data.name.class_name(label).into_owned();
     let labels = said.labels.to_vec1::<u32>()?;
     let originals = said.images.flatten_from(1)?.to_vec2::<f32>()?;
     let rows = originals
@@ -366,8 +367,8 @@ fn draw_reconstructions(folder: &TrialFolder, config: &TrialConfig, said: &Predi
         .map(|((original, reconstruction), (label, scores))| Sample {
             original: picture(original),
             reconstruction: picture(reconstruction),
-            truth: label.to_string(),
-            predicted: argmax(&scores).to_string(),
+            truth: class(*label as usize),
+            predicted: class(argmax(&scores)),
         })
         .collect();
     let chart = ReconstructionsChart {

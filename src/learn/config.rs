@@ -93,7 +93,7 @@ impl TrialConfig {
 
     fn validate(&self) -> Result<(), Invalid> {
         self.data.validate()?;
-        self.model.validate(self.data.name.image_shape())?;
+        self.model.validate(self.data.name.image_shape(), self.data.name.classes())?;
         self.train.validate()?;
         self.schedule.validate(self.train.epochs)
     }

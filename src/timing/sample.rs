@@ -123,12 +123,15 @@ impl Walk {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{learn::data::DatasetName, timing::stand_in::stand_in};
+    use crate::{
+        learn::data::{DatasetName, sets::glyphs},
+        timing::stand_in::stand_in,
+    };
 
     #[test]
     fn steps_walk_through_the_epochs_as_a_training_does() {
         let config = TrialConfig::resolve("[model]\npreset = 'tiny'\n".parse().unwrap()).unwrap();
-        let data = stand_in(DatasetName::Glyphs);
+        let data = stand_in(DatasetName::of(&glyphs::SET));
         let mut walk = Walk::new(&config, &data, 100);
         for (epoch, start) in [(0, 0), (0, 100), (1, 0), (1, 100), (2, 0)] {
             assert_eq!(walk.advance(1), epoch);

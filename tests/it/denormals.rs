@@ -26,7 +26,7 @@ fn are_flushed() -> bool {
 
 fn tiny() -> (TrialConfig, Dataset) {
     let config = TrialConfig::resolve("[model]\npreset = 'tiny'\n".parse().unwrap()).unwrap();
-    (config, stand_in(DatasetName::Glyphs))
+    (config, stand_in(DatasetName::named("glyphs").unwrap()))
 }
 
 #[test]

@@ -18,7 +18,7 @@ use fastrcaps::{
     base::{rng, seal, source::Document},
     learn::{
         config::TrialConfig,
-        data::{self, DataDirs, Dataset, ImageShape, cifar, idx},
+        data::{self, DataDirs, Dataset, ImageShape, cifar, idx, sets::cifar10},
         folder::TrialFolder,
         model::tensor_file,
         record::{EpochRow, Status, TrialRecord},
@@ -54,7 +54,11 @@ const TARGETS: &[Target] = &[
     Target { name: "idx images", read: |_, input| idx::check_images(input, 4, SHAPE).is_ok(), valid: idx_images },
     Target { name: "idx labels", read: |_, input| idx::check_labels(input, 4, 10).is_ok(), valid: idx_labels },
     Target { name: "idx files", read: read_idx, valid: || with_gzip(idx_images()) },
-    Target { name: "cifar records", read: |_, input| cifar::parse(input, 2).is_ok(), valid: cifar_records },
+    Target {
+        name: "cifar records",
+        read: |_, input| cifar::parse(input, 2, &cifar10::SET).is_ok(),
+        valid: cifar_records,
+    },
     Target { name: "cifar archives", read: read_archive, valid: archives },
     Target { name: "spaces", read: read_space, valid: spaces },
     Target { name: "configs", read: read_config, valid: configs },
@@ -340,7 +344,7 @@ fn archives() -> Vec<Vec<u8>> {
 }
 
 fn read_archive(folder: &Path, input: &[u8]) -> bool {
-    cifar::read_archive(&write(folder, "cifar.tar.gz", input)).is_ok()
+    cifar::read_archive(&write(folder, "cifar.tar.gz", input), &cifar10::SET).is_ok()
 }
 
 /// Those of the repository that are small enough to be expanded over and over, and one with all that a space may declare.

@@ -83,13 +83,18 @@ impl Summary {
 }
 
 impl Golden {
+    fn classes(&self) -> usize {
+        self.scores[0].len()
+    }
+
     /// The network with the golden's weights, its images and labels.
     fn setup(&self, dtype: DType) -> Setup {
         let [channels, height, width] = self.shape;
         let shape = ImageShape { channels, height, width };
-        self.model.validate(shape).unwrap();
+        self.model.validate(shape, self.classes()).unwrap();
         let parameters = Parameters::new(0);
-        let network = Network::new(&self.model, shape, 10, parameters.builder(dtype, &Device::Cpu)).unwrap();
+        let network =
+            Network::new(&self.model, shape, self.classes(), parameters.builder(dtype, &Device::Cpu)).unwrap();
         for (name, var) in parameters.vars() {
             var.set(&formula(&name, var.dims(), self.exponents[&name]).to_dtype(dtype).unwrap()).unwrap();
         }
@@ -127,7 +132,7 @@ impl Golden {
         let setup = self.setup(T::DTYPE);
         let [channels, height, width] = self.shape;
         let shape = ImageShape { channels, height, width };
-        let mut pass = Pass::<T>::new(config, shape, 10, &setup.parameters).unwrap();
+        let mut pass = Pass::<T>::new(config, shape, self.classes(), &setup.parameters).unwrap();
         let images = setup.images.flatten_all().unwrap().to_vec1::<T>().unwrap().repeat(times);
         let mut kept = Kept::new(&setup);
         let loss = pass.train(&images, &self.labels.repeat(times), &mut kept).unwrap();

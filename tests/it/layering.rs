@@ -79,7 +79,7 @@ fn sources() -> Vec<Source> {
 }
 
 /// The `.rs` files below a folder.
-fn files_below(folder: &Path) -> Vec<PathBuf> {
+pub fn files_below(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -93,7 +93,7 @@ fn files_below(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// Code without its unit tests and its comments, in which neighbours may be named freely.
-fn code(source: &str) -> String {
+pub fn code(source: &str) -> String {
     let code = source.split("#[cfg(test)]").next().unwrap_or_default();
     code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
 }
@@ -110,7 +110,7 @@ fn rooms_used(code: &str) -> Vec<(String, String)> {
 }
 
 /// The paths that code has after `root`, those of nested `use root::{a, b::{c}}` one by one.
-fn paths_after(root: &str, code: &str) -> Vec<String> {
+pub fn paths_after(root: &str, code: &str) -> Vec<String> {
     let is_name = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
     let mut paths = Vec::new();
     for (at, _) in code.match_indices(root) {

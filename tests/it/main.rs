@@ -7,6 +7,7 @@ mod attribution_cli;
 mod bench;
 mod charts;
 mod checkpoint;
+mod circles;
 mod cli;
 #[cfg(feature = "cuda")]
 mod cuda;

@@ -52,7 +52,7 @@ pub struct Setup {
 
 impl Setup {
     pub fn new(config: &ModelConfig, shape: ImageShape, batch: usize, dtype: DType) -> Self {
-        config.validate(shape).unwrap();
+        config.validate(shape, 10).unwrap();
         let parameters = Parameters::new(3);
         let network = Network::new(config, shape, 10, parameters.builder(dtype, &Device::Cpu)).unwrap();
         Setup { network, parameters, images: images(batch, shape).to_dtype(dtype).unwrap(), labels: labels(batch) }
@@ -90,11 +90,11 @@ fn every_preset_is_valid_on_every_data_set_and_can_share_by_two_and_four() {
             let config = preset(name).unwrap();
             let config =
                 ModelConfig::Capsnet(CapsNetConfig { conv1_sharing: sharing, primary_sharing: sharing, ..config });
-            config.validate(MNIST).unwrap();
-            config.validate(CIFAR).unwrap();
+            config.validate(MNIST, 10).unwrap();
+            config.validate(CIFAR, 10).unwrap();
         }
     }
-    ModelConfig::Lenet5.validate(CIFAR).unwrap();
+    ModelConfig::Lenet5.validate(CIFAR, 10).unwrap();
     assert_eq!(preset("huge"), None);
 }
 
@@ -173,11 +173,11 @@ fn values_that_cannot_be_used_are_refused_by_name_with_what_is_allowed() {
             }
             _ => config,
         };
-        let error = config.validate(MNIST).unwrap_err();
+        let error = config.validate(MNIST, 10).unwrap_err();
         assert_eq!(error.path, path, "{error}");
         assert!(error.to_string().contains(part), "{error}");
     }
-    let error = ModelConfig::Lenet5.validate(ImageShape { channels: 1, height: 12, width: 28 }).unwrap_err();
+    let error = ModelConfig::Lenet5.validate(ImageShape { channels: 1, height: 12, width: 28 }, 10).unwrap_err();
     assert!(error.to_string().contains("at least 16×16"), "{error}");
 }
 
@@ -187,7 +187,7 @@ fn two_spellings_of_one_network_have_one_canonical_form() {
     let other = CapsNetConfig { decoder_hidden: [99, 98], reconstruction_weight: 3., ..base.clone() };
     let canonical = ModelConfig::Capsnet(base).canonical();
     assert_eq!(canonical, ModelConfig::Capsnet(other).canonical());
-    canonical.validate(MNIST).unwrap();
+    canonical.validate(MNIST, 10).unwrap();
     let full = ModelConfig::Capsnet(preset("tiny").unwrap());
     assert_eq!(full.clone().canonical(), full);
 }

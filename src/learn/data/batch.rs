@@ -1,6 +1,9 @@
 //! Batches: the order of an epoch, and the copy of its images into a batch, shifted at random.
 
-use super::{ImageShape, Images, split};
+use super::{
+    images::{ImageShape, Images},
+    split,
+};
 use crate::base::rng;
 
 /// The order in which epoch `epoch` sees the `samples` training images: a uniform random permutation,

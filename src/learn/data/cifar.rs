@@ -1,11 +1,19 @@
 //! The binary version of CIFAR-10 (Krizhevsky 2009): per image one byte of class, then the pixels
 //! `[channels, height, width]`; 10 000 images in each of five training files and one test file.
 
-use std::{collections::HashMap, io::Read, path::Path};
+use std::{
+    io::Read,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::{DatasetName, Images, file};
+use super::{
+    archive,
+    descriptor::{Descriptor, Format},
+    file,
+    images::Images,
+};
 use crate::base::words::plural;
 
 /// The five training files, then the test file.
@@ -21,33 +29,72 @@ pub const FILES: [&str; 6] = [
 /// Images in each file.
 pub const IMAGES_PER_FILE: usize = 10_000;
 
-/// A class byte and 3 × 32 × 32 pixels.
-const RECORD_BYTES: usize = 1 + 3 * 32 * 32;
+/// The six files.
+#[derive(Debug)]
+pub struct Files;
 
-/// The archive inflates to 184 MB: more is not CIFAR-10.
-const ARCHIVE_LIMIT: u64 = 200_000_000;
+/// `cifar-10-binary.tar.gz` as downloaded.
+#[derive(Debug)]
+pub struct Archive;
 
-/// Reads one file, raw or gzip.
+impl Format for Files {
+    fn names(&self) -> &'static [&'static [&'static str]] {
+        &[&[FILES[0]], &[FILES[1]], &[FILES[2]], &[FILES[3]], &[FILES[4]], &[FILES[5]]]
+    }
+
+    fn read(&self, set: &Descriptor, files: &[PathBuf]) -> Result<(Images, Images)> {
+        joined(files.iter().map(|path| read_file(path, set)).collect::<Result<Vec<_>>>()?, set)
+    }
+}
+
+impl Format for Archive {
+    fn names(&self) -> &'static [&'static [&'static str]] {
+        &[&["cifar-10-binary.tar.gz"]]
+    }
+
+    fn read(&self, set: &Descriptor, files: &[PathBuf]) -> Result<(Images, Images)> {
+        joined(read_archive(&files[0], set)?, set)
+    }
+}
+
+/// The last file is the test part, those before it the training part.
+fn joined(mut parts: Vec<Images>, set: &Descriptor) -> Result<(Images, Images)> {
+    let test = parts.pop().context("no test file")?;
+    let mut whole = Images::default();
+    for part in parts {
+        whole.append(part);
+    }
+    let train = set.available.0;
+    ensure!(whole.len() == train, "{} training images, where {train} were expected", whole.len());
+    Ok((whole, test))
+}
+
+/// Bytes of an image: its class, then its pixels.
+fn record_bytes(set: &Descriptor) -> usize {
+    1 + set.shape.pixels()
+}
+
+/// Reads one file of `set`, raw or gzip.
 ///
 /// # Errors
 /// When the file cannot be read or is anything else; the message names it and what was expected.
-pub fn read_file(path: &Path) -> Result<Images> {
-    let bytes = file::read(path, IMAGES_PER_FILE * RECORD_BYTES)?;
-    parse(&bytes, IMAGES_PER_FILE).with_context(|| format!("{}", path.display()))
+pub fn read_file(path: &Path, set: &Descriptor) -> Result<Images> {
+    let bytes = file::read(path, IMAGES_PER_FILE * record_bytes(set))?;
+    parse(&bytes, IMAGES_PER_FILE, set).with_context(|| format!("{}", path.display()))
 }
 
 /// Reads the six files, in the order of [`FILES`], from `cifar-10-binary.tar.gz` (or an inflated tar).
 ///
 /// # Errors
 /// As [`read_file`]; also when one of the six is missing from the archive.
-pub fn read_archive(path: &Path) -> Result<Vec<Images>> {
+pub fn read_archive(path: &Path, set: &Descriptor) -> Result<Vec<Images>> {
     let mut found: [Option<Images>; FILES.len()] = Default::default();
-    for_each_in_archive(path, |index, entry| {
+    archive::for_each(path, &FILES, |index, entry| {
         let mut bytes = Vec::new();
-        let limit = (IMAGES_PER_FILE * RECORD_BYTES) as u64;
-        entry.take(limit + 1).read_to_end(&mut bytes).with_context(|| damaged(path))?;
+        let limit = (IMAGES_PER_FILE * record_bytes(set)) as u64;
+        entry.take(limit + 1).read_to_end(&mut bytes).with_context(|| archive::damaged(path))?;
         let images =
-            parse(&bytes, IMAGES_PER_FILE).with_context(|| format!("{} in {}", FILES[index], path.display()))?;
+            parse(&bytes, IMAGES_PER_FILE, set).with_context(|| format!("{} in {}", FILES[index], path.display()))?;
         found[index] = Some(images);
         Ok(())
     })?;
@@ -59,49 +106,21 @@ pub fn read_archive(path: &Path) -> Result<Vec<Images>> {
     Ok(found.into_iter().flatten().collect())
 }
 
-/// SHA-256 of those of the six files that an archive holds, by their names.
+/// Decodes `count` images of `set`.
 ///
 /// # Errors
-/// When it cannot be read, or is no tar archive.
-pub(super) fn checksums_in_archive(path: &Path) -> Result<HashMap<&'static str, String>> {
-    let mut found = HashMap::new();
-    for_each_in_archive(path, |index, entry| {
-        found.insert(FILES[index], file::sha256(entry).with_context(|| damaged(path))?);
-        Ok(())
-    })?;
-    Ok(found)
-}
-
-/// Calls `take` with each of the six files that an archive holds, in its order, and the file's place in [`FILES`].
-fn for_each_in_archive(path: &Path, mut take: impl FnMut(usize, &mut dyn Read) -> Result<()>) -> Result<()> {
-    let damaged = || damaged(path);
-    let mut archive = tar::Archive::new(file::open(path)?.take(ARCHIVE_LIMIT));
-    for entry in archive.entries().with_context(damaged)? {
-        let mut entry = entry.with_context(damaged)?;
-        let name = entry.path().with_context(damaged)?.file_name().map(|name| name.to_string_lossy().into_owned());
-        if let Some(index) = FILES.iter().position(|file| name.as_deref() == Some(file)) {
-            take(index, &mut entry)?;
-        }
-    }
-    Ok(())
-}
-
-fn damaged(path: &Path) -> String {
-    format!("cannot read {}: damaged, incomplete or no tar archive", path.display())
-}
-
-/// Decodes `count` records.
-pub fn parse(bytes: &[u8], count: usize) -> Result<Images> {
-    let expected = count * RECORD_BYTES;
+/// When there are more or fewer, or a label is no class of `set`.
+pub fn parse(bytes: &[u8], count: usize, set: &Descriptor) -> Result<Images> {
+    let (record_bytes, classes) = (record_bytes(set), set.classes());
+    let expected = count * record_bytes;
     if bytes.len() > expected {
         bail!("more than the {expected} bytes of {count} CIFAR-10 images");
     }
     let found = plural(bytes.len(), "byte");
     ensure!(bytes.len() == expected, "{found}, where {count} CIFAR-10 images take {expected}: cut short");
-    let classes = DatasetName::Cifar10.classes();
     let mut images =
-        Images { pixels: Vec::with_capacity(count * (RECORD_BYTES - 1)), labels: Vec::with_capacity(count) };
-    for (index, record) in bytes.chunks_exact(RECORD_BYTES).enumerate() {
+        Images { pixels: Vec::with_capacity(count * (record_bytes - 1)), labels: Vec::with_capacity(count) };
+    for (index, record) in bytes.chunks_exact(record_bytes).enumerate() {
         ensure!(
             usize::from(record[0]) < classes,
             "label {} of image {index}, where 0 to {} were expected",

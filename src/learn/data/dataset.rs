@@ -1,74 +1,17 @@
 //! A data set in memory, with its three splits.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 
 use super::{
-    DataConfig, DataDirs, DatasetName, ImageShape, cifar,
-    dirs::Found,
+    config::DataConfig,
+    descriptor::{DatasetName, Origin, Part},
+    dirs::{DataDirs, Found},
     file,
-    glyphs::{self, Part},
-    idx,
-    source::Layout,
+    images::{ImageShape, Images},
     split,
 };
 use crate::base::rng;
-
-/// Images with their classes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Images {
-    /// `[images, channels, height, width]`, 0 to 255.
-    pub pixels: Vec<u8>,
-    /// `[images]`, the class of each.
-    pub labels: Vec<u8>,
-}
-
-impl Images {
-    /// How many images there are.
-    pub fn len(&self) -> usize {
-        self.labels.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.labels.is_empty()
-    }
-
-    /// The pixels of image `index`, `[channels, height, width]`.
-    ///
-    /// # Panics
-    /// When there is no such image.
-    pub fn image(&self, index: usize) -> &[u8] {
-        let size = self.pixels.len() / self.labels.len();
-        &self.pixels[index * size..(index + 1) * size]
-    }
-
-    /// How many images each class has.
-    pub fn class_counts(&self, classes: usize) -> Vec<usize> {
-        let mut counts = vec![0; classes];
-        for &label in &self.labels {
-            counts[usize::from(label)] += 1;
-        }
-        counts
-    }
-
-    /// The images at `indices`, in that order.
-    fn select(&self, indices: &[u32]) -> Images {
-        let mut selected =
-            Images { pixels: Vec::new(), labels: indices.iter().map(|&index| self.labels[index as usize]).collect() };
-        if let Some(&first) = indices.first() {
-            selected.pixels.reserve_exact(self.image(first as usize).len() * indices.len());
-        }
-        for &index in indices {
-            selected.pixels.extend_from_slice(self.image(index as usize));
-        }
-        selected
-    }
-
-    fn append(&mut self, mut other: Images) {
-        self.pixels.append(&mut other.pixels);
-        self.labels.append(&mut other.labels);
-    }
-}
 
 /// What a trial trains, validates and tests on, loaded.
 #[derive(Clone, Debug)]
@@ -91,14 +34,15 @@ pub struct Dataset {
 pub fn load(config: &DataConfig, dirs: &DataDirs) -> Result<Dataset> {
     config.validate()?;
     let counts = config.counts();
-    let (whole_train, whole_test) = match config.name {
-        DatasetName::Glyphs => (
-            glyphs::draw(config.seed, Part::Train, counts.train + counts.validation),
-            glyphs::draw(config.seed, Part::Test, counts.test),
+    let set = config.name.descriptor();
+    let (whole_train, whole_test) = match &set.origin {
+        Origin::Drawn(draw) => (
+            draw(config.seed, Part::Train, counts.train + counts.validation),
+            draw(config.seed, Part::Test, counts.test),
         ),
-        name => read_published(name, &dirs.find(name)?)?,
+        Origin::Published(_) => read_published(config.name, &dirs.find(config.name)?)?,
     };
-    let classes = config.name.classes();
+    let classes = set.classes();
     let draw = |part: &Images, among: &[u32], take: usize, purpose: &str| {
         split::stratified(&part.labels, among, take, classes, &mut rng::stream(config.seed, purpose, 0))
     };
@@ -108,7 +52,7 @@ pub fn load(config: &DataConfig, dirs: &DataDirs) -> Result<Dataset> {
     let (train, validation) = (whole_train.select(&rest), whole_train.select(&held_out));
     let test = whole_test.select(&tested);
     let fingerprint = fingerprint([&train, &validation, &test]);
-    Ok(Dataset { shape: config.name.image_shape(), classes, train, validation, test, fingerprint })
+    Ok(Dataset { shape: set.shape, classes, train, validation, test, fingerprint })
 }
 
 /// Reads the whole training part and the whole test part of a published data set.
@@ -116,44 +60,15 @@ pub fn load(config: &DataConfig, dirs: &DataDirs) -> Result<Dataset> {
 /// # Errors
 /// When a file is missing, damaged, or another data set's.
 pub(super) fn read_published(name: DatasetName, found: &Found) -> Result<(Images, Images)> {
-    let read = || -> Result<(Images, Images)> {
-        let (train, test) = name.available();
-        let (shape, classes) = (name.image_shape(), name.classes());
-        let files = &found.files;
-        let idx = |images: usize, labels: usize, count: usize| -> Result<Images> {
-            Ok(Images {
-                pixels: idx::read_images(&files[images], count, shape)?,
-                labels: idx::read_labels(&files[labels], count, classes)?,
-            })
-        };
-        match found.layout {
-            Layout::Idx { .. } => Ok((idx(0, 1, train)?, idx(2, 3, test)?)),
-            Layout::CifarFiles { .. } => {
-                let parts = files.iter().map(|path| cifar::read_file(path)).collect::<Result<Vec<_>>>()?;
-                joined(parts, train)
-            }
-            Layout::CifarArchive => joined(cifar::read_archive(&files[0])?, train),
-        }
-    };
-    let name = name.as_str();
-    read().with_context(|| {
+    let set = name.descriptor();
+    let name = set.name;
+    found.layout.format.read(set, &found.files).with_context(|| {
         format!(
             "{name} in {} cannot be used; `fastrcaps data verify {name}` checks its files, and once the bad one is \
              deleted `fastrcaps data fetch {name}` brings it anew",
             found.dir.display()
         )
     })
-}
-
-/// The last file is the test part, those before it the training part of `train` images.
-fn joined(mut parts: Vec<Images>, train: usize) -> Result<(Images, Images)> {
-    let test = parts.pop().context("no test file")?;
-    let mut whole = Images::default();
-    for part in parts {
-        whole.append(part);
-    }
-    ensure!(whole.len() == train, "{} training images, where {train} were expected", whole.len());
-    Ok((whole, test))
 }
 
 fn all(images: &Images) -> Vec<u32> {

@@ -8,9 +8,8 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use super::{
-    DatasetName,
-    source::{Layout, Source, source},
-    verify::other_dataset,
+    descriptor::{DatasetName, Layout, Source},
+    identity::other_dataset,
 };
 
 /// The folder of data sets: `NAME` lies in its folder `NAME`, or in the folder itself.
@@ -42,12 +41,12 @@ impl Environment {
 }
 
 /// A data set's files.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Found {
     pub layout: Layout,
     /// The folder they were found in.
     pub dir: PathBuf,
-    /// In the order of [`Layout::files`].
+    /// In the order of [`Format::names`](super::descriptor::Format::names).
     pub files: Vec<PathBuf>,
 }
 
@@ -88,7 +87,8 @@ impl DataDirs {
     /// When there are none, or another data set's: the message lists the places, the names wanted, and how to fetch them.
     pub fn find(&self, name: DatasetName) -> Result<Found> {
         let name_text = name.as_str();
-        let source = source(name).with_context(|| format!("{name_text} are drawn, not read: they have no files"))?;
+        let source = name.descriptor().source();
+        let source = source.with_context(|| format!("{name_text} are drawn, not read: they have no files"))?;
         let root = self.root()?;
         let places = [root.join(name_text), root.to_path_buf()];
         let unread = |place: &PathBuf| {
@@ -102,7 +102,7 @@ impl DataDirs {
         let mut note = places.iter().find_map(unread).unwrap_or_default();
         for place in &places {
             let Some(found) = source.layouts.iter().find_map(|&layout| find_in(place, layout)) else { continue };
-            match other_dataset(name, &found) {
+            match other_dataset(name, &found.layout, &found.files) {
                 None => return Ok(found),
                 Some(other) => note = format!("\n  what lies in {} is {}", place.display(), other.as_str()),
             }
@@ -117,20 +117,20 @@ impl DataDirs {
 }
 
 fn find_in(place: &Path, layout: Layout) -> Option<Found> {
-    let dir: PathBuf = place.join(layout.folder()).components().collect();
-    let file = |names: &&[&str]| names.iter().map(|name| dir.join(name)).find(|path| path.is_file());
-    let files = layout.files().iter().map(file).collect::<Option<Vec<_>>>()?;
-    Some(Found { layout, dir, files })
+    let dir: PathBuf = place.join(layout.folder).components().collect();
+    Some(Found { layout, files: layout.format.find(&dir)?, dir })
 }
 
 /// The names of the files wanted, as a phrase; the folders below in which they may lie, too, where there are such.
 fn wanted(source: &Source) -> String {
     let mut phrases: Vec<String> = Vec::new();
     for layout in source.layouts {
-        let names = layout.files().iter().map(|names| names[0]).collect::<Vec<_>>().join(", ");
-        let same = source.layouts.iter().filter(|other| other.files() == layout.files());
-        let folders: Vec<&str> = same.map(|layout| layout.folder()).filter(|folder| !folder.is_empty()).collect();
-        let gz = if matches!(layout, Layout::Idx { .. }) { " (each may end in .gz)" } else { "" };
+        let files = layout.format.names();
+        let names = files.iter().map(|names| names[0]).collect::<Vec<_>>().join(", ");
+        let same = source.layouts.iter().filter(|other| other.format.names() == files);
+        let folders: Vec<&str> = same.map(|layout| layout.folder).filter(|folder| !folder.is_empty()).collect();
+        let packed = |names: &&[&str]| names[1..].iter().any(|name| name.strip_suffix(".gz") == Some(names[0]));
+        let gz = if files.iter().all(packed) { " (each may end in .gz)" } else { "" };
         let phrase = match folders.as_slice() {
             [] => format!("{names}{gz}"),
             _ => format!("{names}{gz}, there or in {} below", folders.join(" or ")),
@@ -171,7 +171,8 @@ mod tests {
 
     #[test]
     fn without_any_folder_the_error_says_what_to_set() {
-        let error = DataDirs::new(None, &Environment::default()).find(DatasetName::Mnist).unwrap_err();
+        let error =
+            DataDirs::new(None, &Environment::default()).find(DatasetName::named("mnist").unwrap()).unwrap_err();
         assert!(error.to_string().contains("--data-dir"), "{error}");
     }
 }

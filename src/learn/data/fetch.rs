@@ -13,9 +13,9 @@ use sha2::{Digest, Sha256};
 use ureq::{Agent, http::StatusCode};
 
 use super::{
+    descriptor::{PublishedFile, Source},
     file::hex,
-    source::{PublishedFile, Source},
-    verify::{Identity, identify},
+    identity::{Identity, identify},
 };
 use crate::base::{
     files::{is_link, make_folder},

@@ -3,12 +3,72 @@
 //! Images: magic 0x00000803, count, height, width, pixels `[count, height, width]`.
 //! Labels: magic 0x00000801, count, labels `[count]`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::{ImageShape, file};
+use super::{
+    descriptor::{Descriptor, Format, Layout},
+    file,
+    images::{ImageShape, Images},
+};
 use crate::base::words::plural;
+
+/// Images and labels of the training part, then of the test part, each raw or gzip, named as MNIST's.
+#[derive(Debug)]
+pub struct Idx;
+
+/// The files in `folder` below.
+pub const fn layout(folder: &'static str) -> Layout {
+    Layout { folder, format: &Idx }
+}
+
+impl Format for Idx {
+    fn names(&self) -> &'static [&'static [&'static str]] {
+        &[
+            &[
+                "train-images-idx3-ubyte",
+                "train-images-idx3-ubyte.gz",
+                "train-images.idx3-ubyte",
+                "train-images.idx3-ubyte.gz",
+            ],
+            &[
+                "train-labels-idx1-ubyte",
+                "train-labels-idx1-ubyte.gz",
+                "train-labels.idx1-ubyte",
+                "train-labels.idx1-ubyte.gz",
+            ],
+            &[
+                "t10k-images-idx3-ubyte",
+                "t10k-images-idx3-ubyte.gz",
+                "t10k-images.idx3-ubyte",
+                "t10k-images.idx3-ubyte.gz",
+            ],
+            &[
+                "t10k-labels-idx1-ubyte",
+                "t10k-labels-idx1-ubyte.gz",
+                "t10k-labels.idx1-ubyte",
+                "t10k-labels.idx1-ubyte.gz",
+            ],
+        ]
+    }
+
+    /// The labels of the training part: the images are large.
+    fn telling_file(&self) -> Option<usize> {
+        Some(1)
+    }
+
+    fn read(&self, set: &Descriptor, files: &[PathBuf]) -> Result<(Images, Images)> {
+        let part = |images: usize, labels: usize, count: usize| -> Result<Images> {
+            Ok(Images {
+                pixels: read_images(&files[images], count, set.shape)?,
+                labels: read_labels(&files[labels], count, set.classes())?,
+            })
+        };
+        let (train, test) = set.available;
+        Ok((part(0, 1, train)?, part(2, 3, test)?))
+    }
+}
 
 const IMAGES_MAGIC: u32 = 0x0000_0803;
 const LABELS_MAGIC: u32 = 0x0000_0801;

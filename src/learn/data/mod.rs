@@ -1,198 +1,27 @@
 //! Data sets: where images come from, how they are split and how a batch is made.
 //!
-//! [`load`] makes a [`Dataset`] of a [`DataConfig`] and the [`DataDirs`] to look in; [`batch`] makes
-//! batches of it; [`fetch`] downloads the published files that [`source`] lists; [`verify`] checks them.
+//! [`sets`] has a row and a file for each data set: its [`descriptor::Descriptor`], from which everything else takes sizes,
+//! classes, files and reader. [`load`] makes a [`Dataset`] of a [`DataConfig`] and the [`DataDirs`] to look in; [`batch`] makes
+//! batches of it; [`fetch`] downloads published files; [`verify`] checks them. A file format is a file, too: [`idx`], [`cifar`].
 
+mod archive;
 pub mod batch;
 pub mod cifar;
+pub mod config;
 pub mod dataset;
+pub mod descriptor;
 pub mod dirs;
 pub mod fetch;
 mod file;
-pub mod glyphs;
+pub mod identity;
 pub mod idx;
-pub mod source;
+pub mod images;
+pub mod sets;
 mod split;
 pub mod verify;
 
-use serde::{Deserialize, Serialize};
-
-pub use dataset::{Dataset, Images, load};
+pub use config::{Counts, DataConfig};
+pub use dataset::{Dataset, load};
+pub use descriptor::DatasetName;
 pub use dirs::DataDirs;
-
-use crate::base::invalid::Invalid;
-
-/// The data sets a trial can train on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum DatasetName {
-    /// Procedural digits drawn as strokes: built in, needs no file.
-    Glyphs,
-    Mnist,
-    FashionMnist,
-    Cifar10,
-}
-
-/// Height, width and channels of every image of a data set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ImageShape {
-    pub channels: usize,
-    pub height: usize,
-    pub width: usize,
-}
-
-impl ImageShape {
-    /// Pixel values an image holds, over all channels.
-    pub fn pixels(&self) -> usize {
-        self.channels * self.height * self.width
-    }
-}
-
-impl DatasetName {
-    pub const ALL: [DatasetName; 4] =
-        [DatasetName::Glyphs, DatasetName::Mnist, DatasetName::FashionMnist, DatasetName::Cifar10];
-
-    /// The name as written in a config.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            DatasetName::Glyphs => "glyphs",
-            DatasetName::Mnist => "mnist",
-            DatasetName::FashionMnist => "fashion-mnist",
-            DatasetName::Cifar10 => "cifar10",
-        }
-    }
-
-    pub fn image_shape(self) -> ImageShape {
-        match self {
-            DatasetName::Cifar10 => ImageShape { channels: 3, height: 32, width: 32 },
-            _ => ImageShape { channels: 1, height: 28, width: 28 },
-        }
-    }
-
-    pub fn classes(self) -> usize {
-        10
-    }
-
-    /// Images of the whole training part and of the whole test part; glyphs can be drawn without end,
-    /// within what memory holds.
-    pub fn available(self) -> (usize, usize) {
-        match self {
-            DatasetName::Glyphs => (1_000_000, 1_000_000),
-            DatasetName::Mnist | DatasetName::FashionMnist => (60_000, 10_000),
-            DatasetName::Cifar10 => (50_000, 10_000),
-        }
-    }
-
-    /// Images of the two parts when the config names no number.
-    fn default_samples(self) -> (usize, usize) {
-        match self {
-            DatasetName::Glyphs => (5000, 1000),
-            _ => self.available(),
-        }
-    }
-}
-
-/// What a trial trains, validates and tests on.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct DataConfig {
-    pub name: DatasetName,
-    /// Images taken from the training part, before the validation split is held out; absent: all
-    /// of a file data set, 5000 glyphs. Fewer than all are drawn at random, stratified by class.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub train_samples: Option<usize>,
-    /// Images taken from the test part; absent: all of a file data set, 1000 glyphs.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub test_samples: Option<usize>,
-    /// Share of the training images held out for validation, stratified by class: above 0, at most 0.5.
-    pub validation_fraction: f64,
-    /// Seed of the validation split, of the choice of a subset and of the drawing of glyphs. It is
-    /// not the trial's seed: one split serves all replicates.
-    pub seed: u64,
-    /// Largest random shift of a training image in each direction, in pixels; 0 switches it off.
-    pub shift: usize,
-}
-
-impl Default for DataConfig {
-    fn default() -> Self {
-        DataConfig {
-            name: DatasetName::Glyphs,
-            train_samples: None,
-            test_samples: None,
-            validation_fraction: 0.1,
-            seed: 0,
-            shift: 2,
-        }
-    }
-}
-
-/// Images in each split.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Counts {
-    pub train: usize,
-    pub validation: usize,
-    pub test: usize,
-}
-
-impl DataConfig {
-    /// The size of each split, known without loading; [`load`] gives exactly these.
-    pub fn counts(&self) -> Counts {
-        let (train, test) = self.name.default_samples();
-        let samples = self.train_samples.unwrap_or(train);
-        let validation = ((samples as f64 * self.validation_fraction).round() as usize).min(samples);
-        Counts { train: samples - validation, validation, test: self.test_samples.unwrap_or(test) }
-    }
-
-    /// The same meaning in its one spelling: the numbers of images are written out.
-    pub fn canonical(self) -> Self {
-        let (train, test) = self.name.default_samples();
-        DataConfig {
-            train_samples: Some(self.train_samples.unwrap_or(train)),
-            test_samples: Some(self.test_samples.unwrap_or(test)),
-            ..self
-        }
-    }
-
-    /// Checks every value.
-    pub fn validate(&self) -> Result<(), Invalid> {
-        let (train_limit, test_limit) = self.name.available();
-        let classes = self.name.classes();
-        let name = self.name.as_str();
-        if let Some(samples) = self.train_samples
-            && !(2 * classes..=train_limit).contains(&samples)
-        {
-            let allowed = format!(
-                "{} to {train_limit} images of {name}: each of the {classes} classes needs one to train and one to validate on",
-                2 * classes
-            );
-            return Err(Invalid::new("data.train_samples", samples, allowed));
-        }
-        if let Some(samples) = self.test_samples
-            && !(classes..=test_limit).contains(&samples)
-        {
-            let allowed =
-                format!("{classes} to {test_limit} images of {name}: each of the {classes} classes needs one");
-            return Err(Invalid::new("data.test_samples", samples, allowed));
-        }
-        let fraction = self.validation_fraction;
-        if !(fraction > 0.0 && fraction <= 0.5) {
-            return Err(Invalid::new("data.validation_fraction", fraction, "a share above 0 and at most 0.5"));
-        }
-        let counts = self.counts();
-        if counts.validation < classes {
-            let samples = counts.train + counts.validation;
-            let allowed = format!(
-                "at least {} of {samples} training images, so that each of the {classes} classes has one to validate on",
-                classes as f64 / samples as f64
-            );
-            return Err(Invalid::new("data.validation_fraction", fraction, allowed));
-        }
-        let shape = self.name.image_shape();
-        let shift_limit = shape.height.min(shape.width) / 2 - 1;
-        if self.shift > shift_limit {
-            let allowed = format!("0 to {shift_limit} pixels: less than half of the image");
-            return Err(Invalid::new("data.shift", self.shift, allowed));
-        }
-        Ok(())
-    }
-}
+pub use images::{ImageShape, Images};

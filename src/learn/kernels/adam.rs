@@ -5,11 +5,14 @@ use std::{collections::BTreeMap, ops::Range};
 use candle_core::{Result, Tensor, Var, backprop::GradStore};
 use rayon::prelude::*;
 
+pub use super::options::Constants;
 use super::{
-    Weight,
     lanes::vectorised,
+    options::Factors,
+    real::Real,
     reference,
-    storage::{InPlace, Real, for_real, is_fast, is_worth_waking, threads, with_values},
+    storage::{InPlace, for_real, is_fast, is_worth_waking, threads, with_values},
+    weight::Weight,
 };
 
 /// Adam as PyTorch has it, without weight decay. At step t, with gradient g:
@@ -29,41 +32,6 @@ struct Trained {
     moments: Tensor,
     theta_in_place: InPlace,
     moments_in_place: InPlace,
-}
-
-/// The constants of [`Adam`].
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Constants {
-    pub beta1: f64,
-    pub beta2: f64,
-    pub epsilon: f64,
-}
-
-/// The factors of one step: the constants with the bias correction worked in.
-#[derive(Clone, Copy, Debug)]
-pub struct Factors {
-    pub beta1: f64,
-    pub beta2: f64,
-    pub epsilon: f64,
-    /// `lr/(1−β₁ᵗ)`
-    pub step_size: f64,
-    /// `√(1−β₂ᵗ)`
-    pub correction: f64,
-}
-
-impl Constants {
-    /// The factors of step `t`, counted from 1.
-    pub fn factors(self, t: u64, learning_rate: f64) -> Factors {
-        let Constants { beta1, beta2, epsilon } = self;
-        let t = t as f64;
-        Factors {
-            beta1,
-            beta2,
-            epsilon,
-            step_size: learning_rate / (1. - beta1.powf(t)),
-            correction: (1. - beta2.powf(t)).sqrt(),
-        }
-    }
 }
 
 impl Adam {

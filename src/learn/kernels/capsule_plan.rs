@@ -16,9 +16,10 @@ use rayon::prelude::*;
 
 use super::{
     lanes::{WIDTH, lanes, lanes_mut, vectorised},
+    real::Real,
     routing::{softmax, softmax_backward, squash, squash_backward},
     scratch::Buffer,
-    storage::{Real, for_each_chunk, least_tasks},
+    storage::{for_each_chunk, least_tasks},
     votes::{Couple, Terms, Votes},
 };
 use crate::learn::kernels::Squash;

@@ -5,7 +5,8 @@ use std::ops::Range;
 use super::{
     lanes::{dot, vectorised},
     linear::sum_samples,
-    storage::{Real, for_each_chunk},
+    real::Real,
+    storage::for_each_chunk,
 };
 
 /// A fully connected layer over the chosen one of `classes` capsules of `dim` values; bias `[outputs]`.

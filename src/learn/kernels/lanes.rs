@@ -2,7 +2,7 @@
 //!
 //! The order of every sum is written out here, so that the bits do not depend on which instructions those are.
 
-use super::storage::Real;
+use super::real::Real;
 
 /// Runs a closure compiled for this CPU, `vectorised!(|| …)`. What it calls has to be `#[inline(always)]`, as the closure itself
 /// then is: a function of its own would be compiled for the oldest CPU.
@@ -59,22 +59,6 @@ pub(super) fn lanes<T, const L: usize>(values: &[T]) -> &[[T; L]] {
 #[inline(always)]
 pub(super) fn lanes_mut<T, const L: usize>(values: &mut [T]) -> &mut [[T; L]] {
     values.as_chunks_mut().0
-}
-
-/// `e^x` for x up to 0, in operations that vectorise (the library's does not): `2^n · e^r` with |r| ≤ ln 2 / 2, to 2 units in the
-/// last place. Below −87 it is `e^−87`; NaN stays NaN.
-#[inline(always)]
-pub(super) fn exp_f32(x: f32) -> f32 {
-    // Added to a small number, it leaves that number's integer in the last bits.
-    const ROUND: f32 = 12_582_912.;
-    const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
-    let x = if x < -87. { -87. } else { x };
-    let rounded = x * std::f32::consts::LOG2_E + ROUND;
-    let n = rounded - ROUND;
-    let r = x - n * LN_2[0] - n * LN_2[1];
-    let p = 1. + r * (1. + r * (0.5 + r * (0.166_666_55 + r * (0.041_665_796 + r * (8.333_45e-3 + r * 1.393_2e-3)))));
-    let exponent = rounded.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127) << 23;
-    p * f32::from_bits(exponent)
 }
 
 /// `Σ a·b`, in eight interleaved sums.

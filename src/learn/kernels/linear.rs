@@ -9,8 +9,9 @@ use super::{
 };
 use super::{
     matrix::Matrix,
+    real::Real,
     reference,
-    storage::{Real, cpu_values, for_each_chunk, for_real, is_fast, values},
+    storage::{cpu_values, for_each_chunk, for_real, is_fast, values},
     tiles::{Products, Start},
 };
 #[cfg(feature = "cuda")]

@@ -1,9 +1,10 @@
 //! The losses of capsule networks over slices, with their gradients.
 
 use super::{
-    EPSILON,
     lanes::{dot, vectorised},
-    storage::{Real, for_each_chunk},
+    options::EPSILON,
+    real::Real,
+    storage::for_each_chunk,
 };
 
 /// Length that the capsule of the true class should reach.

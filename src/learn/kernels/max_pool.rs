@@ -5,8 +5,9 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, WithDTyp
 #[cfg(feature = "cuda")]
 use super::cuda::{self, tensors};
 use super::{
+    real::Real,
     reference,
-    storage::{Real, cpu_values, for_real, is_fast, values},
+    storage::{cpu_values, for_real, is_fast, values},
 };
 
 /// The largest of each 2×2 window, windows side by side: x `[batch, channels, h, w]`, gives `[batch, channels, h/2, w/2]`; an

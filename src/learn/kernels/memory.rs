@@ -1,6 +1,6 @@
 //! Hints to the memory of the CPU. None changes a value; where there is no such hint, nothing happens.
 
-use super::storage::Real;
+use super::real::Real;
 
 /// Values of type T in a cache line of 64 bytes.
 pub(super) const fn line<T>() -> usize {

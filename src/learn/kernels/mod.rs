@@ -23,6 +23,8 @@ mod max_pool;
 mod memory;
 pub mod open;
 mod options;
+mod pool;
+mod real;
 pub mod reference;
 mod relu;
 mod routing;
@@ -31,9 +33,9 @@ mod scratch;
 mod squash;
 mod storage;
 mod tiles;
+mod vectors;
 mod votes;
-
-use std::ops::Range;
+mod weight;
 
 pub use adam::Adam;
 pub use capsule_plan::ClassCapsulesPlan;
@@ -46,19 +48,11 @@ pub(crate) use linear::Dense;
 pub use linear::linear;
 pub use max_pool::max_pool_2x2;
 pub use open::{open_device, trouble};
-pub use options::{Precision, Squash};
+pub use options::{EPSILON, Precision, Squash};
+pub use real::Real;
 pub use relu::relu;
 pub(crate) use relu::{relu_backward, relu_forward};
 pub(crate) use squash::InChannels;
-pub use squash::{EPSILON, squash};
-pub use storage::{Real, with_values, with_values_mut};
-
-/// The weight of a layer while its gradient arrives, block by block: whoever takes a block may at once move the values under it.
-pub trait Weight<T> {
-    /// The values, not to be read after the first block.
-    fn values(&self) -> &[T];
-    /// The gradient of `rows × columns` of the weight seen as the matrix `[outputs, the rest]`, row by row. Each value comes once.
-    fn gradient(&mut self, rows: Range<usize>, columns: Range<usize>, block: &[T]);
-    /// The whole gradient at once.
-    fn whole(&mut self, gradient: &[T]);
-}
+pub use squash::squash;
+pub use storage::{with_values, with_values_mut};
+pub use weight::Weight;

@@ -40,3 +40,41 @@ impl Precision {
         }
     }
 }
+
+/// Added to a squared length before its root is taken, so that the gradient is finite at 0.
+pub const EPSILON: f64 = 1e-9;
+
+/// The constants of [`super::Adam`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Constants {
+    pub beta1: f64,
+    pub beta2: f64,
+    pub epsilon: f64,
+}
+
+/// The factors of one step: the constants with the bias correction worked in.
+#[derive(Clone, Copy, Debug)]
+pub struct Factors {
+    pub beta1: f64,
+    pub beta2: f64,
+    pub epsilon: f64,
+    /// `lr/(1−β₁ᵗ)`
+    pub step_size: f64,
+    /// `√(1−β₂ᵗ)`
+    pub correction: f64,
+}
+
+impl Constants {
+    /// The factors of step `t`, counted from 1.
+    pub fn factors(self, t: u64, learning_rate: f64) -> Factors {
+        let Constants { beta1, beta2, epsilon } = self;
+        let t = t as f64;
+        Factors {
+            beta1,
+            beta2,
+            epsilon,
+            step_size: learning_rate / (1. - beta1.powf(t)),
+            correction: (1. - beta2.powf(t)).sqrt(),
+        }
+    }
+}

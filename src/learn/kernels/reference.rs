@@ -3,8 +3,7 @@
 
 use candle_core::{D, Result, Tensor};
 
-use super::{EPSILON, adam::Factors};
-use crate::learn::kernels::Squash;
+use super::options::{EPSILON, Factors, Squash};
 
 /// See [`super::conv2d`].
 pub fn conv2d(x: &Tensor, weight: &Tensor, bias: &Tensor, stride: usize) -> Result<Tensor> {

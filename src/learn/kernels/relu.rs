@@ -5,8 +5,9 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 #[cfg(feature = "cuda")]
 use super::cuda::{self, tensors};
 use super::{
+    real::Real,
     reference,
-    storage::{Real, cpu_values, for_each_chunk, for_real, is_fast, values},
+    storage::{cpu_values, for_each_chunk, for_real, is_fast, values},
 };
 
 /// `max(x, 0)`, with gradient 0 at 0. Unlike candle's, it lets a NaN through instead of hiding it as 0.

@@ -2,7 +2,7 @@
 
 use pulp::Simd;
 
-use super::{squash::factor, storage::Real};
+use super::{real::Real, squash::factor};
 use crate::learn::kernels::Squash;
 
 /// The couplings of a capsule: the softmax of its logits, one for each class.

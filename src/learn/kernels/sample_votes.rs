@@ -4,7 +4,7 @@
 use pulp::Simd;
 
 use super::{
-    storage::Real,
+    real::Real,
     votes::{Couple, Terms, Votes, piece, pieces},
 };
 

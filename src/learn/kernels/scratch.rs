@@ -5,27 +5,10 @@ use std::{
     sync::{Mutex, PoisonError, TryLockError},
 };
 
-use super::{
-    memory::line,
-    storage::{Real, threads},
-};
+use super::{memory::line, real::Real, storage::threads};
 
 /// Buffers kept at most; of more, the smallest are freed.
 const KEPT: usize = 16;
-
-/// The buffers nobody uses at the moment, of one float type.
-pub struct Pool<T>(Mutex<Vec<Vec<T>>>);
-
-impl<T> Pool<T> {
-    pub(super) const fn new() -> Self {
-        Pool(Mutex::new(Vec::new()))
-    }
-
-    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Vec<T>>> {
-        // A panic elsewhere leaves whole buffers behind.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// A buffer of the pool, which gets it back; it starts with a cache line.
 pub(super) struct Buffer<T: Real> {

@@ -6,13 +6,12 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, WithDTyp
 use super::cuda::{self, Gpu, tensors};
 use super::{
     lanes::{dot, vectorised},
+    options::EPSILON,
+    real::Real,
     reference,
-    storage::{Real, cpu_values, for_each_chunk, for_real, is_fast, values},
+    storage::{cpu_values, for_each_chunk, for_real, is_fast, values},
 };
 use crate::learn::kernels::Squash;
-
-/// Added to a squared length before its root is taken, so that the gradient is finite at 0.
-pub const EPSILON: f64 = 1e-9;
 
 /// Squashes every capsule of s `[.., dim]` along the last dimension.
 ///

@@ -2,102 +2,10 @@
 
 use std::{cell::RefCell, marker::PhantomData, ops::Range};
 
-use candle_core::{CpuStorage, DType, InplaceOp1, Layout, Result, Storage, Tensor, WithDType, bail};
-use pulp::Simd;
+use candle_core::{CpuStorage, DType, InplaceOp1, Layout, Result, Storage, Tensor, bail};
 use rayon::prelude::*;
 
-use super::{lanes::exp_f32, scratch::Pool, tiles::Vectors};
-
-/// The floats the ops compute in: f32 to train, f64 to check.
-pub trait Real: WithDType + Vectors + std::iter::Sum {
-    fn sqrt(self) -> Self;
-    /// `e^x`, of x up to 0.
-    fn exp(self) -> Self;
-    fn is_nan(self) -> bool;
-    /// `self · factor + addend`, rounded once.
-    fn mul_add(self, factor: Self, addend: Self) -> Self;
-    /// `sum += factor · x`, each rounded once.
-    #[doc(hidden)]
-    fn add_times<S: Simd, const N: usize>(simd: S, sum: &mut [Self; N], factor: Self, x: &[Self; N]);
-    /// `sum += a · b`, value by value, each rounded once.
-    #[doc(hidden)]
-    fn add_product<S: Simd, const N: usize>(simd: S, sum: &mut [Self; N], a: &[Self; N], b: &[Self; N]);
-    #[doc(hidden)]
-    fn pool() -> &'static Pool<Self>;
-    /// All values of a storage, to write.
-    #[doc(hidden)]
-    fn values_mut(storage: &mut CpuStorage) -> Result<&mut [Self]>;
-}
-
-/// `sum += a · b`, where a CPU has no vectors: not unrolled into its callers, which are written for some.
-#[inline(never)]
-fn add_products<T: Real>(sum: &mut [T], a: &[T], b: &[T]) {
-    for (sum, (&a, &b)) in sum.iter_mut().zip(a.iter().zip(b)) {
-        *sum = a.mul_add(b, *sum);
-    }
-}
-
-macro_rules! real {
-    ($t:ident, $variant:ident, $exp:path, $split:ident, $split_mut:ident, $splat:ident, $mul_add:ident) => {
-        impl Real for $t {
-            #[inline(always)]
-            fn sqrt(self) -> Self {
-                self.sqrt()
-            }
-            #[inline(always)]
-            fn exp(self) -> Self {
-                $exp(self)
-            }
-            #[inline(always)]
-            fn is_nan(self) -> bool {
-                self.is_nan()
-            }
-            #[inline(always)]
-            fn mul_add(self, factor: Self, addend: Self) -> Self {
-                self.mul_add(factor, addend)
-            }
-            #[inline(always)]
-            fn add_times<S: Simd, const N: usize>(simd: S, sum: &mut [Self; N], factor: Self, x: &[Self; N]) {
-                if S::F32_LANES == 1 {
-                    return add_products(sum, &[factor; N], x);
-                }
-                let ((sum, sum_rest), (x, x_rest)) = (S::$split_mut(sum), S::$split(x));
-                let factors = simd.$splat(factor);
-                for (sum, x) in sum.iter_mut().zip(x) {
-                    *sum = simd.$mul_add(factors, *x, *sum);
-                }
-                for (sum, x) in sum_rest.iter_mut().zip(x_rest) {
-                    *sum = factor.mul_add(*x, *sum);
-                }
-            }
-            #[inline(always)]
-            fn add_product<S: Simd, const N: usize>(simd: S, sum: &mut [Self; N], a: &[Self; N], b: &[Self; N]) {
-                if S::F32_LANES == 1 {
-                    return add_products(sum, a, b);
-                }
-                let ((sum, sum_rest), (a, a_rest), (b, b_rest)) = (S::$split_mut(sum), S::$split(a), S::$split(b));
-                for (sum, (a, b)) in sum.iter_mut().zip(a.iter().zip(b)) {
-                    *sum = simd.$mul_add(*a, *b, *sum);
-                }
-                for (sum, (a, b)) in sum_rest.iter_mut().zip(a_rest.iter().zip(b_rest)) {
-                    *sum = a.mul_add(*b, *sum);
-                }
-            }
-            fn pool() -> &'static Pool<Self> {
-                static POOL: Pool<$t> = Pool::new();
-                &POOL
-            }
-            fn values_mut(storage: &mut CpuStorage) -> Result<&mut [Self]> {
-                match storage {
-                    CpuStorage::$variant(values) => Ok(values),
-                    _ => bail!("operand has to be {}", stringify!($t)),
-                }
-            }
-        }
-    };
-}
-real!(f32, F32, exp_f32, as_simd_f32s, as_mut_simd_f32s, splat_f32s, mul_add_f32s);
-real!(f64, F64, f64::exp, as_simd_f64s, as_mut_simd_f64s, splat_f64s, mul_add_f64s);
+use super::real::Real;
 
 /// Whether a fast op can run here; elsewhere its reference does.
 pub(super) fn is_fast(tensor: &Tensor) -> bool {

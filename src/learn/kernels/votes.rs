@@ -8,7 +8,7 @@
 use candle_core::{Result, bail};
 use pulp::Simd;
 
-use super::storage::Real;
+use super::real::Real;
 
 /// `û_i = u_i · weight[i div sharing]`: u_i `[in_dim]`, weight `[matrices, in_dim, n]`, û_i `[n]`, `n = classes × dim`.
 #[derive(Clone, Copy)]

@@ -138,14 +138,12 @@ fn divides(path: &str, factor: usize, channels: usize, what: &str) -> Result<(),
 const MOST_PARAMETERS: usize = 100_000_000;
 /// Largest number of vote values (primary capsules × classes × class_dim) of one image.
 const MOST_VOTES: usize = 4_000_000;
-/// Classes the two limits reckon with.
-const RECKONED_CLASSES: usize = 10;
 
 impl ModelConfig {
-    /// Checks every value, and all together against the images.
-    pub fn validate(&self, shape: ImageShape) -> Result<(), Invalid> {
+    /// Checks every value, and all together against the images and the number of their classes.
+    pub fn validate(&self, shape: ImageShape, classes: usize) -> Result<(), Invalid> {
         match self {
-            ModelConfig::Capsnet(config) => config.validate(shape)?,
+            ModelConfig::Capsnet(config) => config.validate(shape, classes)?,
             ModelConfig::Lenet5 => {
                 let side = shape.height.min(shape.width);
                 if side < lenet::SMALLEST_SIDE {
@@ -159,7 +157,7 @@ impl ModelConfig {
                 }
             }
         }
-        match self.parameters(shape, RECKONED_CLASSES) {
+        match self.parameters(shape, classes) {
             n if n <= MOST_PARAMETERS => Ok(()),
             n => Err(Invalid::new("model", format!("{n} parameters"), format!("at most {MOST_PARAMETERS}"))),
         }
@@ -214,7 +212,7 @@ impl CapsNetConfig {
         }
     }
 
-    fn validate(&self, shape: ImageShape) -> Result<(), Invalid> {
+    fn validate(&self, shape: ImageShape, classes: usize) -> Result<(), Invalid> {
         within("model.conv1_channels", self.conv1_channels, 1..=4096)?;
         within("model.conv1_stride", self.conv1_stride, 1..=16)?;
         within("model.primary_types", self.primary_types, 1..=1024)?;
@@ -237,7 +235,7 @@ impl CapsNetConfig {
         fits("model.conv1_kernel", self.conv1_kernel, image, "the images")?;
         let map = side(image, self.conv1_kernel, self.conv1_stride);
         fits("model.primary_kernel", self.primary_kernel, map, "the feature map after Conv1")?;
-        match self.primary_capsules(shape) * RECKONED_CLASSES * self.class_dim {
+        match self.primary_capsules(shape) * classes * self.class_dim {
             votes if votes <= MOST_VOTES => Ok(()),
             votes => Err(Invalid::new(
                 "model.primary_types",

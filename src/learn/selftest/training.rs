@@ -164,7 +164,7 @@ fn draw_network(draw: &mut Draw) -> (ModelConfig, Dataset) {
             2 => ModelConfig::Lenet5,
             _ => ModelConfig::Capsnet(draw_capsnet(draw)),
         };
-        if model.validate(shape).is_ok() {
+        if model.validate(shape, CLASSES).is_ok() {
             return (model, draw_images(draw, shape));
         }
     }

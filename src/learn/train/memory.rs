@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::evaluate;
 use crate::learn::{
     config::TrialConfig,
-    data::{DatasetName, ImageShape},
+    data::{ImageShape, descriptor::Origin},
     kernels::{Activation, Algorithm, ClassCapsulesPlan, Conv2dPlan},
     model::config::{CapsNetConfig, ClassSharing, Decoder, ModelConfig},
 };
@@ -100,16 +100,18 @@ struct Data {
 
 impl Data {
     fn of(config: &TrialConfig) -> Data {
-        let name = config.data.name;
-        let image = name.image_shape().pixels() + 1;
+        let set = config.data.name.descriptor();
+        let image = set.shape.pixels() + 1;
         let counts = config.data.counts();
         let splits = image * (counts.train + counts.validation + counts.test);
-        let whole = match name {
-            DatasetName::Glyphs => splits,
-            name => image * (name.available().0 + name.available().1),
+        // A file's bytes move while its buffer grows; what is drawn stays where it was drawn.
+        let (whole, reading) = match set.origin {
+            Origin::Drawn(_) => (splits, 0),
+            Origin::Published(_) => {
+                let whole = image * (set.available.0 + set.available.1);
+                (whole, 2 * whole)
+            }
         };
-        // A file's bytes move while its buffer grows; glyphs are drawn where they stay.
-        let reading = if name == DatasetName::Glyphs { 0 } else { 2 * whole };
         Data { loading: reading.max(whole + splits), splits }
     }
 }

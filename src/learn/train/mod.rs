@@ -6,14 +6,16 @@ pub mod laps;
 pub mod memory;
 #[cfg(feature = "cuda")]
 mod on_device;
+mod outcome;
 pub mod range_test;
 pub mod run;
 pub mod session;
 mod trainer;
 
 pub use evaluate::{Evaluation, Predictions, predict};
+pub use outcome::StepOutcome;
 pub use session::Session;
-pub use trainer::{StepOutcome, Trainer};
+pub use trainer::Trainer;
 
 use std::time::SystemTime;
 

@@ -23,7 +23,7 @@ use candle_core::{
 use super::{
     evaluate,
     laps::{Laps, Part},
-    trainer::StepOutcome,
+    outcome::StepOutcome,
 };
 use crate::learn::{
     data::{Dataset, Images},

@@ -1,9 +1,6 @@
 //! One optimizer step, and what it needs.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, time::Instant};
 
 use anyhow::{Context, Result, bail};
 use candle_core::{DType, Device, Tensor};
@@ -13,6 +10,7 @@ use super::on_device::{OnDevice, Plan};
 use super::{
     evaluate::{self, Evaluation, count_correct},
     laps::{Laps, Part, Watched},
+    outcome::StepOutcome,
 };
 use crate::learn::{
     config::{TrainConfig, TrialConfig},
@@ -57,17 +55,6 @@ enum Engine {
     /// A capsule network on a CUDA GPU; the parameters and the optimizer's moments of the trainer are where its own are brought.
     #[cfg(feature = "cuda")]
     Device(Box<OnDevice>),
-}
-
-/// What a step did.
-#[derive(Clone, Copy, Debug)]
-pub struct StepOutcome {
-    /// Mean over the batch, before the step.
-    pub loss: f64,
-    /// Samples of the batch that were classified rightly, before the step.
-    pub correct: usize,
-    /// Batch assembly, forward, backward and optimizer.
-    pub duration: Duration,
 }
 
 impl Trainer {

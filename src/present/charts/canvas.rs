@@ -1,4 +1,4 @@
-//! The display list every chart draws into: a [`Scene`] of few shapes in pixels, painted as PNG and as SVG.
+//! The display list every chart draws into: a [`Scene`] of few shapes in pixels, which [`super::encode`] paints.
 
 use super::style::Colour;
 
@@ -164,16 +164,6 @@ impl Scene {
 
     pub fn image(&mut self, at: Point, scale: f64, pixels: Pixels) {
         self.shapes.push(Shape::Image { at, scale, pixels });
-    }
-
-    /// The picture as an encoded PNG.
-    pub fn png(&self) -> Vec<u8> {
-        super::png::encode(self)
-    }
-
-    /// The picture as an SVG document.
-    pub fn svg(&self) -> String {
-        super::svg::encode(self)
     }
 }
 

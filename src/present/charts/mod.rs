@@ -12,6 +12,7 @@ pub mod attribution;
 pub mod axis;
 pub mod canvas;
 pub mod curves;
+mod encode;
 mod font;
 pub mod front;
 pub mod labels;

@@ -12,7 +12,7 @@ use candle_core::Device;
 use crate::{
     learn::{
         config::TrialConfig,
-        data::{Dataset, DatasetName},
+        data::{Dataset, descriptor::Origin},
     },
     timing::{
         repeat,
@@ -35,7 +35,7 @@ const EVALUATION: f64 = 1.0 / 3.0;
 const START_SECONDS: f64 = 0.1;
 /// Reading an image of a published data set, of which all are read whatever is used of them.
 const READ_SECONDS: f64 = 7e-6;
-/// Drawing a glyph.
+/// Drawing an image of a data set that is drawn.
 const DRAW_SECONDS: f64 = 25e-6;
 
 /// On CPU cores.
@@ -69,9 +69,10 @@ impl StepClock {
         };
         // Twice on test images: by the last weights and by the best ones.
         let evaluated = (config.train.epochs * counts.validation + 2 * counts.test) as f64;
-        let loading = match config.data.name {
-            DatasetName::Glyphs => DRAW_SECONDS * (counts.train + counts.validation + counts.test) as f64,
-            name => READ_SECONDS * (name.available().0 + name.available().1) as f64,
+        let set = config.data.name.descriptor();
+        let loading = match set.origin {
+            Origin::Drawn(_) => DRAW_SECONDS * (counts.train + counts.validation + counts.test) as f64,
+            Origin::Published(_) => READ_SECONDS * (set.available.0 + set.available.1) as f64,
         };
         Ok(START_SECONDS + loading + self.predict(config)? + EVALUATION * evaluated * of_a_sample)
     }

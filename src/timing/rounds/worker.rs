@@ -19,7 +19,7 @@ use crate::{
     },
     learn::{
         config::TrialConfig,
-        data::{self, DataConfig, DataDirs, Dataset, DatasetName},
+        data::{self, DataConfig, DataDirs, Dataset, DatasetName, sets::glyphs},
         kernels::open::describe,
     },
     timing::{
@@ -115,7 +115,7 @@ struct SentinelStep<'a> {
 impl SentinelStep<'_> {
     fn new(device: &Device) -> Result<SentinelStep<'_>> {
         let config = TrialConfig::resolve(SENTINEL.parse()?)?;
-        Ok(SentinelStep { config, data: stand_in(DatasetName::Glyphs), device })
+        Ok(SentinelStep { config, data: stand_in(DatasetName::of(&glyphs::SET)), device })
     }
 
     fn time(&self, round: usize) -> Result<Sentinel> {

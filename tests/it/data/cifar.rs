@@ -2,7 +2,7 @@
 
 use std::{fs, io::Write, path::Path};
 
-use fastrcaps::learn::data::{DataConfig, DataDirs, DatasetName, cifar, load};
+use fastrcaps::learn::data::{DataConfig, DataDirs, DatasetName, cifar, load, sets::cifar10};
 use flate2::{Compression, write::GzEncoder};
 use proptest::prelude::*;
 
@@ -39,7 +39,7 @@ fn files_and_archive_give_the_same_data_set() {
     }
     write_archive(&archive.path().join("cifar-10-binary.tar.gz"), &cifar::FILES);
     let config = DataConfig {
-        name: DatasetName::Cifar10,
+        name: DatasetName::named("cifar10").unwrap(),
         train_samples: Some(500),
         test_samples: Some(100),
         ..DataConfig::default()
@@ -57,17 +57,17 @@ fn an_archive_that_lacks_a_file_says_which() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("cifar-10-binary.tar.gz");
     write_archive(&path, &cifar::FILES[..5]);
-    let error = format!("{:#}", cifar::read_archive(&path).unwrap_err());
+    let error = format!("{:#}", cifar::read_archive(&path, &cifar10::SET).unwrap_err());
     assert!(error.ends_with("lacks test_batch.bin"), "{error}");
     let whole = fs::read(&path).unwrap();
     fs::write(&path, &whole[..whole.len() / 2]).unwrap();
-    let error = format!("{:#}", cifar::read_archive(&path).unwrap_err());
+    let error = format!("{:#}", cifar::read_archive(&path, &cifar10::SET).unwrap_err());
     assert!(error.contains("damaged"), "{error}");
 }
 
 #[test]
 fn an_error_says_what_was_found_and_what_was_expected() {
-    let error = |bytes: &[u8]| cifar::parse(bytes, 2).unwrap_err().to_string();
+    let error = |bytes: &[u8]| cifar::parse(bytes, 2, &cifar10::SET).unwrap_err().to_string();
     assert!(error(&vec![0; 2 * RECORD - 1]).contains("6145 bytes, where 2 CIFAR-10 images take 6146"));
     assert!(error(&vec![0; 2 * RECORD + 1]).starts_with("more than the 6146 bytes"));
     let mut bytes = vec![0; 2 * RECORD];
@@ -83,8 +83,8 @@ proptest! {
         let start = bytes.len() / 2;
         for content in [bytes.clone(), [&[0x1f, 0x8b, 8], &bytes[start..]].concat()] {
             fs::write(file.path(), content).unwrap();
-            prop_assert!(cifar::read_file(file.path()).is_err());
-            prop_assert!(cifar::read_archive(file.path()).is_err());
+            prop_assert!(cifar::read_file(file.path(), &cifar10::SET).is_err());
+            prop_assert!(cifar::read_archive(file.path(), &cifar10::SET).is_err());
         }
     }
 }

@@ -9,9 +9,24 @@ fn rejected(config: DataConfig) -> String {
 
 #[test]
 fn the_defaults_of_every_data_set_are_valid() {
-    for name in DatasetName::ALL {
+    for name in DatasetName::all() {
         assert_eq!(DataConfig { name, ..DataConfig::default() }.validate(), Ok(()));
     }
+}
+
+#[test]
+fn every_data_set_is_found_by_its_name_and_has_a_label_for_each_class() {
+    for set in DatasetName::all() {
+        assert_eq!(DatasetName::named(set.as_str()), Some(set));
+        assert_eq!(serde_json::to_value(set).unwrap(), set.as_str());
+        assert_eq!(serde_json::from_value::<DatasetName>(set.as_str().into()).unwrap(), set);
+        // A label is a byte.
+        assert!((2..=256).contains(&set.classes()), "{set:?}");
+        assert_eq!(set.class_name(set.classes()), set.classes().to_string());
+    }
+    assert_eq!(DatasetName::named("fashion-mnist").unwrap().class_name(9), "ankle boot");
+    let error = serde_json::from_value::<DatasetName>("letters".into()).unwrap_err().to_string();
+    assert!(error.contains("unknown variant `letters`, expected one of `glyphs`, `mnist`"), "{error}");
 }
 
 #[test]
@@ -32,7 +47,8 @@ fn a_bad_value_is_named_with_what_is_allowed() {
         );
     }
     for samples in [0, 9, 10_001] {
-        let error = rejected(DataConfig { name: DatasetName::Mnist, test_samples: Some(samples), ..base() });
+        let error =
+            rejected(DataConfig { name: DatasetName::named("mnist").unwrap(), test_samples: Some(samples), ..base() });
         assert!(
             error.starts_with(&format!(
                 "data.test_samples = {samples} is not allowed; expected 10 to 10000 images of mnist"
@@ -54,7 +70,7 @@ fn a_number_left_out_and_the_same_number_written_out_are_one_config() {
     let written = DataConfig { train_samples: Some(5000), test_samples: Some(1000), ..DataConfig::default() };
     assert_eq!(DataConfig::default().canonical(), written);
     assert_eq!(written.clone().canonical(), written);
-    let mnist = DataConfig { name: DatasetName::Mnist, ..DataConfig::default() };
+    let mnist = DataConfig { name: DatasetName::named("mnist").unwrap(), ..DataConfig::default() };
     assert_eq!(mnist.clone().canonical().train_samples, Some(60_000));
     assert_eq!(mnist.clone().canonical().counts(), mnist.counts());
 }

@@ -10,9 +10,8 @@ use std::{
 };
 
 use fastrcaps::learn::data::{
-    DatasetName,
+    descriptor::{PublishedFile, Source},
     fetch::{Outcome, fetch},
-    source::{PublishedFile, Source},
 };
 use flate2::{Compression, write::GzEncoder};
 use sha2::{Digest, Sha256};
@@ -113,14 +112,7 @@ fn source_of(content: &[u8], mirrors: &[&str]) -> Source {
     let sha256 = sha256(content);
     let mirrors: Vec<&'static str> = mirrors.iter().map(|mirror| &*mirror.to_string().leak()).collect();
     let files = vec![PublishedFile { name: "digits.bin", bytes: content.len() as u64, sha256: sha256.leak() }];
-    Source {
-        dataset: DatasetName::Mnist,
-        mirrors: mirrors.leak(),
-        files: files.leak(),
-        contents: &[],
-        layouts: &[],
-        unread: &[],
-    }
+    Source { mirrors: mirrors.leak(), files: files.leak(), contents: &[], layouts: &[], unread: &[] }
 }
 
 fn fetched(source: &Source, dir: &Path) -> anyhow::Result<Outcome> {

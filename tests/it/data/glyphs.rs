@@ -1,9 +1,6 @@
 //! The built-in data set is neither trivial nor irregular.
 
-use fastrcaps::learn::data::{
-    Images,
-    glyphs::{Part, draw},
-};
+use fastrcaps::learn::data::{Images, descriptor::Part, sets::glyphs::draw};
 
 const PIXELS: usize = 28 * 28;
 

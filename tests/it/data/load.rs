@@ -66,7 +66,7 @@ fn the_default_glyphs_are_the_same_bits_on_every_machine() {
 #[test]
 fn a_missing_data_set_is_an_error_that_says_where_what_and_how() {
     let folder = tempfile::tempdir().unwrap();
-    let config = DataConfig { name: DatasetName::FashionMnist, ..DataConfig::default() };
+    let config = DataConfig { name: DatasetName::named("fashion-mnist").unwrap(), ..DataConfig::default() };
     let error = format!("{:#}", load(&config, &DataDirs::at(folder.path())).unwrap_err());
     let place = folder.path().display();
     for part in [
@@ -76,7 +76,7 @@ fn a_missing_data_set_is_an_error_that_says_where_what_and_how() {
     ] {
         assert!(error.contains(part), "{part} is missing from: {error}");
     }
-    let config = DataConfig { name: DatasetName::Cifar10, ..config };
+    let config = DataConfig { name: DatasetName::named("cifar10").unwrap(), ..config };
     let error = format!("{:#}", load(&config, &DataDirs::at(folder.path())).unwrap_err());
     assert!(error.contains("cifar-10-binary.tar.gz"), "{error}");
 }
@@ -93,7 +93,7 @@ fn files_are_found_below_as_torchvision_lays_them_and_under_dotted_names() {
             let kind = if name.ends_with("images") { "idx3" } else { "idx1" };
             fs::write(dir.join(format!("{name}{dot}{kind}-ubyte{gz}")), b"").unwrap();
         }
-        let found = DataDirs::at(folder.path()).find(DatasetName::Mnist).unwrap();
+        let found = DataDirs::at(folder.path()).find(DatasetName::named("mnist").unwrap()).unwrap();
         assert_eq!(found.dir, dir.components().collect::<PathBuf>());
     }
 }
@@ -104,8 +104,11 @@ fn another_version_of_a_data_set_is_said_to_be_one() {
     fs::create_dir(folder.path().join("cifar-10-batches-py")).unwrap();
     fs::write(folder.path().join("mnist.npz"), b"").unwrap();
     for (name, said) in [
-        (DatasetName::Cifar10, "cifar-10-batches-py is the Python version, which is pickled: it is not read"),
-        (DatasetName::Mnist, "mnist.npz is Keras's NumPy version: it is not read"),
+        (
+            DatasetName::named("cifar10").unwrap(),
+            "cifar-10-batches-py is the Python version, which is pickled: it is not read",
+        ),
+        (DatasetName::named("mnist").unwrap(), "mnist.npz is Keras's NumPy version: it is not read"),
     ] {
         let error = DataDirs::at(folder.path()).find(name).unwrap_err().to_string();
         assert!(error.contains(said) && error.contains("fastrcaps data fetch"), "{error}");
@@ -120,7 +123,7 @@ fn a_damaged_file_is_an_error_that_says_how_to_mend_it() {
     {
         fs::write(folder.path().join(name), b"no data").unwrap();
     }
-    let config = DataConfig { name: DatasetName::Mnist, ..DataConfig::default() };
+    let config = DataConfig { name: DatasetName::named("mnist").unwrap(), ..DataConfig::default() };
     let error = format!("{:#}", load(&config, &DataDirs::at(folder.path())).unwrap_err());
     for part in ["fastrcaps data verify mnist", "fastrcaps data fetch mnist", "train-images-idx3-ubyte", "only 7 bytes"]
     {
@@ -131,7 +134,7 @@ fn a_damaged_file_is_an_error_that_says_how_to_mend_it() {
 #[test]
 fn mnist_is_loaded_from_its_folder_and_from_the_folder_above() {
     let Some(folder) = real_mnist() else { return };
-    let config = DataConfig { name: DatasetName::Mnist, ..DataConfig::default() };
+    let config = DataConfig { name: DatasetName::named("mnist").unwrap(), ..DataConfig::default() };
     let start = Instant::now();
     let data = load(&config, &DataDirs::at(&folder)).unwrap();
     println!("MNIST loaded in {:?}", start.elapsed());
@@ -147,7 +150,7 @@ fn mnist_is_loaded_from_its_folder_and_from_the_folder_above() {
 fn a_subset_of_mnist_is_stratified() {
     let Some(folder) = real_mnist() else { return };
     let config = DataConfig {
-        name: DatasetName::Mnist,
+        name: DatasetName::named("mnist").unwrap(),
         train_samples: Some(20),
         validation_fraction: 0.5,
         test_samples: Some(10),
@@ -162,7 +165,7 @@ fn a_subset_of_mnist_is_stratified() {
 #[test]
 fn mnist_is_not_taken_for_fashion_mnist() {
     let Some(folder) = real_mnist() else { return };
-    let config = DataConfig { name: DatasetName::FashionMnist, ..DataConfig::default() };
+    let config = DataConfig { name: DatasetName::named("fashion-mnist").unwrap(), ..DataConfig::default() };
     let error = format!("{:#}", load(&config, &DataDirs::at(&folder)).unwrap_err());
     assert!(error.contains("fashion-mnist not found") && error.contains("is mnist"), "{error}");
 }

@@ -5,3 +5,4 @@ mod fetch;
 mod glyphs;
 mod idx;
 pub mod load;
+mod shapes;

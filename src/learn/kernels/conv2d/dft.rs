@@ -6,7 +6,7 @@
 
 use std::f64::consts::TAU;
 
-use crate::learn::kernels::storage::Real;
+use crate::learn::kernels::real::Real;
 
 /// Planes transformed together.
 pub(super) const LANES: usize = 16;

@@ -7,17 +7,19 @@
 //! A NaN in an image spreads over the outputs of its sample.
 
 use super::{
-    Activation, Geometry,
     dft::{Analysis, Dft, LANES, Lanes, Sign, Synthesis, Workspace},
+    geometry::Geometry,
+    options::Activation,
     spectrum::Spectrum,
 };
 use crate::learn::kernels::{
-    Weight,
     lanes::vectorised,
     memory::Streaming,
+    real::Real,
     scratch::{Buffer, Slots},
-    storage::{Real, for_each_chunk},
+    storage::for_each_chunk,
     tiles::Conjugate,
+    weight::Weight,
 };
 
 /// Every `stride`-th row and column from `start` on.

@@ -1,9 +1,13 @@
 //! Convolution with its full backward, by the algorithm that is the cheapest for its shape.
 
+mod bias;
+mod choice;
 mod dft;
 mod fourier;
+mod geometry;
 #[cfg(feature = "cuda")]
 mod on_gpu;
+mod options;
 mod plan;
 mod room;
 mod spectrum;
@@ -15,23 +19,18 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 
 use super::{
-    Weight, reference,
-    storage::{Real, cpu_values, for_real, is_fast, values},
+    real::Real,
+    reference,
+    storage::{cpu_values, for_real, is_fast, values},
+    weight::Weight,
 };
+use geometry::Geometry;
+pub use options::{Activation, Algorithm};
 pub use plan::Conv2dPlan;
 pub use unfolded::{ScratchSizes, UnfoldedConv2d};
-
-/// How a convolution is computed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Algorithm {
-    /// A copy of the values under the kernel at each position, and one matrix product (im2col).
-    Unfold,
-    /// A matrix product for each frequency: fewer multiplications, but the kernel is transformed too, once for a whole batch.
-    Fourier,
-}
 
 /// `y[b,c,i,j] = bias[c] + Σ_{d,p,q} weight[c mod filters, d, p, q] · x[b, d, i·stride+p, j·stride+q]`, without padding.
 ///
@@ -85,111 +84,6 @@ fn apply(
             on_gpu: Mutex::new(None),
         })
     })
-}
-
-impl Algorithm {
-    /// The cheaper one for these dimensions, as [`conv2d`] takes them: a rule, so that a shape always gets the same bits.
-    pub fn choose(x: &[usize], weight: &[usize], bias: &[usize], stride: usize) -> Result<Algorithm> {
-        Ok(Geometry::new(x, weight, bias, stride)?.cheapest())
-    }
-}
-
-/// The sizes of one convolution.
-#[derive(Clone, Debug)]
-struct Geometry {
-    batch: usize,
-    in_channels: usize,
-    height: usize,
-    width: usize,
-    filters: usize,
-    channels: usize,
-    kernel: [usize; 2],
-    stride: usize,
-    out: [usize; 2],
-}
-
-impl Geometry {
-    fn new(x: &[usize], weight: &[usize], bias: &[usize], stride: usize) -> Result<Self> {
-        let (&[batch, in_channels, height, width], &[filters, weight_channels, kh, kw], &[channels]) =
-            (x, weight, bias)
-        else {
-            bail!("conv2d: expected image, weight and bias of 4, 4 and 1 dimensions, got {x:?}, {weight:?}, {bias:?}")
-        };
-        if weight_channels != in_channels {
-            bail!("conv2d: the image {x:?} has {in_channels} channels, the weight {weight:?} takes {weight_channels}")
-        }
-        if filters == 0 || channels == 0 || channels % filters != 0 {
-            bail!("conv2d: {channels} biases are no multiple of {filters} filters")
-        }
-        if batch == 0 || in_channels == 0 {
-            bail!("conv2d: the image {x:?} is empty")
-        }
-        if stride == 0 || kh == 0 || kw == 0 || kh > height || kw > width {
-            bail!("conv2d: kernel {kh}×{kw} with stride {stride} does not fit the image {x:?}")
-        }
-        let out = [(height - kh) / stride + 1, (width - kw) / stride + 1];
-        Ok(Geometry { batch, in_channels, height, width, filters, channels, kernel: [kh, kw], stride, out })
-    }
-
-    /// Positions of the kernel in an image.
-    fn positions(&self) -> usize {
-        self.out[0] * self.out[1]
-    }
-
-    /// Values under the kernel at one position.
-    fn patch(&self) -> usize {
-        self.in_channels * self.kernel[0] * self.kernel[1]
-    }
-
-    fn image(&self) -> usize {
-        self.in_channels * self.height * self.width
-    }
-
-    /// The costs count in multiply-adds of a large product, and are fitted to measurement: all three passes of some twenty shapes,
-    /// at batches of 1 to 256.
-    fn cheapest(&self) -> Algorithm {
-        /// What it costs to gather a value under the kernel, there and back.
-        const GATHER: usize = 60;
-        /// What it costs to pass over a value of the weight.
-        const PASS: usize = 9;
-        let values = self.batch * self.positions() * self.patch();
-        let unfolded = values * (self.filters + GATHER) + self.filters * self.patch() * PASS;
-
-        let [rows, columns] = fourier::size(self);
-        let inputs = self.inputs();
-        // Half a spectrum, three products for a complex one; a product's operands are smaller, so that it is faster.
-        let products = self.batch * inputs * self.filters * rows * columns * 2 / 3;
-        // Images and outputs are transformed forth and back, the kernel forth and its gradient back.
-        let planes = inputs * self.filters + 2 * self.batch * (inputs + self.filters);
-        let transforms = planes * rows * columns * (20 + rows + columns) * 5 / 3;
-        if products + transforms < unfolded { Algorithm::Fourier } else { Algorithm::Unfold }
-    }
-
-    /// Channels of an image, counted in each phase that the stride divides them into.
-    fn inputs(&self) -> usize {
-        self.in_channels * self.kernel.map(|taps| taps.min(self.stride)).iter().product::<usize>()
-    }
-}
-
-/// What becomes of the sums before they leave the op.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Activation {
-    None,
-    /// `max(·, 0)`, which lets a NaN through.
-    Relu,
-}
-
-impl Activation {
-    #[inline(always)]
-    fn of<T: Real>(self, x: T) -> T {
-        if self == Activation::Relu && x < T::zero() { T::zero() } else { x }
-    }
-
-    /// The gradient of what it was given, from that of what it gave, `y`. A NaN output passes its gradient on.
-    #[inline(always)]
-    fn gradient<T: Real>(self, y: T, dy: T) -> T {
-        if self == Activation::Relu && y <= T::zero() { T::zero() } else { dy }
-    }
 }
 
 struct Conv2d<T: Real> {

@@ -2,7 +2,7 @@
 
 use candle_core::{CudaStorage, Layout, Result, Shape, Tensor, backend::BackendStorage};
 
-use super::Activation;
+use super::options::Activation;
 use crate::learn::kernels::{
     Precision,
     cuda::{Address, Buffer, Conv2d, Gpu, permute_4d, tensors},

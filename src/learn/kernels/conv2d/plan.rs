@@ -3,16 +3,14 @@
 use candle_core::Result;
 
 use super::{
-    Activation, Algorithm, Geometry,
+    bias::bias_gradient,
     dft::Dft,
     fourier::{self, Fourier},
+    geometry::Geometry,
+    options::{Activation, Algorithm},
     unfold::Unfold,
 };
-use crate::learn::kernels::{
-    Weight,
-    lanes::{sum, vectorised},
-    storage::{Real, for_each_chunk},
-};
+use crate::learn::kernels::{real::Real, weight::Weight};
 
 /// A convolution of one shape, with the buffers it needs: after its first passes over each size of batch it allocates nothing.
 ///
@@ -136,20 +134,4 @@ impl Geometry {
         assert_eq!(y, self.batch * self.channels * self.positions(), "values of the output");
         assert_eq!(bias, self.channels, "values of the bias");
     }
-}
-
-/// Each channel's sum over samples and positions.
-pub(super) fn bias_gradient<T: Real>(g: &Geometry, mask: Option<&[T]>, dy: &[T], dbias: &mut [T]) {
-    let positions = g.positions();
-    for_each_chunk(dbias, 1, dy.len(), |channel, dbias| {
-        dbias[0] = T::zero();
-        for sample in 0..g.batch {
-            let at = (sample * g.channels + channel) * positions;
-            let dy = &dy[at..][..positions];
-            dbias[0] += match mask {
-                None => vectorised!(|| sum(dy)),
-                Some(y) => dy.iter().zip(&y[at..]).map(|(&dy, &y)| Activation::Relu.gradient(y, dy)).sum(),
-            };
-        }
-    });
 }

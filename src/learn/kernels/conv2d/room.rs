@@ -1,11 +1,13 @@
 //! How much memory a convolution takes, known before it takes any.
 
 use super::{
-    Algorithm, Conv2dPlan, Geometry,
     fourier::{self, BLOCK},
+    geometry::Geometry,
+    options::Algorithm,
+    plan::Conv2dPlan,
     unfold::{BLOCKS, SHARES, VALUES_AT_ONCE},
 };
-use crate::learn::kernels::storage::Real;
+use crate::learn::kernels::real::Real;
 
 impl<T: Real> Conv2dPlan<T> {
     /// Values in the buffers after passes over `batch` samples on `threads` threads, with a backward pass too where it

@@ -6,8 +6,9 @@ use super::dft::{Dft, LANES, Lanes};
 use crate::learn::kernels::{
     matrix::Matrix,
     memory::prefetch_line,
+    real::Real,
     scratch::{Buffer, Slots},
-    storage::{Real, for_each_index},
+    storage::for_each_index,
     tiles::{Conjugate, Destination, Start, grow_scratch, multiply, multiply_complex},
 };
 

@@ -5,15 +5,16 @@
 
 use std::ops::Range;
 
-use super::{Activation, Geometry};
+use super::{bias::bias_gradient, geometry::Geometry, options::Activation};
 use crate::learn::kernels::{
-    Weight,
     lanes::sum,
     matrix::Matrix,
     memory::prefetch,
+    real::Real,
     scratch::{Buffer, Slots},
-    storage::{Real, for_each_chunk},
+    storage::for_each_chunk,
     tiles::{DEPTH, Destination, Left, Right, Start, WIDTH, grow, grow_scratch, multiply},
+    weight::Weight,
 };
 
 /// Values of a cache line of f32.
@@ -391,7 +392,7 @@ impl<T: Real> Unfold<T> {
         // Out of `self`, which the gradients write.
         let offsets = std::mem::take(&mut self.offsets);
         if large {
-            super::plan::bias_gradient(g, mask, dy, dbias);
+            bias_gradient(g, mask, dy, dbias);
             self.weight_gradient_by_blocks(Image { g, offsets: &offsets, x }, gradient, weight);
         } else {
             self.weight_gradient(Image { g, offsets: &offsets, x }, gradient, dbias);

@@ -3,7 +3,7 @@
 
 use candle_core::Result;
 
-use super::Geometry;
+use super::geometry::Geometry;
 use crate::learn::kernels::{Precision, chunks::most_chunks};
 
 /// Values in a kernel row (columns × input channels) up to which all rows of the kernel are unfolded, for one product: products of

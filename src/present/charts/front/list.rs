@@ -1,6 +1,6 @@
 //! The list below the plot, of the points that stand in it by their numbers.
 
-use super::{FrontPoint, naming};
+use super::{FrontPoint, words};
 use crate::present::charts::canvas::{Anchor, Area, Scene, Text, Weight};
 use crate::present::charts::style::{INK, MUTED, NOTE, SMALL, duration};
 use crate::present::charts::{font, layout};
@@ -43,7 +43,7 @@ const VALUES: f64 = 270.0;
 /// counted.
 pub(super) fn lay_out(numbered: &[(Option<usize>, usize)], points: &[FrontPoint], more: usize) -> List {
     let room = f64::from(layout::WIDTH) - 2.0 * layout::MARGIN;
-    let names: Vec<String> = numbered.iter().map(|(_, point)| naming::name(&points[*point])).collect();
+    let names: Vec<String> = numbered.iter().map(|(_, point)| words::name(&points[*point])).collect();
     let wrapped = |width: f64, most: usize| -> Vec<Vec<String>> {
         let wrap = |name: &String| font::wrapped(name, Weight::Regular, SMALL, width - NAME - VALUES, most);
         names.iter().map(wrap).collect()
@@ -70,7 +70,7 @@ pub(super) fn lay_out(numbered: &[(Option<usize>, usize)], points: &[FrontPoint]
         let under = &mut list.columns[last];
         let area = Area::new(under.left, under.bottom, width, high);
         under.bottom = area.bottom;
-        let (accuracy, time) = (naming::accuracy(&points[point]), duration(points[point].train_seconds));
+        let (accuracy, time) = (words::accuracy(&points[point]), duration(points[point].train_seconds));
         list.rows.push(Row { number, point, lines, accuracy, time, area });
     }
     list

@@ -3,6 +3,7 @@
 mod draw;
 mod list;
 mod naming;
+mod words;
 
 pub use draw::draw;
 pub use list::{List, Row};

@@ -1,11 +1,12 @@
 //! How points are named: beside them where all names find room there, else by numbers and a list.
 
 use super::list::{self, HIGHEST};
-use super::{FrontData, FrontPoint, Kind, Label, Mark, Role, accuracy_bar, draw};
+use super::words::{name, values};
+use super::{FrontData, FrontPoint, Kind, Label, Mark, Role, draw};
 use crate::present::charts::canvas::{Area, Weight};
 use crate::present::charts::font;
 use crate::present::charts::labels::{self, Surroundings, Wanted};
-use crate::present::charts::style::{self, LABEL, SMALL};
+use crate::present::charts::style::{LABEL, SMALL};
 
 /// Up to as many labels show their values.
 const DETAILED: usize = 8;
@@ -116,25 +117,4 @@ fn sized(point: usize, lines: Vec<String>, values: Option<String>) -> Label {
     let width = widths.chain(values.iter().map(|line| font::width(line, Weight::Regular, SMALL))).fold(0.0, f64::max);
     let height = (lines.len() + values.iter().len()) as f64 * draw::LABEL_LINE;
     Label { point, area: Area::new(0.0, 0.0, width + 8.0, height + 2.0), lines, values }
-}
-
-pub(super) fn name(point: &FrontPoint) -> String {
-    match point.role {
-        Role::Baseline => style::baseline(&point.label),
-        Role::Other => point.label.clone(),
-    }
-}
-
-/// "99.25 ± 0.04 %".
-pub(super) fn accuracy(point: &FrontPoint) -> String {
-    let spread = accuracy_bar(point).map(|sd| format!(" ± {:.2}", sd * 100.0)).unwrap_or_default();
-    format!("{:.2}{spread} %", point.accuracy * 100.0)
-}
-
-fn values(point: &FrontPoint) -> String {
-    let mut text = format!("{} · {}", accuracy(point), style::duration(point.train_seconds));
-    if let Some(test) = point.test_accuracy.filter(|test| (0.0..=1.0).contains(test)) {
-        text.push_str(&format!(" · test {}", style::percent(test)));
-    }
-    text
 }

@@ -30,6 +30,9 @@ const fn closed(points: &'static [Point]) -> Stroke {
     Stroke { line: Line::Closed, points }
 }
 
+/// How many digits there are.
+pub(super) const DIGITS: usize = 10;
+
 /// The ways of writing `digit` (0 to 9), each a list of strokes.
 pub(super) fn ways(digit: usize) -> &'static [&'static [Stroke]] {
     WAYS[digit]
@@ -40,7 +43,7 @@ const FIVE_BELLY: Stroke = curved(&[[-0.42, -0.12], [0.1, -0.3], [0.52, 0.1], [0
 const NINE_HEAD: Stroke =
     closed(&[[0.08, -1.0], [-0.36, -0.82], [-0.45, -0.4], [-0.1, -0.08], [0.32, -0.3], [0.42, -0.75]]);
 
-static WAYS: [&[&[Stroke]]; 10] = [
+static WAYS: [&[&[Stroke]]; DIGITS] = [
     &[
         &[closed(&[
             [0.0, -1.0],

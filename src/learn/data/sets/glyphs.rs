@@ -13,15 +13,23 @@ use rand_chacha::{ChaCha8Rng, rand_core::RngCore};
 use rayon::prelude::*;
 
 use self::shapes::{Line, Point, Stroke};
-use super::Images;
-use crate::base::rng;
+use crate::{
+    base::rng,
+    learn::data::{
+        descriptor::{Descriptor, Origin, Part},
+        images::{ImageShape, Images},
+    },
+};
 
-/// Which part of the data set an image belongs to; the parts share nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
-    Train,
-    Test,
-}
+pub static SET: Descriptor = Descriptor {
+    name: "glyphs",
+    shape: ImageShape { channels: 1, height: SIDE, width: SIDE },
+    class_names: &["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"],
+    // They can be drawn without end, within what memory holds.
+    available: (1_000_000, 1_000_000),
+    default_samples: (5000, 1000),
+    origin: Origin::Drawn(draw),
+};
 
 const SIDE: usize = 28;
 
@@ -34,9 +42,9 @@ pub fn draw(seed: u64, part: Part, count: usize) -> Images {
     };
     let mut pixels = vec![0; count * SIDE * SIDE];
     pixels.par_chunks_exact_mut(SIDE * SIDE).enumerate().for_each(|(index, image)| {
-        draw_digit(index % 10, &mut rng::stream(seed, purpose, index as u64), image);
+        draw_digit(index % shapes::DIGITS, &mut rng::stream(seed, purpose, index as u64), image);
     });
-    Images { pixels, labels: (0..count).map(|index| (index % 10) as u8).collect() }
+    Images { pixels, labels: (0..count).map(|index| (index % shapes::DIGITS) as u8).collect() }
 }
 
 fn draw_digit(digit: usize, rng: &mut ChaCha8Rng, image: &mut [u8]) {
