@@ -179,7 +179,7 @@ fn each_device_has_predictions_and_a_pace_of_its_own() {
     // What a trial took on one device says nothing of the other.
     progress[0] = Progress { took: Some((Place::Cpu, 1e9)), ..Progress::new(Status::Done) };
     assert_eq!((planned.pace(Place::Cpu, &progress), planned.pace(gpu, &progress)), (1e3, 1.0));
-    assert_eq!(on(gpu, &progress, 15.0), Some(1));
+    assert_eq!(on(gpu, &progress, 15.0), Some(planned.trials()[1]));
 }
 
 #[test]
