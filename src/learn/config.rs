@@ -10,7 +10,10 @@ use crate::{
     base::{invalid::Invalid, words::short_numbers},
     learn::{
         data::DataConfig,
-        model::config::{ModelConfig, PRESETS, Precision, preset},
+        model::{
+            config::{ModelConfig, PRESETS, Precision, preset},
+            layout::Layer,
+        },
         schedule::ScheduleConfig,
     },
 };
@@ -80,8 +83,8 @@ impl TrialConfig {
         expand_model(&mut table)?;
         name_policies(&mut table);
         let config: TrialConfig = blame::read(&table)?;
-        if config.model == ModelConfig::Lenet5 {
-            // What a LeNet-5 has no use for may stand there all the same, if it could be used elsewhere.
+        if !matches!(config.model, ModelConfig::Capsnet(_)) {
+            // What a network without sizes has no use for may stand there all the same, if it could be used elsewhere.
             table["model"]["kind"] = Value::from("capsnet");
             blame::read(&table)?;
         }
@@ -147,6 +150,11 @@ impl TrialConfig {
     /// configs see the same order of samples and, where shapes agree, the same initial weights.
     pub fn replicate(&self, replicate: usize) -> TrialConfig {
         TrialConfig { seed: self.seed.wrapping_add(replicate as u64), ..self.clone() }
+    }
+
+    /// The layers of the network, in the order of its forward pass.
+    pub fn layers(&self) -> Vec<Layer> {
+        self.model.layers(self.data.name.image_shape(), self.data.name.classes())
     }
 
     /// Trainable parameters of the network.
