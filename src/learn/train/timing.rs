@@ -12,7 +12,7 @@ use super::{Trainer, bench::in_training};
 use crate::{
     base::stats::Spread,
     learn::{
-        config::TrialConfig,
+        config::{TrainConfig, TrialConfig},
         data::{DataConfig, Dataset, DatasetName, Images},
     },
 };
@@ -86,9 +86,11 @@ impl StepClock {
 
     /// Seconds of one step: they depend on the network and the number of samples, not on the schedule.
     fn step_seconds(&mut self, config: &TrialConfig, size: usize) -> Result<f64> {
-        let name = config.data.name;
-        let TrialConfig { model, data: DataConfig { shift, .. }, train, .. } = config;
-        let kind = format!("{} {model:?} {shift} {:?} {size}", name.as_str(), train.precision);
+        // No `..`: whoever adds a field says whether a step's time depends on it.
+        let TrialConfig { seed: _, data, model, schedule: _, train } = config;
+        let DataConfig { name, train_samples: _, test_samples: _, validation_fraction: _, seed: _, shift } = *data;
+        let TrainConfig { epochs: _, beta1: _, beta2: _, epsilon: _, precision } = *train;
+        let kind = format!("{} {model:?} {shift} {precision:?} {size}", name.as_str());
         if let Some(seconds) = self.known.get(&kind) {
             return Ok(*seconds);
         }

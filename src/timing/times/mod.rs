@@ -16,7 +16,8 @@ use serde::{Deserialize, Serialize};
 use crate::{
     base::{device::Gpu, files::write_atomically, machine, seal, stats::Spread},
     learn::{
-        config::TrialConfig,
+        config::{TrainConfig, TrialConfig},
+        data::DataConfig,
         model::config::{ModelConfig, Precision},
     },
     search::study::Study,
@@ -50,13 +51,13 @@ impl Shape {
 
 /// The steps of the first `stop` epochs of a training: each shape, and how many steps have it.
 pub fn steps_of(config: &TrialConfig, stop: usize) -> Vec<(Shape, u64)> {
-    let steps = config.schedule.steps_by_size(stop, config.train.epochs, config.data.counts().train);
-    let shape = |samples| Shape {
-        model: config.model.clone(),
-        shift: config.data.shift,
-        samples,
-        precision: config.train.precision,
-    };
+    // No `..`: whoever adds a field says whether a step's time depends on it. It does not on which samples there are, nor on what
+    // the optimizer's constants and learning rates are; a study has images of one shape.
+    let TrialConfig { seed: _, data, model, schedule, train } = config;
+    let DataConfig { name: _, train_samples: _, test_samples: _, validation_fraction: _, seed: _, shift } = *data;
+    let TrainConfig { epochs, beta1: _, beta2: _, epsilon: _, precision } = *train;
+    let steps = schedule.steps_by_size(stop, epochs, data.counts().train);
+    let shape = |samples| Shape { model: model.clone(), shift, samples, precision };
     steps.into_iter().map(|(samples, count)| (shape(samples), count)).collect()
 }
 
