@@ -10,7 +10,7 @@ const CHANNELS: [usize; 2] = [6, 16];
 const KERNEL: usize = 5;
 const WIDTHS: [usize; 2] = [120, 84];
 /// The smallest image side that leaves something after both poolings.
-pub(super) const SMALLEST_SIDE: usize = 16;
+pub const SMALLEST_SIDE: usize = 16;
 
 /// The layers by their roles.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -122,7 +122,7 @@ fn convolution<T: Real>(layer: &ConvolutionLayer, batch: usize) -> Result<([u64;
 }
 
 impl DecoderLayers {
-    /// Inputs of the first layer that a sample has: its chosen capsule.
+    /// Inputs of each layer that a sample has values for: of the first, its chosen capsule's.
     fn inputs(&self) -> [usize; 3] {
         let [_, second, last] = &self.dense;
         [self.mask.dim, second.inputs, last.inputs]
