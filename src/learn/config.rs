@@ -84,8 +84,13 @@ impl TrialConfig {
         name_policies(&mut table);
         let config: TrialConfig = blame::read(&table)?;
         if !matches!(config.model, ModelConfig::Capsnet(_)) {
-            // What a network without sizes has no use for may stand there all the same, if it could be used elsewhere.
-            table["model"]["kind"] = Value::from("capsnet");
+            // What such a network has no use for may stand there all the same, if a capsule network could use it.
+            if let Some(Value::Table(model)) = table.get_mut("model") {
+                // A config is numbers and strings: what TOML can hold.
+                let own = Table::try_from(&config.model).expect("a config is TOML");
+                model.retain(|key, _| !own.contains_key(key));
+                model.insert("kind".into(), Value::from("capsnet"));
+            }
             blame::read(&table)?;
         }
         config.validate()?;
