@@ -12,7 +12,10 @@ use crate::{
     base::{invalid::Invalid, words::short_numbers},
     learn::{
         data::DataConfig,
-        model::config::{ModelConfig, PRESETS, Precision, preset},
+        model::{
+            config::{ModelConfig, PRESETS, Precision, preset},
+            layout::Layer,
+        },
         schedule::ScheduleConfig,
     },
 };
@@ -82,9 +85,14 @@ impl TrialConfig {
         expand_model(&mut table)?;
         name_policies(&mut table);
         let config: TrialConfig = blame::read(&table)?;
-        if config.model == ModelConfig::Lenet5 {
-            // What a LeNet-5 has no use for may stand there all the same, if it could be used elsewhere.
-            table["model"]["kind"] = Value::from("capsnet");
+        if !matches!(config.model, ModelConfig::Capsnet(_)) {
+            // What such a network has no use for may stand there all the same, if a capsule network could use it.
+            if let Some(Value::Table(model)) = table.get_mut("model") {
+                // A config is numbers and strings: what TOML can hold.
+                let own = Table::try_from(&config.model).expect("a config is TOML");
+                model.retain(|key, _| !own.contains_key(key));
+                model.insert("kind".into(), Value::from("capsnet"));
+            }
             blame::read(&table)?;
         }
         config.validate()?;
@@ -155,6 +163,11 @@ impl TrialConfig {
     pub fn steps_by_size(&self, samples: usize) -> BTreeMap<usize, u64> {
         let epochs = self.train.epochs;
         self.schedule.steps_by_size(epochs, epochs, samples)
+    }
+
+    /// The layers of the network, in the order of its forward pass.
+    pub fn layers(&self) -> Vec<Layer> {
+        self.model.layers(self.data.name.image_shape(), self.data.name.classes())
     }
 
     /// Trainable parameters of the network.

@@ -132,7 +132,7 @@ impl Golden {
         let setup = self.setup(T::DTYPE);
         let [channels, height, width] = self.shape;
         let shape = ImageShape { channels, height, width };
-        let mut pass = Pass::<T>::new(config, shape, self.classes(), &setup.parameters).unwrap();
+        let mut pass = Pass::<T>::new(&config.layers(shape, self.classes()), &setup.parameters).unwrap();
         let images = setup.images.flatten_all().unwrap().to_vec1::<T>().unwrap().repeat(times);
         let mut kept = Kept::new(&setup);
         let loss = pass.train(&images, &self.labels.repeat(times), &mut kept).unwrap();

@@ -24,6 +24,7 @@ mod holdings;
 mod journal;
 mod kernels;
 mod layering;
+mod layout;
 mod memory;
 mod model;
 mod pareto;

@@ -73,7 +73,7 @@ impl<T: Real> Weight<T> for KeptWeight<T> {
 
 /// A pass over the network of a setup.
 fn pass<T: Real>(config: &CapsNetConfig, shape: ImageShape, setup: &Setup) -> Pass<T> {
-    Pass::new(config, shape, 10, &setup.parameters).unwrap()
+    Pass::new(&config.layers(shape, 10), &setup.parameters).unwrap()
 }
 
 fn slices<T: Real>(setup: &Setup, from: usize) -> (Vec<T>, Vec<u32>) {
@@ -219,6 +219,10 @@ fn a_nan_in_an_image_reaches_the_loss() {
 #[test]
 fn a_pass_needs_the_variables_of_its_network() {
     let setup = Setup::new(&ModelConfig::Lenet5, MNIST, 2, DType::F32);
-    let error = Pass::<f32>::new(&preset("tiny").unwrap(), MNIST, 10, &setup.parameters).err().unwrap().to_string();
-    assert!(error.contains("no variable `primary."), "{error}");
+    let tiny = preset("tiny").unwrap().layers(MNIST, 10);
+    let error = |setup: &Setup| Pass::<f32>::new(&tiny, &setup.parameters).err().unwrap().to_string();
+    assert!(error(&setup).contains("`conv1.weight` has shape"), "{}", error(&setup));
+    let other = CapsNetConfig { decoder: Decoder::None, ..preset("tiny").unwrap() };
+    let other = Setup::new(&ModelConfig::Capsnet(other), MNIST, 2, DType::F32);
+    assert!(error(&other).contains("no variable `decoder.0."), "{}", error(&other));
 }

@@ -1,10 +1,19 @@
-//! Every size of a network as a config field, the presets, the checks and the parameter count.
+//! Every size of a network as a config field, the presets, the checks, and the layers that follow.
 
 use serde::{Deserialize, Serialize};
 
-use super::lenet;
+use super::{
+    layout::{
+        CapsNetLayers, ClassCapsuleLayer, ConvolutionLayer, DecoderLayers, DenseLayer, Layer, MaskLayer,
+        PrimaryCapsuleLayer,
+    },
+    lenet::{self, LeNetLayers},
+};
 pub use crate::learn::kernels::{Precision, Squash};
-use crate::{base::invalid::Invalid, learn::data::ImageShape};
+use crate::{
+    base::invalid::Invalid,
+    learn::{data::ImageShape, kernels::Activation},
+};
 
 /// Which network a trial trains.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -112,11 +121,6 @@ pub fn preset(name: &str) -> Option<CapsNetConfig> {
     }
 }
 
-/// Sides of the feature map that a kernel leaves of an image side; 0 if it does not fit.
-fn side(image: usize, kernel: usize, stride: usize) -> usize {
-    if kernel > image { 0 } else { (image - kernel) / stride + 1 }
-}
-
 /// Checks `value` against a range.
 fn within(path: &str, value: usize, range: std::ops::RangeInclusive<usize>) -> Result<(), Invalid> {
     match range.contains(&value) {
@@ -171,45 +175,85 @@ impl ModelConfig {
         }
     }
 
+    /// The layers of the network, in the order of the forward pass. The configuration has to be valid.
+    pub fn layers(&self, shape: ImageShape, classes: usize) -> Vec<Layer> {
+        match self {
+            ModelConfig::Capsnet(config) => config.layers(shape, classes).list(),
+            ModelConfig::Lenet5 => LeNetLayers::new(shape, classes).list(),
+        }
+    }
+
     /// Trained values of the network, without building it. The configuration has to be valid.
     pub fn parameters(&self, shape: ImageShape, classes: usize) -> usize {
-        let linear = |inputs: usize, outputs: usize| (inputs + 1) * outputs;
-        match self {
-            ModelConfig::Capsnet(config) => config.parameters(shape, classes),
-            ModelConfig::Lenet5 => {
-                let patch = lenet::KERNEL * lenet::KERNEL;
-                linear(shape.channels * patch, lenet::CHANNELS[0])
-                    + linear(lenet::CHANNELS[0] * patch, lenet::CHANNELS[1])
-                    + linear(lenet::features(shape), lenet::WIDTHS[0])
-                    + linear(lenet::WIDTHS[0], lenet::WIDTHS[1])
-                    + linear(lenet::WIDTHS[1], classes)
-            }
-        }
+        self.layers(shape, classes).iter().map(Layer::parameters).sum()
     }
 }
 
 impl CapsNetConfig {
-    /// Positions of the primary capsules of one type, as rows and columns; 0 where a kernel does not fit.
-    pub fn primary_grid(&self, shape: ImageShape) -> [usize; 2] {
-        [shape.height, shape.width].map(|image| {
-            let conv1 = side(image, self.conv1_kernel, self.conv1_stride);
-            side(conv1, self.primary_kernel, self.primary_stride)
-        })
-    }
-
-    /// Primary capsules, of all types at all positions.
-    pub fn primary_capsules(&self, shape: ImageShape) -> usize {
-        let [rows, columns] = self.primary_grid(shape);
-        self.primary_types * rows * columns
-    }
-
-    /// Values that enter the decoder.
-    pub fn decoder_inputs(&self, classes: usize) -> usize {
-        match self.decoder {
-            Decoder::Full => classes * self.class_dim,
-            Decoder::Small => self.class_dim,
-            Decoder::None => 0,
-        }
+    /// The layers by their roles. The configuration has to be valid.
+    pub fn layers(&self, shape: ImageShape, classes: usize) -> CapsNetLayers {
+        // No `..`: a field that no layer takes up would be missing in parameters, memory and work.
+        let CapsNetConfig {
+            conv1_channels,
+            conv1_kernel,
+            conv1_stride,
+            conv1_sharing,
+            primary_types,
+            primary_dim,
+            primary_kernel,
+            primary_stride,
+            primary_sharing,
+            class_dim,
+            class_sharing,
+            routing_iterations,
+            squash,
+            decoder,
+            decoder_hidden,
+            reconstruction_weight,
+        } = *self;
+        let conv1 = ConvolutionLayer {
+            name: "conv1",
+            image: [shape.channels, shape.height, shape.width],
+            channels: conv1_channels,
+            sharing: conv1_sharing,
+            kernel: conv1_kernel,
+            stride: conv1_stride,
+            activation: Activation::Relu,
+        };
+        let primary = ConvolutionLayer {
+            name: "primary",
+            image: conv1.map(),
+            channels: primary_types * primary_dim,
+            sharing: primary_sharing,
+            kernel: primary_kernel,
+            stride: primary_stride,
+            activation: Activation::None,
+        };
+        let positions = primary.positions();
+        let capsules = PrimaryCapsuleLayer { types: primary_types, dim: primary_dim, positions, squash };
+        let classes = ClassCapsuleLayer {
+            name: "class_caps",
+            capsules: capsules.capsules(),
+            in_dim: primary_dim,
+            matrices: match class_sharing {
+                ClassSharing::None => capsules.capsules(),
+                ClassSharing::ByType => primary_types,
+            },
+            classes,
+            dim: class_dim,
+            iterations: routing_iterations,
+            squash,
+        };
+        let keeps_all = match decoder {
+            Decoder::Full => Some(true),
+            Decoder::Small => Some(false),
+            Decoder::None => None,
+        };
+        let decoder = keeps_all.map(|keeps_all| {
+            let mask = MaskLayer { classes: classes.classes, dim: class_dim, keeps_all, reconstruction_weight };
+            decoder_layers(mask, decoder_hidden, shape.pixels())
+        });
+        CapsNetLayers { conv1, primary, capsules, classes, decoder }
     }
 
     fn validate(&self, shape: ImageShape, classes: usize) -> Result<(), Invalid> {
@@ -231,11 +275,10 @@ impl CapsNetConfig {
                 return Err(Invalid::new("model.reconstruction_weight", self.reconstruction_weight, allowed));
             }
         }
-        let image = shape.height.min(shape.width);
-        fits("model.conv1_kernel", self.conv1_kernel, image, "the images")?;
-        let map = side(image, self.conv1_kernel, self.conv1_stride);
-        fits("model.primary_kernel", self.primary_kernel, map, "the feature map after Conv1")?;
-        match self.primary_capsules(shape) * classes * self.class_dim {
+        let CapsNetLayers { conv1, primary, classes, .. } = self.layers(shape, classes);
+        fits("model.conv1_kernel", &conv1, "the images")?;
+        fits("model.primary_kernel", &primary, "the feature map after Conv1")?;
+        match classes.votes() {
             votes if votes <= MOST_VOTES => Ok(()),
             votes => Err(Invalid::new(
                 "model.primary_types",
@@ -251,31 +294,25 @@ impl CapsNetConfig {
             Decoder::Full | Decoder::Small => self,
         }
     }
+}
 
-    fn parameters(&self, shape: ImageShape, classes: usize) -> usize {
-        let conv = |inputs: usize, channels: usize, kernel: usize, sharing: usize| {
-            channels / sharing * inputs * kernel * kernel + channels
-        };
-        let matrices = match self.class_sharing {
-            ClassSharing::None => self.primary_capsules(shape),
-            ClassSharing::ByType => self.primary_types,
-        };
-        let primary_channels = self.primary_types * self.primary_dim;
-        let class_values = classes * self.class_dim;
-        let [first, second] = self.decoder_hidden;
-        let decoder = match self.decoder {
-            Decoder::None => 0,
-            _ => (self.decoder_inputs(classes) + 1) * first + (first + 1) * second + (second + 1) * shape.pixels(),
-        };
-        conv(shape.channels, self.conv1_channels, self.conv1_kernel, self.conv1_sharing)
-            + conv(self.conv1_channels, primary_channels, self.primary_kernel, self.primary_sharing)
-            + (matrices * self.primary_dim + 1) * class_values
-            + decoder
+/// The layers behind a mask, up to an image of `pixels` values.
+fn decoder_layers(mask: MaskLayer, [first, second]: [usize; 2], pixels: usize) -> DecoderLayers {
+    let dense = |name, inputs, outputs, activation| DenseLayer { name, inputs, outputs, activation };
+    DecoderLayers {
+        mask,
+        dense: [
+            dense("decoder.0", mask.values(), first, Activation::Relu),
+            dense("decoder.2", first, second, Activation::Relu),
+            dense("decoder.4", second, pixels, Activation::None),
+        ],
     }
 }
 
 /// Checks that a kernel is at least 1 and fits.
-fn fits(path: &str, kernel: usize, side: usize, what: &str) -> Result<(), Invalid> {
+fn fits(path: &str, layer: &ConvolutionLayer, what: &str) -> Result<(), Invalid> {
+    let ([_, height, width], kernel) = (layer.image, layer.kernel);
+    let side = height.min(width);
     match (1..=side).contains(&kernel) {
         true => Ok(()),
         false => Err(Invalid::new(path, kernel, format!("1 to {side}, to fit {what} ({side} pixels high or wide)"))),

@@ -21,6 +21,8 @@ use lenet::LeNet;
 
 use super::{
     config::{ModelConfig, Precision},
+    layout::ConvolutionLayer,
+    lenet::LeNetLayers,
     parameters::Parameters,
     pass::Stage,
 };
@@ -32,6 +34,7 @@ use crate::learn::{
             Address, Buffer, Gpu,
             adam::{ALIGNMENT, Flat},
             batch::{Batch, Source},
+            conv2d::Conv2d,
             loss::Losses,
         },
         with_values, with_values_mut,
@@ -165,9 +168,12 @@ impl DevicePass {
         let (places, len) = places(parameters)?;
         let (layers, class_dim): (Box<dyn Layers>, usize) = match config {
             ModelConfig::Capsnet(config) => {
-                (Box::new(CapsNet::new(&gpu, config, shape, classes, &places, precision, most)?), config.class_dim)
+                let layers = config.layers(shape, classes);
+                (Box::new(CapsNet::new(&gpu, &layers, &places, precision, most)?), layers.classes.dim)
             }
-            ModelConfig::Lenet5 => (Box::new(LeNet::new(&gpu, shape, classes, &places, precision, most)?), 1),
+            ModelConfig::Lenet5 => {
+                (Box::new(LeNet::new(&gpu, &LeNetLayers::new(shape, classes), &places, precision, most)?), 1)
+            }
         };
         let core = Core {
             flat: Flat::zeros(&gpu, len)?,
@@ -273,6 +279,19 @@ impl DevicePass {
         scores.truncate(scores.len() / self.most * batch);
         Ok(scores)
     }
+}
+
+/// A convolution of up to `most` samples.
+fn convolution(
+    gpu: &Gpu,
+    layer: &ConvolutionLayer,
+    precision: Precision,
+    needs_input_gradient: bool,
+    most: usize,
+) -> Result<Conv2d> {
+    let ConvolutionLayer { image, channels, kernel, stride, activation, .. } = *layer;
+    let filters = layer.filters();
+    Conv2d::new(gpu, most, image, filters, channels, [kernel; 2], stride, activation, precision, needs_input_gradient)
 }
 
 /// Where each variable of `parameters` stands in flat buffers, and how long these are.

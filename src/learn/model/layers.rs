@@ -1,69 +1,69 @@
-//! Convolutional and fully connected layers, with PyTorch's initial distribution: uniform in ±1/√fan_in.
+//! Convolutional and fully connected layers in candle's graph, with PyTorch's initial distribution: uniform in ±1/√fan_in.
 
 use candle_core::{Result, Tensor};
 use candle_nn::{Init, VarBuilder};
 
-use crate::learn::kernels;
+use super::layout::{ConvolutionLayer, DenseLayer};
+use crate::learn::kernels::{self, Activation};
 
 fn uniform(fan_in: usize) -> Init {
     let bound = 1. / (fan_in as f64).sqrt();
     Init::Uniform { lo: -bound, up: bound }
 }
 
-/// The sizes of a convolution; channel c uses filter `c mod (channels/sharing)`.
-#[derive(Clone, Copy, Debug)]
-pub struct Filters {
-    pub in_channels: usize,
-    pub channels: usize,
-    pub sharing: usize,
-    pub kernel: usize,
-    pub stride: usize,
-}
-
-/// `weight [channels/sharing, in_channels, kernel, kernel]`, `bias [channels]`; see [`kernels::conv2d`].
+/// A convolution with its activation; see [`kernels::conv2d`].
 pub struct Conv2d {
     weight: Tensor,
     bias: Tensor,
     stride: usize,
+    activation: Activation,
 }
 
 impl Conv2d {
-    pub fn new(filters: Filters, builder: VarBuilder) -> Result<Self> {
-        let Filters { in_channels, channels, sharing, kernel, stride } = filters;
-        let init = uniform(in_channels * kernel * kernel);
+    pub fn new(layer: &ConvolutionLayer, builder: &VarBuilder) -> Result<Self> {
+        let (weight, builder) = (layer.weight(), builder.pp(layer.name));
+        let init = uniform(weight[1..].iter().product());
         Ok(Conv2d {
-            weight: builder.get_with_hints((channels / sharing, in_channels, kernel, kernel), "weight", init)?,
-            bias: builder.get_with_hints(channels, "bias", init)?,
-            stride,
+            weight: builder.get_with_hints(weight.as_slice(), "weight", init)?,
+            bias: builder.get_with_hints(layer.channels, "bias", init)?,
+            stride: layer.stride,
+            activation: layer.activation,
         })
     }
 
+    /// x `[batch, in_channels, h, w]`; gives `[batch, channels, h', w']`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        kernels::conv2d(x, &self.weight, &self.bias, self.stride)
-    }
-
-    /// The layer with a ReLU behind it.
-    pub fn forward_relu(&self, x: &Tensor) -> Result<Tensor> {
-        kernels::conv2d_relu(x, &self.weight, &self.bias, self.stride)
+        match self.activation {
+            Activation::None => kernels::conv2d(x, &self.weight, &self.bias, self.stride),
+            Activation::Relu => kernels::conv2d_relu(x, &self.weight, &self.bias, self.stride),
+        }
     }
 }
 
-/// `weight [outputs, inputs]`, `bias [outputs]`; see [`kernels::linear`].
+/// A fully connected layer with its activation; see [`kernels::linear`].
 pub struct Linear {
     weight: Tensor,
     bias: Tensor,
+    activation: Activation,
 }
 
 impl Linear {
-    pub fn new(inputs: usize, outputs: usize, builder: VarBuilder) -> Result<Self> {
-        let init = uniform(inputs);
+    pub fn new(layer: &DenseLayer, builder: &VarBuilder) -> Result<Self> {
+        let (init, builder) = (uniform(layer.inputs), builder.pp(layer.name));
         Ok(Linear {
-            weight: builder.get_with_hints((outputs, inputs), "weight", init)?,
-            bias: builder.get_with_hints(outputs, "bias", init)?,
+            weight: builder.get_with_hints(layer.weight().as_slice(), "weight", init)?,
+            bias: builder.get_with_hints(layer.outputs, "bias", init)?,
+            activation: layer.activation,
         })
     }
 
+    /// x `[batch, ..]`, all values of a sample being inputs; gives `[batch, outputs]`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        kernels::linear(x, &self.weight, &self.bias)
+        let x = if x.rank() > 2 { &x.flatten_from(1)? } else { x };
+        let y = kernels::linear(x, &self.weight, &self.bias)?;
+        match self.activation {
+            Activation::None => Ok(y),
+            Activation::Relu => kernels::relu(&y),
+        }
     }
 }

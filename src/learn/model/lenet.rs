@@ -1,53 +1,52 @@
 //! LeNet-5 (LeCun et al. 1998), with ReLU and max pooling: the non-capsule comparison.
+//!
+//! Convolutions 5×5 to 6 and 16 channels, each followed by ReLU and 2×2 max pooling; fully connected 120, 84, classes.
+//! Images `[batch, c, h, w]` to logits `[batch, classes]`; `conv1`, `conv2`, `fc1`, `fc2`, `fc3`.
 
-use candle_core::{Result, Tensor};
-use candle_nn::VarBuilder;
+use super::layout::{ConvolutionLayer, DenseLayer, Layer, MaxPoolLayer};
+use crate::learn::{data::ImageShape, kernels::Activation};
 
-use super::layers::{Conv2d, Filters, Linear};
-use crate::learn::{data::ImageShape, kernels};
-
-/// Convolutions 5×5 to 6 and 16 channels, each followed by ReLU and 2×2 max pooling; fully connected 120, 84, classes.
-/// Images `[batch, c, h, w]` to logits `[batch, classes]`; `conv1`, `conv2`, `fc1`, `fc2`, `fc3`.
-pub struct LeNet {
-    convolutions: [Conv2d; 2],
-    fully_connected: [Linear; 3],
-}
-
-pub(super) const CHANNELS: [usize; 2] = [6, 16];
-pub(super) const KERNEL: usize = 5;
-pub(super) const WIDTHS: [usize; 2] = [120, 84];
+const CHANNELS: [usize; 2] = [6, 16];
+const KERNEL: usize = 5;
+const WIDTHS: [usize; 2] = [120, 84];
 /// The smallest image side that leaves something after both poolings.
-pub(super) const SMALLEST_SIDE: usize = 16;
+pub const SMALLEST_SIDE: usize = 16;
 
-/// Values that enter the first fully connected layer.
-pub(super) fn features(shape: ImageShape) -> usize {
-    let side = |n: usize| ((n + 1 - KERNEL) / 2 + 1 - KERNEL) / 2;
-    CHANNELS[1] * side(shape.height) * side(shape.width)
+/// The layers by their roles.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LeNetLayers {
+    /// Each convolution, and the pooling behind it.
+    pub convolutions: [(ConvolutionLayer, MaxPoolLayer); 2],
+    pub dense: [DenseLayer; 3],
 }
 
-impl LeNet {
-    pub fn new(shape: ImageShape, classes: usize, builder: VarBuilder) -> Result<Self> {
-        let conv = |in_channels, channels| Filters { in_channels, channels, sharing: 1, kernel: KERNEL, stride: 1 };
-        Ok(LeNet {
-            convolutions: [
-                Conv2d::new(conv(shape.channels, CHANNELS[0]), builder.pp("conv1"))?,
-                Conv2d::new(conv(CHANNELS[0], CHANNELS[1]), builder.pp("conv2"))?,
+impl LeNetLayers {
+    /// Those for images of this shape; both sides are at least [`SMALLEST_SIDE`].
+    pub fn new(shape: ImageShape, classes: usize) -> LeNetLayers {
+        let convolution = |name, image, channels| {
+            let activation = Activation::Relu;
+            let layer = ConvolutionLayer { name, image, channels, sharing: 1, kernel: KERNEL, stride: 1, activation };
+            (layer, MaxPoolLayer { image: layer.map() })
+        };
+        let first = convolution("conv1", [shape.channels, shape.height, shape.width], CHANNELS[0]);
+        let second = convolution("conv2", first.1.map(), CHANNELS[1]);
+        let features = second.1.map().iter().product();
+        let dense = |name, inputs, outputs, activation| DenseLayer { name, inputs, outputs, activation };
+        LeNetLayers {
+            convolutions: [first, second],
+            dense: [
+                dense("fc1", features, WIDTHS[0], Activation::Relu),
+                dense("fc2", WIDTHS[0], WIDTHS[1], Activation::Relu),
+                dense("fc3", WIDTHS[1], classes, Activation::None),
             ],
-            fully_connected: [
-                Linear::new(features(shape), WIDTHS[0], builder.pp("fc1"))?,
-                Linear::new(WIDTHS[0], WIDTHS[1], builder.pp("fc2"))?,
-                Linear::new(WIDTHS[1], classes, builder.pp("fc3"))?,
-            ],
-        })
+        }
     }
 
-    pub fn forward(&self, images: &Tensor) -> Result<Tensor> {
-        let mut x = images.clone();
-        for convolution in &self.convolutions {
-            x = kernels::max_pool_2x2(&convolution.forward_relu(&x)?)?;
-        }
-        let [first, second, last] = &self.fully_connected;
-        let x = kernels::relu(&first.forward(&x.flatten_from(1)?)?)?;
-        last.forward(&kernels::relu(&second.forward(&x)?)?)
+    /// The layers in the order of the forward pass.
+    pub fn list(&self) -> Vec<Layer> {
+        let LeNetLayers { convolutions, dense } = *self;
+        let convolutions =
+            convolutions.into_iter().flat_map(|(layer, pool)| [Layer::Convolution(layer), Layer::MaxPool(pool)]);
+        convolutions.chain(dense.map(Layer::Dense)).collect()
     }
 }

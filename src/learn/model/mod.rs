@@ -22,33 +22,36 @@ pub mod decoder;
 #[cfg(feature = "cuda")]
 pub mod device_pass;
 pub mod layers;
+pub mod layout;
 pub mod lenet;
 pub mod loss;
 pub mod parameters;
 pub mod pass;
 pub mod tensor_file;
 
-use candle_core::{Result, Tensor};
+use candle_core::{Result, Tensor, bail};
 use candle_nn::VarBuilder;
 
-use crate::learn::data::ImageShape;
-use capsules::{ClassCapsules, PrimaryCapsules};
+use crate::learn::{data::ImageShape, kernels};
+use capsules::ClassCapsules;
 use config::ModelConfig;
 use decoder::Decoder;
-use lenet::LeNet;
+use layers::{Conv2d, Linear};
+use layout::{Layer, PrimaryCapsuleLayer};
 
-/// A network that classifies images.
-pub enum Network {
-    Capsnet(CapsNet),
-    Lenet5(LeNet),
+/// A network that classifies images, in candle's graph: any network whose layers are those of [`layout::Layer`].
+pub struct Network {
+    layers: Vec<Built>,
+    decoder: Option<Decoder>,
 }
 
-/// A capsule network.
-pub struct CapsNet {
-    primary: PrimaryCapsules,
-    classes: ClassCapsules,
-    decoder: Option<Decoder>,
-    reconstruction_weight: f64,
+/// A layer with its variables.
+enum Built {
+    Convolution(Conv2d),
+    MaxPool,
+    PrimaryCapsules(PrimaryCapsuleLayer),
+    ClassCapsules(ClassCapsules),
+    Dense(Linear),
 }
 
 /// Which class capsule the decoder reconstructs the image from.
@@ -74,39 +77,68 @@ pub struct Output {
 impl Network {
     /// Builds the network; `config` has been validated for `shape`.
     pub fn new(config: &ModelConfig, shape: ImageShape, classes: usize, builder: VarBuilder) -> Result<Self> {
-        Ok(match config {
-            ModelConfig::Capsnet(config) => Network::Capsnet(CapsNet {
-                primary: PrimaryCapsules::new(config, shape, builder.clone())?,
-                classes: ClassCapsules::new(config, shape, classes, builder.pp("class_caps"))?,
-                decoder: Decoder::new(config, classes, shape.pixels(), builder.pp("decoder"))?,
-                reconstruction_weight: config.reconstruction_weight,
-            }),
-            ModelConfig::Lenet5 => Network::Lenet5(LeNet::new(shape, classes, builder)?),
-        })
+        let mut network = Network { layers: Vec::new(), decoder: None };
+        for layer in config.layers(shape, classes) {
+            let built = match layer {
+                Layer::Convolution(layer) => Built::Convolution(Conv2d::new(&layer, &builder)?),
+                Layer::MaxPool(_) => Built::MaxPool,
+                Layer::PrimaryCapsules(layer) => Built::PrimaryCapsules(layer),
+                Layer::ClassCapsules(layer) => Built::ClassCapsules(ClassCapsules::new(&layer, &builder)?),
+                Layer::Mask(mask) => {
+                    network.decoder = Some(Decoder { mask, layers: Vec::new() });
+                    continue;
+                }
+                Layer::Dense(layer) => Built::Dense(Linear::new(&layer, &builder)?),
+            };
+            match (&mut network.decoder, built) {
+                (None, built) => network.layers.push(built),
+                (Some(decoder), Built::Dense(layer)) => decoder.layers.push(layer),
+                (Some(_), _) => bail!("a decoder has dense layers only"),
+            }
+        }
+        Ok(network)
     }
 
     /// Classifies images `[batch, c, h, w]`, values in 0..=1, and reconstructs them if there is a decoder.
     pub fn forward(&self, images: &Tensor, mask: Mask) -> Result<Output> {
-        match self {
-            Network::Capsnet(network) => network.forward(images, mask),
-            Network::Lenet5(network) => Ok(Output { scores: network.forward(images)?, reconstruction: None }),
+        let mut x = images.clone();
+        for layer in &self.layers {
+            x = match layer {
+                Built::Convolution(layer) => layer.forward(&x)?,
+                Built::MaxPool => kernels::max_pool_2x2(&x)?,
+                Built::PrimaryCapsules(layer) => capsules::primary_capsules(&x, layer)?,
+                Built::ClassCapsules(layer) => layer.forward(&x)?,
+                Built::Dense(layer) => layer.forward(&x)?,
+            };
         }
+        let scores = if self.has_class_capsules() { capsules::lengths(&x)? } else { x.clone() };
+        let reconstruction = match (&self.decoder, mask) {
+            (None, _) | (_, Mask::NoReconstruction) => None,
+            (Some(decoder), Mask::TrueLabels(labels)) => Some(decoder.forward(&x, labels)?),
+            (Some(decoder), Mask::Longest) => Some(decoder.forward(&x, &scores.argmax(1)?)?),
+        };
+        Ok(Output { scores, reconstruction })
     }
 
     /// The scalar that training minimises, mean over the batch; labels u32 `[batch]`.
     ///
-    /// CapsNet: margin loss + reconstruction_weight × summed squared reconstruction error. LeNet-5: cross-entropy.
+    /// Of class capsules: margin loss + reconstruction_weight × summed squared reconstruction error. Of logits: cross-entropy.
     pub fn loss(&self, output: &Output, images: &Tensor, labels: &Tensor) -> Result<Tensor> {
-        match self {
-            Network::Lenet5(_) => loss::cross_entropy(&output.scores, labels),
-            Network::Capsnet(network) => {
-                let margin = loss::margin(&output.scores, labels)?;
-                match &output.reconstruction {
-                    Some(r) => margin + (loss::reconstruction(r, images)? * network.reconstruction_weight)?,
-                    None => Ok(margin),
-                }
-            }
+        if !self.has_class_capsules() {
+            return loss::cross_entropy(&output.scores, labels);
         }
+        let margin = loss::margin(&output.scores, labels)?;
+        match (&output.reconstruction, &self.decoder) {
+            (Some(reconstruction), Some(decoder)) => {
+                margin + (loss::reconstruction(reconstruction, images)? * decoder.mask.reconstruction_weight)?
+            }
+            _ => Ok(margin),
+        }
+    }
+
+    /// Whether it is class capsules that classify, not logits.
+    fn has_class_capsules(&self) -> bool {
+        matches!(self.layers.last(), Some(Built::ClassCapsules(_)))
     }
 }
 
@@ -120,17 +152,4 @@ pub fn argmax<T: PartialOrd>(values: &[T]) -> usize {
         }
     }
     best
-}
-
-impl CapsNet {
-    fn forward(&self, images: &Tensor, mask: Mask) -> Result<Output> {
-        let capsules = self.classes.forward(&self.primary.forward(images)?)?;
-        let scores = capsules::lengths(&capsules)?;
-        let reconstruction = match (&self.decoder, mask) {
-            (None, _) | (_, Mask::NoReconstruction) => None,
-            (Some(decoder), Mask::TrueLabels(labels)) => Some(decoder.forward(&capsules, labels)?),
-            (Some(decoder), Mask::Longest) => Some(decoder.forward(&capsules, &scores.argmax(1)?)?),
-        };
-        Ok(Output { scores, reconstruction })
-    }
 }

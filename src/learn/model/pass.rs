@@ -13,15 +13,12 @@ pub use work::Work;
 
 use super::{
     argmax,
-    config::{CapsNetConfig, Decoder as Kind},
+    layout::{CapsNetLayers, DecoderLayers, DenseLayer},
     parameters::Parameters,
 };
-use crate::learn::{
-    data::ImageShape,
-    kernels::{
-        Activation, Adam, ClassCapsulesPlan, Conv2dPlan, Dense, DenseOfChosen, InChannels, Real, Weight, loss,
-        relu_backward, relu_forward, with_values,
-    },
+use crate::learn::kernels::{
+    Adam, ClassCapsulesPlan, Conv2dPlan, Dense, DenseOfChosen, InChannels, Real, Weight, loss, relu_backward,
+    relu_forward, with_values,
 };
 
 /// What a training step consists of, in its order.
@@ -89,14 +86,15 @@ impl<T> DerefMut for Samples<T> {
 }
 
 /// The weight and the bias of a layer, each with its place among the parameters.
-struct Layer<T> {
+struct Variables<T> {
     weight: (usize, Tensor),
     bias: (usize, Tensor),
     dbias: Vec<T>,
 }
 
-impl<T: Real> Layer<T> {
-    fn new(parameters: &Parameters, name: &str) -> Result<Self> {
+impl<T: Real> Variables<T> {
+    /// Those of the layer `name`, whose weight has the dimensions `weight`.
+    fn new(parameters: &Parameters, name: &str, weight: &[usize]) -> Result<Self> {
         let vars = parameters.vars();
         let find = |what: &str| {
             let name = format!("{name}.{what}");
@@ -107,7 +105,11 @@ impl<T: Real> Layer<T> {
         };
         let bias = find("bias")?;
         let dbias = vec![T::zero(); bias.1.elem_count()];
-        Ok(Layer { weight: find("weight")?, bias, dbias })
+        let found = find("weight")?;
+        if found.1.dims() != weight {
+            bail!("`{name}.weight` has shape {:?}, but the layer's is {weight:?}", found.1.dims());
+        }
+        Ok(Variables { weight: found, bias, dbias })
     }
 
     /// Calls `task` with weight and bias.
@@ -122,7 +124,7 @@ impl<T: Real> Layer<T> {
         gradients: &mut dyn Gradients<T>,
         mut task: impl FnMut(&mut dyn Weight<T>, &[T], &mut [T]),
     ) -> Result<()> {
-        let Layer { weight, bias, dbias } = self;
+        let Variables { weight, bias, dbias } = self;
         let lend = |bias: &[T]| gradients.lend(weight.0, &mut |weight| task(weight, bias, dbias));
         with_values(&bias.1, lend)??;
         gradients.lend(bias.0, &mut |bias| bias.whole(dbias))
@@ -131,13 +133,14 @@ impl<T: Real> Layer<T> {
 
 /// Forward and backward passes of one network.
 pub struct Pass<T: Real> {
+    layers: CapsNetLayers,
     conv1_plan: Conv2dPlan<T>,
-    conv1: Layer<T>,
+    conv1: Variables<T>,
     primary_plan: Conv2dPlan<T>,
-    primary: Layer<T>,
+    primary: Variables<T>,
     in_channels: InChannels,
     classes_plan: ClassCapsulesPlan<T>,
-    classes: Layer<T>,
+    classes: Variables<T>,
     decoder: Option<Decoder<T>>,
     values: Values<T>,
     gradients: Values<T>,
@@ -145,8 +148,6 @@ pub struct Pass<T: Real> {
     dweight: Vec<T>,
     lengths: Samples<T>,
     chosen: Vec<u32>,
-    /// Of an image.
-    pixels: usize,
 }
 
 /// What enters and leaves the layers, or its gradient.
@@ -176,60 +177,31 @@ enum Chosen {
 }
 
 impl<T: Real> Pass<T> {
-    /// The passes of the network that has been built in `parameters` from the same config, on the CPU and of type T.
-    pub fn new(config: &CapsNetConfig, shape: ImageShape, classes: usize, parameters: &Parameters) -> Result<Self> {
-        let layer = |name: &str| Layer::new(parameters, name);
-        let (conv1, primary, class_layer) = (layer("conv1")?, layer("primary")?, layer("class_caps")?);
-        let dims4 = |tensor: &Tensor| tensor.dims4().map(|(a, b, c, d)| [a, b, c, d]);
-        let image = [1, shape.channels, shape.height, shape.width];
-        let conv1_plan = Conv2dPlan::new(
-            image,
-            dims4(&conv1.weight.1)?,
-            config.conv1_channels,
-            config.conv1_stride,
-            Activation::Relu,
-        )?;
-        let [h, w] = conv1_plan.out();
-        let primary_channels = config.primary_types * config.primary_dim;
-        let map = [1, config.conv1_channels, h, w];
-        let primary_plan =
-            Conv2dPlan::new(map, dims4(&primary.weight.1)?, primary_channels, config.primary_stride, Activation::None)?;
-        let positions = primary_plan.out().iter().product();
-        let in_channels =
-            InChannels { types: config.primary_types, dim: config.primary_dim, positions, kind: config.squash };
-        let capsules = config.primary_types * positions;
-        let class_values = classes * config.class_dim;
-        let classes_plan = ClassCapsulesPlan::new(
-            [1, capsules, config.primary_dim],
-            class_layer.weight.1.dims3().map(|(a, b, c)| [a, b, c])?,
-            [classes, config.class_dim],
-            config.routing_iterations,
-            config.squash,
-        )?;
+    /// The passes of the network that has been built in `parameters` of the same layers, on the CPU and of type T.
+    pub fn new(layers: &CapsNetLayers, parameters: &Parameters) -> Result<Self> {
+        let CapsNetLayers { conv1, primary, capsules, classes, decoder } = layers;
         let values = || Values {
-            map: Samples::of(map.iter().product()),
-            channels: Samples::of(primary_channels * positions),
-            capsules: Samples::of(capsules * config.primary_dim),
-            classes: Samples::of(class_values),
+            map: Samples::of(conv1.values()),
+            channels: Samples::of(primary.values()),
+            capsules: Samples::of(capsules.values()),
+            classes: Samples::of(classes.values()),
         };
-        let decoder = Decoder::new(config, classes, shape.pixels(), parameters)?;
-        let largest = decoder.iter().flat_map(|decoder| decoder.layers.iter().map(|layer| &layer.weight.1));
-        let largest = largest.chain([&class_layer.weight.1]).map(|weight| weight.elem_count()).max();
+        let largest = layers.dense().iter().map(|layer| layer.weights()).chain([classes.weights()]).max();
         Ok(Pass {
-            conv1_plan,
-            conv1,
-            primary_plan,
-            primary,
-            in_channels,
-            classes_plan,
-            classes: class_layer,
-            decoder,
+            conv1: Variables::new(parameters, conv1.name, &conv1.weight())?,
+            conv1_plan: conv1.plan()?,
+            primary: Variables::new(parameters, primary.name, &primary.weight())?,
+            primary_plan: primary.plan()?,
+            in_channels: capsules.in_channels(),
+            classes: Variables::new(parameters, classes.name, &classes.weight())?,
+            classes_plan: classes.plan()?,
+            decoder: decoder.as_ref().map(|decoder| Decoder::new(decoder, parameters)).transpose()?,
             values: values(),
             gradients: values(),
             dweight: vec![T::zero(); largest.unwrap_or(0)],
-            lengths: Samples::of(classes),
+            lengths: Samples::of(classes.classes),
             chosen: Vec::new(),
-            pixels: shape.pixels(),
+            layers: *layers,
         })
     }
 
@@ -333,7 +305,7 @@ struct Decoder<T: Real> {
     first: DenseOfChosen,
     second: Dense<T>,
     last: Dense<T>,
-    layers: [Layer<T>; 3],
+    layers: [Variables<T>; 3],
     values: Decoded<T>,
     gradients: Decoded<T>,
     reconstruction_weight: f64,
@@ -353,27 +325,22 @@ impl<T: Real> Decoded<T> {
 }
 
 impl<T: Real> Decoder<T> {
-    fn new(config: &CapsNetConfig, classes: usize, pixels: usize, parameters: &Parameters) -> Result<Option<Self>> {
-        if config.decoder == Kind::None {
-            return Ok(None);
-        }
-        let [first, second] = config.decoder_hidden;
-        let values = || Decoded { hidden: [first, second].map(Samples::of), image: Samples::of(pixels) };
-        let layer = |name: &str| Layer::new(parameters, name);
-        Ok(Some(Decoder {
-            first: DenseOfChosen {
-                classes,
-                dim: config.class_dim,
-                outputs: first,
-                is_per_class: config.decoder == Kind::Full,
-            },
-            second: Dense::new(first, second),
-            last: Dense::new(second, pixels),
-            layers: [layer("decoder.0")?, layer("decoder.2")?, layer("decoder.4")?],
+    fn new(layers: &DecoderLayers, parameters: &Parameters) -> Result<Self> {
+        let [first, second, last] = &layers.dense;
+        let values = || Decoded {
+            hidden: [first, second].map(|layer| Samples::of(layer.outputs)),
+            image: Samples::of(last.outputs),
+        };
+        let variables = |layer: &DenseLayer| Variables::new(parameters, layer.name, &layer.weight());
+        Ok(Decoder {
+            first: layers.first(),
+            second: Dense::new(second.inputs, second.outputs),
+            last: Dense::new(last.inputs, last.outputs),
+            layers: [variables(first)?, variables(second)?, variables(last)?],
             values: values(),
             gradients: values(),
-            reconstruction_weight: config.reconstruction_weight,
-        }))
+            reconstruction_weight: layers.mask.reconstruction_weight,
+        })
     }
 
     fn forward(&mut self, classes: &[T], chosen: &[u32]) -> Result<()> {

@@ -7,9 +7,12 @@ use anyhow::Result;
 use super::evaluate;
 use crate::learn::{
     config::TrialConfig,
-    data::{ImageShape, descriptor::Origin},
-    kernels::{Activation, Algorithm, ClassCapsulesPlan, Conv2dPlan},
-    model::config::{CapsNetConfig, ClassSharing, Decoder, ModelConfig},
+    data::descriptor::Origin,
+    kernels::Algorithm,
+    model::{
+        config::ModelConfig,
+        layout::{CapsNetLayers, ConvolutionLayer, DenseLayer, Layer},
+    },
 };
 
 /// The program and its libraries, its stacks, and what each layer works on: as measured, of the smallest trainings.
@@ -28,9 +31,9 @@ pub fn peak_bytes(config: &TrialConfig, threads: usize) -> Result<u64> {
     let threads = threads.max(1);
     // Values, two moments, the best weights so far and, while they are replaced, the next.
     let weights = 5 * size_of::<f32>() * config.parameters();
-    let training = match &config.model {
-        ModelConfig::Capsnet(model) => capsnet(model, config, threads)?,
-        ModelConfig::Lenet5 => lenet(config),
+    let training = match capsnet(config) {
+        Some(layers) => of_pass(&layers, config, threads)?,
+        None => of_graph(config),
     };
     let data = Data::of(config);
     let training = data.splits as f64 + (weights + size_of::<f32>() * training) as f64 * SLACK;
@@ -60,34 +63,31 @@ pub fn peak_bytes_beside_gpu(config: &TrialConfig) -> u64 {
 /// The context; all images; of every parameter its value, its gradient and two moments; of the largest batch what leaves every
 /// layer and the gradients of these, and both convolutions' unfolded inputs and their gradients; what products work in.
 pub fn gpu_peak_bytes(config: &TrialConfig) -> Option<u64> {
-    let of_a_sample = match &config.model {
-        ModelConfig::Capsnet(model) => of_a_sample_on_gpu(model, config)?,
-        ModelConfig::Lenet5 => lenet(config).div_ceil(batches(config).map(|(batch, _)| batch).max().unwrap_or(1)),
+    let of_a_sample = match capsnet(config) {
+        Some(layers) => of_a_sample_on_gpu(&layers)?,
+        None => of_a_sample_in_graph(config),
     };
     // An evaluation has the buffers of the training.
-    let samples = batches(config).map(|(batch, _)| batch).max()?;
+    let samples = largest_batch(config);
     let values = 4 * config.parameters() + samples * of_a_sample;
     Some((CUDA_CONTEXT + CUDA_WORKSPACE + Data::of(config).splits + size_of::<f32>() * values) as u64)
 }
 
-/// Values of one sample, with their gradients.
-fn of_a_sample_on_gpu(model: &CapsNetConfig, config: &TrialConfig) -> Option<usize> {
-    let (shape, classes) = (config.data.name.image_shape(), config.data.name.classes());
-    let plans = Plans::new(model, shape, classes).ok()?;
-    let unfolded = |height: usize, channels: usize, [rows, columns]: [usize; 2], kernel: usize, stride: usize| {
-        if kernel * channels < ONE_SIDED {
+/// Values of one sample, with their gradients; none where its sizes make no network.
+fn of_a_sample_on_gpu(layers: &CapsNetLayers) -> Option<usize> {
+    let unfolded = |layer: &ConvolutionLayer| -> Option<usize> {
+        layer.unfolded().ok()?;
+        let (ConvolutionLayer { kernel, stride, .. }, [channels, height, _]) = (*layer, layer.image);
+        let [_, rows, columns] = layer.map();
+        Some(if kernel * channels < ONE_SIDED {
             rows * columns * kernel * kernel * channels
         } else {
             stride * height.div_ceil(stride) * columns * kernel * channels
-        }
+        })
     };
-    let map = plans.conv1.out();
-    let conv1 = unfolded(shape.height, shape.channels, map, model.conv1_kernel, model.conv1_stride);
-    let primary =
-        unfolded(map[0], model.conv1_channels, plans.primary.out(), model.primary_kernel, model.primary_stride);
+    let unfolded = unfolded(&layers.conv1)? + unfolded(&layers.primary)?;
     // Votes of every capsule for every class.
-    let votes = model.primary_capsules(shape) * classes * model.class_dim;
-    Some(shape.pixels() + 2 * (plans.of_a_sample + votes + conv1 + primary))
+    Some(layers.pixels() + 2 * (of_a_sample(layers) + layers.classes.votes() + unfolded))
 }
 
 /// Bytes of images.
@@ -116,92 +116,66 @@ impl Data {
     }
 }
 
+/// The layers of a capsule network, whose passes are written out; none of another network, which candle's graph trains.
+fn capsnet(config: &TrialConfig) -> Option<CapsNetLayers> {
+    let ModelConfig::Capsnet(model) = &config.model else { return None };
+    Some(model.layers(config.data.name.image_shape(), config.data.name.classes()))
+}
+
 /// Values of every buffer that grows with the batch or the network.
-fn capsnet(model: &CapsNetConfig, config: &TrialConfig, threads: usize) -> Result<usize> {
-    let (shape, classes) = (config.data.name.image_shape(), config.data.name.classes());
-    let plans = Plans::new(model, shape, classes)?;
+fn of_pass(layers: &CapsNetLayers, config: &TrialConfig, threads: usize) -> Result<usize> {
+    let convolutions =
+        [(layers.conv1.name, layers.conv1.plan::<f32>()?), (layers.primary.name, layers.primary.plan()?)];
+    let classes = layers.classes.plan::<f32>()?;
     // Buffers grow to the largest size they have seen, which need not be that of one batch.
-    let mut largest: BTreeMap<&str, usize> = BTreeMap::new();
-    let mut see = |buffer, values: usize| {
-        let known = largest.entry(buffer).or_default();
+    let mut largest: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+    let mut see = |layer, buffer, values: usize| {
+        let known = largest.entry((layer, buffer)).or_default();
         *known = values.max(*known);
     };
     for (batch, is_training) in batches(config) {
-        let name =
-            |layer: [&'static str; 2], algorithm| if algorithm == Algorithm::Unfold { layer[0] } else { layer[1] };
-        let (algorithm, values) = plans.conv1.room(batch, is_training, threads);
-        see(name(["conv1 unfolded", "conv1 transformed"], algorithm), values);
-        let (algorithm, values) = plans.primary.room(batch, is_training, threads);
-        see(name(["primary unfolded", "primary transformed"], algorithm), values);
-        see("class capsules", plans.classes.room(batch, is_training));
-        let layers = batch * plans.of_a_sample;
-        see("values", layers + batch * shape.pixels());
-        see("gradients", if is_training { layers } else { 0 });
+        for (name, plan) in &convolutions {
+            let (algorithm, values) = plan.room(batch, is_training, threads);
+            see(*name, if algorithm == Algorithm::Unfold { "unfolded" } else { "transformed" }, values);
+        }
+        see(layers.classes.name, "sweeps", classes.room(batch, is_training));
+        let values = batch * of_a_sample(layers);
+        see("all", "values", values + batch * layers.pixels());
+        see("all", "gradients", if is_training { values } else { 0 });
     }
-    Ok(largest.values().sum::<usize>() + plans.weight_gradient)
+    // The largest gradient that is not handed over in blocks.
+    let weights = layers.dense().iter().map(DenseLayer::weights).chain([layers.classes.weights()]);
+    Ok(largest.values().sum::<usize>() + weights.max().unwrap_or(0))
 }
 
-/// The plans of a network, which hold nothing yet.
-struct Plans {
-    conv1: Conv2dPlan<f32>,
-    primary: Conv2dPlan<f32>,
-    classes: ClassCapsulesPlan<f32>,
-    /// Values that leave the layers.
-    of_a_sample: usize,
-    /// Values of the largest gradient that is not handed over in blocks.
-    weight_gradient: usize,
+/// Values that leave the layers of a written-out pass, of a sample.
+fn of_a_sample(layers: &CapsNetLayers) -> usize {
+    let CapsNetLayers { conv1, primary, capsules, classes, decoder: _ } = layers;
+    // The decoder's first layer reads the chosen capsule where it stands; the others put their outputs together in another order,
+    // too.
+    let dense = |(index, layer): (usize, &DenseLayer)| if index == 0 { layer.outputs } else { 2 * layer.outputs };
+    let decoder: usize = layers.dense().iter().enumerate().map(dense).sum();
+    conv1.values() + primary.values() + capsules.values() + classes.values() + decoder
 }
 
-impl Plans {
-    fn new(model: &CapsNetConfig, shape: ImageShape, classes: usize) -> Result<Plans> {
-        let CapsNetConfig { conv1_channels, conv1_kernel, primary_types, primary_dim, primary_kernel, .. } = *model;
-        let image = [1, shape.channels, shape.height, shape.width];
-        let filters = [conv1_channels / model.conv1_sharing, shape.channels, conv1_kernel, conv1_kernel];
-        let conv1 = Conv2dPlan::new(image, filters, conv1_channels, model.conv1_stride, Activation::Relu)?;
-        let [height, width] = conv1.out();
-        let channels = primary_types * primary_dim;
-        let filters = [channels / model.primary_sharing, conv1_channels, primary_kernel, primary_kernel];
-        let map = [1, conv1_channels, height, width];
-        let primary = Conv2dPlan::new(map, filters, channels, model.primary_stride, Activation::None)?;
-        let positions: usize = primary.out().iter().product();
-        let capsules = primary_types * positions;
-        let matrices = match model.class_sharing {
-            ClassSharing::None => capsules,
-            ClassSharing::ByType => primary_types,
-        };
-        let of_classes = classes * model.class_dim;
-        let plan = ClassCapsulesPlan::new(
-            [1, capsules, primary_dim],
-            [matrices, primary_dim, of_classes],
-            [classes, model.class_dim],
-            model.routing_iterations,
-            model.squash,
-        )?;
-        let [first, second] = model.decoder_hidden;
-        let (decoded, largest_layer) = match model.decoder {
-            Decoder::None => (0, 0),
-            // The last layers put their outputs together in another order, too.
-            _ => (
-                first + 2 * second + 2 * shape.pixels(),
-                (model.decoder_inputs(classes) * first).max(first * second).max(second * shape.pixels()),
-            ),
-        };
-        Ok(Plans {
-            conv1,
-            primary,
-            classes: plan,
-            of_a_sample: map.iter().product::<usize>() + 2 * channels * positions + of_classes + decoded,
-            weight_gradient: largest_layer.max(matrices * primary_dim * of_classes),
-        })
-    }
+/// Values of a network in candle's graph beyond its weights.
+fn of_graph(config: &TrialConfig) -> usize {
+    largest_batch(config) * of_a_sample_in_graph(config)
 }
 
-/// Values of a LeNet-5 beyond its weights: those of the graph and their gradients, of which candle frees none before a step's end.
-fn lenet(config: &TrialConfig) -> usize {
-    /// Both convolutions and poolings, the dense layers, and what stands between them: about so many times an image.
+/// Values of a sample and their gradients, of which candle's graph frees none before a step's end.
+fn of_a_sample_in_graph(config: &TrialConfig) -> usize {
+    /// Of LeNet-5: both convolutions and poolings, the dense layers, and what stands between them: about so many times an image.
     const IMAGES: usize = 31;
-    let batch = batches(config).map(|(batch, _)| batch).max().unwrap_or(1);
-    batch * IMAGES * config.data.name.image_shape().pixels()
+    /// The same as measured there, as a multiple of the values that leave the layers: it holds for networks of other widths.
+    const LAYERS: usize = 4;
+    let layers: usize = config.layers().iter().map(Layer::values).sum();
+    (IMAGES * config.data.name.image_shape().pixels()).max(LAYERS * layers)
+}
+
+/// Samples of the largest batch of training and evaluations.
+fn largest_batch(config: &TrialConfig) -> usize {
+    batches(config).map(|(batch, _)| batch).max().unwrap_or(1)
 }
 
 /// The batch sizes of the training, and those of evaluations after it.

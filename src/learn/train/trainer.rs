@@ -230,7 +230,8 @@ impl Trainer {
     }
 
     /// The work of the parts of the last step, as far as it is known.
-    pub fn work(&self) -> Vec<(Part, Work)> {
+    pub fn work(&self) -> Result<Vec<(Part, Work)>> {
+        let Engine::Pass(pass) = &self.engine else { return Ok(Vec::new()) };
         let pixels = self.pixels.len();
         let parameters = self.parameters.count();
         // Bytes of images become floats; values and both moments are read and written.
@@ -238,11 +239,8 @@ impl Trainer {
             (Part::Batch, Work::moving(pixels * (size_of::<u8>() + size_of::<f32>()))),
             (Part::Adam, Work::moving(6 * parameters * size_of::<f32>())),
         ];
-        let stages = match &self.engine {
-            Engine::Pass(pass) => pass.work(),
-            _ => return Vec::new(),
-        };
-        own.into_iter().chain(stages.into_iter().map(|(stage, work)| (Part::Pass(stage), work))).collect()
+        let stages = pass.work()?;
+        Ok(own.into_iter().chain(stages.into_iter().map(|(stage, work)| (Part::Pass(stage), work))).collect())
     }
 
     /// Loss and accuracy of the network on `images`, which belong to `data`.
@@ -313,9 +311,9 @@ impl Engine {
                 precision.as_str()
             ),
             (ModelConfig::Capsnet(model), Device::Cpu) => {
-                Ok(Engine::Pass(Box::new(Pass::new(model, data.shape, data.classes, parameters)?)))
+                Ok(Engine::Pass(Box::new(Pass::new(&model.layers(data.shape, data.classes), parameters)?)))
             }
-            (ModelConfig::Lenet5, Device::Cpu) => Ok(Engine::Graph),
+            (_, Device::Cpu) => Ok(Engine::Graph),
             #[cfg(feature = "cuda")]
             (model, Device::Cuda(_)) => {
                 let shift = config.data.shift;
@@ -324,9 +322,6 @@ impl Engine {
                 let most = sizes.keys().max().copied().unwrap_or(0);
                 let device = OnDevice::new(model, precision, data, parameters, adam, device, config.seed, shift, most)?;
                 Ok(Engine::Device(Box::new(device)))
-            }
-            (ModelConfig::Lenet5, _) => {
-                bail!("lenet5 is trained on CPU cores only: give it a CPU slot, or --device cpu")
             }
             (_, device) => {
                 let _ = adam;

@@ -9,10 +9,10 @@ use anyhow::{Result, bail};
 use super::Bound;
 use crate::learn::{
     config::TrialConfig,
-    data::ImageShape,
-    kernels::UnfoldedConv2d,
+    kernels::{Activation, UnfoldedConv2d},
     model::{
-        config::{CapsNetConfig, ClassSharing, Decoder, ModelConfig, Precision},
+        config::{ModelConfig, Precision},
+        layout::{CapsNetLayers, ClassCapsuleLayer, DenseLayer},
         pass::{Stage, Work},
     },
     train::laps::Part,
@@ -74,9 +74,9 @@ impl Launch {
 /// Errors: another network than a capsule network; sizes that no kernel takes.
 pub fn launches(config: &TrialConfig, batch: usize) -> Result<Vec<Launch>> {
     let ModelConfig::Capsnet(model) = &config.model else { bail!("launches are known of capsule networks alone") };
-    let (shape, classes) = (config.data.name.image_shape(), config.data.name.classes());
+    let layers = model.layers(config.data.name.image_shape(), config.data.name.classes());
     let mut list = List { launches: Vec::new(), precision: config.train.precision, batch };
-    list.step(model, shape, classes, config.parameters())?;
+    list.step(&layers, config.parameters())?;
     Ok(list.launches)
 }
 
@@ -89,54 +89,32 @@ struct List {
 }
 
 impl List {
-    fn step(&mut self, model: &CapsNetConfig, shape: ImageShape, classes: usize, parameters: usize) -> Result<()> {
+    fn step(&mut self, layers: &CapsNetLayers, parameters: usize) -> Result<()> {
         let batch = self.batch;
-        let pixels = batch * shape.pixels();
-        let image = [shape.channels, shape.height, shape.width];
-        let conv1 = UnfoldedConv2d::new(
-            image,
-            model.conv1_channels / model.conv1_sharing,
-            model.conv1_channels,
-            [model.conv1_kernel; 2],
-            model.conv1_stride,
-        )?;
-        let channels = model.primary_types * model.primary_dim;
-        let map = [model.conv1_channels, conv1.out[0], conv1.out[1]];
-        let primary = UnfoldedConv2d::new(
-            map,
-            channels / model.primary_sharing,
-            channels,
-            [model.primary_kernel; 2],
-            model.primary_stride,
-        )?;
-        let capsules = Capsules::new(model, shape, classes);
-        let squashed = primary.positions(batch) * channels;
-        let class_values = batch * classes * model.class_dim;
+        let CapsNetLayers { conv1, primary, capsules, classes, decoder } = layers;
+        let (pixels, squashed) = (batch * layers.pixels(), batch * capsules.values());
+        let (conv1, primary) = (conv1.unfolded()?, primary.unfolded()?);
 
         // Where Conv1 reads it and where the reconstruction does.
         self.moves(Part::Batch, "batch_gather", pixels + 2 * pixels * F32);
         self.convolution(Part::Pass(Stage::Conv1), &conv1);
         self.convolution(Part::Pass(Stage::PrimaryCapsules), &primary);
         self.moves(Part::Pass(Stage::PrimaryCapsules), "squash_forward", 2 * squashed * F32);
-        self.class_capsules(&capsules);
-        let masked = batch * model.decoder_inputs(classes);
-        self.moves(Part::Pass(Stage::ClassCapsules), "loss_margin", (2 * class_values + masked) * F32);
-        let widths = [model.decoder_inputs(classes), model.decoder_hidden[0], model.decoder_hidden[1], shape.pixels()];
-        let layers = if model.decoder == Decoder::None { vec![] } else { widths.windows(2).collect() };
-        for layer in &layers {
-            self.linear(layer[0], layer[1]);
-        }
-        if !layers.is_empty() {
+        self.class_capsules(classes);
+        let masked = batch * decoder.map_or(0, |decoder| decoder.mask.values());
+        self.moves(Part::Pass(Stage::ClassCapsules), "loss_margin", (2 * batch * classes.values() + masked) * F32);
+        if let Some(decoder) = decoder {
+            for layer in &decoder.dense {
+                self.linear(layer);
+            }
             self.moves(Part::Pass(Stage::Loss), "loss_reconstruction", 3 * pixels * F32);
-        }
-        for (index, layer) in layers.iter().enumerate().rev() {
-            self.linear_backward(layer[0], layer[1], index + 1 < layers.len());
-        }
-        if !layers.is_empty() {
+            for layer in decoder.dense.iter().rev() {
+                self.linear_backward(layer);
+            }
             let part = Part::Pass(Stage::DecoderBackward);
-            self.moves(part, "loss_unmask", 3 * batch * model.class_dim * F32);
+            self.moves(part, "loss_unmask", 3 * batch * decoder.mask.dim * F32);
         }
-        self.class_capsules_backward(&capsules);
+        self.class_capsules_backward(classes);
         let part = Part::Pass(Stage::PrimaryCapsulesBackward);
         self.moves(part, "squash_backward", 3 * squashed * F32);
         self.convolution_backward(part, &primary, false, true);
@@ -227,91 +205,66 @@ impl List {
         if self.precision == Precision::F32 { Precision::F32 } else { Precision::Tf32 }
     }
 
-    fn linear(&mut self, inputs: usize, outputs: usize) {
+    fn linear(&mut self, &DenseLayer { inputs, outputs, .. }: &DenseLayer) {
         let (part, batch) = (Part::Pass(Stage::Decoder), self.batch);
         let bytes = (batch * (inputs + outputs) + inputs * outputs) * F32;
         self.add(part, "product: layer", 1, self.linear_precision(), batch * inputs * outputs, bytes);
         self.moves(part, "linear_finish", (2 * batch * outputs + outputs) * F32);
     }
 
-    fn linear_backward(&mut self, inputs: usize, outputs: usize, is_rectified: bool) {
+    fn linear_backward(&mut self, &DenseLayer { inputs, outputs, activation, .. }: &DenseLayer) {
         let (part, batch) = (Part::Pass(Stage::DecoderBackward), self.batch);
-        self.moves(part, "sums", batch * outputs * F32 * if is_rectified { 3 } else { 1 });
+        let moved = if activation == Activation::Relu { 3 } else { 1 };
+        self.moves(part, "sums", batch * outputs * F32 * moved);
         let bytes = 2 * (batch * (inputs + outputs) + inputs * outputs) * F32;
         self.add(part, "product: layer gradients", 2, self.linear_precision(), 2 * batch * inputs * outputs, bytes);
     }
 
-    fn class_capsules(&mut self, of: &Capsules) {
+    fn class_capsules(&mut self, of: &ClassCapsuleLayer) {
         let (part, batch) = (Part::Pass(Stage::ClassCapsules), self.batch);
-        let (later, votes) = (of.iterations - 1, batch * of.capsules * of.row);
-        let operands = of.weight + of.u(batch);
-        self.add(part, "class_capsules_first", 1, Precision::F32, votes * of.in_dim, (operands + of.sums(batch)) * F32);
+        let (later, votes, row) = (of.iterations - 1, batch * of.votes(), batch * of.values());
+        let (operands, sums) = (of.weights() + batch * of.inputs(), sums(of, batch));
+        self.add(part, "class_capsules_first", 1, Precision::F32, votes * of.in_dim, (operands + sums) * F32);
         if later > 0 {
-            let bytes = later * (operands + batch * of.row + of.couplings(batch) + of.sums(batch)) * F32;
+            let bytes = later * (operands + row + couplings(of, batch) + sums) * F32;
             let multiply_adds = later * votes * (of.in_dim + 2);
             self.add(part, "class_capsules_sweep", later, Precision::F32, multiply_adds, bytes);
         }
-        let bytes = of.iterations * (of.sums(batch) + 3 * batch * of.row) * F32;
+        let bytes = of.iterations * (sums + 3 * row) * F32;
         self.add(part, "class_capsules_finish", of.iterations, Precision::F32, 0, bytes);
     }
 
-    fn class_capsules_backward(&mut self, of: &Capsules) {
+    fn class_capsules_backward(&mut self, of: &ClassCapsuleLayer) {
         let (part, batch) = (Part::Pass(Stage::ClassCapsulesBackward), self.batch);
-        let (later, votes) = (of.iterations - 1, batch * of.capsules * of.row);
-        let operands = of.weight + of.u(batch);
-        let bytes = of.iterations * 4 * batch * of.row * F32 + later * of.sums(batch) * F32;
+        let (later, votes, row) = (of.iterations - 1, batch * of.votes(), batch * of.values());
+        let (u, sums, couplings) = (batch * of.inputs(), sums(of, batch), couplings(of, batch));
+        let operands = of.weights() + u;
+        let bytes = of.iterations * 4 * row * F32 + later * sums * F32;
         self.add(part, "class_capsules_finish_back", of.iterations, Precision::F32, 0, bytes);
         if later > 0 {
-            let bytes = later * (operands + batch * of.row + 2 * of.couplings(batch) + of.sums(batch)) * F32;
+            let bytes = later * (operands + row + 2 * couplings + sums) * F32;
             let multiply_adds = later * votes * (of.in_dim + 3);
             self.add(part, "class_capsules_back", later, Precision::F32, multiply_adds, bytes);
         }
         let of_iterations = 2 * of.iterations - 1;
-        let read = operands + of_iterations * batch * of.row + 2 * later * of.couplings(batch);
-        let alone = of.capsules * of.in_dim * of.row;
-        let bytes = (read + of.u(batch) + alone) * F32;
+        let read = operands + of_iterations * row + 2 * later * couplings;
+        let alone = of.inputs() * of.values();
+        let bytes = (read + u + alone) * F32;
         let multiply_adds = votes * (2 * of.in_dim + of_iterations);
         self.add(part, "class_capsules_gradient", 1, Precision::F32, multiply_adds, bytes);
-        if alone != of.weight {
-            self.moves(part, "class_capsules_share", (alone + of.weight) * F32);
+        if alone != of.weights() {
+            self.moves(part, "class_capsules_share", (alone + of.weights()) * F32);
         }
-        self.moves(part, "class_capsules_bias", of.iterations * batch * of.row * F32);
+        self.moves(part, "class_capsules_bias", of.iterations * row * F32);
     }
 }
 
-/// Sizes of the class capsules.
-struct Capsules {
-    capsules: usize,
-    in_dim: usize,
-    /// Values of all class capsules of a sample, and of the matrices.
-    row: usize,
-    weight: usize,
-    classes: usize,
-    iterations: usize,
+fn couplings(of: &ClassCapsuleLayer, batch: usize) -> usize {
+    batch * of.capsules * of.classes
 }
 
-impl Capsules {
-    fn new(model: &CapsNetConfig, shape: ImageShape, classes: usize) -> Capsules {
-        let (capsules, row) = (model.primary_capsules(shape), classes * model.class_dim);
-        let matrices = match model.class_sharing {
-            ClassSharing::None => capsules,
-            ClassSharing::ByType => model.primary_types,
-        };
-        let weight = matrices * model.primary_dim * row;
-        Capsules { capsules, in_dim: model.primary_dim, row, weight, classes, iterations: model.routing_iterations }
-    }
-
-    fn u(&self, batch: usize) -> usize {
-        batch * self.capsules * self.in_dim
-    }
-
-    fn couplings(&self, batch: usize) -> usize {
-        batch * self.capsules * self.classes
-    }
-
-    /// What blocks hand on: a row for each sample of each chunk of capsules, as the launcher of these kernels cuts them.
-    fn sums(&self, batch: usize) -> usize {
-        let chunk = if batch <= 64 { 8 } else { 16 };
-        self.capsules.div_ceil(chunk.max(self.capsules.div_ceil(144))) * batch * self.row
-    }
+/// What blocks hand on: a row for each sample of each chunk of capsules, as the launcher of these kernels cuts them.
+fn sums(of: &ClassCapsuleLayer, batch: usize) -> usize {
+    let chunk = if batch <= 64 { 8 } else { 16 };
+    of.capsules.div_ceil(chunk.max(of.capsules.div_ceil(144))) * batch * of.values()
 }

@@ -138,7 +138,7 @@ pub fn measure(
         watch(0);
         trainer.step_in_parts(data, &indices, 0, STILL, &mut laps)?;
     }
-    let mut work = trainer.work();
+    let mut work = trainer.work()?;
     if work.is_empty() && !device.is_cpu() {
         work = work_of_launches(config, batch);
     }

@@ -66,7 +66,7 @@ fn assert_agrees_with_the_cpu(
     let order: Vec<u32> = (0..batch as u32 + 2).rev().collect();
     let (mut pixels, mut labels) = (vec![0.; batch * shape.pixels()], vec![0; batch]);
     gather(&images, shape, &order[1..][..batch], None, &mut pixels, &mut labels);
-    let mut on_cpu = Pass::<f32>::new(config, shape, 10, &setup.parameters).unwrap();
+    let mut on_cpu = Pass::<f32>::new(&config.layers(shape, 10), &setup.parameters).unwrap();
     let mut kept = Kept::new(&setup);
     let expected = on_cpu.train(&pixels, &labels, &mut kept).unwrap();
 

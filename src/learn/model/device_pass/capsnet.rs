@@ -2,23 +2,20 @@
 
 use candle_core::Result;
 
-use super::{Core, Ended, Layer, Layers, Place, Purpose};
+use super::{Core, Ended, Layer, Layers, Place, Purpose, convolution};
 use crate::learn::{
-    data::ImageShape,
-    kernels::{
-        Activation,
-        cuda::{
-            Address, Buffer, Gpu,
-            adam::Flat,
-            class_capsules::{CapsuleOrder, ClassCapsules},
-            conv2d::Conv2d,
-            linear::{linear_backward, linear_forward},
-            loss::Masked,
-            squash::{squash_backward, squash_forward},
-        },
+    kernels::cuda::{
+        Address, Buffer, Gpu,
+        adam::Flat,
+        class_capsules::{CapsuleOrder, ClassCapsules},
+        conv2d::Conv2d,
+        linear::{linear_backward, linear_forward},
+        loss::Masked,
+        squash::{squash_backward, squash_forward},
     },
     model::{
-        config::{CapsNetConfig, ClassSharing, Decoder as Kind, Precision, Squash},
+        config::Precision,
+        layout::{CapsNetLayers, DecoderLayers, DenseLayer, PrimaryCapsuleLayer},
         pass::Stage,
     },
 };
@@ -29,22 +26,11 @@ pub(super) struct CapsNet {
     primary: (Layer, Conv2d),
     classes: (Layer, ClassCapsules),
     decoder: Option<Decoder>,
-    sizes: Sizes,
+    in_channels: PrimaryCapsuleLayer,
+    pixels: usize,
+    precision: Precision,
     values: Values,
     gradients: Values,
-}
-
-/// The sizes that a pass needs beside those its layers know.
-#[derive(Clone, Copy)]
-struct Sizes {
-    /// Of the primary convolution's output: positions, and channels at each.
-    positions: usize,
-    channels: usize,
-    /// Of a primary capsule.
-    dim: usize,
-    pixels: usize,
-    squash: Squash,
-    precision: Precision,
 }
 
 /// What enters and leaves the layers, or its gradient.
@@ -69,11 +55,8 @@ struct Decoded {
 }
 
 struct Decoder {
+    sizes: DecoderLayers,
     layers: [Layer; 3],
-    /// Widths: what enters, both hidden layers, the image.
-    widths: [usize; 4],
-    is_small: bool,
-    reconstruction_weight: f64,
     values: Decoded,
     gradients: Decoded,
 }
@@ -81,85 +64,48 @@ struct Decoder {
 impl CapsNet {
     pub(super) fn new(
         gpu: &Gpu,
-        config: &CapsNetConfig,
-        shape: ImageShape,
-        classes: usize,
+        layers: &CapsNetLayers,
         places: &[Place],
         precision: Precision,
         most: usize,
     ) -> Result<Self> {
-        let layer = |name: &str| Layer::find(places, name);
-        let image = [shape.channels, shape.height, shape.width];
-        let convolution = |image, channels, sharing, kernel, stride, activation, needs_input_gradient| {
-            let (filters, kernel) = (channels / sharing, [kernel; 2]);
-            Conv2d::new(
-                gpu,
-                most,
-                image,
-                filters,
-                channels,
-                kernel,
-                stride,
-                activation,
-                precision,
-                needs_input_gradient,
-            )
-        };
-        let CapsNetConfig { conv1_channels, conv1_sharing, conv1_kernel, conv1_stride, .. } = *config;
-        let conv1 =
-            convolution(image, conv1_channels, conv1_sharing, conv1_kernel, conv1_stride, Activation::Relu, false)?;
-        let [h, w] = conv1.out();
-        let channels = config.primary_types * config.primary_dim;
-        let CapsNetConfig { primary_sharing, primary_kernel, primary_stride, .. } = *config;
-        let map = [conv1_channels, h, w];
-        let primary =
-            convolution(map, channels, primary_sharing, primary_kernel, primary_stride, Activation::None, true)?;
-        let positions: usize = primary.out().iter().product();
-        let capsules = config.primary_types * positions;
-        let matrices = match config.class_sharing {
-            ClassSharing::None => capsules,
-            ClassSharing::ByType => config.primary_types,
-        };
+        let CapsNetLayers { conv1, primary, capsules, classes, decoder } = layers;
         let class_capsules = ClassCapsules::new(
             gpu,
             most,
-            capsules,
-            [matrices, config.primary_dim, classes * config.class_dim],
-            [classes, config.class_dim],
-            config.routing_iterations,
-            config.squash,
-            CapsuleOrder::ByPosition { types: config.primary_types },
+            classes.capsules,
+            classes.weight(),
+            classes.bias(),
+            classes.iterations,
+            classes.squash,
+            CapsuleOrder::ByPosition { types: capsules.types },
         )?;
         let values = || {
             Ok::<_, candle_core::Error>(Values {
-                map: gpu.zeros(most * conv1_channels * h * w)?,
-                channels: gpu.zeros(most * channels * positions)?,
-                capsules: gpu.zeros(most * channels * positions)?,
-                classes: gpu.zeros(most * classes * config.class_dim)?,
+                map: gpu.zeros(most * conv1.values())?,
+                channels: gpu.zeros(most * primary.values())?,
+                capsules: gpu.zeros(most * capsules.values())?,
+                classes: gpu.zeros(most * classes.values())?,
             })
         };
+        let layer = |name: &str| Layer::find(places, name);
         Ok(CapsNet {
-            conv1: (layer("conv1")?, conv1),
-            primary: (layer("primary")?, primary),
-            classes: (layer("class_caps")?, class_capsules),
-            decoder: Decoder::new(gpu, config, classes, shape.pixels(), places, most)?,
+            conv1: (layer(conv1.name)?, convolution(gpu, conv1, precision, false, most)?),
+            primary: (layer(primary.name)?, convolution(gpu, primary, precision, true, most)?),
+            classes: (layer(classes.name)?, class_capsules),
+            decoder: decoder.as_ref().map(|decoder| Decoder::new(gpu, decoder, places, most)).transpose()?,
+            in_channels: *capsules,
+            pixels: layers.pixels(),
+            precision,
             values: values()?,
             gradients: values()?,
-            sizes: Sizes {
-                positions,
-                channels,
-                dim: config.primary_dim,
-                pixels: shape.pixels(),
-                squash: config.squash,
-                precision,
-            },
         })
     }
 }
 
 impl Layers for CapsNet {
     fn forward(&self, core: &Core, batch: usize, purpose: Purpose, ended: Ended) -> Result<()> {
-        let CapsNet { values, sizes, .. } = self;
+        let CapsNet { values, in_channels, .. } = self;
         let Core { gpu, flat, images, losses, .. } = core;
         let is_training = purpose == Purpose::Training;
         let (layer, conv1) = &self.conv1;
@@ -169,9 +115,9 @@ impl Layers for CapsNet {
         let (layer, primary) = &self.primary;
         let (weight, bias) = layer.values(flat);
         primary.forward(gpu, batch, values.map.start(), weight, bias, values.channels.start())?;
-        let capsules = batch * sizes.positions * sizes.channels / sizes.dim;
+        let PrimaryCapsuleLayer { dim, squash, .. } = *in_channels;
         let (channels, squashed) = (values.channels.start(), values.capsules.start());
-        squash_forward(gpu, sizes.squash, capsules, sizes.dim, channels, squashed)?;
+        squash_forward(gpu, squash, batch * in_channels.capsules(), dim, channels, squashed)?;
         ended(Stage::PrimaryCapsules)?;
         let (layer, classes) = &self.classes;
         let (weight, bias) = layer.values(flat);
@@ -182,18 +128,18 @@ impl Layers for CapsNet {
         losses.margin(gpu, batch, v, &images.labels, !is_training, dv, masked)?;
         ended(Stage::ClassCapsules)?;
         let Some(decoder) = &self.decoder else { return Ok(()) };
-        decoder.forward(gpu, flat, sizes.precision, batch)?;
+        decoder.forward(gpu, flat, self.precision, batch)?;
         ended(Stage::Decoder)?;
-        let (z, weight) = (decoder.values.image.start(), decoder.reconstruction_weight);
-        losses.reconstruction(gpu, batch, z, images.flat.start(), sizes.pixels, weight, is_training)?;
+        let (z, weight) = (decoder.values.image.start(), decoder.sizes.mask.reconstruction_weight);
+        losses.reconstruction(gpu, batch, z, images.flat.start(), self.pixels, weight, is_training)?;
         ended(Stage::Loss)
     }
 
     fn backward(&self, core: &Core, batch: usize, ended: Ended) -> Result<()> {
-        let CapsNet { values, gradients: d, sizes, .. } = self;
+        let CapsNet { values, gradients: d, in_channels, .. } = self;
         let Core { gpu, flat, losses, .. } = core;
         if let Some(decoder) = &self.decoder {
-            decoder.backward(gpu, flat, sizes.precision, batch)?;
+            decoder.backward(gpu, flat, self.precision, batch)?;
             let dmasked = decoder.masked(&decoder.gradients);
             losses.unmask(gpu, batch, dmasked, d.classes.start())?;
             ended(Stage::DecoderBackward)?;
@@ -203,9 +149,9 @@ impl Layers for CapsNet {
         let (u, du) = (values.capsules.start(), d.capsules.start());
         classes.backward(gpu, batch, u, weight, d.classes.start(), du, dweight, dbias)?;
         ended(Stage::ClassCapsulesBackward)?;
-        let capsules = batch * sizes.positions * sizes.channels / sizes.dim;
+        let PrimaryCapsuleLayer { dim, squash, .. } = *in_channels;
         let (channels, dchannels) = (values.channels.start(), d.channels.start());
-        squash_backward(gpu, sizes.squash, capsules, sizes.dim, channels, du, dchannels)?;
+        squash_backward(gpu, squash, batch * in_channels.capsules(), dim, channels, du, dchannels)?;
         let (layer, primary) = &self.primary;
         let ((weight, _), (dweight, dbias)) = (layer.values(flat), layer.gradients(flat));
         let dmap = d.map.start();
@@ -219,45 +165,35 @@ impl Layers for CapsNet {
 }
 
 impl Decoder {
-    fn new(
-        gpu: &Gpu,
-        config: &CapsNetConfig,
-        classes: usize,
-        pixels: usize,
-        places: &[Place],
-        most: usize,
-    ) -> Result<Option<Self>> {
-        if config.decoder == Kind::None {
-            return Ok(None);
-        }
-        let [first, second] = config.decoder_hidden;
-        let widths = [config.decoder_inputs(classes), first, second, pixels];
+    fn new(gpu: &Gpu, sizes: &DecoderLayers, places: &[Place], most: usize) -> Result<Self> {
+        let [first, second, last] = &sizes.dense;
         let values = || {
-            let [masked, first, second, image] = widths.map(|width| gpu.zeros(most * width));
-            Ok::<_, candle_core::Error>(Decoded { masked: masked?, hidden: [first?, second?], image: image? })
+            Ok::<_, candle_core::Error>(Decoded {
+                masked: gpu.zeros(most * first.inputs)?,
+                hidden: [gpu.zeros(most * first.outputs)?, gpu.zeros(most * second.outputs)?],
+                image: gpu.zeros(most * last.outputs)?,
+            })
         };
-        let layer = |name: &str| Layer::find(places, name);
-        Ok(Some(Decoder {
-            layers: [layer("decoder.0")?, layer("decoder.2")?, layer("decoder.4")?],
-            widths,
-            is_small: config.decoder == Kind::Small,
-            reconstruction_weight: config.reconstruction_weight,
+        let layer = |layer: &DenseLayer| Layer::find(places, layer.name);
+        Ok(Decoder {
+            sizes: *sizes,
+            layers: [layer(first)?, layer(second)?, layer(last)?],
             values: values()?,
             gradients: values()?,
-        }))
+        })
     }
 
     fn masked(&self, of: &Decoded) -> Masked {
-        Masked { at: of.masked.start(), is_small: self.is_small }
+        Masked { at: of.masked.start(), is_small: !self.sizes.mask.keeps_all }
     }
 
     fn forward(&self, gpu: &Gpu, flat: &Flat, precision: Precision, batch: usize) -> Result<()> {
         let all = self.values.all();
-        for (index, layer) in self.layers.iter().enumerate() {
+        for (index, (layer, size)) in self.layers.iter().zip(&self.sizes.dense).enumerate() {
             let (weight, bias) = layer.values(flat);
-            let (inputs, outputs) = (self.widths[index], self.widths[index + 1]);
+            let DenseLayer { inputs, outputs, activation, .. } = *size;
             let (x, y) = (all[index], all[index + 1]);
-            linear_forward(gpu, precision, batch, inputs, outputs, x, weight, bias, activation(index), y)?;
+            linear_forward(gpu, precision, batch, inputs, outputs, x, weight, bias, activation, y)?;
         }
         Ok(())
     }
@@ -266,9 +202,9 @@ impl Decoder {
     fn backward(&self, gpu: &Gpu, flat: &Flat, precision: Precision, batch: usize) -> Result<()> {
         let (all, mut d) = (self.values.all(), self.gradients.all());
         d[3] = all[3];
-        for (index, layer) in self.layers.iter().enumerate().rev() {
+        for (index, (layer, size)) in self.layers.iter().zip(&self.sizes.dense).enumerate().rev() {
             let ((weight, _), (dweight, dbias)) = (layer.values(flat), layer.gradients(flat));
-            let (inputs, outputs) = (self.widths[index], self.widths[index + 1]);
+            let DenseLayer { inputs, outputs, activation, .. } = *size;
             linear_backward(
                 gpu,
                 precision,
@@ -277,7 +213,7 @@ impl Decoder {
                 outputs,
                 all[index],
                 weight,
-                activation(index),
+                activation,
                 all[index + 1],
                 d[index + 1],
                 Some(d[index]),
@@ -287,11 +223,6 @@ impl Decoder {
         }
         Ok(())
     }
-}
-
-/// Of the decoder's layer `index`; the sigmoid of the last is part of the loss.
-fn activation(index: usize) -> Activation {
-    if index < 2 { Activation::Relu } else { Activation::None }
 }
 
 impl Decoded {

@@ -2,23 +2,20 @@
 
 use candle_core::Result;
 
-use super::{Core, Ended, Layer, Layers, Place, Purpose};
+use super::{Core, Ended, Layer, Layers, Place, Purpose, convolution};
 use crate::learn::{
-    data::ImageShape,
-    kernels::{
-        Activation,
-        cuda::{
-            Address, Buffer, Gpu,
-            adam::Flat,
-            conv2d::Conv2d,
-            linear::{linear_backward, linear_forward},
-            max_pool::Images,
-            permute::permute_4d,
-        },
+    kernels::cuda::{
+        Address, Buffer, Gpu,
+        adam::Flat,
+        conv2d::Conv2d,
+        linear::{linear_backward, linear_forward},
+        max_pool::Images,
+        permute::permute_4d,
     },
     model::{
         config::Precision,
-        lenet::{CHANNELS, KERNEL, WIDTHS, features},
+        layout::{ConvolutionLayer, DenseLayer, MaxPoolLayer},
+        lenet::LeNetLayers,
     },
 };
 
@@ -26,8 +23,7 @@ use crate::learn::{
 struct Convolution {
     layer: Layer,
     conv: Conv2d,
-    /// Channels, height and width of what leaves the convolution.
-    out: [usize; 3],
+    pool: MaxPoolLayer,
     /// `[height][width][batch][channels]`, and the same pooled; their gradients.
     map: Buffer<f32>,
     pooled: Buffer<f32>,
@@ -38,9 +34,8 @@ struct Convolution {
 /// The layers of a LeNet-5 and what is between them.
 pub(super) struct LeNet {
     convolutions: [Convolution; 2],
-    connected: [Layer; 3],
+    connected: [(Layer, DenseLayer); 3],
     /// What enters each fully connected layer, and the logits: `[batch][width]`; their gradients.
-    widths: [usize; 4],
     values: [Buffer<f32>; 4],
     gradients: [Buffer<f32>; 4],
     precision: Precision,
@@ -49,52 +44,34 @@ pub(super) struct LeNet {
 impl LeNet {
     pub(super) fn new(
         gpu: &Gpu,
-        shape: ImageShape,
-        classes: usize,
+        layers: &LeNetLayers,
         places: &[Place],
         precision: Precision,
         most: usize,
     ) -> Result<Self> {
-        let layer = |name: &str| Layer::find(places, name);
-        let convolution = |name: &str, image: [usize; 3], channels: usize, needs_input_gradient| {
-            let (kernel, activation) = ([KERNEL; 2], Activation::Relu);
-            let conv = Conv2d::new(
-                gpu,
-                most,
-                image,
-                channels,
-                channels,
-                kernel,
-                1,
-                activation,
-                precision,
-                needs_input_gradient,
-            )?;
-            let [height, width] = conv.out();
-            let map = most * channels * height * width;
-            let pooled = most * channels * (height / 2) * (width / 2);
+        let [first, second] = &layers.convolutions;
+        let of = |(layer, pool): &(ConvolutionLayer, MaxPoolLayer), needs_input_gradient| {
+            let (map, pooled) = (most * layer.values(), most * pool.map().iter().product::<usize>());
             Ok::<_, candle_core::Error>(Convolution {
-                layer: layer(name)?,
-                conv,
-                out: [channels, height, width],
+                layer: Layer::find(places, layer.name)?,
+                conv: convolution(gpu, layer, precision, needs_input_gradient, most)?,
+                pool: *pool,
                 map: gpu.zeros(map)?,
                 pooled: gpu.zeros(pooled)?,
                 dmap: gpu.zeros(map)?,
                 dpooled: gpu.zeros(pooled)?,
             })
         };
-        let first = convolution("conv1", [shape.channels, shape.height, shape.width], CHANNELS[0], false)?;
-        let [channels, height, width] = first.out;
-        let second = convolution("conv2", [channels, height / 2, width / 2], CHANNELS[1], true)?;
-        let widths = [features(shape), WIDTHS[0], WIDTHS[1], classes];
+        let connected = |layer: DenseLayer| Ok::<_, candle_core::Error>((Layer::find(places, layer.name)?, layer));
+        let [fc1, fc2, fc3] = layers.dense;
         let values = || {
+            let widths = [fc1.inputs, fc2.inputs, fc3.inputs, fc3.outputs];
             let [features, first, second, logits] = widths.map(|width| gpu.zeros(most * width));
             Ok::<_, candle_core::Error>([features?, first?, second?, logits?])
         };
         Ok(LeNet {
-            convolutions: [first, second],
-            connected: [layer("fc1")?, layer("fc2")?, layer("fc3")?],
-            widths,
+            convolutions: [of(first, false)?, of(second, true)?],
+            connected: [connected(fc1)?, connected(fc2)?, connected(fc3)?],
             values: values()?,
             gradients: values()?,
             precision,
@@ -103,15 +80,15 @@ impl LeNet {
 
     /// Dimensions of what the last pooling gives: height, width, batch, channels.
     fn pooled(&self, batch: usize) -> [usize; 4] {
-        let [channels, height, width] = self.convolutions[1].out;
-        [height / 2, width / 2, batch, channels]
+        let [channels, height, width] = self.convolutions[1].pool.map();
+        [height, width, batch, channels]
     }
 }
 
 impl Convolution {
     /// The map as pooling sees it: pixels apart by all channels of all samples.
     fn images(&self, batch: usize) -> Images {
-        let [channels, height, width] = self.out;
+        let [channels, height, width] = self.pool.image;
         Images { planes: 1, height, width, inner: batch * channels }
     }
 
@@ -137,11 +114,11 @@ impl Layers for LeNet {
         first.forward(gpu, flat, batch, images.map.start())?;
         second.forward(gpu, flat, batch, first.pooled.start())?;
         permute_4d(gpu, self.pooled(batch), [2, 3, 0, 1], second.pooled.start(), self.values[0].start())?;
-        for (index, layer) in self.connected.iter().enumerate() {
+        for (index, (layer, size)) in self.connected.iter().enumerate() {
             let (weight, bias) = layer.values(flat);
-            let (inputs, outputs) = (self.widths[index], self.widths[index + 1]);
+            let DenseLayer { inputs, outputs, activation, .. } = *size;
             let (x, y) = (self.values[index].start(), self.values[index + 1].start());
-            linear_forward(gpu, self.precision, batch, inputs, outputs, x, weight, bias, activation(index), y)?;
+            linear_forward(gpu, self.precision, batch, inputs, outputs, x, weight, bias, activation, y)?;
         }
         let is_trained = purpose == Purpose::Training;
         losses.cross_entropy(gpu, batch, self.values[3].start(), &images.labels, is_trained)
@@ -149,9 +126,9 @@ impl Layers for LeNet {
 
     fn backward(&self, core: &Core, batch: usize, _ended: Ended) -> Result<()> {
         let Core { gpu, flat, .. } = core;
-        for (index, layer) in self.connected.iter().enumerate().rev() {
+        for (index, (layer, size)) in self.connected.iter().enumerate().rev() {
             let ((weight, _), (dweight, dbias)) = (layer.values(flat), layer.gradients(flat));
-            let (inputs, outputs) = (self.widths[index], self.widths[index + 1]);
+            let DenseLayer { inputs, outputs, activation, .. } = *size;
             let (x, y) = (self.values[index].start(), self.values[index + 1].start());
             // The logits have become their gradient.
             let dy = if index == 2 { y } else { self.gradients[index + 1].start() };
@@ -163,7 +140,7 @@ impl Layers for LeNet {
                 outputs,
                 x,
                 weight,
-                activation(index),
+                activation,
                 y,
                 dy,
                 Some(self.gradients[index].start()),
@@ -178,9 +155,4 @@ impl Layers for LeNet {
         second.backward(gpu, flat, batch, Some(first.dpooled.start()))?;
         first.backward(gpu, flat, batch, None)
     }
-}
-
-/// Of the fully connected layer `index`.
-fn activation(index: usize) -> Activation {
-    if index < 2 { Activation::Relu } else { Activation::None }
 }

@@ -2,8 +2,13 @@
 
 use std::ops::Add;
 
-use super::{Decoder, Layer, Pass, Stage};
-use crate::learn::kernels::{Conv2dPlan, Real};
+use candle_core::Result;
+
+use super::{Pass, Stage};
+use crate::learn::{
+    kernels::Real,
+    model::layout::{CapsNetLayers, ConvolutionLayer, DecoderLayers, DenseLayer},
+};
 
 /// Work of a stage: what no implementation by the same algorithm could leave out.
 ///
@@ -39,34 +44,47 @@ impl Add for Work {
 
 impl<T: Real> Pass<T> {
     /// The work of each stage on a batch of the size of the last one, without the optimizer's.
-    pub fn work(&self) -> Vec<(Stage, Work)> {
-        let Pass { conv1_plan, primary_plan, classes_plan, values, lengths, .. } = self;
-        let batch = lengths.batch;
+    pub fn work(&self) -> Result<Vec<(Stage, Work)>> {
+        self.layers.work::<T>(self.lengths.batch)
+    }
+}
+
+impl CapsNetLayers {
+    /// The work of each stage of a [`Pass`] on `batch` samples (at least 1), without the optimizer's.
+    ///
+    /// Errors: sizes that do not fit.
+    pub fn work<T: Real>(&self, batch: usize) -> Result<Vec<(Stage, Work)>> {
+        let CapsNetLayers { conv1, primary, capsules, classes, decoder } = self;
         let count = |[multiply_adds, direct_multiply_adds]: [u64; 2], values: usize| Work {
             multiply_adds,
             direct_multiply_adds,
             bytes: (values * size_of::<T>()) as u64,
         };
-        let (conv1, conv1_direct) = (conv1_plan.work(), direct(conv1_plan, &self.conv1, batch));
-        let (primary, primary_direct) = (primary_plan.work(), direct(primary_plan, &self.primary, batch));
-        let [classes, classes_backward] = classes_plan.work();
+        let (conv1_adds, conv1_direct) = convolution::<T>(conv1, batch)?;
+        let (primary_adds, primary_direct) = convolution::<T>(primary, batch)?;
+        let mut plan = classes.plan::<T>()?;
+        plan.set_batch(batch);
+        let [classes_adds, classes_backward] = plan.work();
 
-        let images = batch * self.pixels;
-        let [map, channels] = [&values.map, &values.channels].map(|values| values.len());
-        let [capsules, class_values, scores] = [&values.capsules, &values.classes, lengths].map(|values| values.len());
-        let weights = |layer: &Layer<T>| layer.weight.1.elem_count() + layer.bias.1.elem_count();
-        let in_classes = capsules + weights(&self.classes);
+        let images = batch * self.pixels();
+        let [map, channels] = [conv1, primary].map(|layer| batch * layer.values());
+        let (capsules, class_values, scores) =
+            (batch * capsules.values(), batch * classes.values(), batch * classes.classes);
+        let in_classes = capsules + classes.weights() + classes.values();
         let mut work = vec![
-            (Stage::Conv1, count([conv1[0], conv1_direct], images + weights(&self.conv1) + map)),
+            (Stage::Conv1, count([conv1_adds[0], conv1_direct], images + conv1.weights() + conv1.channels + map)),
             (
                 Stage::PrimaryCapsules,
-                count([primary[0], primary_direct], map + weights(&self.primary) + channels + capsules),
+                count(
+                    [primary_adds[0], primary_direct],
+                    map + primary.weights() + primary.channels + channels + capsules,
+                ),
             ),
-            (Stage::ClassCapsules, count([classes; 2], in_classes + class_values + scores)),
+            (Stage::ClassCapsules, count([classes_adds; 2], in_classes + class_values + scores)),
         ];
         // Margin: the class capsules and their lengths, and a gradient that is read and written.
         let mut loss = 3 * class_values + 2 * scores;
-        if let Some(decoder) = &self.decoder {
+        if let Some(decoder) = decoder {
             let [forward, backward] = decoder.values_moved(batch);
             let products = decoder.multiply_adds(batch);
             // Reconstruction and images, twice each: the value, and the gradient, which is written.
@@ -84,46 +102,47 @@ impl<T: Real> Pass<T> {
             (
                 Stage::PrimaryCapsulesBackward,
                 count(
-                    [primary[1] + primary[2], 2 * primary_direct],
-                    channels + capsules + 2 * map + self.primary.weight.1.elem_count(),
+                    [primary_adds[1] + primary_adds[2], 2 * primary_direct],
+                    channels + capsules + 2 * map + primary.weights(),
                 ),
             ),
             // Nobody asks for the gradient of the images, nor for the weight then.
-            (Stage::Conv1Backward, count([conv1[2], conv1_direct], images + 2 * map)),
+            (Stage::Conv1Backward, count([conv1_adds[2], conv1_direct], images + 2 * map)),
         ]);
-        work
+        Ok(work)
     }
 }
 
-/// Multiply-adds of one pass of a convolution by its definition; channels that share a filter are computed once.
-fn direct<T: Real>(plan: &Conv2dPlan<T>, layer: &Layer<T>, batch: usize) -> u64 {
-    let [rows, columns] = plan.out();
-    (batch * rows * columns * layer.weight.1.elem_count()) as u64
+/// Multiply-adds of a convolution for its output and for the gradients of image and weight, and of one of these passes by
+/// its definition; channels that share a filter are computed once.
+fn convolution<T: Real>(layer: &ConvolutionLayer, batch: usize) -> Result<([u64; 3], u64)> {
+    let mut plan = layer.plan::<T>()?;
+    plan.set_batch(batch);
+    Ok((plan.work(), (batch * layer.positions() * layer.weights()) as u64))
 }
 
-impl<T: Real> Decoder<T> {
-    /// Inputs of the first layer that the samples of a batch see, all their classes being different as long as they can be.
-    fn inputs_seen(&self, batch: usize) -> usize {
-        let classes = if self.first.is_per_class { self.first.classes.min(batch) } else { 1 };
-        classes * self.first.dim
+impl DecoderLayers {
+    /// Inputs of each layer that a sample has values for: of the first, its chosen capsule's.
+    fn inputs(&self) -> [usize; 3] {
+        let [_, second, last] = &self.dense;
+        [self.mask.dim, second.inputs, last.inputs]
     }
 
     /// Of the forward pass; the backward pass has twice as many.
     fn multiply_adds(&self, batch: usize) -> u64 {
-        let Decoder { first, second, last, .. } = self;
-        (batch * (first.dim * first.outputs + second.inputs * second.outputs + last.inputs * last.outputs)) as u64
+        let of_a_sample: usize =
+            self.inputs().iter().zip(&self.dense).map(|(inputs, layer)| inputs * layer.outputs).sum();
+        (batch * of_a_sample) as u64
     }
 
     /// Values read and written by the forward and by the backward pass.
     fn values_moved(&self, batch: usize) -> [usize; 2] {
-        let Decoder { first, second, last, .. } = self;
-        let weights =
-            self.inputs_seen(batch) * first.outputs + second.inputs * second.outputs + last.inputs * last.outputs;
-        let biases = first.outputs + second.outputs + last.outputs;
-        let hidden = first.outputs + second.outputs;
-        [
-            batch * (first.dim + hidden + last.outputs) + weights + biases,
-            batch * (first.dim + hidden + last.outputs + first.classes * first.dim) + weights,
-        ]
+        let [first, second, last] = &self.dense;
+        // Inputs of the first layer that the samples of a batch see, all their classes being different as long as they can be.
+        let classes = if self.mask.keeps_all { self.mask.classes.min(batch) } else { 1 };
+        let weights = classes * self.mask.dim * first.outputs + second.weights() + last.weights();
+        let outputs: usize = self.dense.iter().map(|layer: &DenseLayer| layer.outputs).sum();
+        let values = batch * (self.mask.dim + outputs);
+        [values + weights + outputs, values + batch * self.mask.classes * self.mask.dim + weights]
     }
 }

@@ -1,0 +1,312 @@
+//! The layers that a network consists of, each with all of its sizes.
+//!
+//! This is the one description of a network. Its parameters, its memory, its work and its launches on a GPU are counted from it,
+//! and all of its passes are built from it. A configuration becomes layers in [`super::config`]; nothing else spells sizes out.
+//! Sizes are those of one sample.
+
+use candle_core::Result;
+
+use crate::learn::kernels::{
+    Activation, ClassCapsulesPlan, Conv2dPlan, DenseOfChosen, InChannels, Real, Squash, UnfoldedConv2d,
+};
+
+/// A layer of a network.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Layer {
+    Convolution(ConvolutionLayer),
+    MaxPool(MaxPoolLayer),
+    PrimaryCapsules(PrimaryCapsuleLayer),
+    ClassCapsules(ClassCapsuleLayer),
+    /// The decoder begins: the layers behind it reconstruct the image.
+    Mask(MaskLayer),
+    Dense(DenseLayer),
+}
+
+impl Layer {
+    /// Trained values: weight and bias.
+    pub fn parameters(&self) -> usize {
+        match self {
+            Layer::Convolution(layer) => layer.weights() + layer.channels,
+            Layer::ClassCapsules(layer) => layer.weights() + layer.values(),
+            Layer::Dense(layer) => layer.weights() + layer.outputs,
+            Layer::MaxPool(_) | Layer::PrimaryCapsules(_) | Layer::Mask(_) => 0,
+        }
+    }
+
+    /// Values that leave the layer.
+    pub fn values(&self) -> usize {
+        match self {
+            Layer::Convolution(layer) => layer.values(),
+            Layer::MaxPool(layer) => layer.map().iter().product(),
+            Layer::PrimaryCapsules(layer) => layer.values(),
+            Layer::ClassCapsules(layer) => layer.values(),
+            Layer::Mask(layer) => layer.values(),
+            Layer::Dense(layer) => layer.outputs,
+        }
+    }
+}
+
+/// A convolution without padding: `{name}.weight [filters, in channels, kernel, kernel]`, `{name}.bias [channels]`. Channel c uses
+/// filter `c mod filters`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ConvolutionLayer {
+    pub name: &'static str,
+    /// Channels, height and width of what enters.
+    pub image: [usize; 3],
+    /// Output channels.
+    pub channels: usize,
+    /// Output channels that share one filter; divides `channels`.
+    pub sharing: usize,
+    pub kernel: usize,
+    pub stride: usize,
+    /// What follows the bias.
+    pub activation: Activation,
+}
+
+/// Positions of a kernel along an image side; 0 if it does not fit.
+fn positions(side: usize, kernel: usize, stride: usize) -> usize {
+    if kernel > side { 0 } else { (side - kernel) / stride + 1 }
+}
+
+impl ConvolutionLayer {
+    /// Channels, height and width of what leaves the layer.
+    pub fn map(&self) -> [usize; 3] {
+        let [_, height, width] = self.image;
+        let [rows, columns] = [height, width].map(|side| positions(side, self.kernel, self.stride));
+        [self.channels, rows, columns]
+    }
+
+    /// Values that leave the layer.
+    pub fn values(&self) -> usize {
+        self.map().iter().product()
+    }
+
+    /// Positions of the kernel in an image.
+    pub fn positions(&self) -> usize {
+        let [_, rows, columns] = self.map();
+        rows * columns
+    }
+
+    pub fn filters(&self) -> usize {
+        self.channels / self.sharing
+    }
+
+    /// Dimensions of the weight.
+    pub fn weight(&self) -> [usize; 4] {
+        [self.filters(), self.image[0], self.kernel, self.kernel]
+    }
+
+    /// Values of the weight.
+    pub fn weights(&self) -> usize {
+        self.weight().iter().product()
+    }
+
+    /// The layer on CPU cores, for one sample at first.
+    ///
+    /// Errors: sizes that do not fit.
+    pub fn plan<T: Real>(&self) -> Result<Conv2dPlan<T>> {
+        let [in_channels, height, width] = self.image;
+        let x = [1, in_channels, height, width];
+        Conv2dPlan::new(x, self.weight(), self.channels, self.stride, self.activation)
+    }
+
+    /// The layer on a GPU.
+    ///
+    /// Errors: sizes that do not fit.
+    pub fn unfolded(&self) -> Result<UnfoldedConv2d> {
+        UnfoldedConv2d::new(self.image, self.filters(), self.channels, [self.kernel; 2], self.stride)
+    }
+}
+
+/// The largest value of each 2×2 square; a last odd row or column is left out.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct MaxPoolLayer {
+    /// Channels, height and width of what enters.
+    pub image: [usize; 3],
+}
+
+impl MaxPoolLayer {
+    /// Channels, height and width of what leaves the layer.
+    pub fn map(&self) -> [usize; 3] {
+        let [channels, height, width] = self.image;
+        [channels, height / 2, width / 2]
+    }
+}
+
+/// Channels `[types × dim, positions]` of a convolution, squashed to capsules `[types × positions, dim]`: capsule
+/// `type × positions + position` is made of the channels `type × dim ..` at one position.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PrimaryCapsuleLayer {
+    pub types: usize,
+    pub dim: usize,
+    pub positions: usize,
+    pub squash: Squash,
+}
+
+impl PrimaryCapsuleLayer {
+    /// Capsules of all types at all positions.
+    pub fn capsules(&self) -> usize {
+        self.types * self.positions
+    }
+
+    /// Values that leave the layer.
+    pub fn values(&self) -> usize {
+        self.capsules() * self.dim
+    }
+
+    /// The layer on CPU cores.
+    pub(crate) fn in_channels(&self) -> InChannels {
+        let PrimaryCapsuleLayer { types, dim, positions, squash } = *self;
+        InChannels { types, dim, positions, kind: squash }
+    }
+}
+
+/// Votes `û_ij = W_ij u_i` of capsules `[capsules, in_dim]` and their routing to class capsules `[classes, dim]`:
+/// `{name}.weight [matrices, in_dim, classes × dim]`, `{name}.bias [classes, dim]`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ClassCapsuleLayer {
+    pub name: &'static str,
+    /// Capsules that vote.
+    pub capsules: usize,
+    pub in_dim: usize,
+    /// Sets of matrices, one matrix a class; each set belongs to `capsules / matrices` capsules that follow one another.
+    pub matrices: usize,
+    pub classes: usize,
+    pub dim: usize,
+    pub iterations: usize,
+    pub squash: Squash,
+}
+
+impl ClassCapsuleLayer {
+    /// Values that enter the layer.
+    pub fn inputs(&self) -> usize {
+        self.capsules * self.in_dim
+    }
+
+    /// Values that leave the layer, and that one capsule's votes have.
+    pub fn values(&self) -> usize {
+        self.classes * self.dim
+    }
+
+    /// Values of all votes.
+    pub fn votes(&self) -> usize {
+        self.capsules * self.values()
+    }
+
+    /// Dimensions of the weight.
+    pub fn weight(&self) -> [usize; 3] {
+        [self.matrices, self.in_dim, self.values()]
+    }
+
+    /// Values of the weight.
+    pub fn weights(&self) -> usize {
+        self.weight().iter().product()
+    }
+
+    /// Dimensions of the bias.
+    pub fn bias(&self) -> [usize; 2] {
+        [self.classes, self.dim]
+    }
+
+    /// The layer on CPU cores, for one sample at first.
+    ///
+    /// Errors: sizes that do not fit.
+    pub fn plan<T: Real>(&self) -> Result<ClassCapsulesPlan<T>> {
+        let u = [1, self.capsules, self.in_dim];
+        ClassCapsulesPlan::new(u, self.weight(), self.bias(), self.iterations, self.squash)
+    }
+}
+
+/// The class capsules `[classes, dim]` of which one is chosen: what the decoder sees of them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct MaskLayer {
+    pub classes: usize,
+    pub dim: usize,
+    /// All of them, those that are not chosen set to 0; otherwise the chosen one alone.
+    pub keeps_all: bool,
+    /// Weight of the summed squared error of the reconstruction in the loss.
+    pub reconstruction_weight: f64,
+}
+
+impl MaskLayer {
+    /// Values that leave the layer.
+    pub fn values(&self) -> usize {
+        if self.keeps_all { self.classes * self.dim } else { self.dim }
+    }
+}
+
+/// A fully connected layer: `{name}.weight [outputs, inputs]`, `{name}.bias [outputs]`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct DenseLayer {
+    pub name: &'static str,
+    pub inputs: usize,
+    pub outputs: usize,
+    /// What follows the bias. A sigmoid behind the last layer of a decoder belongs to its loss.
+    pub activation: Activation,
+}
+
+impl DenseLayer {
+    /// Dimensions of the weight.
+    pub fn weight(&self) -> [usize; 2] {
+        [self.outputs, self.inputs]
+    }
+
+    /// Values of the weight.
+    pub fn weights(&self) -> usize {
+        self.inputs * self.outputs
+    }
+}
+
+/// The layers of a capsule network by their roles, for the passes that are written out for it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CapsNetLayers {
+    pub conv1: ConvolutionLayer,
+    /// The convolution whose channels become the primary capsules.
+    pub primary: ConvolutionLayer,
+    pub capsules: PrimaryCapsuleLayer,
+    pub classes: ClassCapsuleLayer,
+    pub decoder: Option<DecoderLayers>,
+}
+
+/// The layers of a decoder.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct DecoderLayers {
+    pub mask: MaskLayer,
+    pub dense: [DenseLayer; 3],
+}
+
+impl CapsNetLayers {
+    /// The layers in the order of the forward pass.
+    pub fn list(&self) -> Vec<Layer> {
+        let CapsNetLayers { conv1, primary, capsules, classes, decoder } = *self;
+        let mut layers = vec![
+            Layer::Convolution(conv1),
+            Layer::Convolution(primary),
+            Layer::PrimaryCapsules(capsules),
+            Layer::ClassCapsules(classes),
+        ];
+        if let Some(DecoderLayers { mask, dense }) = decoder {
+            layers.push(Layer::Mask(mask));
+            layers.extend(dense.map(Layer::Dense));
+        }
+        layers
+    }
+
+    /// Values of an image.
+    pub fn pixels(&self) -> usize {
+        self.conv1.image.iter().product()
+    }
+
+    /// The dense layers of the decoder; none without one.
+    pub fn dense(&self) -> &[DenseLayer] {
+        self.decoder.as_ref().map_or(&[], |decoder| &decoder.dense)
+    }
+}
+
+impl DecoderLayers {
+    /// Mask and first layer in one, on CPU cores.
+    pub(crate) fn first(&self) -> DenseOfChosen {
+        let MaskLayer { classes, dim, keeps_all, .. } = self.mask;
+        DenseOfChosen { classes, dim, outputs: self.dense[0].outputs, is_per_class: keeps_all }
+    }
+}

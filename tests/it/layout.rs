@@ -1,0 +1,166 @@
+//! The layers of networks: what follows from their sizes is what it has always been.
+
+use fastrcaps::{
+    learn::{
+        config::TrialConfig,
+        model::{config::ModelConfig, layout::Layer, pass::Work},
+        train::memory::{gpu_peak_bytes, peak_bytes, peak_bytes_beside_gpu},
+    },
+    timing::shape::steps_of,
+};
+use proptest::prelude::*;
+
+use crate::model::{CIFAR, MNIST, any_config};
+
+/// Figures of a configuration at batch 128, as they stood before there was one description of a network. Committed records hold
+/// trials' keys and times by step keys, and predictions of memory decide what runs at once.
+struct Row {
+    data: &'static str,
+    model: &'static str,
+    parameters: usize,
+    /// Predicted on one thread and on three, of a GPU, and on the host beside one.
+    bytes: [u64; 4],
+    /// Of the trial, on data of the fingerprint `x`, and of its step on a whole batch.
+    keys: [&'static str; 2],
+    /// Samples of a step on CPU cores, and its multiply-adds, those by definition, and its bytes, without the optimizer's; zeros
+    /// where nobody counts.
+    work_of: usize,
+    work: [u64; 3],
+}
+
+const ROWS: &[Row] = &[
+    Row {
+        data: "mnist",
+        model: "preset = 'paper'",
+        parameters: 8_215_728,
+        bytes: [672_410_057, 679_815_810, 1_482_662_768, 870_497_248],
+        keys: ["18ac6a80f1317175", "744b59db004d6717"],
+        work_of: 5,
+        work: [3_003_617_280, 3_003_617_280, 79_105_112],
+    },
+    Row {
+        data: "cifar10",
+        model: "preset = 'paper'",
+        parameters: 11_749_280,
+        bytes: [1_121_599_190, 1_130_156_582, 2_162_123_872, 1_185_894_080],
+        keys: ["64c8699cf4ceb187", "744b59db004d6717"],
+        work_of: 5,
+        work: [5_570_191_360, 5_570_191_360, 114_020_568],
+    },
+    Row {
+        data: "glyphs",
+        model: "preset = 'paper', conv1_sharing = 4, primary_sharing = 4, class_sharing = 'by-type'",
+        parameters: 2_785_264,
+        bytes: [378_529_439, 385_307_890, 1_345_535_344, 683_129_824],
+        keys: ["838b20a70fdacdd2", "41fa32ac7235f763"],
+        work_of: 5,
+        work: [768_665_600, 768_665_600, 35_723_608],
+    },
+    Row {
+        data: "glyphs",
+        model: "preset = 'small'",
+        parameters: 401_328,
+        bytes: [88_743_067, 95_817_230, 706_120_048, 644_986_848],
+        keys: ["f0fc1e48893f3613", "111b40dd16a6aa05"],
+        work_of: 128,
+        work: [379_355_136, 439_910_400, 19_619_136],
+    },
+    Row {
+        data: "cifar10",
+        model: "preset = 'small', decoder = 'none', routing_iterations = 1",
+        parameters: 223_072,
+        bytes: [485_499_356, 491_790_812, 923_869_280, 1_001_474_752],
+        keys: ["f2fca6abf4024ad3", "562393826d308094"],
+        work_of: 128,
+        work: [264_044_544, 664_141_824, 23_149_568],
+    },
+    Row {
+        data: "mnist",
+        model: "preset = 'tiny'",
+        parameters: 128_800,
+        bytes: [184_965_898, 191_301_261, 741_431_920, 741_106_400],
+        keys: ["93d3c6943b2a4f39", "a10c5563f4593986"],
+        work_of: 128,
+        work: [164_610_048, 194_887_680, 11_981_248],
+    },
+    Row {
+        data: "glyphs",
+        model: "preset = 'tiny', conv1_kernel = 4, primary_stride = 1, primary_dim = 4, decoder_hidden = [11, 70], decoder = 'small', class_sharing = 'by-type'",
+        parameters: 72347,
+        bytes: [92_562_427, 98_897_896, 744_326_176, 639_723_152],
+        keys: ["764248c484df300d", "b117cbc07f7810c5"],
+        work_of: 128,
+        work: [141_530_880, 489_920_256, 22_135_444],
+    },
+    Row {
+        data: "mnist",
+        model: "kind = 'lenet5'",
+        parameters: 44426,
+        bytes: [184_263_933, 190_555_389, 730_804_496, 739_756_416],
+        keys: ["eba016775d480d96", "78d7a25f9978d300"],
+        work_of: 128,
+        work: [0, 0, 0],
+    },
+    Row {
+        data: "cifar10",
+        model: "kind = 'lenet5'",
+        parameters: 62006,
+        bytes: [492_812_988, 499_104_444, 896_830_912, 998_897_696],
+        keys: ["934dbe74cef6701f", "78d7a25f9978d300"],
+        work_of: 128,
+        work: [0, 0, 0],
+    },
+];
+
+#[test]
+fn figures_of_networks_stay_what_they_are() {
+    for row in ROWS {
+        let text = format!(
+            "data = {{ name = '{}' }}\nmodel = {{ {} }}\nschedule = {{ batch = {{ policy = 'fixed', size = 128 }} }}\n\
+             train = {{ epochs = 2 }}\n",
+            row.data, row.model
+        );
+        let config = TrialConfig::resolve(text.parse().unwrap()).unwrap();
+        let name = format!("{} on {}", row.model, row.data);
+        assert_eq!(config.parameters(), row.parameters, "{name}");
+        let [one, three] = [1, 3].map(|threads| peak_bytes(&config, threads).unwrap());
+        assert_eq!([one, three, gpu_peak_bytes(&config).unwrap(), peak_bytes_beside_gpu(&config)], row.bytes, "{name}");
+        let (step, _) = steps_of(&config, 2).into_iter().find(|(shape, _)| shape.samples == 128).unwrap();
+        assert_eq!([config.key("x"), step.id()], row.keys, "{name}");
+        let mut work = [0; 3];
+        if let ModelConfig::Capsnet(model) = &config.model {
+            let layers = model.layers(config.data.name.image_shape(), config.data.name.classes());
+            for (_, Work { multiply_adds, direct_multiply_adds, bytes }) in layers.work::<f32>(row.work_of).unwrap() {
+                work = [work[0] + multiply_adds, work[1] + direct_multiply_adds, work[2] + bytes];
+            }
+        }
+        assert_eq!(work, row.work, "{name}");
+    }
+}
+
+/// Values that enter a layer.
+fn inputs(layer: &Layer) -> usize {
+    match layer {
+        Layer::Convolution(layer) => layer.image.iter().product(),
+        Layer::MaxPool(layer) => layer.image.iter().product(),
+        // What it does is to sort and to scale.
+        Layer::PrimaryCapsules(layer) => layer.values(),
+        Layer::ClassCapsules(layer) => layer.inputs(),
+        Layer::Mask(layer) => layer.classes * layer.dim,
+        Layer::Dense(layer) => layer.inputs,
+    }
+}
+
+proptest! {
+    #[test]
+    fn each_layer_takes_what_the_one_before_gives(config in any_config(), is_lenet in any::<bool>()) {
+        let model = if is_lenet { ModelConfig::Lenet5 } else { config };
+        for shape in [MNIST, CIFAR] {
+            let mut given = shape.pixels();
+            for layer in model.layers(shape, 10) {
+                prop_assert_eq!(inputs(&layer), given, "{:?}", layer);
+                given = layer.values();
+            }
+        }
+    }
+}
