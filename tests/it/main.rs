@@ -8,6 +8,7 @@ mod bench;
 mod charts;
 mod checkpoint;
 mod cli;
+mod committed;
 #[cfg(feature = "cuda")]
 mod cuda;
 mod data;
