@@ -10,12 +10,10 @@ use fastrcaps::{
         contrast::{Measured, SpeedUp},
         ladder::{self, Rung, Step},
     },
-    present::{
-        charts::style::three_digits,
-        report::{
-            effects::{self, name, step_name},
-            view::StudyView,
-        },
+    base::words::three_digits,
+    present::report::{
+        effects::{self, name, step_name},
+        view::StudyView,
     },
     search::{space::Space, study::Study},
 };

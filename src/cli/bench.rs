@@ -9,7 +9,7 @@ use fastrcaps::{
         device::{Gpu, Place},
         machine::Machine,
         stats::Spread,
-        words::plural,
+        words::{plural, three_digits},
     },
     learn::{
         config::TrialConfig,
@@ -21,7 +21,6 @@ use fastrcaps::{
             timing::{Limits, stand_in},
         },
     },
-    present::charts::style::three_digits,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;

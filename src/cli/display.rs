@@ -6,11 +6,11 @@ use std::{
     time::Instant,
 };
 
-pub use fastrcaps::present::charts::style::duration;
+pub use fastrcaps::base::words::duration;
 use fastrcaps::{
     base::{
         device::Place,
-        words::{plural, spelled},
+        words::{self, plural, spelled},
     },
     learn::record::{Status, TrialRecord},
     present::report::view::StudyView,
@@ -402,7 +402,7 @@ pub fn emit(event: &serde_json::Value) {
 
 /// An accuracy in per cent.
 pub fn percent(share: Option<f64>) -> String {
-    share.map_or("unknown".to_string(), |share| format!("{:.2} %", 100.0 * share))
+    share.map_or("unknown".to_string(), |share| words::percent(share, 2))
 }
 
 /// A mean accuracy with the standard deviation of its replicates, in per cent.

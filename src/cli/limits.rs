@@ -10,7 +10,7 @@ use fastrcaps::{
     base::{
         device::{Gpu, Place},
         machine,
-        words::{by_count, plural},
+        words::{by_count, gigabytes, megabytes, plural},
     },
     learn::train::memory::{gpu_peak_bytes, peak_bytes, peak_bytes_beside_gpu},
     search::{
@@ -125,10 +125,7 @@ impl MemoryArg {
     /// What is to be known of a sweep of `trials` that the memory bounds: that slots stay idle, or that it cannot be kept.
     pub fn notes(&self, memory: &Memory, trials: &[usize], slots: &Slots) -> Vec<String> {
         let Fit { at_once, too_large, largest } = memory.fit(trials, &slots.places().collect::<Vec<_>>());
-        let size = |bytes: u64| match bytes {
-            1_000_000_000.. => format!("{:.2} GB", bytes as f64 / 1e9),
-            _ => format!("{:.1} MB", bytes as f64 / 1e6),
-        };
+        let size = |bytes: u64| if bytes >= 1_000_000_000 { gigabytes(bytes) } else { megabytes(bytes) };
         let limit = match self.memory {
             Some(bytes) => format!("--memory of {}", size(bytes)),
             None => format!("90 % of the memory that is available, {},", size(memory.bytes)),

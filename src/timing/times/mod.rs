@@ -13,6 +13,8 @@ use std::{
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
+/// Clean samples of every shape that a confirmed time needs.
+pub use crate::base::stats::ENOUGH_ROUNDS;
 use crate::{
     base::{device::Gpu, files::write_atomically, machine, seal, stats::Spread},
     learn::{
@@ -24,8 +26,6 @@ use crate::{
 
 /// The set that is meant where none is named.
 pub const DEFAULT_SET: &str = "default";
-/// Clean samples of every shape that a confirmed time needs: with fewer, no interval of 95 % can be given.
-pub const ENOUGH_ROUNDS: usize = 6;
 
 /// What the time of a step depends on, within one study and on one machine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
