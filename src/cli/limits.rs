@@ -164,7 +164,7 @@ fn free_bytes(gpu: &Gpu) -> Option<u64> {
 }
 
 /// `--until`: when nothing may run any more.
-pub fn parse_until(text: &str) -> Result<SystemTime, String> {
+fn parse_until(text: &str) -> Result<SystemTime, String> {
     until(text, &ZonedDateTime::now())
 }
 
@@ -238,7 +238,7 @@ fn numbers(text: &str, separator: char) -> Option<[i16; 3]> {
 }
 
 /// `--budget`: for how long anything may run.
-pub fn parse_budget(text: &str) -> Result<Duration, String> {
+fn parse_budget(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text.trim()) {
         Ok(duration) if duration.is_zero() => Err(format!("no time at all; {DURATIONS}")),
         // What no clock can show is no limit.
@@ -249,7 +249,7 @@ pub fn parse_budget(text: &str) -> Result<Duration, String> {
 }
 
 /// `--max-failures`: failed trials that are too many.
-pub fn parse_failures(text: &str) -> Result<MaxFailures, String> {
+fn parse_failures(text: &str) -> Result<MaxFailures, String> {
     let share = |percent: &str| {
         let percent: f64 = percent.trim().parse().ok()?;
         (percent > 0.0 && percent <= 100.0).then_some(MaxFailures::Share(percent / 100.0))
@@ -268,7 +268,7 @@ fn parse_minutes(text: &str) -> Result<f64, String> {
 }
 
 /// `--memory`: bytes that all trials together may take.
-pub fn parse_memory(text: &str) -> Result<u64, String> {
+fn parse_memory(text: &str) -> Result<u64, String> {
     let given = text.trim();
     let end = given.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(given.len());
     let (number, unit) = given.split_at(end);
