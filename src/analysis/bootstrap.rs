@@ -14,7 +14,7 @@ use rand_distr::{Distribution, StandardNormal};
 use crate::analysis::{Basis, LEVEL, Objectives, Point, front};
 use crate::base::{
     rng,
-    stats::{self, Spread},
+    stats::{self, ENOUGH_ROUNDS, Spread},
 };
 
 /// Draws that a probability is a share of: it is known to about one percentage point.
@@ -96,9 +96,6 @@ impl Scatter {
 fn is_by_rounds(point: &Point) -> bool {
     point.time.basis == Basis::Confirmed && point.time.seconds.len() > 1
 }
-
-/// Rounds below which no interval of their median can be given.
-const ENOUGH_ROUNDS: usize = 6;
 
 /// What all points of a draw share.
 struct Shared {

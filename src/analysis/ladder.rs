@@ -18,7 +18,7 @@ pub struct Ladder {
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rung {
-    pub step: Step,
+    pub step: LadderStep,
     /// Index of the point that stands on this rung.
     pub point: usize,
     /// Against the rung before; absent on the first, and where times or replicates cannot be paired.
@@ -31,7 +31,7 @@ pub struct Rung {
 
 /// What a rung changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum LadderStep {
     Baseline,
     /// Values on axes, as (axis, value): several where no configuration between was trained to its end.
     Change(Vec<(usize, Option<String>)>),
@@ -165,9 +165,9 @@ fn rungs(design: &Design, points: &[Point], path: &[usize]) -> Vec<Rung> {
     (0..even.len())
         .map(|rung| {
             let step = match rung.checked_sub(1) {
-                None => Step::Baseline,
-                Some(before) if even[before].candidate == even[rung].candidate => Step::Stop(even[rung].epochs),
-                Some(before) => Step::Change(
+                None => LadderStep::Baseline,
+                Some(before) if even[before].candidate == even[rung].candidate => LadderStep::Stop(even[rung].epochs),
+                Some(before) => LadderStep::Change(
                     (0..design.axes.len())
                         .filter(|&axis| values(before)[axis] != values(rung)[axis])
                         .map(|axis| (axis, values(rung)[axis].clone()))

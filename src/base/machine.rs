@@ -11,6 +11,7 @@ use std::{
 
 #[cfg(target_os = "linux")]
 use anyhow::Context;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::base::words::plural;
@@ -124,9 +125,14 @@ pub fn largest_cache_bytes() -> Option<usize> {
     caches.filter_map(|cache| size(cache.ok()?)).max()
 }
 
-/// A moment in UTC.
+/// A moment in UTC, to the second, as in `2026-11-23T07:00:00Z`; the last that has four digits of a year for any after it.
 pub fn rfc3339(time: SystemTime) -> String {
-    humantime::format_rfc3339_seconds(time).to_string()
+    format!("{:.0}", Timestamp::try_from(time).unwrap_or(Timestamp::MAX))
+}
+
+/// The moment that such a text tells; none where it tells none.
+pub fn from_rfc3339(text: &str) -> Option<SystemTime> {
+    text.parse::<Timestamp>().ok()?.try_into().ok()
 }
 
 /// Cores this process can keep busy: those it may run on, or fewer where its control group has a quota of processor time, as
@@ -209,7 +215,19 @@ fn proc_kilobytes(file: &str, key: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    #[test]
+    fn moments_are_told_in_utc_to_the_second() {
+        let moment = SystemTime::UNIX_EPOCH + Duration::from_millis(1_795_417_200_999);
+        assert_eq!(rfc3339(moment), "2026-11-23T07:00:00Z");
+        assert_eq!(from_rfc3339("2026-11-23T07:00:00Z"), Some(moment - Duration::from_millis(999)));
+        assert_eq!(from_rfc3339("yesterday"), None);
+        // A deadline may be that far.
+        assert!(rfc3339(SystemTime::UNIX_EPOCH + Duration::from_secs(10_000 * 31_557_600)).starts_with("9999-12-30"));
+    }
 
     #[test]
     fn a_quota_allows_as_many_cores_as_it_fills_and_at_least_one() {

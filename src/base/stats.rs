@@ -63,9 +63,12 @@ impl Spread {
     }
 }
 
+/// Times below which no interval of 95 % of their median can be given.
+pub const ENOUGH_ROUNDS: usize = 6;
+
 /// The interval that holds the median of what the values were drawn from with a confidence of `level`, whatever its shape:
 /// between order statistics, interpolated (Hettmansperger and Sheather 1986). None where even the extremes are too close
-/// for that: 95 % need six values.
+/// for that: 95 % need [`ENOUGH_ROUNDS`].
 pub fn median_interval(values: &[f64], level: f64) -> Option<(f64, f64)> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);

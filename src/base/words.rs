@@ -21,6 +21,48 @@ pub fn number(value: f64, digits: usize) -> String {
     if text.len() > LONGEST { format!("{value:.digits$e}") } else { text }
 }
 
+/// A share in per cent with so many digits after the point: `0.9925` as "99.25 %".
+pub fn percent(share: f64, digits: usize) -> String {
+    format!("{:.digits$} %", 100.0 * share)
+}
+
+/// Seconds in the unit a reader would choose: "45 s", "12.3 min", "2.5 h".
+pub fn duration(seconds: f64) -> String {
+    let (value, unit) = match seconds {
+        s if s < 1.0 => (s * 1e3, "ms"),
+        s if s < 120.0 => (s, "s"),
+        s if s < 7200.0 => (s / 60.0, "min"),
+        s if s < 172_800.0 => (s / 3600.0, "h"),
+        s => (s / 86_400.0, "d"),
+    };
+    format!("{} {unit}", three_digits(value))
+}
+
+/// At least three significant digits, without trailing zeros after the point.
+pub fn three_digits(value: f64) -> String {
+    let digits = match value.abs() {
+        v if v >= 100.0 => 0,
+        v if v >= 10.0 => 1,
+        _ => 2,
+    };
+    trimmed(format!("{value:.digits$}"))
+}
+
+/// A number's text without trailing zeros after the point.
+pub fn trimmed(text: String) -> String {
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_string() } else { text }
+}
+
+/// A size in MB of a million bytes.
+pub fn megabytes(bytes: u64) -> String {
+    format!("{:.1} MB", bytes as f64 / 1e6)
+}
+
+/// A size in GB of a thousand million bytes.
+pub fn gigabytes(bytes: u64) -> String {
+    format!("{:.2} GB", bytes as f64 / 1e9)
+}
+
 /// `text` with its long numbers written in powers of ten, where they have a point or a zero to leave out: `0.5` stays as it is,
 /// and so does a checksum.
 pub fn short_numbers(text: &str) -> String {
@@ -66,9 +108,9 @@ pub fn code_point(letter: char) -> String {
     format!("U+{:04X}", u32::from(letter))
 }
 
-/// An accuracy in per cent.
-pub fn percent(share: Option<f64>) -> String {
-    share.map_or("unknown".to_string(), |share| format!("{:.2} %", 100.0 * share))
+/// An accuracy in per cent, or that it is unknown.
+pub fn accuracy(share: Option<f64>) -> String {
+    share.map_or("unknown".to_string(), |share| percent(share, 2))
 }
 
 #[cfg(test)]

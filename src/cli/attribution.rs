@@ -8,14 +8,12 @@ use fastrcaps::{
         Basis, Point,
         attribution::{self, Change, Effect, Interaction},
         contrast::{Measured, SpeedUp},
-        ladder::{self, Rung, Step},
+        ladder::{self, LadderStep, Rung},
     },
-    present::{
-        charts::style::three_digits,
-        report::{
-            effects::{self, name, step_name},
-            view::StudyView,
-        },
+    base::words::three_digits,
+    present::report::{
+        effects::{self, name, step_name},
+        view::StudyView,
     },
     search::{space::Space, study::Study},
 };
@@ -146,7 +144,7 @@ pub fn ladder_table(view: &StudyView, points: &[Point], target: usize) -> Result
     let ladder = ladder::ladder(&view.design(), points, target)?;
     let mut rows = vec![header("CHANGE|TIME|SPEED-UP|TOTAL|ACCURACY, POINTS|TOTAL|PARAMETERS")];
     rows.extend(ladder.rungs.iter().map(|rung| {
-        let (point, is_first) = (&points[rung.point], rung.step == Step::Baseline);
+        let (point, is_first) = (&points[rung.point], rung.step == LadderStep::Baseline);
         vec![
             step_name(&view.space, &rung.step),
             point.seconds().map(duration).unwrap_or_default(),

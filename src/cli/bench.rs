@@ -9,14 +9,13 @@ use fastrcaps::{
         device::{Gpu, Place},
         machine::Machine,
         stats::Spread,
-        words::plural,
+        words::{plural, three_digits},
     },
     learn::{
         config::TrialConfig,
         kernels::open::describe,
         model::config::{PRESETS, Precision},
     },
-    present::charts::style::three_digits,
     timing::{
         repeat::Limits,
         roofline::{Bound, Ceilings, LIMITS, Measured, PUBLISHED, Speed, measure},

@@ -6,6 +6,7 @@ use std::{
     time::Instant,
 };
 
+pub use fastrcaps::base::words::{accuracy as percent, duration};
 use fastrcaps::{
     base::device::Place,
     engine::sweep_log::{event_line, slot_name},
@@ -16,9 +17,9 @@ use fastrcaps::{
         worker::Slot,
     },
 };
-pub use fastrcaps::{base::words::percent, present::charts::style::duration};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::json;
+use unicode_width::UnicodeWidthStr;
 
 use super::input::errln;
 
@@ -363,15 +364,15 @@ pub fn share_of_draws(share: f64) -> String {
     }
 }
 
-/// Rows as lines of columns: the first to the left, the others to the right.
+/// Rows as lines of columns: the first to the left, the others to the right. A wide letter (CJK, emoji) takes two columns.
 pub fn aligned(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.width()).max();
     let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
     let mut text = String::new();
     for row in rows {
         for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
-            let pad = " ".repeat(width - cell.chars().count());
+            let pad = " ".repeat(width - cell.width());
             text += &if column == 0 { format!("{cell}{pad}") } else { format!("  {pad}{cell}") };
         }
         text.truncate(text.trim_end_matches(' ').len());
@@ -390,6 +391,13 @@ mod tests {
     fn no_share_of_draws_is_all_or_none() {
         let words: Vec<String> = [0.0, 0.0049, 0.01, 0.5, 0.994, 0.995, 1.0].into_iter().map(share_of_draws).collect();
         assert_eq!(words, ["<1 %", "<1 %", "1 %", "50 %", "99 %", ">99 %", ">99 %"]);
+    }
+
+    #[test]
+    fn columns_stand_below_each_other_also_after_wide_letters() {
+        let rows = [["CONFIGURATION", "TIME"], ["学習率 0.01", "2 s"], ["baseline é", "12 s"]];
+        let rows = rows.map(|row| row.map(String::from).to_vec());
+        assert_eq!(aligned(&rows), "CONFIGURATION  TIME\n学習率 0.01     2 s\nbaseline é     12 s\n");
     }
 
     #[test]

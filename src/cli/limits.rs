@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use fastrcaps::{
     base::{
         device::Place,
-        words::{by_count, plural},
+        words::{by_count, gigabytes, megabytes, plural},
     },
     learn::config::TrialConfig,
     search::{
@@ -14,8 +14,12 @@ use fastrcaps::{
         worker::{Fit, Memory, Slots},
     },
 };
-
-use super::local_time;
+use jiff::{
+    ZonedDateTime,
+    civil::{Date, Time},
+    fmt::temporal::DateTimeParser,
+    tz::TimeZone,
+};
 
 const TIMES: &str = "give a time as 08:00 (the next one), 2026-11-23T08:00 (both as this machine's clock shows it), \
                      2026-11-23T07:00Z or 2026-11-23T08:00+01:00";
@@ -90,10 +94,7 @@ impl MemoryArg {
     pub fn notes(&self, memory: &Memory, trials: &[&TrialConfig], slots: &Slots) -> Vec<String> {
         let places: Vec<Place> = slots.places().collect();
         let Fit { at_once, too_large, largest } = memory.fit(trials.iter().copied(), &places);
-        let size = |bytes: u64| match bytes {
-            1_000_000_000.. => format!("{:.2} GB", bytes as f64 / 1e9),
-            _ => format!("{:.1} MB", bytes as f64 / 1e6),
-        };
+        let size = |bytes: u64| if bytes >= 1_000_000_000 { gigabytes(bytes) } else { megabytes(bytes) };
         let limit = match self.memory {
             Some(bytes) => format!("--memory of {}", size(bytes)),
             None => format!("90 % of the memory that is available, {},", size(memory.bytes)),
@@ -119,87 +120,81 @@ impl MemoryArg {
 }
 
 /// `--until`: when nothing may run any more.
-pub fn parse_until(text: &str) -> Result<SystemTime, String> {
-    until(text, SystemTime::now())
+fn parse_until(text: &str) -> Result<SystemTime, String> {
+    until(text, &ZonedDateTime::now())
 }
 
-fn until(text: &str, now: SystemTime) -> Result<SystemTime, String> {
+/// The moment that `text` means for somebody whose clock shows `now`.
+fn until(text: &str, now: &ZonedDateTime) -> Result<SystemTime, String> {
     let given = text.trim();
     let time = match given.split_once(['T', 't', ' ']) {
         Some((date, time)) => {
-            let zoned = zoned(time);
+            let (time, zone) = zoned(time, now.time_zone()).ok_or_else(|| TIMES.to_string())?;
             // Parts of a second, which others write, do not matter here.
-            let time = zoned.map_or(time, |(time, _)| time.split_once('.').map_or(time, |(whole, _)| whole));
-            let (date, time) = (numbers(date, '-'), clock(time).ok_or_else(|| TIMES.to_string())?);
-            let Some(date) = date.filter(|date| (1970..=9999).contains(&date[0])) else {
+            let time = time.split_once('.').map_or(time, |(whole, _)| whole);
+            let (Some([year, month, day]), Some(time)) = (numbers(date, '-'), clock(time)) else {
                 return Err(TIMES.to_string());
             };
-            match zoned {
-                Some((_, east)) => in_utc(date, time).and_then(|utc| add_seconds(utc, -east)),
-                None => local_time::moment(date, time),
-            }
+            let date = Date::new(year, month as i8, day as i8);
+            date.ok().and_then(|date| date.to_datetime(time).to_zoned_datetime(zone).ok())
         }
-        None => {
-            let clock = clock(given).ok_or_else(|| TIMES.to_string())?;
-            local_time::next(now, clock)
-        }
+        None => next(now, clock(given).ok_or_else(|| TIMES.to_string())?),
     };
     match time {
         None => Err(format!("there is no such time; {TIMES}")),
-        Some(time) if time <= now => Err(format!("that is over already; {TIMES}")),
-        Some(time) => Ok(time),
+        Some(time) if time <= *now => Err(format!("that is over already; {TIMES}")),
+        Some(time) => time.timestamp().try_into().map_err(|_| TIMES.to_string()),
     }
 }
 
-/// Takes a time apart that ends with its zone, `Z`, `+01:00`, `+0100` or `+01`: the rest, and the seconds by which clocks there
-/// are before UTC's.
-fn zoned(text: &str) -> Option<(&str, i64)> {
-    if let Some(utc) = text.strip_suffix(['Z', 'z']) {
-        return Some((utc, 0));
-    }
-    let at = text.rfind(['+', '-'])?;
-    let (time, zone) = text.split_at(at);
-    let (sign, zone) = zone.split_at(1);
-    let digits = if zone.len() == 5 && zone.as_bytes()[2] == b':' { zone.replace(':', "") } else { zone.to_string() };
-    let [hours, minutes] = match digits.len() {
-        2 | 4 if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
-            [digits[..2].parse().ok()?, digits[2..].parse().unwrap_or(0)]
+/// The first moment after `now` when the clock there shows that time.
+fn next(now: &ZonedDateTime, time: Time) -> Option<ZonedDateTime> {
+    // Tomorrow is the day after today's date, not 24 hours on: the clocks may change in the night.
+    [Some(now.date()), now.date().tomorrow().ok()]
+        .into_iter()
+        .flatten()
+        .filter_map(|date| date.to_datetime(time).to_zoned_datetime(now.time_zone().clone()).ok())
+        .find(|moment| moment > now)
+}
+
+/// Takes a time apart that may end with its zone, `Z`, `+01:00`, `+0100` or `+01`: the rest, and the zone, which is `local`
+/// where none is given.
+fn zoned<'a>(text: &'a str, local: &TimeZone) -> Option<(&'a str, TimeZone)> {
+    let (time, zone) = text.split_at(text.find(['Z', 'z', '+', '-']).unwrap_or(text.len()));
+    let zone = match zone {
+        "" => local.clone(),
+        "Z" | "z" => TimeZone::UTC,
+        // No clock is a day apart from UTC's. What begins with a letter may be the name of a zone, which is not asked for.
+        offset if offset.starts_with(['+', '-']) => {
+            let zone = DateTimeParser::new().parse_time_zone(offset).ok()?;
+            (zone.to_fixed_offset().ok()?.seconds().abs() < 24 * 3600).then_some(zone)?
         }
         _ => return None,
     };
-    let east = 3600 * hours + 60 * minutes;
-    (hours < 24 && minutes < 60).then_some((time, if sign == "-" { -east } else { east }))
+    Some((time, zone))
 }
 
-/// The moment when clocks of UTC show that date and time, or none if they never do.
-fn in_utc([year, month, day]: [i32; 3], [hour, minute, second]: [i32; 3]) -> Option<SystemTime> {
-    humantime::parse_rfc3339(&format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")).ok()
-}
-
-fn add_seconds(to: SystemTime, seconds: i64) -> Option<SystemTime> {
-    let by = Duration::from_secs(seconds.unsigned_abs());
-    if seconds < 0 { to.checked_sub(by) } else { to.checked_add(by) }
-}
-
-/// `08:00` or `08:00:30` as hour, minute and second.
-fn clock(text: &str) -> Option<[i32; 3]> {
+/// `08:00`, `8:00` or `08:00:30`.
+fn clock(text: &str) -> Option<Time> {
     let with_seconds = if text.matches(':').count() == 1 { format!("{text}:00") } else { text.to_string() };
-    let clock = numbers(&with_seconds, ':').filter(|_| with_seconds.len() <= 8)?;
-    (clock[0] < 24 && clock[1] < 60 && clock[2] < 60).then_some(clock)
+    let [hour, minute, second] = numbers(&with_seconds, ':').filter(|_| with_seconds.len() <= 8)?;
+    Time::new(i8::try_from(hour).ok()?, minute as i8, second as i8, 0).ok()
 }
 
-/// Three whole numbers of at most four digits.
-fn numbers(text: &str, separator: char) -> Option<[i32; 3]> {
-    let mut parts = text.split(separator).map(|part| {
-        let is_number = (1..=4).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit());
-        if is_number { part.parse::<i32>().ok() } else { None }
-    });
-    let numbers = [parts.next()??, parts.next()??, parts.next()??];
+/// Three whole numbers: the first of at most four digits, the others of at most two, which fit into an `i8`.
+fn numbers(text: &str, separator: char) -> Option<[i16; 3]> {
+    let mut parts = text.split(separator);
+    let mut number = |most: usize| {
+        let part = parts.next()?;
+        let is_number = (1..=most).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit());
+        part.parse().ok().filter(|_| is_number)
+    };
+    let numbers = [number(4)?, number(2)?, number(2)?];
     parts.next().is_none().then_some(numbers)
 }
 
 /// `--budget`: for how long anything may run.
-pub fn parse_budget(text: &str) -> Result<Duration, String> {
+fn parse_budget(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text.trim()) {
         Ok(duration) if duration.is_zero() => Err(format!("no time at all; {DURATIONS}")),
         // What no clock can show is no limit.
@@ -210,7 +205,7 @@ pub fn parse_budget(text: &str) -> Result<Duration, String> {
 }
 
 /// `--max-failures`: failed trials that are too many.
-pub fn parse_failures(text: &str) -> Result<MaxFailures, String> {
+fn parse_failures(text: &str) -> Result<MaxFailures, String> {
     let share = |percent: &str| {
         let percent: f64 = percent.trim().parse().ok()?;
         (percent > 0.0 && percent <= 100.0).then_some(MaxFailures::Share(percent / 100.0))
@@ -229,7 +224,7 @@ fn parse_minutes(text: &str) -> Result<f64, String> {
 }
 
 /// `--memory`: bytes that all trials together may take.
-pub fn parse_memory(text: &str) -> Result<u64, String> {
+fn parse_memory(text: &str) -> Result<u64, String> {
     let given = text.trim();
     let end = given.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(given.len());
     let (number, unit) = given.split_at(end);
@@ -254,10 +249,23 @@ pub fn parse_memory(text: &str) -> Result<u64, String> {
 mod tests {
     use super::*;
 
+    const EPOCH: jiff::Timestamp = jiff::Timestamp::UNIX_EPOCH;
+
+    /// A moment on a clock of central Europe, whatever zone the machine is in.
+    fn local(date_and_time: &str) -> ZonedDateTime {
+        let zone = TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap();
+        date_and_time.parse::<jiff::civil::DateTime>().unwrap().to_zoned_datetime(zone).unwrap()
+    }
+
+    fn seconds_until(text: &str, now: &ZonedDateTime) -> u64 {
+        let moment = until(text, now).unwrap();
+        moment.duration_since(SystemTime::try_from(now.timestamp()).unwrap()).unwrap().as_secs()
+    }
+
     #[test]
     fn a_time_of_day_is_the_next_one() {
-        let now = local_time::moment([2026, 11, 22], [23, 30, 0]).unwrap();
-        let at = |text: &str| until(text, now).unwrap().duration_since(now).unwrap().as_secs();
+        let now = local("2026-11-22T23:30");
+        let at = |text: &str| seconds_until(text, &now);
         assert_eq!(at("23:45"), 15 * 60);
         assert_eq!(at("23:30:10"), 10);
         assert_eq!(at("08:00"), 8 * 3600 + 30 * 60);
@@ -268,17 +276,27 @@ mod tests {
     }
 
     #[test]
+    fn tomorrow_is_another_date_also_when_the_clocks_change_in_the_night() {
+        // From 2:00 to 3:00 on 29 March 2026, and from 3:00 back to 2:00 on 25 October.
+        assert_eq!(seconds_until("08:00", &local("2026-03-28T23:00")), 8 * 3600);
+        assert_eq!(seconds_until("08:00", &local("2026-10-24T23:00")), 10 * 3600);
+        assert_eq!(seconds_until("23:00", &local("2026-03-28T23:00")), 23 * 3600);
+        // A time that the clock leaves out comes an hour later, one that it shows twice is the first.
+        assert_eq!(seconds_until("2026-03-29T02:30", &local("2026-03-29T01:30")), 3600);
+        assert_eq!(seconds_until("2026-10-25T02:30", &local("2026-10-25T01:30")), 3600);
+    }
+
+    #[test]
     fn a_time_in_utc_needs_no_zone() {
-        let now = SystemTime::UNIX_EPOCH;
-        let seconds = |text: &str| until(text, now).unwrap().duration_since(now).unwrap().as_secs();
+        let seconds = |text: &str| seconds_until(text, &EPOCH.to_zoned_datetime(TimeZone::UTC));
         assert_eq!(seconds("1970-01-02T00:00:01Z"), 86401);
         assert_eq!(seconds("2026-11-23T07:00:00Z"), 1_795_417_200);
     }
 
     #[test]
     fn seconds_may_be_left_out_and_a_zone_may_be_given_by_its_hours() {
-        let now = SystemTime::UNIX_EPOCH;
-        let seven = until("2026-11-23T07:00:00Z", now).unwrap();
+        let now = EPOCH.to_zoned_datetime(TimeZone::UTC);
+        let seven = until("2026-11-23T07:00:00Z", &now).unwrap();
         for same in [
             "2026-11-23T07:00Z",
             "2026-11-23t7:00z",
@@ -289,13 +307,13 @@ mod tests {
             "2026-11-23T02:30-04:30",
             "2026-11-24T06:30+23:30",
         ] {
-            assert_eq!(until(same, now), Ok(seven), "{same}");
+            assert_eq!(until(same, &now), Ok(seven), "{same}");
         }
     }
 
     #[test]
     fn what_is_no_time_or_over_is_refused_with_an_example() {
-        let now = local_time::moment([2026, 11, 22], [12, 0, 0]).unwrap();
+        let now = local("2026-11-22T12:00");
         let refused = [
             "",
             ":",
@@ -326,9 +344,11 @@ mod tests {
             "2020-01-01T00:00:00Z",
             "1e300:00",
             "2026-11-23T08:00:00z0",
+            "2026-11-23T08:00:00Europe/Berlin",
+            "260:00",
         ];
         for text in refused {
-            let message = until(text, now).expect_err(text);
+            let message = until(text, &now).expect_err(text);
             assert!(message.contains("as 08:00"), "{text}: {message}");
         }
     }

@@ -15,7 +15,6 @@ mod front;
 pub(crate) mod input;
 mod interrupt;
 mod limits;
-mod local_time;
 mod lr_find;
 mod origins;
 mod pick;

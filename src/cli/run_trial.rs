@@ -20,7 +20,7 @@ use fastrcaps::{
         train::{
             Observer,
             checkpoint::State,
-            run::{Outcome, run_in_folder},
+            run::{RunOutcome, run_in_folder},
             session::Foreign,
         },
     },
@@ -72,12 +72,12 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let _claim = folder.claim()?;
     let record = folder.read_record()?;
     match train(&args, &folder, record.clone(), &stop) {
-        Ok(Outcome::Ended(record, _)) => {
+        Ok(RunOutcome::Ended(record, _)) => {
             // For who reads the log; the record stands in its file.
             let _ = print_line(&serde_json::to_string(&record)?);
             Ok(ExitCode::SUCCESS)
         }
-        Ok(Outcome::Stopped(..)) => process::exit(worker::STOPPED),
+        Ok(RunOutcome::Stopped(..)) => process::exit(worker::STOPPED),
         Err(error) => {
             let ended = Some(machine::rfc3339(SystemTime::now()));
             let reason = format!("{error:#}");
@@ -94,7 +94,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     }
 }
 
-fn train(args: &Args, folder: &TrialFolder, record: TrialRecord, stop: &AtomicBool) -> Result<Outcome> {
+fn train(args: &Args, folder: &TrialFolder, record: TrialRecord, stop: &AtomicBool) -> Result<RunOutcome> {
     if !args.cores.is_empty()
         && let Err(error) = machine::pin_to(&args.cores)
     {

@@ -7,12 +7,12 @@ use fastrcaps::{
     base::{
         device::Gpu,
         machine::{git_revision, processor},
+        words::duration,
     },
     learn::{
         kernels::{open::describe, open_device},
         selftest::{self, Options, Row},
     },
-    present::charts::style::duration,
 };
 use serde_json::json;
 

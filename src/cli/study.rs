@@ -11,7 +11,7 @@ use clap::Subcommand;
 use fastrcaps::{
     base::{
         files::is_link,
-        words::{by_count, plural},
+        words::{by_count, megabytes, plural},
     },
     engine::upkeep::{check, export, merge, rebuild, remove},
     present::report::view::StudyView,
@@ -273,8 +273,4 @@ fn listed(folder: &Path, paths: &[PathBuf]) -> String {
     let more = paths.len() - names.len();
     names.extend((more > 0).then(|| format!("and {more} more")));
     names.join(", ")
-}
-
-fn megabytes(bytes: u64) -> String {
-    format!("{:.1} MB", bytes as f64 / 1e6)
 }

@@ -27,7 +27,7 @@ use fastrcaps::{
         train::{
             Observer, Predictions, StepReport, Trainer,
             checkpoint::{State, Unusable},
-            run::{Outcome, run_in_folder, save_predictions},
+            run::{RunOutcome, run_in_folder, save_predictions},
             session::Foreign,
         },
     },
@@ -140,8 +140,8 @@ pub fn run(args: Args) -> Result<ExitCode> {
         run_in_folder(&folder, &config, record, &data, &device, interruption, &mut progress).map_err(explained);
     progress.bar.finish_and_clear();
     let (record, trained) = match outcome? {
-        Outcome::Ended(record, trained) => (record, trained),
-        Outcome::Stopped(_, kept) => {
+        RunOutcome::Ended(record, trained) => (record, trained),
+        RunOutcome::Stopped(_, kept) => {
             let kept = kept.map_or("no checkpoint could be written, so that it begins anew".into(), |step| {
                 format!("the last checkpoint is of step {step}")
             });

@@ -10,10 +10,10 @@ use crate::{
     base::{
         device::Place,
         machine,
-        words::{percent, plural, spelled},
+        words::{accuracy, duration, plural, spelled},
     },
     learn::record::{Status, TrialRecord},
-    present::{charts::style::duration, report::view::StudyView},
+    present::report::view::StudyView,
     search::{
         dispatch::{Ending, Event},
         space::Trial,
@@ -117,12 +117,12 @@ pub fn event_line(event: &Event, label: &str) -> String {
             }
         }
         Event::Epoch { row, .. } => {
-            format!("{label}: epoch {}, validation {}", row.epoch, percent(Some(row.validation_accuracy)))
+            format!("{label}: epoch {}, validation {}", row.epoch, accuracy(Some(row.validation_accuracy)))
         }
         Event::Ended { record, .. } if record.status == Status::Done => format!(
             "{label}: validation {}, test {}, trained {}",
-            percent(record.validation_accuracy),
-            percent(record.test_accuracy),
+            accuracy(record.validation_accuracy),
+            accuracy(record.test_accuracy),
             duration(record.train_seconds_screen.unwrap_or_default())
         ),
         Event::Ended { record, .. } => format!("{label}: {}: {}", record.status.as_str(), reason(record)),

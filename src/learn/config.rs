@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use toml::{Table, Value};
 
 use crate::{
-    base::{invalid::Invalid, words::short_numbers},
+    base::{invalid::Invalid, seal::hex, words::short_numbers},
     learn::{
         data::DataConfig,
         model::{
@@ -144,7 +144,7 @@ impl TrialConfig {
         // Numbers, strings, arrays and string-keyed maps: what JSON can hold.
         let json = serde_json::to_string(self).expect("a config is JSON");
         let digest = Sha256::new().chain_update(json).chain_update([0]).chain_update(fingerprint).finalize();
-        digest[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(&digest[..8])
     }
 
     /// The same training with its products computed in `precision`.

@@ -101,7 +101,7 @@ pub struct TrialRecord {
     /// Identity: hash of the resolved config and the data's fingerprint.
     pub key: String,
     pub status: Status,
-    /// Processes that were started for it.
+    /// Processes that were started for it; 0 in committed records, which do not tell.
     #[serde(default)]
     pub attempts: usize,
     pub replicate: usize,
@@ -119,10 +119,9 @@ pub struct TrialRecord {
     /// Test accuracy of the last weights, in 0..=1.
     pub last_test_accuracy: Option<f64>,
     /// Seconds spent in training steps, by the wall clock, beside the trials that ran at the same time.
-    #[serde(default, alias = "train_seconds")]
+    #[serde(alias = "train_seconds")]
     pub train_seconds_screen: Option<f64>,
     /// The most trials of the sweep that ran at the same time as this one, itself not counted.
-    #[serde(default)]
     pub co_runners: Option<usize>,
     pub samples_per_second: Option<f64>,
     /// Threads the trial was given.
@@ -133,17 +132,13 @@ pub struct TrialRecord {
     pub ended: Option<String>,
     pub host: Option<String>,
     /// Kind of the processor it was trained on: of the GPU, where it was one.
-    #[serde(default)]
     pub processor: Option<String>,
     /// `cpu`, or the GPU by its number and name, as in `cuda:0 NVIDIA H100 80GB HBM3`.
-    #[serde(default)]
     pub device: Option<String>,
     pub git_revision: Option<String>,
     /// SHA-256 of `weights.safetensors`.
-    #[serde(default)]
     pub weights_sha256: Option<String>,
     /// Of one that failed or diverged.
-    #[serde(default)]
     pub fault: Option<Fault>,
     pub error: Option<String>,
 }

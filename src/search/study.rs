@@ -28,7 +28,7 @@ use crate::{
     },
     search::space::{Expansion, MOST_TRIALS, Space, Trial},
 };
-use holdings::{Holdings, Place, not_through};
+use holdings::{FolderKind, Holdings, not_through};
 
 /// How long a lock is tried for: who asks whether a study is being explored holds it for some microseconds.
 const LOCK_PATIENCE: Duration = Duration::from_millis(200);
@@ -280,7 +280,7 @@ impl Study {
                     _ => {}
                 }
             }
-            Holdings::of(&entry.path(), Place::Unfinished, None)?.remove()?;
+            Holdings::of(&entry.path(), FolderKind::Unfinished, None)?.remove()?;
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use fastrcaps::analysis::{
     Basis, Design, Extent, Point, Time,
     attribution::{self, Effect, NoBaseline},
-    ladder::{Ladder, Step, ladder},
+    ladder::{Ladder, LadderStep, ladder},
 };
 use proptest::prelude::*;
 use rand::{Rng, SeedableRng};
@@ -116,7 +116,7 @@ proptest! {
         prop_assert_eq!((points[rungs[0].point].candidate, rungs.last().unwrap().point), (0, at));
         let (mut factor, mut change, mut axes) = (1.0, 0.0, Vec::new());
         for (before, rung) in rungs.iter().zip(&rungs[1..]) {
-            let Step::Change(changes) = &rung.step else { panic!("{rung:?}") };
+            let LadderStep::Change(changes) = &rung.step else { panic!("{rung:?}") };
             let (from, to) = (choice(&design, points[before.point].candidate), choice(&design, points[rung.point].candidate));
             let differ: Vec<usize> = (0..5).filter(|axis| from[*axis] != to[*axis]).collect();
             prop_assert_eq!(&differ, &changes.iter().map(|(axis, _)| *axis).collect::<Vec<_>>());
@@ -324,10 +324,10 @@ fn intervals_hold_the_true_effect_in_95_of_100_studies() {
 
 fn steps(ladder: &Ladder) -> Vec<String> {
     let words = |(axis, value): &(usize, Option<String>)| format!("{axis}={}", value.as_deref().unwrap_or("none"));
-    let step = |step: &Step| match step {
-        Step::Baseline => "baseline".into(),
-        Step::Change(changes) => changes.iter().map(words).collect::<Vec<_>>().join(" "),
-        Step::Stop(epochs) => format!("stop {epochs}"),
+    let step = |step: &LadderStep| match step {
+        LadderStep::Baseline => "baseline".into(),
+        LadderStep::Change(changes) => changes.iter().map(words).collect::<Vec<_>>().join(" "),
+        LadderStep::Stop(epochs) => format!("stop {epochs}"),
     };
     ladder.rungs.iter().map(|rung| step(&rung.step)).collect()
 }

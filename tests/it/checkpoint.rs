@@ -26,7 +26,7 @@ use fastrcaps::{
         train::{
             Observer, StepReport,
             checkpoint::{Build, Checkpoint, State, Sums, Unusable},
-            run::{Interruption, Outcome, run_in_folder},
+            run::{Interruption, RunOutcome, run_in_folder},
             session::Foreign,
         },
     },
@@ -124,11 +124,11 @@ impl Case {
     }
 
     /// Trains in the folder as it is.
-    fn run(&self, observer: &mut dyn Observer) -> Outcome {
+    fn run(&self, observer: &mut dyn Observer) -> RunOutcome {
         self.try_run(observer).unwrap()
     }
 
-    fn try_run(&self, observer: &mut dyn Observer) -> Result<Outcome> {
+    fn try_run(&self, observer: &mut dyn Observer) -> Result<RunOutcome> {
         let (stop, checkpoint_every, keep_checkpoints) = (&self.stop, self.every, self.keep_checkpoints);
         let foreign = self.foreign;
         let interruption = Interruption { stop, checkpoint_every, keep_checkpoints, foreign };
@@ -140,8 +140,8 @@ impl Case {
         self.stop.store(false, SeqCst);
         self.prepare();
         match self.run(observer) {
-            Outcome::Ended(record, _) => End::read(&self.trial(), record),
-            Outcome::Stopped(..) => panic!("stopped unasked"),
+            RunOutcome::Ended(record, _) => End::read(&self.trial(), record),
+            RunOutcome::Stopped(..) => panic!("stopped unasked"),
         }
     }
 
@@ -151,7 +151,7 @@ impl Case {
         self.prepare();
         let mut steps = Stop { at: step, steps: 0, stop: &self.stop };
         assert!(
-            matches!(self.run(&mut steps), Outcome::Stopped(record, Some(kept)) if record.status == Status::Pending && kept == step)
+            matches!(self.run(&mut steps), RunOutcome::Stopped(record, Some(kept)) if record.status == Status::Pending && kept == step)
         );
         assert_eq!(self.trial().read_record().unwrap().status, Status::Pending);
         assert_eq!(steps.steps, step, "stopped after another step than the one it was asked in");
@@ -392,7 +392,7 @@ fn a_checkpoint_that_cannot_be_read_is_neither_removed_nor_begun_anew_from() {
     let mut listener = Listener::new();
     case.prepare();
     case.stop.store(true, SeqCst);
-    assert!(matches!(case.run(&mut listener), Outcome::Stopped(_, Some(5))), "four steps, and one more");
+    assert!(matches!(case.run(&mut listener), RunOutcome::Stopped(_, Some(5))), "four steps, and one more");
     assert_eq!(listener.resumed.unwrap().steps, 4, "it goes on from the one before");
     assert!(case.folder.path().join("checkpoint.safetensors.unusable").is_dir());
 
@@ -435,7 +435,7 @@ fn a_training_that_is_stopped_without_a_checkpoint_says_so() {
     case.prepare();
     // A folder with something in it is in the way of the first and of its successor.
     let mut listener = InTheWay { trial: case.trial(), stop: &case.stop, said: Vec::new() };
-    assert!(matches!(case.run(&mut listener), Outcome::Stopped(_, None)));
+    assert!(matches!(case.run(&mut listener), RunOutcome::Stopped(_, None)));
     assert!(listener.said.iter().any(|line| line.starts_with("warning: no checkpoint")), "{:?}", listener.said);
 }
 
@@ -689,7 +689,7 @@ fn a_training_without_room_for_an_epoch_waits_for_room_or_for_being_stopped() {
             fs::remove_file(case.trial().epochs()).unwrap();
         }
     });
-    let Outcome::Ended(record, _) = case.run(&mut listener) else { panic!("stopped unasked") };
+    let RunOutcome::Ended(record, _) = case.run(&mut listener) else { panic!("stopped unasked") };
     assert_eq!(End::read(&case.trial(), record), expected);
     let said = listener.said.clone();
     assert!(said[0].contains("until there is room") && said[1].contains("there is room again"), "{said:?}");
@@ -698,7 +698,7 @@ fn a_training_without_room_for_an_epoch_waits_for_room_or_for_being_stopped() {
     let case = Case::new(&text);
     fill(&case);
     let mut listener = Listener::doing(|_| case.stop.store(true, SeqCst));
-    assert!(matches!(case.run(&mut listener), Outcome::Stopped(_, Some(_))));
+    assert!(matches!(case.run(&mut listener), RunOutcome::Stopped(_, Some(_))));
     drop(listener);
     fs::remove_file(case.trial().epochs()).unwrap();
     assert_eq!(case.finish(&mut ()), expected);

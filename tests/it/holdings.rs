@@ -13,7 +13,7 @@ use fastrcaps::{
     present::charts::{self, Scene},
     search::study::{
         Study,
-        holdings::{Holdings, Place},
+        holdings::{FolderKind, Holdings},
     },
 };
 
@@ -146,7 +146,7 @@ fn all_that_a_study_makes_is_its_own() {
     write(&study.trial(&key).path, &["checkpoint.safetensors.unusable", "checkpoint.safetensors"]);
     write(&study.folder, &["journal.sqlite-journal"]);
     let keys = study.keys();
-    let holdings = Holdings::of(&study.folder, Place::Study, keys.as_ref()).unwrap();
+    let holdings = Holdings::of(&study.folder, FolderKind::Study, keys.as_ref()).unwrap();
     assert_eq!(holdings.others, Vec::<PathBuf>::new());
     assert_eq!(holdings.files.len(), tree(&study.folder).len());
     let said = succeed(here, &["study", "rm", "results/space", "--yes"]);

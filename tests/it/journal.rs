@@ -94,69 +94,15 @@ fn a_journal_of_another_version_or_no_journal_at_all_is_refused_in_words() {
     let path = folder.path().join("journal.sqlite");
     assert!(Journal::read(&path).err().unwrap().to_string().contains("fastrcaps explore"));
     drop(Journal::open(&path).unwrap());
-    rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
-    for result in [Journal::open(&path), Journal::read(&path)] {
-        let message = result.err().unwrap().to_string();
-        assert!(message.contains("version 99") && message.contains("--out"), "{message}");
+    for version in [1, 2, 99] {
+        rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", version).unwrap();
+        for result in [Journal::open(&path), Journal::read(&path)] {
+            let message = result.err().unwrap().to_string();
+            assert!(message.contains(&format!("version {version},")) && message.contains("--out"), "{message}");
+        }
     }
     std::fs::write(&path, "not a database, but long enough to be taken for one".repeat(100)).unwrap();
     assert!(format!("{:#}", Journal::open(&path).err().unwrap()).contains("journal"));
-}
-
-/// The tables of version 1, which had no checksums.
-const VERSION_1: &str = "
-CREATE TABLE trials (
-    key TEXT PRIMARY KEY,
-    record TEXT NOT NULL,
-    status TEXT GENERATED ALWAYS AS (json_extract(record, '$.status')) VIRTUAL,
-    replicate INTEGER GENERATED ALWAYS AS (json_extract(record, '$.replicate')) VIRTUAL
-);
-CREATE TABLE epochs (
-    key TEXT NOT NULL REFERENCES trials (key) ON DELETE CASCADE,
-    epoch INTEGER NOT NULL,
-    row TEXT NOT NULL,
-    PRIMARY KEY (key, epoch)
-);
-PRAGMA user_version = 1;
-";
-
-#[test]
-fn a_journal_without_checksums_is_read_and_the_writer_takes_it_over() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("journal.sqlite");
-    let connection = rusqlite::Connection::open(&path).unwrap();
-    connection.execute_batch(VERSION_1).unwrap();
-    let done = TrialRecord { status: Status::Done, epochs: 2, ..record("b") };
-    let wild = TrialRecord { status: Status::Diverged, epochs: 1, ..record("a") };
-    for record in [&done, &wild] {
-        // Fields that a record did not have then.
-        let mut fields = serde_json::to_value(record).unwrap();
-        for field in ["attempts", "weights_sha256", "fault"] {
-            fields.as_object_mut().unwrap().remove(field);
-        }
-        let sql = "INSERT INTO trials (key, record) VALUES (?1, ?2)";
-        connection.execute(sql, (&record.key, fields.to_string())).unwrap();
-    }
-    let text = |epoch: &EpochRow| serde_json::to_string(epoch).unwrap();
-    let lost = text(&EpochRow { train_loss: f64::NAN, ..epoch(1) }).replace("\"NaN\"", "null");
-    for (key, number, row) in [("b", 1, text(&epoch(1))), ("a", 1, lost), ("b", 2, text(&epoch(2)))] {
-        connection.execute("INSERT INTO epochs VALUES (?1, ?2, ?3)", (key, number, row)).unwrap();
-    }
-    drop(connection);
-    let check = |journal: &Journal| {
-        let (records, epochs) = journal.contents().unwrap();
-        assert_eq!(records, [done.clone(), wild.clone()]);
-        assert_eq!(epochs[..2], [("b".to_string(), epoch(1)), ("b".to_string(), epoch(2))]);
-        assert!(epochs[2].1.train_loss.is_nan() && epochs.len() == 3);
-    };
-    let before = fs::read(&path).unwrap();
-    check(&Journal::read(&path).unwrap());
-    assert!(fs::read(&path).unwrap() == before, "a reader changed the journal");
-    check(&Journal::open(&path).unwrap());
-    check(&Journal::read(&path).unwrap());
-    let connection = rusqlite::Connection::open(&path).unwrap();
-    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
-    assert_eq!(version, 3);
 }
 
 #[test]

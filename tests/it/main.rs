@@ -9,6 +9,7 @@ mod charts;
 mod checkpoint;
 mod circles;
 mod cli;
+mod committed;
 #[cfg(feature = "cuda")]
 mod cuda;
 mod data;

@@ -87,7 +87,7 @@ impl<'a> Field<'a> {
         if self.wants_fastest { self.by_time(a, b) } else { self.by_accuracy(a, b) }
     }
 
-    pub fn by_time(&self, a: usize, b: usize) -> Ordering {
+    fn by_time(&self, a: usize, b: usize) -> Ordering {
         let [a, b] = [a, b].map(|index| (self.objectives[index], index));
         let less = |k: usize| a.0[k].total_cmp(&b.0[k]);
         less(0).then(less(1).reverse()).then(less(2)).then(a.1.cmp(&b.1))

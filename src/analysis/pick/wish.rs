@@ -1,6 +1,6 @@
 //! One wish about one figure of a configuration.
 
-use crate::base::words::{number, plural};
+use crate::base::words::{self, number, plural};
 
 /// What a configuration must keep to.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -91,7 +91,7 @@ pub fn seconds(value: f64) -> String {
 }
 
 pub fn percent(share: f64) -> String {
-    format!("{:.3} %", 100.0 * share)
+    words::percent(share, 3)
 }
 
 pub fn points(share: f64) -> String {

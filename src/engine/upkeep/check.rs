@@ -21,7 +21,7 @@ use crate::{
         journal::{Contents, Journal},
         study::{
             self, Plan, Study,
-            holdings::{Holdings, Place},
+            holdings::{FolderKind, Holdings},
         },
     },
     timing::sets::TimeSet,
@@ -298,7 +298,7 @@ impl Check<'_> {
     /// What is not the study's, but for what is a problem already.
     fn others(&mut self, keys: Option<&HashSet<String>>) {
         let root = &self.study.folder;
-        let others = match Holdings::of(root, Place::Study, keys) {
+        let others = match Holdings::of(root, FolderKind::Study, keys) {
             Ok(holdings) => holdings.others,
             Err(error) => return self.add(PathBuf::new(), error, "let this user read it"),
         };

@@ -20,7 +20,7 @@ use crate::{
         journal::Journal,
         study::{
             Study,
-            holdings::{EXPORT_NOTE, Place},
+            holdings::{EXPORT_NOTE, FolderKind},
         },
     },
 };
@@ -83,7 +83,7 @@ pub fn export(study: &Study, to: &Path, weights: bool, force: bool) -> Result<Ex
         for (name, bytes) in report::all_tables(&view, &Findings::of(&view), &Effects::of(&view))? {
             archive.bytes(name, &bytes)?;
         }
-        for (inner, place) in [("charts", Place::Charts), ("times", Place::Times)] {
+        for (inner, place) in [("charts", FolderKind::Charts), ("times", FolderKind::Times)] {
             for path in entries(&folder.join(inner))?.iter().filter(|path| place.holds(path)) {
                 archive.file(path, &format!("{inner}/{}", name(path)))?;
             }
@@ -93,7 +93,7 @@ pub fn export(study: &Study, to: &Path, weights: bool, force: bool) -> Result<Ex
                 continue;
             }
             archive.exported.trials += 1;
-            for path in entries(&study.trial(key).path)?.iter().filter(|path| Place::Trial.holds(path)) {
+            for path in entries(&study.trial(key).path)?.iter().filter(|path| FolderKind::Trial.holds(path)) {
                 let file = name(path);
                 let left_out = file.starts_with("checkpoint") || !weights && file == "weights.safetensors";
                 if !left_out {

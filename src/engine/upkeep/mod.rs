@@ -10,15 +10,14 @@ pub mod status;
 use std::{
     collections::HashSet,
     fs::{self, File, TryLockError},
-    io::{self, Read},
+    io,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result, bail};
-use sha2::{Digest, Sha256};
 
 use crate::{
-    base::{files::is_unfinished, words::plural},
+    base::{files::is_unfinished, seal, words::plural},
     learn::{
         config::TrialConfig,
         folder::TrialFolder,
@@ -95,24 +94,13 @@ fn check_weights(folder: &TrialFolder, record: &TrialRecord) -> Result<()> {
     if record.best_epoch.is_none() && record.weights_sha256.is_none() {
         return Ok(());
     }
-    let mut file = File::open(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let file = File::open(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let Some(wanted) = &record.weights_sha256 else { return Ok(()) };
-    let found = sha256(&mut file).with_context(|| format!("cannot read {}", path.display()))?;
+    let found = seal::sha256_of(file).with_context(|| format!("cannot read {}", path.display()))?;
     if found != *wanted {
         bail!("{} was changed or damaged: its SHA-256 is {found}, the trial's record says {wanted}", path.display());
     }
     Ok(())
-}
-
-fn sha256(file: &mut impl Read) -> io::Result<String> {
-    let mut digest = Sha256::new();
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()),
-            read => digest.update(&buffer[..read]),
-        }
-    }
 }
 
 /// The shapes of all steps that a study's trainings have.

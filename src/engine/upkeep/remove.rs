@@ -13,7 +13,7 @@ use crate::{
         journal::Journal,
         study::{
             Lock, Study,
-            holdings::{Holdings, Place},
+            holdings::{FolderKind, Holdings},
         },
     },
 };
@@ -54,7 +54,7 @@ pub fn extent(study: &Study) -> Result<Extent> {
     }
     let folder = fs::canonicalize(path).with_context(|| format!("cannot find {}", path.display()))?;
     let keys = study.keys();
-    let Holdings { files, unfinished, bytes, others, .. } = Holdings::of(&folder, Place::Study, keys.as_ref())?;
+    let Holdings { files, unfinished, bytes, others, .. } = Holdings::of(&folder, FolderKind::Study, keys.as_ref())?;
     Ok(Extent { folder, files: files.len() + unfinished.len(), bytes, others, keys })
 }
 
@@ -65,7 +65,7 @@ pub fn remove(extent: &Extent, _lock: &Lock) -> Result<Vec<PathBuf>> {
     for trial in entries(&trials_folder(path))? {
         check_idle(&TrialFolder::new(trial)).context("nothing is removed")?;
     }
-    let mut holdings = Holdings::of(path, Place::Study, extent.keys.as_ref())?;
+    let mut holdings = Holdings::of(path, FolderKind::Study, extent.keys.as_ref())?;
     // First what makes it a study, which one that is removed by half is not; last what says that it is being removed.
     holdings.files.sort_by_key(|file| file.ends_with("study.lock"));
     remove_if_there(&path.join("study.toml"))?;
@@ -94,7 +94,7 @@ pub fn remove_trials(study: &Study, keys: &[String], _lock: &Lock) -> Result<(us
     for folder in keys.iter().map(|key| study.trial(key)).filter(|folder| folder.path.exists()) {
         // First the folder's end, which would be taken up again.
         remove_if_there(&folder.path.join("trial.json"))?;
-        let holdings = Holdings::of(&folder.path, Place::Trial, None)?;
+        let holdings = Holdings::of(&folder.path, FolderKind::Trial, None)?;
         holdings.remove()?;
         others.extend(holdings.others);
         started += 1;

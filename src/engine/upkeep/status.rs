@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::{
     analysis::Basis,
+    base::machine::from_rfc3339,
     learn::record::{Status, TrialRecord},
     present::report::{findings::Findings, view::StudyView},
     search::{
@@ -94,12 +95,13 @@ pub fn standing(study: &Study) -> Result<Standing> {
     let (mut running, mut failures) = (Vec::new(), Vec::new());
     // Epochs to come; and those of trials that began since the explorer did, with the seconds they took.
     let since = match &explorer {
-        Explorer::Active(line) => line.rsplit(' ').next().and_then(time),
+        Explorer::Active(line) => line.rsplit(' ').next().and_then(from_rfc3339),
         _ => None,
     };
     let (mut epochs_left, mut epochs_trained, mut seconds_trained, mut interrupted) = (0, 0, 0.0, 0);
     let mut learn = |record: &TrialRecord, epochs: usize, until: Option<SystemTime>| {
-        let started = record.started.as_deref().and_then(time).filter(|started| since.is_some_and(|at| *started >= at));
+        let started =
+            record.started.as_deref().and_then(from_rfc3339).filter(|started| since.is_some_and(|at| *started >= at));
         let took = started.zip(until).and_then(|(started, until)| until.duration_since(started).ok());
         if let Some(took) = took.filter(|_| record.attempts <= 1 && epochs > 0) {
             epochs_trained += epochs;
@@ -118,7 +120,7 @@ pub fn standing(study: &Study) -> Result<Standing> {
             Status::Running if is_explored => {
                 // A row that is being written is not there yet.
                 let rows = study.trial(key).read_epochs().unwrap_or_default();
-                let started = record.started.as_deref().and_then(time);
+                let started = record.started.as_deref().and_then(from_rfc3339);
                 epochs_left += epochs.saturating_sub(rows.len());
                 learn(record, rows.len(), Some(now));
                 running.push(Running {
@@ -137,7 +139,7 @@ pub fn standing(study: &Study) -> Result<Standing> {
                 epochs_left += epochs;
             }
             status => {
-                learn(record, record.epochs, record.ended.as_deref().and_then(time));
+                learn(record, record.epochs, record.ended.as_deref().and_then(from_rfc3339));
                 if status == Status::Failed {
                     failures.push(Failure {
                         key: key.clone(),
@@ -196,8 +198,4 @@ fn best(view: &StudyView) -> Option<Best> {
             Basis::Screened => "screened",
         }),
     })
-}
-
-fn time(text: &str) -> Option<SystemTime> {
-    humantime::parse_rfc3339(text).ok()
 }

@@ -8,7 +8,8 @@ use std::{
 
 use anyhow::{Context, Result};
 use flate2::bufread::MultiGzDecoder;
-use sha2::{Digest, Sha256};
+
+pub(super) use crate::base::seal::{hex, sha256_of as sha256};
 
 /// Opens a file for reading; gzip, told by the file's first two bytes, is inflated.
 pub(super) fn open(path: &Path) -> Result<Box<dyn Read>> {
@@ -27,20 +28,4 @@ pub(super) fn read(path: &Path, limit: usize) -> Result<Vec<u8>> {
         .read_to_end(&mut bytes)
         .with_context(|| format!("cannot read {}: damaged or incomplete", path.display()))?;
     Ok(bytes)
-}
-
-/// Lower-case hexadecimal SHA-256 of everything `reader` gives.
-pub(super) fn sha256(mut reader: impl Read) -> std::io::Result<String> {
-    let mut hash = Sha256::new();
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        match reader.read(&mut buffer)? {
-            0 => return Ok(hex(&hash.finalize())),
-            length => hash.update(&buffer[..length]),
-        }
-    }
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

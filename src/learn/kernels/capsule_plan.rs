@@ -383,7 +383,7 @@ impl<T: Real, const L: usize> Passes<T, L> {
                 let u = &u[..sizes.capsules_of(share) * in_dim];
                 let (weight, x) = (sizes.weights(weight, share), &x[group * n..][..n]);
                 let kept = sizes.kept(kept, task);
-                Arch::new().dispatch(Sweep { votes, u, x, weight, kept, sum, scratch, couple: Agree { coupling } });
+                Arch::new().dispatch(VoteSweep { votes, u, x, weight, kept, sum, scratch, couple: Agree { coupling } });
             });
         }
         // The couplings of the first iteration are all alike.
@@ -483,7 +483,7 @@ impl<T: Real, const L: usize> Passes<T, L> {
                 let later = if last { &[][..] } else { &later[task * full * classes..][..full * classes] };
                 let couple = Disagree { coupling, later, dlogits };
                 let kept = sizes.kept(kept, task);
-                Arch::new().dispatch(Sweep { votes, u, x, weight, kept, sum, scratch, couple });
+                Arch::new().dispatch(VoteSweep { votes, u, x, weight, kept, sum, scratch, couple });
             },
         );
         for (group, dv) in lanes_mut::<T, L>(&mut self.dv)[..chunk.groups * n].chunks_exact_mut(n).enumerate() {
@@ -613,7 +613,7 @@ impl<T: Real, const L: usize> WithSimd for Sum<'_, T, L> {
 }
 
 /// A sweep over a share's votes for a group.
-struct Sweep<'a, T, C, const L: usize> {
+struct VoteSweep<'a, T, C, const L: usize> {
     votes: Votes,
     u: &'a [[T; L]],
     x: &'a [[T; L]],
@@ -624,7 +624,7 @@ struct Sweep<'a, T, C, const L: usize> {
     couple: C,
 }
 
-impl<T: Real, const L: usize, C: Couple<T, L>> WithSimd for Sweep<'_, T, C, L> {
+impl<T: Real, const L: usize, C: Couple<T, L>> WithSimd for VoteSweep<'_, T, C, L> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {

@@ -161,7 +161,7 @@ fn copy<V: Copy>(to: &mut [V], from: &[V]) {
 }
 
 /// The part of a destination that a tile covers.
-struct Place {
+struct TileArea {
     start: usize,
     rows: usize,
     columns: usize,
@@ -169,7 +169,7 @@ struct Place {
 
 impl<T: Real> Destination<'_, T> {
     #[inline(always)]
-    fn load<S: Simd, const R: usize, const V: usize>(&self, simd: S, place: &Place) -> Tile<T, S, R, V> {
+    fn load<S: Simd, const R: usize, const V: usize>(&self, simd: S, place: &TileArea) -> Tile<T, S, R, V> {
         let width = V * lanes::<T, S>();
         let mut tile = [[T::splat(simd, T::zero()); V]; R];
         for (r, tile) in tile.iter_mut().enumerate().take(place.rows) {
@@ -186,7 +186,7 @@ impl<T: Real> Destination<'_, T> {
     }
 
     #[inline(always)]
-    fn store<S: Simd, const R: usize, const V: usize>(&mut self, _: S, tile: Tile<T, S, R, V>, place: &Place) {
+    fn store<S: Simd, const R: usize, const V: usize>(&mut self, _: S, tile: Tile<T, S, R, V>, place: &TileArea) {
         let width = V * lanes::<T, S>();
         for (r, tile) in tile.iter().enumerate().take(place.rows) {
             let row = &mut self.values[place.start + r * self.stride..][..place.columns];
@@ -201,7 +201,7 @@ impl<T: Real> Destination<'_, T> {
     }
 
     #[inline(always)]
-    fn add<S: Simd, const R: usize, const V: usize>(&mut self, simd: S, tile: Tile<T, S, R, V>, place: &Place) {
+    fn add<S: Simd, const R: usize, const V: usize>(&mut self, simd: S, tile: Tile<T, S, R, V>, place: &TileArea) {
         let mut sum: Tile<T, S, R, V> = self.load(simd, place);
         for (sum, &v) in sum.as_flattened_mut().iter_mut().zip(tile.as_flattened()) {
             *sum = T::plus(simd, *sum, v);
@@ -210,7 +210,7 @@ impl<T: Real> Destination<'_, T> {
     }
 
     #[inline(always)]
-    fn for_each(&mut self, place: &Place, mut task: impl FnMut(&mut T)) {
+    fn for_each(&mut self, place: &TileArea, mut task: impl FnMut(&mut T)) {
         for r in 0..place.rows {
             self.values[place.start + r * self.stride..][..place.columns].iter_mut().for_each(&mut task);
         }
@@ -346,7 +346,7 @@ impl<T: Real, L: Left<T>, R: Right<T>, F: Fn(T) -> T> RealProduct<'_, T, L, R, F
                     for (first, count) in panels(vectors) {
                         let panel = &right_panels[first * lanes * depth.len()..][..count * lanes * depth.len()];
                         let column = columns.start + first * lanes;
-                        let place = Place {
+                        let place = TileArea {
                             start: rows.start * destination.stride + column,
                             rows: rows.len(),
                             columns: (columns.end - column).min(count * lanes),
@@ -554,7 +554,7 @@ impl<T: Real> ComplexProduct<'_, T> {
                         let (for_both, rest) = right.split_at(len);
                         let (for_re, for_im) = rest.split_at(len);
                         let column = columns.start + first * lanes;
-                        let place = |stride| Place {
+                        let place = |stride| TileArea {
                             start: rows.start * stride + column,
                             rows: rows.len(),
                             columns: (columns.end - column).min(count * lanes),

@@ -25,7 +25,7 @@ const MOST: usize = 60;
 /// Whole epochs between two turns that have a row, at most.
 const BETWEEN: usize = 10;
 /// How closely a jump is enclosed, in epochs.
-const SHARP: f64 = 1e-9;
+pub const SHARP: f64 = 1e-9;
 
 /// Begin and end of a training, both sides of every turn and jump, and some rows between them where something moves.
 pub fn outline(schedule: &ScheduleConfig, epochs: usize) -> Outline {

@@ -103,14 +103,14 @@ fn names(precision: Precision) -> [&'static str; 3] {
 }
 
 /// A step of a training: which samples, in which epoch, at which learning rate.
-struct Step {
+struct TrainStep {
     indices: Vec<u32>,
     epoch: usize,
     learning_rate: f64,
 }
 
 /// The losses of steps on a device, each before its step: those of an epoch are enqueued together, as a training does.
-fn train(trainer: &mut Trainer, data: &Dataset, steps: &[Step]) -> Result<Vec<f64>> {
+fn train(trainer: &mut Trainer, data: &Dataset, steps: &[TrainStep]) -> Result<Vec<f64>> {
     let mut losses = Vec::new();
     for steps in steps.chunk_by(|before, after| before.epoch == after.epoch) {
         let order: Vec<u32> = steps.iter().flat_map(|step| step.indices.iter().copied()).collect();
@@ -125,7 +125,7 @@ fn train(trainer: &mut Trainer, data: &Dataset, steps: &[Step]) -> Result<Vec<f6
 }
 
 /// A training in plain tensor code: the losses of `steps`, and then the one on the test images.
-fn train_plainly(config: &TrialConfig, data: &Dataset, steps: &[Step]) -> Result<(Vec<f64>, f64)> {
+fn train_plainly(config: &TrialConfig, data: &Dataset, steps: &[TrainStep]) -> Result<(Vec<f64>, f64)> {
     let parameters = Parameters::new(config.seed);
     let builder = parameters.builder(DType::F64, &Device::Cpu);
     let network = Network::new(&config.model, data.shape, data.classes, builder)?;
@@ -276,12 +276,12 @@ fn steps(device: &Device, draw: &mut Draw, case: &mut Case) -> Result<()> {
     let sizes: Vec<usize> = (0..STEPS).map(|_| draw.size(1..=40)).collect();
     case.shape = format!("batches {sizes:?}, shift {shift}, {}", words(&model, data.shape));
     let config = trial(draw.size(0..=1000) as u64, model, DataConfig { shift, ..DataConfig::default() });
-    let step = |(number, &size): (usize, &usize)| Step {
+    let step = |(number, &size): (usize, &usize)| TrainStep {
         indices: epoch_order(data.train.len(), config.seed, number)[..size].to_vec(),
         epoch: number,
         learning_rate: 1e-3,
     };
-    let steps: Vec<Step> = sizes.iter().enumerate().map(step).collect();
+    let steps: Vec<TrainStep> = sizes.iter().enumerate().map(step).collect();
     let (expected, evaluated) = train_plainly(&config, &data, &steps)?;
     let mut trainer = Trainer::new(&config, &data, device)?;
     compare(case, &train(&mut trainer, &data, &steps)?, &expected, Tolerance::of(Precision::F32));
@@ -298,20 +298,20 @@ fn compare(case: &mut Case, got: &[f64], expected: &[f64], tolerance: Tolerance)
 }
 
 /// The tiny preset on glyphs, some of them, and the steps of two epochs and a half.
-fn small_training(draw: &mut Draw, precision: Precision) -> Result<(TrialConfig, Dataset, Vec<Step>)> {
+fn small_training(draw: &mut Draw, precision: Precision) -> Result<(TrialConfig, Dataset, Vec<TrainStep>)> {
     const BATCH: usize = 32;
     const STEPS: usize = 40;
     let data = DataConfig { train_samples: Some(569), test_samples: Some(100), ..DataConfig::default() };
     let Some(model) = preset("tiny") else { bail!("there is no preset tiny") };
     let config = trial(draw.size(0..=1000) as u64, ModelConfig::Capsnet(model), data);
     let data = load(&config.data, &DataDirs::at("."))?;
-    let mut steps: Vec<Step> = Vec::new();
+    let mut steps: Vec<TrainStep> = Vec::new();
     for epoch in 0.. {
         for indices in epoch_order(data.train.len(), config.seed, epoch).chunks_exact(BATCH) {
             if steps.len() == STEPS {
                 return Ok((config.in_precision(precision), data, steps));
             }
-            steps.push(Step { indices: indices.to_vec(), epoch, learning_rate: 3e-3 });
+            steps.push(TrainStep { indices: indices.to_vec(), epoch, learning_rate: 3e-3 });
         }
     }
     unreachable!("an epoch has steps")
@@ -362,8 +362,8 @@ fn full_size(precision: Precision, known: &OnceCell<Vec<f64>>, device: &Device, 
     case.shape = format!("paper, batch {BATCH}");
     let data = load(&config.data, &DataDirs::at("."))?;
     let batches = epoch_order(data.train.len(), 0, 0);
-    let step = |indices: &[u32]| Step { indices: indices.to_vec(), epoch: 0, learning_rate: 1e-3 };
-    let steps: Vec<Step> = batches.chunks_exact(BATCH).take(STEPS).map(step).collect();
+    let step = |indices: &[u32]| TrainStep { indices: indices.to_vec(), epoch: 0, learning_rate: 1e-3 };
+    let steps: Vec<TrainStep> = batches.chunks_exact(BATCH).take(STEPS).map(step).collect();
     let expected = match known.get() {
         Some(losses) => losses,
         None => {

@@ -44,7 +44,6 @@ pub(super) const MOMENTS: &str = "moments";
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct State {
     /// When the training began first. UTC, RFC 3339.
-    #[serde(default)]
     pub started: Option<String>,
     /// Epochs completed: the present one is the next.
     pub epochs: Vec<EpochRow>,
@@ -100,7 +99,7 @@ pub struct Build {
     /// Floats that it computed with at a time.
     pub vector_width: Option<usize>,
     /// The GPU that it computed on; none for CPU cores.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub gpu: Option<String>,
 }
 
@@ -170,7 +169,6 @@ pub struct Checkpoint {
 pub(super) struct Envelope {
     version: u32,
     pub key: String,
-    #[serde(default)]
     pub build: Build,
     pub optimizer_steps: u64,
     pub state: State,

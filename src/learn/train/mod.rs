@@ -72,7 +72,7 @@ pub struct StepReport<'a> {
 
 /// How a training ended.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Ending {
+pub enum TrainingEnd {
     Finished,
     /// Why, and in which epoch (from 1).
     Diverged {
@@ -85,7 +85,7 @@ pub enum Ending {
 
 /// A training that has ended.
 pub struct Trained {
-    pub ending: Ending,
+    pub ending: TrainingEnd,
     pub epochs: Vec<EpochRow>,
     /// The epoch of the best validation accuracy (the earliest, on a tie), from 1.
     pub best_epoch: Option<usize>,
@@ -132,7 +132,7 @@ pub fn train(
     let state = State { started: Some(machine::rfc3339(SystemTime::now())), ..State::default() };
     let mut training = Training { trainer, best_weights, state };
     session.take_up(&mut training, config, data.train.len(), observer)?;
-    let mut ending = Ending::Finished;
+    let mut ending = TrainingEnd::Finished;
 
     'training: for epoch in training.state.epochs.len()..config.train.epochs {
         let order = epoch_order(data.train.len(), config.seed, epoch);
@@ -154,7 +154,7 @@ pub fn train(
                 if !outcome.loss.is_finite() {
                     let reason =
                         format!("the loss became {} at learning rate {:.3e}", outcome.loss, step.learning_rate);
-                    ending = Ending::Diverged { epoch: epoch + 1, reason };
+                    ending = TrainingEnd::Diverged { epoch: epoch + 1, reason };
                     break 'training;
                 }
                 observer.step(&StepReport {
@@ -166,7 +166,7 @@ pub fn train(
                 });
             }
             if session.after_step(&mut training, observer).is_break() {
-                ending = Ending::Stopped;
+                ending = TrainingEnd::Stopped;
                 break 'training;
             }
         }
@@ -196,7 +196,7 @@ pub fn train(
             } else {
                 format!("the validation loss became {}", validation.loss)
             };
-            ending = Ending::Diverged { epoch: epoch + 1, reason };
+            ending = TrainingEnd::Diverged { epoch: epoch + 1, reason };
             break;
         }
         if state.best.is_none_or(|(_, accuracy)| validation.accuracy > accuracy) {
@@ -205,16 +205,16 @@ pub fn train(
         }
         // What is left after the last epoch is done whoever asks to stop.
         if session.after_epoch(&mut training, observer).is_break() && epoch + 1 < config.train.epochs {
-            ending = Ending::Stopped;
+            ending = TrainingEnd::Stopped;
             break;
         }
     }
 
-    if ending == Ending::Finished {
+    if ending == TrainingEnd::Finished {
         session.at_end(&mut training, observer);
     }
     let Training { mut trainer, best_weights, state } = training;
-    let is_finished = ending == Ending::Finished;
+    let is_finished = ending == TrainingEnd::Finished;
     let test = |trainer: &mut Trainer| Ok::<_, anyhow::Error>(trainer.evaluate(data, &data.test)?.accuracy);
     let last_test_accuracy = if is_finished { Some(test(&mut trainer)?) } else { None };
     trainer.restore(&best_weights)?;

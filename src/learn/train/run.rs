@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, Result};
 use candle_core::{Device, DeviceLocation, Tensor};
 
-use super::{Ending, Observer, Session, StepReport, Trained, checkpoint::State, predict, session::Foreign, train};
+use super::{Observer, Session, StepReport, Trained, TrainingEnd, checkpoint::State, predict, session::Foreign, train};
 use crate::{
     base::{
         device::Place,
@@ -46,7 +46,7 @@ pub struct Interruption<'a> {
 }
 
 /// What came of a training in a folder.
-pub enum Outcome {
+pub enum RunOutcome {
     /// Its record, and the training for who wants more of it than its numbers.
     Ended(TrialRecord, Box<Trained>),
     /// It was asked to stop before its end: the record is pending again. The step of the last checkpoint, if there is one.
@@ -70,11 +70,11 @@ pub fn run_in_folder(
     device: &Device,
     interruption: Interruption,
     observer: &mut dyn Observer,
-) -> Result<Outcome> {
+) -> Result<RunOutcome> {
     let pending = TrialRecord { status: Status::Pending, ..record.clone() };
     let mut recorder = Recorder { folder, interruption, observer, kept: None };
     match recorder.run(config, record, data, device) {
-        Ok(Some((record, trained))) => return Ok(Outcome::Ended(record, Box::new(trained))),
+        Ok(Some((record, trained))) => return Ok(RunOutcome::Ended(record, Box::new(trained))),
         Err(error) if !error.is::<StoppedWaiting>() => return Err(error),
         Ok(None) | Err(_) => {}
     }
@@ -83,7 +83,7 @@ pub fn run_in_folder(
     if let Err(error) = folder.write_record(&pending) {
         observer.say(&format!("warning: {error:#}"));
     }
-    Ok(Outcome::Stopped(pending, kept))
+    Ok(RunOutcome::Stopped(pending, kept))
 }
 
 /// Writes what the network says of the first `count` test images as safetensors: `images`
@@ -139,9 +139,9 @@ impl Recorder<'_> {
         let session = session.with_foreign(foreign).keeping(keep_checkpoints);
         let trained = train(config, data, device, session, self)?;
         let (status, error) = match &trained.ending {
-            Ending::Stopped => return Ok(None),
-            Ending::Finished => (Status::Done, None),
-            Ending::Diverged { epoch, reason } => (Status::Diverged, Some(format!("in epoch {epoch}, {reason}"))),
+            TrainingEnd::Stopped => return Ok(None),
+            TrainingEnd::Finished => (Status::Done, None),
+            TrainingEnd::Diverged { epoch, reason } => (Status::Diverged, Some(format!("in epoch {epoch}, {reason}"))),
         };
         let weights = folder.weights();
         let mut weights_sha256 = None;

@@ -2,6 +2,7 @@
 
 use super::canvas::{Anchor, Pixels, Point, Scene, Stroke, Text, Weight};
 use super::font;
+use super::layout::MARGIN;
 use super::style::{FAINT, INK, MUTED, NOTE, SMALL, SUBTITLE, TITLE, VERMILION};
 use crate::base::words::plural;
 
@@ -63,7 +64,6 @@ const BANDS: usize = 4;
 /// Side of an image on the picture, about: a whole number of pixels per pixel.
 const SIDE: f64 = 120.0;
 const GAP: f64 = 18.0;
-const MARGIN: f64 = 56.0;
 const CAPTIONS: f64 = 170.0;
 const HEAD: f64 = 140.0;
 

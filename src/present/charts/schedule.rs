@@ -4,7 +4,7 @@ use super::axis::{Axis, Plot, Unit};
 use super::canvas::{Area, Point, Scene, Stroke};
 use super::layout;
 use super::style::{BLUE, VERMILION};
-use crate::learn::schedule::{Progress, ScheduleConfig};
+use crate::learn::schedule::{Progress, ScheduleConfig, outline::SHARP};
 
 /// What to draw: samples in the order of the epochs. Two samples at one epoch are a jump.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -26,8 +26,6 @@ pub struct ScheduleData {
 
 /// Samples between the jumps of a schedule, over the whole training.
 const SAMPLES: usize = 1500;
-/// How closely a jump is enclosed, in epochs.
-const SHARP: f64 = 1e-9;
 /// A neighbour differing by more than this share of the range of values may hide a jump.
 const JUMP: f64 = 0.02;
 

@@ -1,5 +1,9 @@
 //! What all charts share: colours, sizes, and how values are written.
 
+pub use crate::base::words::{duration, three_digits, trimmed};
+
+use crate::base::words;
+
 /// A colour with its opacity in 0..=1.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Colour {
@@ -64,7 +68,7 @@ pub const NOTE: f64 = 18.0;
 
 /// `0.9925` as "99.25 %".
 pub fn percent(share: f64) -> String {
-    format!("{:.2} %", share * 100.0)
+    words::percent(share, 2)
 }
 
 /// What charts call the baseline: "Baseline: fixed, batch 16", or only that where its label says no more.
@@ -84,33 +88,6 @@ pub fn count(value: usize) -> String {
         1_000..=999_999 => scaled(1e3, "k"),
         _ => scaled(1e6, "M"),
     }
-}
-
-/// Seconds in the unit a reader would choose: "45 s", "12.3 min", "2.5 h".
-pub fn duration(seconds: f64) -> String {
-    let (value, unit) = match seconds {
-        s if s < 1.0 => (s * 1e3, "ms"),
-        s if s < 120.0 => (s, "s"),
-        s if s < 7200.0 => (s / 60.0, "min"),
-        s if s < 172_800.0 => (s / 3600.0, "h"),
-        s => (s / 86_400.0, "d"),
-    };
-    format!("{} {unit}", three_digits(value))
-}
-
-/// At least three significant digits, without trailing zeros after the point.
-pub fn three_digits(value: f64) -> String {
-    let digits = match value.abs() {
-        v if v >= 100.0 => 0,
-        v if v >= 10.0 => 1,
-        _ => 2,
-    };
-    trimmed(format!("{value:.digits$}"))
-}
-
-/// A number's text without trailing zeros after the point.
-pub fn trimmed(text: String) -> String {
-    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_string() } else { text }
 }
 
 /// A learning rate as config files write it: "0.01", "3e-4".

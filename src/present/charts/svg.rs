@@ -5,6 +5,7 @@
 
 use std::io;
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use plotters::backend::{DrawingBackend, SVGBackend};
 use plotters_backend::{BackendColor, BackendCoord, BackendStyle, DrawingErrorKind};
 
@@ -126,20 +127,6 @@ fn image(shape: &Shape) -> String {
          href=\"data:image/png;base64,{}\"/>\n",
         unit(*width as f64 * scale, SCALE),
         unit(*height as f64 * scale, SCALE),
-        base64(&super::png::encode_pixels(pixels))
+        BASE64_STANDARD.encode(super::png::encode_pixels(pixels))
     )
-}
-
-/// Base64 of RFC 4648, for images inside the document.
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for group in bytes.chunks(3) {
-        let bits = group.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - group.len()));
-        for place in 0..4 {
-            let digit = DIGITS[(bits >> (18 - 6 * place)) as usize & 63] as char;
-            text.push(if place <= group.len() { digit } else { '=' });
-        }
-    }
-    text
 }

@@ -10,7 +10,7 @@ use crate::{
 
 /// A training and its confirmed time apart by this factor are worth a warning: trials beside each other, and a host's other
 /// guests, account for less, once what all trainings have in common is taken out.
-pub const MUCH: f64 = 1.5;
+const MUCH: f64 = 1.5;
 
 /// A configuration whose confirmed time is not that of its trainings.
 #[derive(Clone, Debug, PartialEq, Serialize)]

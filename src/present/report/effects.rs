@@ -8,7 +8,7 @@ use crate::{
         Basis, Point,
         attribution::{self, Change, Effect, Interaction, Optimisation},
         contrast::{Measured, SpeedUp},
-        ladder::{Ladder, Step},
+        ladder::{Ladder, LadderStep},
     },
     present::charts::attribution::{AttributionChart, Bar, Row},
     search::space::Space,
@@ -36,11 +36,11 @@ pub fn name(space: &Space, of: &Optimisation) -> String {
 }
 
 /// What a rung of a ladder is called: what it changes.
-pub fn step_name(space: &Space, step: &Step) -> String {
+pub fn step_name(space: &Space, step: &LadderStep) -> String {
     match step {
-        Step::Baseline => "baseline".into(),
-        Step::Stop(epochs) => format!("stop after {}", super::view::epochs(*epochs)),
-        Step::Change(changes) => {
+        LadderStep::Baseline => "baseline".into(),
+        LadderStep::Stop(epochs) => format!("stop after {}", super::view::epochs(*epochs)),
+        LadderStep::Change(changes) => {
             let named = |(axis, value): &(usize, Option<String>)| Some(space.value_name(*axis, value.as_ref()?));
             changes.iter().filter_map(named).collect::<Vec<_>>().join(" + ")
         }

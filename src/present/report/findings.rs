@@ -5,7 +5,7 @@ use std::cell::OnceCell;
 use super::view::StudyView;
 use crate::{
     analysis::{
-        self, Basis, Objectives, Point,
+        self, Objectives, Point,
         bootstrap::{self, Membership},
     },
     base::stats,
@@ -74,12 +74,6 @@ impl Findings {
             accuracy_change: of.accuracy_change(base),
             parameter_share: of.parameters as f64 / base.parameters as f64,
         })
-    }
-
-    /// Whether times of both kinds are among the points.
-    pub fn is_mixed(&self) -> bool {
-        let has = |basis| self.points.iter().any(|point| point.time.basis == basis && !point.time.seconds.is_empty());
-        has(Basis::Confirmed) && has(Basis::Screened)
     }
 }
 

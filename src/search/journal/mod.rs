@@ -20,7 +20,7 @@ use crate::{
     base::words::plural,
     learn::record::{EpochRow, Status, TrialRecord},
 };
-use tables::{Changes, Rows, SCHEMA, UNSEALED};
+use tables::{Changes, Rows, SCHEMA};
 
 /// How long the writer waits for others when it opens the journal.
 const OPENING_PATIENCE: Duration = Duration::from_secs(60);
@@ -39,41 +39,33 @@ pub type Contents = (Vec<TrialRecord>, Vec<(String, EpochRow)>);
 pub struct Journal {
     connection: Connection,
     path: PathBuf,
-    version: i64,
 }
 
 impl Journal {
-    /// Opens the journal for its one writer, makes it where there is none, and takes an older one over.
+    /// Opens the journal for its one writer, and makes it where there is none.
     pub fn open(path: &Path) -> Result<Journal> {
         let connection = Connection::open(path).map_err(of_system);
         let connection = connection.with_context(|| format!("cannot open the journal {}", path.display()))?;
-        let mut journal = Journal { connection, path: path.into(), version: 0 };
+        let mut journal = Journal { connection, path: path.into() };
         journal.prepare_to_write().map_err(|error| journal.explain(error))?;
         Ok(journal)
     }
 
     fn prepare_to_write(&mut self) -> Result<()> {
         self.connection.busy_timeout(OPENING_PATIENCE)?;
-        self.read_version()?;
+        let is_new = self.is_new()?;
         // A rollback journal with full sync: what is committed survives a power cut, also on network file systems.
         self.connection.pragma_update(None, "synchronous", "FULL")?;
         self.connection.pragma_update(None, "foreign_keys", true)?;
         self.connection.pragma_update(None, "cell_size_check", true)?;
-        if self.version == 0 {
+        if is_new {
             let transaction = self.connection.transaction()?;
             tables::create(&transaction)?;
             transaction.commit()?;
         }
         // Nobody writes into what is damaged: that would make it worse.
         self.check_structure()?;
-        if (UNSEALED..SCHEMA).contains(&self.version) {
-            self.contents()?;
-            let transaction = self.connection.transaction()?;
-            tables::take_over(&transaction, self.version)?;
-            transaction.commit()?;
-        }
-        self.connection.busy_timeout(WRITER_PATIENCE)?;
-        self.read_version()
+        Ok(self.connection.busy_timeout(WRITER_PATIENCE)?)
     }
 
     /// Opens the journal of a study for reading, beside its writer.
@@ -84,7 +76,7 @@ impl Journal {
         let open = |flags| -> Result<Journal> {
             let connection = Connection::open_with_flags(path, flags)
                 .with_context(|| format!("cannot open the journal {}", path.display()))?;
-            let mut journal = Journal { connection, path: path.into(), version: 0 };
+            let journal = Journal { connection, path: path.into() };
             journal.prepare_to_read().map_err(|error| journal.explain(error))?;
             Ok(journal)
         };
@@ -92,37 +84,33 @@ impl Journal {
         open(OpenFlags::SQLITE_OPEN_READ_ONLY).or_else(|_| open(OpenFlags::SQLITE_OPEN_READ_WRITE))
     }
 
-    fn prepare_to_read(&mut self) -> Result<()> {
+    fn prepare_to_read(&self) -> Result<()> {
         self.connection.busy_timeout(READER_PATIENCE)?;
         self.connection.pragma_update(None, "cell_size_check", true)?;
         let since = Instant::now();
-        loop {
-            self.read_version()?;
-            match self.version {
-                // Its writer may be making it at this moment.
-                0 if since.elapsed() < BIRTH => thread::sleep(BIRTH / 20),
-                0 => bail!("it holds no tables"),
-                _ => return Ok(()),
+        while self.is_new()? {
+            if since.elapsed() >= BIRTH {
+                bail!("it holds no tables");
             }
+            // Its writer may be making it at this moment.
+            thread::sleep(BIRTH / 20);
         }
+        Ok(())
     }
 
-    /// Finds out the version; one that this program does not know is an error.
-    fn read_version(&mut self) -> Result<()> {
+    /// Whether it has no tables yet. Tables of another version are an error.
+    fn is_new(&self) -> Result<bool> {
         let version: i64 = self.connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-        if !(0..=SCHEMA).contains(&version) {
-            return Err(Refused(format!(
-                "the journal {} has version {version}, this binary reads versions up to {SCHEMA}: use the binary that \
-                 made it, or explore into another folder with --out",
+        match version {
+            0 => Ok(true),
+            SCHEMA => Ok(false),
+            _ => Err(Refused(format!(
+                "the journal {} has version {version}, this binary reads version {SCHEMA}: use the binary that made it, \
+                 have `fastrcaps study rebuild` make it again, or explore into another folder with --out",
                 self.path.display()
             ))
-            .into());
+            .into()),
         }
-        if version == UNSEALED && tables::is_sealed(&self.connection)? {
-            bail!("it says that it is of version {version}, and is not");
-        }
-        self.version = version;
-        Ok(())
     }
 
     /// Has SQLite go over the whole file: pages, order, indices.
@@ -213,14 +201,12 @@ impl Journal {
     }
 
     fn read_records(&self) -> Result<Vec<TrialRecord>> {
-        let column = if self.version == UNSEALED { "''" } else { "checksum" };
-        let mut statement =
-            self.connection.prepare(&format!("SELECT key, record, {column} FROM trials ORDER BY rowid"))?;
+        let mut statement = self.connection.prepare("SELECT key, record, checksum FROM trials ORDER BY rowid")?;
         let mut rows = statement.query([])?;
         let (mut records, mut found) = (Vec::new(), Rows::default());
         while let Some(row) = rows.next()? {
             let (key, text, checksum): (String, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
-            self.check_row(&mut found, &checksum, || tables::of_trial(&key, &text))
+            check_row(&mut found, &checksum, || tables::of_trial(&key, &text))
                 .with_context(|| format!("the record of trial {key:?} was changed or damaged"))?;
             let record: TrialRecord =
                 serde_json::from_str(&text).with_context(|| format!("the record of trial {key} is damaged"))?;
@@ -234,9 +220,7 @@ impl Journal {
     }
 
     fn read_epochs(&self, records: &[TrialRecord]) -> Result<Vec<(String, EpochRow)>> {
-        let column = if self.version == UNSEALED { "''" } else { "checksum" };
-        let sql = format!("SELECT key, epoch, row, {column} FROM epochs ORDER BY rowid");
-        let mut statement = self.connection.prepare(&sql)?;
+        let mut statement = self.connection.prepare("SELECT key, epoch, row, checksum FROM epochs ORDER BY rowid")?;
         let mut rows = statement.query([])?;
         let mut of: std::collections::HashMap<String, Vec<EpochRow>> = std::collections::HashMap::new();
         let mut found = Rows::default();
@@ -244,8 +228,7 @@ impl Journal {
             let (key, epoch): (String, i64) = (row.get(0)?, row.get(1)?);
             let (text, checksum): (String, String) = (row.get(2)?, row.get(3)?);
             let what = || format!("epoch {epoch} of trial {key:?} was changed or damaged");
-            self.check_row(&mut found, &checksum, || tables::of_epoch(&key, epoch, &text)).with_context(what)?;
-            let text = if self.version == UNSEALED { tables::with_lost_numbers(&text)? } else { text };
+            check_row(&mut found, &checksum, || tables::of_epoch(&key, epoch, &text)).with_context(what)?;
             let row: EpochRow = serde_json::from_str(&text).with_context(what)?;
             of.entry(key).or_default().push(row);
         }
@@ -266,21 +249,8 @@ impl Journal {
         }
     }
 
-    /// Holds a row against its checksum, and counts it.
-    fn check_row(&self, found: &mut Rows, checksum: &str, right: impl FnOnce() -> String) -> Result<()> {
-        if self.version == UNSEALED {
-            return Ok(());
-        }
-        let right = right();
-        if right != checksum {
-            bail!("its checksum is {right}, {checksum:?} stands beside it");
-        }
-        found.add(tables::number(&right)?);
-        Ok(())
-    }
-
     fn check_seal(&self, table: &str, found: Rows) -> Result<()> {
-        if self.version != UNSEALED && tables::sealed(&self.connection, table)? != found {
+        if tables::sealed(&self.connection, table)? != found {
             bail!("rows of its {table} are lost, or of another time");
         }
         Ok(())
@@ -330,6 +300,16 @@ impl Journal {
         // SAFETY: the handle is that of an open connection, which lives through the call.
         unsafe { rusqlite::ffi::sqlite3_system_errno(self.connection.handle()) }
     }
+}
+
+/// Holds a row against its checksum, and counts it.
+fn check_row(found: &mut Rows, checksum: &str, right: impl FnOnce() -> String) -> Result<()> {
+    let right = right();
+    if right != checksum {
+        bail!("its checksum is {right}, {checksum:?} stands beside it");
+    }
+    found.add(tables::number(&right)?);
+    Ok(())
 }
 
 /// An error whose words are whole.

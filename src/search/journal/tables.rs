@@ -1,15 +1,12 @@
-//! The tables of the journal, how an older journal becomes one of today, and what proves that nothing is missing.
+//! The tables of the journal, and what proves that nothing in them is missing.
 
 use anyhow::{Context, Result, bail};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use crate::base::seal;
 
-/// Version of the tables below. An older one is taken over, a newer one is refused. Version 2 differs in a column that is
-/// derived: `train_seconds`.
+/// Version of the tables below, the first that is released. Another one is refused.
 pub const SCHEMA: i64 = 3;
-/// The version without checksums.
-pub const UNSEALED: i64 = 1;
 
 /// `checksum` is over the row's whole content. `seals` holds, for each table, how many rows it has and the XOR of their
 /// checksums, so that a row that vanished, or came back from an earlier time, shows too.
@@ -23,9 +20,7 @@ CREATE TABLE trials (
     replicate INTEGER GENERATED ALWAYS AS (json_extract(record, '$.replicate')) VIRTUAL,
     validation_accuracy REAL GENERATED ALWAYS AS (json_extract(record, '$.validation_accuracy')) VIRTUAL,
     test_accuracy REAL GENERATED ALWAYS AS (json_extract(record, '$.test_accuracy')) VIRTUAL,
-    train_seconds_screen REAL GENERATED ALWAYS AS (
-        coalesce(json_extract(record, '$.train_seconds_screen'), json_extract(record, '$.train_seconds'))
-    ) VIRTUAL,
+    train_seconds_screen REAL GENERATED ALWAYS AS (json_extract(record, '$.train_seconds_screen')) VIRTUAL,
     parameters INTEGER GENERATED ALWAYS AS (json_extract(record, '$.parameters')) VIRTUAL,
     fault TEXT GENERATED ALWAYS AS (json_extract(record, '$.fault')) VIRTUAL,
     error TEXT GENERATED ALWAYS AS (json_extract(record, '$.error')) VIRTUAL
@@ -84,50 +79,6 @@ pub fn number(checksum: &str) -> Result<u64> {
 pub fn create(transaction: &Transaction) -> rusqlite::Result<()> {
     transaction.execute_batch(TABLES)?;
     transaction.pragma_update(None, "user_version", SCHEMA)
-}
-
-/// Takes the rows of an older journal over into the tables of today; they have been held against their checksums, if they
-/// had some.
-pub fn take_over(transaction: &Transaction, version: i64) -> Result<()> {
-    let trials: Vec<(String, String)> = transaction
-        .prepare("SELECT key, record FROM trials ORDER BY rowid")?
-        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
-        .collect::<Result<_, _>>()?;
-    let epochs: Vec<(String, i64, String)> = transaction
-        .prepare("SELECT key, epoch, row FROM epochs ORDER BY rowid")?
-        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
-        .collect::<Result<_, _>>()?;
-    transaction.execute_batch("DROP TABLE epochs; DROP TABLE trials; DROP TABLE IF EXISTS seals;")?;
-    create(transaction)?;
-    let mut changes = Changes::begin(transaction)?;
-    for (key, record) in trials {
-        changes.put_trial(&key, &record)?;
-    }
-    for (key, epoch, row) in epochs {
-        let row = if version == UNSEALED { with_lost_numbers(&row)? } else { row };
-        changes.put_epoch(&key, epoch, &row)?;
-    }
-    changes.finish()
-}
-
-/// A row of the version without checksums, which kept losses that left the finite numbers as `null`.
-pub fn with_lost_numbers(row: &str) -> Result<String> {
-    if !row.contains("null") {
-        return Ok(row.into());
-    }
-    let mut object: serde_json::Value = serde_json::from_str(row).context("an epoch in the journal is damaged")?;
-    for loss in ["train_loss", "validation_loss"] {
-        if object.get(loss).is_some_and(serde_json::Value::is_null) {
-            object[loss] = "NaN".into();
-        }
-    }
-    Ok(object.to_string())
-}
-
-/// Whether the database has tables of seals, whatever version it says it has.
-pub fn is_sealed(connection: &Connection) -> rusqlite::Result<bool> {
-    let sql = "SELECT 1 FROM sqlite_master WHERE name = 'seals'";
-    Ok(connection.query_row(sql, [], |_| Ok(())).optional()?.is_some())
 }
 
 /// What the seal of a table says that it holds.

@@ -46,7 +46,7 @@ const NAMED: usize = 3;
 
 /// A folder of a study, by what it is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum FolderKind {
     /// The study's own.
     Study,
     Charts,
@@ -59,40 +59,40 @@ pub enum Place {
     Unfinished,
 }
 
-impl Place {
+impl FolderKind {
     /// Whether the file at `path`, which stands here, is the study's.
     pub fn holds(self, path: &Path) -> bool {
         let name = name(path);
         match self {
-            Place::Study => FILES.contains(&name) || is_journal(name),
-            Place::Charts => {
+            FolderKind::Study => FILES.contains(&name) || is_journal(name),
+            FolderKind::Charts => {
                 let stem = name.strip_suffix(".png").or(name.strip_suffix(".svg"));
                 stem.is_some_and(|stem| CHARTS.contains(&stem))
             }
             // Damaged ones, too.
-            Place::Times => {
+            FolderKind::Times => {
                 let is_sealed = || fs::read(path).is_ok_and(|bytes| contains(&bytes, b"\"checksum\""));
                 name.ends_with(".json") && !name.starts_with('.') && is_sealed()
             }
-            Place::Pick if name == "config.toml" => {
+            FolderKind::Pick if name == "config.toml" => {
                 fs::read(path).is_ok_and(|bytes| bytes.starts_with(PICKED.as_bytes()))
             }
-            Place::Pick => ["config-schedule.png", "config-lr-find.png"].contains(&name),
-            Place::Trials => false,
-            Place::Trial | Place::Unfinished => TrialFolder::holds(name),
+            FolderKind::Pick => ["config-schedule.png", "config-lr-find.png"].contains(&name),
+            FolderKind::Trials => false,
+            FolderKind::Trial | FolderKind::Unfinished => TrialFolder::holds(name),
         }
     }
 
     /// What the folder `name`, which stands here, is for; none where it is not the study's.
-    fn folder(self, name: &str, keys: Option<&HashSet<String>>) -> Option<Place> {
+    fn folder(self, name: &str, keys: Option<&HashSet<String>>) -> Option<FolderKind> {
         let is_trial = || keys.map_or_else(|| is_key(name), |keys| keys.contains(name));
         match (self, name) {
-            (Place::Study, "charts") => Some(Place::Charts),
-            (Place::Study, "times") => Some(Place::Times),
-            (Place::Study, "pick") => Some(Place::Pick),
-            (Place::Study, "trials") => Some(Place::Trials),
-            (Place::Trials | Place::Unfinished, _) if is_trial() => Some(Place::Trial),
-            (Place::Trials, _) if name.starts_with(UNFINISHED_FOLDER) => Some(Place::Unfinished),
+            (FolderKind::Study, "charts") => Some(FolderKind::Charts),
+            (FolderKind::Study, "times") => Some(FolderKind::Times),
+            (FolderKind::Study, "pick") => Some(FolderKind::Pick),
+            (FolderKind::Study, "trials") => Some(FolderKind::Trials),
+            (FolderKind::Trials | FolderKind::Unfinished, _) if is_trial() => Some(FolderKind::Trial),
+            (FolderKind::Trials, _) if name.starts_with(UNFINISHED_FOLDER) => Some(FolderKind::Unfinished),
             _ => None,
         }
     }
@@ -114,13 +114,13 @@ pub struct Holdings {
 
 impl Holdings {
     /// Looks at `folder`, which is a `place` of a study whose trials have these keys; of any study where they are not known.
-    pub fn of(folder: &Path, place: Place, keys: Option<&HashSet<String>>) -> Result<Holdings> {
+    pub fn of(folder: &Path, place: FolderKind, keys: Option<&HashSet<String>>) -> Result<Holdings> {
         let mut holdings = Holdings::default();
         holdings.look(folder, place, keys).with_context(|| format!("cannot list {}", folder.display()))?;
         Ok(holdings)
     }
 
-    fn look(&mut self, folder: &Path, place: Place, keys: Option<&HashSet<String>>) -> std::io::Result<()> {
+    fn look(&mut self, folder: &Path, place: FolderKind, keys: Option<&HashSet<String>>) -> std::io::Result<()> {
         let mut entries = fs::read_dir(folder)?.collect::<Result<Vec<_>, _>>()?;
         entries.sort_by_key(fs::DirEntry::file_name);
         self.folders.push(folder.into());
@@ -184,7 +184,7 @@ impl Study {
                  with it, or give another folder with --out"
             );
         }
-        let holdings = Holdings::of(folder, Place::Study, None)?;
+        let holdings = Holdings::of(folder, FolderKind::Study, None)?;
         // What an explorer leaves that was killed before it declared its study.
         let is_lock = |path: &Path| {
             let text = || fs::read_to_string(path).is_ok_and(|text| text.is_empty() || text.contains(" by process "));
@@ -214,11 +214,12 @@ impl Study {
     /// An error where a link stands in the place of a file, or of the folder of charts or times: writing would go
     /// elsewhere, or take the link away. Trials may lie on another disk.
     pub(super) fn check_no_links(&self) -> Result<()> {
-        let places = [(self.folder.clone(), Place::Study)]
-            .into_iter()
-            .chain([("charts", Place::Charts), ("times", Place::Times)].map(|(name, of)| (self.folder.join(name), of)));
+        let places = [(self.folder.clone(), FolderKind::Study)].into_iter().chain(
+            [("charts", FolderKind::Charts), ("times", FolderKind::Times)]
+                .map(|(name, of)| (self.folder.join(name), of)),
+        );
         for (folder, place) in places {
-            if place != Place::Study && is_link(&folder) {
+            if place != FolderKind::Study && is_link(&folder) {
                 return not_through(&folder);
             }
             let Ok(entries) = fs::read_dir(&folder) else { continue };

@@ -16,6 +16,8 @@ use std::{
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
+/// Clean samples of every shape that a confirmed time needs.
+pub use crate::base::stats::ENOUGH_ROUNDS;
 use crate::{
     base::{files::write_atomically, seal, stats::Spread},
     learn::config::TrialConfig,
@@ -25,8 +27,6 @@ use crate::{
 
 /// The set that is meant where none is named.
 pub const DEFAULT_SET: &str = "default";
-/// Clean samples of every shape that a confirmed time needs: with fewer, no interval of 95 % can be given.
-pub const ENOUGH_ROUNDS: usize = 6;
 
 /// Steps of one shape, timed one after the other.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -2,7 +2,7 @@ use super::{png_size, texts};
 use fastrcaps::present::charts::axis::Scale;
 use fastrcaps::present::charts::canvas::Area;
 use fastrcaps::present::charts::front::{
-    Clock, FrontChart, FrontData, FrontPoint, Kind, Label, Place, Role, Standing, data, draw, steps,
+    Clock, FrontChart, FrontData, FrontPoint, Kind, Label, Role, Standing, WithinAxis, data, draw, steps,
 };
 use fastrcaps::present::charts::labels::leader_end;
 use proptest::prelude::*;
@@ -188,7 +188,7 @@ fn hopeless_points_stand_at_the_border_and_leave_the_room_to_the_others() {
     assert!(data.plot.y.from > 0.97, "{}", data.plot.y.from);
     assert_eq!(data.below, [0.0987]);
     let mark = data.marks.iter().find(|mark| mark.point == 3).unwrap();
-    assert_eq!(mark.place, Place::Below);
+    assert_eq!(mark.place, WithinAxis::Below);
     assert!(data.plot.area.contains(&Area::around(mark.at, mark.radius)));
 }
 

@@ -27,7 +27,7 @@ use fastrcaps::learn::{
     record::TrialRecord,
     train::{
         Observer, StepReport, Trainer,
-        run::{Interruption, Outcome, run_in_folder},
+        run::{Interruption, RunOutcome, run_in_folder},
         session::Foreign,
     },
 };
@@ -187,8 +187,8 @@ fn trained_in_folder(device: &Device, stops: &[u64]) -> (Vec<(f64, f64, f64)>, V
             Interruption { stop: &stop, checkpoint_every: every, keep_checkpoints: false, foreign: Foreign::Refuse };
         let mut watch = StopAt { at: stop_at, steps: 0, stop: &stop };
         match run_in_folder(&trial, &config, record.clone(), &data, device, interruption, &mut watch).unwrap() {
-            Outcome::Stopped(_, kept) => assert_eq!(kept, Some(stop_at)),
-            Outcome::Ended(record, trained) => {
+            RunOutcome::Stopped(_, kept) => assert_eq!(kept, Some(stop_at)),
+            RunOutcome::Ended(record, trained) => {
                 assert_eq!(stop_at, u64::MAX);
                 let rows = trained.epochs.iter();
                 let rows = rows.map(|row| (row.train_loss, row.train_accuracy, row.validation_loss)).collect();

@@ -45,7 +45,7 @@ pub struct AttributionData {
     pub panels: [Panel; 3],
     /// Height of the middle of each row, and the lines of its label.
     pub rows: Vec<(f64, Vec<String>)>,
-    pub marks: Vec<Mark>,
+    pub marks: Vec<EstimateMark>,
     /// Rows that found no place.
     pub left_out: usize,
 }
@@ -64,7 +64,7 @@ pub struct Panel {
 
 /// An estimate on its row, in pixels.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Mark {
+pub struct EstimateMark {
     pub panel: usize,
     pub row: usize,
     pub at: f64,
@@ -130,7 +130,7 @@ pub fn data(chart: &AttributionChart) -> AttributionData {
                 1 => signed((bar.estimate * 100.0).round() / 100.0, 2),
                 _ => format!("{} %", three_digits(bar.estimate)),
             };
-            marks.push(Mark {
+            marks.push(EstimateMark {
                 panel,
                 row: index,
                 at: x(bar.estimate),
@@ -225,7 +225,7 @@ fn draw_frame(scene: &mut Scene, panel: &Panel, rows: &[(f64, Vec<String>)]) {
     scene.text(Text::new((left, top - 16.0), panel.name, LABEL, INK).bold());
 }
 
-fn draw_mark(scene: &mut Scene, mark: &Mark, y: f64) {
+fn draw_mark(scene: &mut Scene, mark: &EstimateMark, y: f64) {
     if let Some(range) = mark.range {
         draw_range(scene, range, y);
     }
@@ -261,7 +261,7 @@ fn draw_legend(scene: &mut Scene, data: &AttributionData, y: f64) {
         scene.text(Text::new((*x + width + 10.0, y), words, SMALL, INK));
         *x += width + 10.0 + font::width(words, Weight::Regular, SMALL) + 34.0;
     };
-    let has = |wanted: &dyn Fn(&Mark) -> bool| data.marks.iter().any(wanted);
+    let has = |wanted: &dyn Fn(&EstimateMark) -> bool| data.marks.iter().any(wanted);
     draw_dot(scene, (x + RADIUS, middle), false);
     word(scene, &mut x, 2.0 * RADIUS, "mean");
     if has(&|mark| mark.is_hollow) {

@@ -1,6 +1,6 @@
 //! Paints the front chart.
 
-use super::{Clock, FrontChart, FrontData, Kind, Mark, Place, Role, data, size_share};
+use super::{Clock, FrontChart, FrontData, Kind, PointMark, Role, WithinAxis, data, size_share};
 use crate::present::charts::axis::Scale;
 use crate::present::charts::canvas::{Anchor, Area, Point, Scene, Stroke, Text, Weight};
 use crate::present::charts::labels::leader_end;
@@ -54,7 +54,7 @@ fn draw_attained(scene: &mut Scene, data: &FrontData) {
     scene.polygon(corners, BLUE.opacity(0.045), None);
 }
 
-fn draw_mark(scene: &mut Scene, mark: &Mark, role: Role) {
+fn draw_mark(scene: &mut Scene, mark: &PointMark, role: Role) {
     let (x, y) = mark.at;
     let faded = mark.kind == Kind::Dominated && role == Role::Other;
     let strength = if faded { 0.6 } else { 1.0 };
@@ -71,9 +71,9 @@ fn draw_mark(scene: &mut Scene, mark: &Mark, role: Role) {
     }
     let r = mark.radius;
     match (mark.place, role) {
-        (Place::Below, _) => scene.polygon(vec![(x - r, y - r), (x + r, y - r), (x, y + r)], fill, Some(outline)),
-        (Place::Inside, Role::Baseline) => diamond(scene, mark.at, fill, outline),
-        (Place::Inside, Role::Other) => scene.circle(mark.at, r, fill, Some(outline)),
+        (WithinAxis::Below, _) => scene.polygon(vec![(x - r, y - r), (x + r, y - r), (x, y + r)], fill, Some(outline)),
+        (WithinAxis::Inside, Role::Baseline) => diamond(scene, mark.at, fill, outline),
+        (WithinAxis::Inside, Role::Other) => scene.circle(mark.at, r, fill, Some(outline)),
     }
 }
 

@@ -71,7 +71,7 @@ pub enum Role {
 #[derive(Clone, Debug, PartialEq)]
 pub struct FrontData {
     pub plot: Plot,
-    pub marks: Vec<Mark>,
+    pub marks: Vec<PointMark>,
     /// Corners of the front's staircase in seconds and accuracy, from the fastest point on.
     pub steps: Vec<(f64, f64)>,
     /// Names where all find room beside their points; else numbers along the front, and names in the list.
@@ -96,14 +96,14 @@ pub struct FrontData {
 
 /// A drawn point.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Mark {
+pub struct PointMark {
     /// Index of its point in the chart.
     pub point: usize,
     pub at: Point,
     pub radius: f64,
     pub kind: Kind,
     pub colour: Colour,
-    pub place: Place,
+    pub place: WithinAxis,
     pub clock: Clock,
     /// Error bars, as ends in pixels.
     pub bars: Vec<(Point, Point)>,
@@ -119,7 +119,7 @@ pub enum Kind {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum WithinAxis {
     Inside,
     /// Its accuracy is below the axis; it stands at the border.
     Below,
@@ -159,7 +159,7 @@ pub fn data(chart: &FrontChart) -> FrontData {
     sizes.sort_unstable();
     sizes.dedup();
     let mark = |i: usize| mark(points, i, &ladder, floor, &plot, &sizes, present.len());
-    let mut marks: Vec<Mark> = present.iter().map(|i| mark(*i)).collect();
+    let mut marks: Vec<PointMark> = present.iter().map(|i| mark(*i)).collect();
     // What matters is painted last.
     marks.sort_by_key(|mark| (mark.kind != Kind::Dominated, points[mark.point].role == Role::Baseline));
 
@@ -229,20 +229,20 @@ fn mark(
     plot: &Plot,
     sizes: &[usize],
     count: usize,
-) -> Mark {
+) -> PointMark {
     let point = &points[index];
     let kind = match point.standing {
         _ if ladder.contains(&index) => Kind::Front,
         Standing::Front => Kind::FrontByParameters,
         Standing::Dominated => Kind::Dominated,
     };
-    let place = if point.accuracy < floor { Place::Below } else { Place::Inside };
+    let place = if point.accuracy < floor { WithinAxis::Below } else { WithinAxis::Inside };
     let (seconds, accuracy) = (point.train_seconds, point.accuracy);
     let mut at = plot.at(seconds, accuracy);
     let mut bars = Vec::new();
     match place {
-        Place::Below => at.1 = plot.area.bottom - 12.0,
-        Place::Inside => {
+        WithinAxis::Below => at.1 = plot.area.bottom - 12.0,
+        WithinAxis::Inside => {
             let down = accuracy_bar(point).map(|sd| (plot.at(seconds, accuracy - sd), plot.at(seconds, accuracy + sd)));
             let along = time_bar(point).map(|(from, to)| (plot.at(from, accuracy), plot.at(to, accuracy)));
             let shown = count <= CROWD || kind != Kind::Dominated;
@@ -260,7 +260,7 @@ fn mark(
         Kind::Dominated => 7.5,
     };
     let colour = style::sequential(size_share(sizes, point.parameters));
-    Mark { point: index, at, radius, kind, colour, place, clock: point.clock, bars }
+    PointMark { point: index, at, radius, kind, colour, place, clock: point.clock, bars }
 }
 
 /// Where a size stands on the colour scale: few sizes by rank, many by their logarithm.

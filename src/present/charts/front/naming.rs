@@ -2,7 +2,7 @@
 
 use super::list::{self, HIGHEST};
 use super::words::{name, values};
-use super::{FrontData, FrontPoint, Kind, Label, Mark, Role, draw};
+use super::{FrontData, FrontPoint, Kind, Label, PointMark, Role, draw};
 use crate::present::charts::canvas::{Area, Weight};
 use crate::present::charts::font;
 use crate::present::charts::labels::{self, Surroundings, Wanted};
@@ -16,8 +16,8 @@ const MOST_NAMES: usize = 10;
 const MOST_NUMBERS: usize = 40;
 
 /// The marks to name: the baseline, where it is not on the front, then the front from its fastest point on.
-fn named(data: &FrontData, points: &[FrontPoint]) -> Vec<Mark> {
-    let (dominated, mut front): (Vec<&Mark>, Vec<&Mark>) =
+fn named(data: &FrontData, points: &[FrontPoint]) -> Vec<PointMark> {
+    let (dominated, mut front): (Vec<&PointMark>, Vec<&PointMark>) =
         data.marks.iter().partition(|mark| mark.kind == Kind::Dominated);
     front.sort_by(|a, b| a.at.0.total_cmp(&b.at.0).then(a.point.cmp(&b.point)));
     let baseline = dominated.into_iter().filter(|mark| points[mark.point].role == Role::Baseline);
@@ -42,9 +42,9 @@ pub(super) fn name_points(data: &mut FrontData, points: &[FrontPoint]) {
 }
 
 /// Numbers along the front, by which a list tells the names. Where the list is too long, of fewer points.
-fn number(data: &mut FrontData, points: &[FrontPoint], named: &[Mark], around: &Surroundings) {
+fn number(data: &mut FrontData, points: &[FrontPoint], named: &[PointMark], around: &Surroundings) {
     let baseline = named.iter().find(|mark| mark.kind == Kind::Dominated).map(|mark| (None, mark.point));
-    let front: Vec<(usize, &Mark)> = (1..).zip(named.iter().filter(|mark| mark.kind != Kind::Dominated)).collect();
+    let front: Vec<(usize, &PointMark)> = (1..).zip(named.iter().filter(|mark| mark.kind != Kind::Dominated)).collect();
     let mut most = MOST_NUMBERS.min(front.len());
     let shown = loop {
         let shown = evenly(&front, most);
@@ -57,7 +57,7 @@ fn number(data: &mut FrontData, points: &[FrontPoint], named: &[Mark], around: &
     };
     data.height += data.list.height() as u32;
     let numbers = shown.iter().map(|(of, mark)| sized(mark.point, vec![of.to_string()], None)).collect();
-    let marks: Vec<Mark> = shown.into_iter().map(|(_, mark)| mark.clone()).collect();
+    let marks: Vec<PointMark> = shown.into_iter().map(|(_, mark)| mark.clone()).collect();
     data.labels = placed(numbers, &marks, data, around);
     data.unlabelled = marks.len() - data.labels.len();
 }
@@ -69,7 +69,7 @@ fn evenly<T: Copy>(all: &[T], most: usize) -> Vec<T> {
 }
 
 /// The labels that find a place beside their marks where they can be read and followed.
-fn placed(labels: Vec<Label>, marks: &[Mark], data: &FrontData, around: &Surroundings) -> Vec<Label> {
+fn placed(labels: Vec<Label>, marks: &[PointMark], data: &FrontData, around: &Surroundings) -> Vec<Label> {
     let wanted: Vec<Wanted> = marks
         .iter()
         .zip(&labels)
