@@ -17,7 +17,10 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use crate::{
-    base::{files::is_unfinished, seal},
+    base::{
+        files::{is_unfinished, name},
+        seal,
+    },
     learn::{
         config::TrialConfig,
         folder::TrialFolder,
@@ -101,11 +104,6 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     }
     paths.sort();
     Ok(paths)
-}
-
-/// The name of a file or folder, for comparing: what is not UTF-8 is none of ours.
-fn name(path: &Path) -> &str {
-    path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
 }
 
 /// Whether this is a file, or a folder, that was being written when its writer died.
