@@ -168,6 +168,11 @@ fn written(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<TempP
     Ok(temporary)
 }
 
+/// The name of a file or folder, for comparing: what is not UTF-8 is none of ours.
+pub fn name(path: &Path) -> &str {
+    path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
+}
+
 /// Syncs the folder that `path` stands in: its names as they are now.
 fn sync_folder(path: &Path) -> Result<()> {
     #[cfg(unix)]

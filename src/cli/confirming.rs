@@ -120,7 +120,7 @@ fn tell_departures(departures: &[Departure]) {
     let Departure { configuration, screened, confirmed, .. } = furthest;
     let amount = if furthest.factor > 1.0 { "longer" } else { "shorter" };
     errln!(
-        "warning: {} took much {amount} than confirmed, by the measure of the others; the furthest is                  {configuration:?}: {} in the sweep, {} confirmed. Train it alone with `fastrcaps train` to see which time is true",
+        "warning: {} took much {amount} than confirmed, by the measure of the others; the furthest is {configuration:?}: {} in the sweep, {} confirmed. Train it alone with `fastrcaps train` to see which time is true",
         plural(departures.len(), "configuration"),
         duration(*screened),
         duration(*confirmed)

@@ -14,6 +14,7 @@ use crate::{
     base::{
         files::{is_unfinished, make_folder, remove_if_there, remove_unfinished, write_atomically},
         seal,
+        words::plural,
     },
     learn::{
         config::TrialConfig,
@@ -183,11 +184,27 @@ impl TrialFolder {
         seal::from_json(&bytes).with_context(|| format!("{} is no trial record", path.display()))
     }
 
-    /// The record of a trial that has ended, and its epochs; none where either cannot be read.
-    pub fn read_end(&self) -> Option<(TrialRecord, Vec<EpochRow>)> {
-        let record = self.read_record().ok().filter(|record| record.status.is_final())?;
-        let epochs = self.read_epochs().ok().filter(|epochs| epochs.len() == record.epochs)?;
-        Some((record, epochs))
+    /// The end of trial `key` and its epochs, as its folder has them; none where there is no folder or no end yet.
+    ///
+    /// # Errors
+    /// What is wrong with it: it is another trial's, or a file cannot be read, or has lost epochs.
+    pub fn read_end(&self, key: &str) -> Result<Option<(TrialRecord, Vec<EpochRow>)>> {
+        if !self.path.exists() {
+            return Ok(None);
+        }
+        let record = self.read_record()?;
+        if record.key != key {
+            bail!("{} holds the record of another trial, {}", self.path.display(), record.key);
+        }
+        if !record.status.is_final() {
+            return Ok(None);
+        }
+        let epochs = self.read_epochs()?;
+        if epochs.len() != record.epochs {
+            let (path, said, found) = (self.epochs(), record.epochs, plural(epochs.len(), "whole epoch"));
+            bail!("{} has {found}, the trial's record says {said}", path.display());
+        }
+        Ok(Some((record, epochs)))
     }
 
     pub fn write_record(&self, record: &TrialRecord) -> Result<()> {

@@ -1,14 +1,13 @@
 //! A study: the folder of one exploration, whom it belongs to, and what it was declared to explore.
 
+mod difference;
 pub mod holdings;
+mod lock;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
-    fs::{self, File, TryLockError},
-    io::{ErrorKind, Read, Seek, Write},
-    path::{Path, PathBuf},
-    thread,
-    time::{Duration, Instant},
+    collections::{BTreeMap, HashSet},
+    fs,
+    path::PathBuf,
 };
 
 use anyhow::{Context, Result, bail};
@@ -16,11 +15,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     base::{
-        files::{is_folder, is_link, remove_unfinished, write_atomically},
-        machine::{self, Machine},
+        files::{is_folder, remove_unfinished, write_atomically},
+        machine::Machine,
         seal,
         source::Document,
-        words::plural,
     },
     learn::{
         data::DataConfig,
@@ -28,10 +26,10 @@ use crate::{
     },
     search::space::{Expansion, MOST_TRIALS, Space, Trial},
 };
-use holdings::{FolderKind, Holdings, not_through};
-
-/// How long a lock is tried for: who asks whether a study is being explored holds it for some microseconds.
-const LOCK_PATIENCE: Duration = Duration::from_millis(200);
+pub use difference::difference;
+use holdings::{FolderKind, Holdings};
+use lock::EXPLORED;
+pub use lock::{Explorer, Lock};
 
 /// What `study.toml` keeps: enough to know the study again, and to read it without the space file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -131,35 +129,6 @@ pub struct Declared {
 
 /// How the names of folders begin that are being copied into a study.
 pub const UNFINISHED_FOLDER: &str = ".writing-";
-/// What an explorer does with a study, as it stands in its lock.
-const EXPLORED: &str = "explored";
-
-/// Who explores a study.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Explorer {
-    /// It is being explored by this process; empty for the moment in which its line is written.
-    Active(String),
-    /// It is not being explored, but held by who does something else with it, as in "rebuilt by process 5 on host".
-    Busy(String),
-    /// Nobody, but this one did, and left its line behind.
-    Gone(String),
-    Nobody,
-    /// It cannot be known, for this reason.
-    Unknown(String),
-}
-
-impl Explorer {
-    /// Whether someone may be writing to the study.
-    pub fn may_write(&self) -> bool {
-        matches!(self, Explorer::Active(_) | Explorer::Busy(_) | Explorer::Unknown(_))
-    }
-}
-
-/// Held while a process explores or changes a study; the operating system lets go of it when that process ends, however it ends.
-pub struct Lock {
-    _file: File,
-}
-
 impl Study {
     pub fn new(folder: impl Into<PathBuf>) -> Study {
         Study { folder: folder.into() }
@@ -360,15 +329,6 @@ impl Study {
         Ok(Some(old))
     }
 
-    /// Takes a study that is there for this process; `what` it does with it is a word as in "rebuilt", for others who
-    /// want the study meanwhile. An error says who has it.
-    pub fn hold(&self, what: &str) -> Result<Lock> {
-        // An error of reading says that this is no study.
-        self.read()?;
-        self.check_no_links()?;
-        self.lock(what)
-    }
-
     /// Lets the study have at least so many replicates beyond those of its space.
     pub fn grow(&self, _lock: &Lock, further_replicates: usize) -> Result<()> {
         let there = self.read()?;
@@ -380,109 +340,6 @@ impl Study {
         grown.clone().plan("its space")?;
         write_atomically(&self.file(), seal::to_toml(&grown)?.as_bytes())
     }
-
-    /// As [`Study::hold`], also of a study whose declaration is damaged.
-    pub fn seize(&self, what: &str) -> Result<Lock> {
-        self.lock(what)
-    }
-
-    /// Who explores the study now. Does not keep anyone from beginning to.
-    pub fn explorer(&self) -> Explorer {
-        let path = self.lock_file();
-        let mut file = match File::open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Explorer::Nobody,
-            Err(error) => return Explorer::Unknown(format!("cannot read {}: {error}", path.display())),
-        };
-        // Shared, so that those who ask are not in each other's way, and let go of at once.
-        let is_held = match file.try_lock_shared() {
-            Ok(()) => {
-                let _ = file.unlock();
-                false
-            }
-            Err(TryLockError::WouldBlock) => true,
-            Err(TryLockError::Error(error)) => {
-                return Explorer::Unknown(format!("the file system of {} locks no files: {error}", path.display()));
-            }
-        };
-        let line = holder(&mut file);
-        let explored_by = line.strip_prefix(EXPLORED).and_then(|rest| rest.strip_prefix(" by "));
-        match (is_held, explored_by) {
-            (true, Some(who)) => Explorer::Active(who.into()),
-            (true, None) if line.is_empty() => Explorer::Active(line),
-            (true, None) => Explorer::Busy(line),
-            (false, Some(who)) => Explorer::Gone(who.into()),
-            (false, None) => Explorer::Nobody,
-        }
-    }
-
-    fn lock_file(&self) -> PathBuf {
-        self.folder.join("study.lock")
-    }
-
-    fn lock(&self, what: &str) -> Result<Lock> {
-        let path = self.lock_file();
-        if is_link(&path) {
-            not_through(&path)?;
-        }
-        let context = || format!("cannot write {}; give another folder with --out", path.display());
-        let since = Instant::now();
-        let mut file = loop {
-            let mut file = File::options()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .open(&path)
-                .with_context(context)?;
-            match file.try_lock() {
-                Ok(()) if is_at(&file, &path) => break file,
-                // The study was removed while this waited: its folder, or another of its name, is looked at anew.
-                Ok(()) => {}
-                Err(TryLockError::WouldBlock) if since.elapsed() < LOCK_PATIENCE => {}
-                Err(TryLockError::WouldBlock) => {
-                    let line = holder(&mut file);
-                    // Empty for the moment in which it is written.
-                    let what = if line.is_empty() { "held by another process" } else { &line };
-                    bail!("{} is being {what}; wait for it, or stop it", self.folder.display());
-                }
-                Err(TryLockError::Error(error)) => {
-                    return Err(error).with_context(|| {
-                        format!(
-                            "cannot lock {}: does its file system lock files? Give a folder on another with --out",
-                            path.display()
-                        )
-                    });
-                }
-            }
-            thread::sleep(Duration::from_millis(5));
-        };
-        let since = machine::rfc3339(std::time::SystemTime::now());
-        let line = format!("{what} by process {} on {} since {since}\n", std::process::id(), machine::host());
-        let write = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(line.as_bytes()));
-        write.with_context(context)?;
-        Ok(Lock { _file: file })
-    }
-}
-
-/// The line that a lock's holder wrote into it.
-fn holder(file: &mut File) -> String {
-    let mut line = Vec::new();
-    let _ = file.read_to_end(&mut line);
-    String::from_utf8_lossy(&line).trim().to_string()
-}
-
-/// Whether `file` is still what stands at `path`.
-#[cfg(unix)]
-fn is_at(file: &File, path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    let of = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
-    matches!((file.metadata().map(of), fs::metadata(path).map(of)), (Ok(open), Ok(there)) if open == there)
-}
-
-#[cfg(not(unix))]
-fn is_at(_: &File, _: &Path) -> bool {
-    true
 }
 
 /// Hash of a selection of data, under which a study keeps its fingerprint.
@@ -506,69 +363,4 @@ pub fn trial_keys(trials: &[Trial], data: &BTreeMap<String, String>) -> Result<V
 /// Hash of what a study is about: its trials in order, each with its configuration, seed and data.
 pub fn identity(keys: &[String]) -> String {
     seal::checksum(keys.join(" ").as_bytes())
-}
-
-/// In what the configurations of two declared spaces differ, each called by its name, in brackets: what only the first has
-/// comes first. Empty where that is in nothing.
-pub fn difference((one_name, one): (&str, &Space), (other_name, other): (&str, &Space)) -> String {
-    let declared = |space: &Space| {
-        let mut keys = BTreeMap::new();
-        for (key, value) in space.declaration() {
-            // What else a space declares decides about no configuration.
-            if ["base", "axes", "exclude"].contains(&key.as_str()) {
-                leaves(key, value, &mut keys);
-            }
-        }
-        keys
-    };
-    let (of_one, of_other) = (declared(one), declared(other));
-    let paths: BTreeSet<&String> = of_one.keys().chain(of_other.keys()).collect();
-    let mut differing: Vec<(bool, String)> = Vec::new();
-    for path in paths {
-        let (here, there) = (of_one.get(path), of_other.get(path));
-        if path.starts_with("axes.") {
-            // The values that an axis has on one side alone, whatever their order.
-            let alone = |of: Option<&toml::Value>, than: Option<&toml::Value>| {
-                let items =
-                    |value: Option<&toml::Value>| value.and_then(toml::Value::as_array).cloned().unwrap_or_default();
-                let than = items(than);
-                let alone = items(of).into_iter().filter(|value| !than.contains(value));
-                alone.map(|value| value.to_string()).collect::<Vec<_>>().join(", ")
-            };
-            let of = |values: &str, name: &str| format!("{values} in {name} alone");
-            match (alone(here, there), alone(there, here)) {
-                (one, other) if one.is_empty() && other.is_empty() => {}
-                (one, other) if one.is_empty() => differing.push((true, format!("{path}: {}", of(&other, other_name)))),
-                (one, other) if other.is_empty() => differing.push((false, format!("{path}: {}", of(&one, one_name)))),
-                (one, other) => {
-                    differing.push((false, format!("{path}: {}, {}", of(&one, one_name), of(&other, other_name))))
-                }
-            }
-        } else if here != there {
-            let show = |value: Option<&toml::Value>| value.map_or("absent".to_string(), ToString::to_string);
-            let both = format!("{path}: {} in {one_name}, {} in {other_name}", show(here), show(there));
-            differing.push((false, both));
-        }
-    }
-    differing.sort_by_key(|(is_addition, _)| *is_addition);
-    let told: Vec<&str> = differing.iter().take(3).map(|(_, text)| text.as_str()).collect();
-    match differing.len() {
-        0 => String::new(),
-        1..=3 => format!(" ({})", told.join("; ")),
-        more => format!(" ({}; and {})", told.join("; "), plural(more - 3, "more difference")),
-    }
-}
-
-/// Every value below a table, by its dotted path.
-fn leaves(path: &str, value: &toml::Value, into: &mut BTreeMap<String, toml::Value>) {
-    match value {
-        toml::Value::Table(table) => {
-            for (key, inner) in table {
-                leaves(&format!("{path}.{key}"), inner, into);
-            }
-        }
-        other => {
-            into.insert(path.to_string(), other.clone());
-        }
-    }
 }

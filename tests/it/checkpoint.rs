@@ -169,7 +169,7 @@ struct End {
 impl End {
     fn read(folder: &TrialFolder, record: TrialRecord) -> End {
         assert_eq!(folder.read_record().unwrap(), record);
-        let (_, epochs) = folder.read_end().unwrap();
+        let (_, epochs) = folder.read_end(&record.key).unwrap().unwrap();
         assert_eq!(epochs.last().map(|row| row.train_seconds_screen), record.train_seconds_screen);
         assert!(epochs.is_sorted_by(|a, b| a.train_seconds_screen < b.train_seconds_screen));
         let weights = fs::read(folder.weights()).ok();

@@ -453,7 +453,7 @@ fn read_resealed(folder: &Path, input: &[u8]) -> bool {
     let sealed = seal::to_json(&value).unwrap();
     write(folder, "trial.json", &sealed);
     let trial = TrialFolder::new(folder);
-    let _ = trial.read_end();
+    let _ = trial.read_record().map(|record| trial.read_end(&record.key));
     trial.read_record().is_ok_and(|record| seal::to_json(&record).is_ok())
 }
 

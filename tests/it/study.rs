@@ -260,7 +260,7 @@ fn copies_taken_while_a_writer_commits_are_of_one_moment_or_refused_and_made_aga
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let mut journal = Journal::open(&study.journal()).unwrap();
-            let ends: Vec<_> = keys.iter().map(|key| study.trial(key).read_end().unwrap()).collect();
+            let ends: Vec<_> = keys.iter().map(|key| study.trial(key).read_end(key).unwrap().unwrap()).collect();
             for step in 1.. {
                 if is_over.load(Ordering::SeqCst) {
                     break;
@@ -372,13 +372,13 @@ fn a_check_finds_nothing_in_a_whole_study_and_each_damage_where_it_is() {
         |sql: &'static str| move |path: &Path| rusqlite::Connection::open(path).unwrap().execute_batch(sql).unwrap();
     let running = |path: &Path| {
         let study = Study::new(path.parent().unwrap());
-        let (record, _) = study.trial(&key).read_end().unwrap();
+        let (record, _) = study.trial(&key).read_end(&key).unwrap().unwrap();
         let record = TrialRecord { status: Status::Running, ..record };
         Journal::open(path).unwrap().put(&record, &[]).unwrap();
     };
     let stranger = |path: &Path| {
         let study = Study::new(path.parent().unwrap());
-        let (record, _) = study.trial(&key).read_end().unwrap();
+        let (record, _) = study.trial(&key).read_end(&key).unwrap().unwrap();
         let record = TrialRecord { status: Status::Failed, key: "0123456789abcdef".into(), ..record };
         Journal::open(path).unwrap().put(&record, &[]).unwrap();
     };
@@ -714,7 +714,7 @@ fn who_explores_clears_away_what_killed_writers_left_and_brings_back_what_they_m
     assert_eq!(found.iter().filter(|said| said.contains("when its writer died")).count(), left.len() + 3, "{found:?}");
     drop(study.open().unwrap());
     assert_eq!(problems(&study).len(), 1, "{:?}", problems(&study));
-    assert!(own.exists() && study.trial(&record.key).read_end().is_some());
+    assert!(own.exists() && study.trial(&record.key).read_end(&record.key).unwrap().is_some());
 }
 
 #[test]
@@ -732,7 +732,7 @@ fn no_folder_is_changed_in_which_a_process_trains() {
     ] {
         let (well, said) = say(folder.path(), &arguments);
         assert!(!well && said.contains("a process trains in"), "{arguments:?} says {said}");
-        assert!(there("study/study.toml") && study.trial(&record.key).read_end().is_some());
+        assert!(there("study/study.toml") && study.trial(&record.key).read_end(&record.key).unwrap().is_some());
     }
     drop(claim);
     let (well, said) = say(folder.path(), &["study", "merge", "study", "other"]);

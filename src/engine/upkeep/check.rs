@@ -10,7 +10,7 @@ use std::{
 use anyhow::Result;
 use serde::Serialize;
 
-use super::{End, check_config, check_weights, end_of, entries, is_temporary, name, shapes_of};
+use super::{End, check_config, check_weights, entries, is_temporary, name, shapes_of};
 use crate::{
     base::{machine::Machine, seal},
     learn::{
@@ -197,7 +197,7 @@ impl Check<'_> {
             }
             let anew = format!("fastrcaps study rm {} --trial {key}, then explore again", self.study.folder.display());
             let rebuild = format!("fastrcaps study rebuild {}", self.study.folder.display());
-            let end = match end_of(&folder, key) {
+            let end = match folder.read_end(key) {
                 Ok(end) => end,
                 // One that failed may have left anything; its record in the journal says why.
                 Err(_) if record.is_some_and(|record| record.status == Status::Failed) => continue,

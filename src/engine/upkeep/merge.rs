@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use super::{End, check_config, check_idle, check_weights, end_of, entries, name, shapes_of};
+use super::{End, check_config, check_idle, check_weights, entries, name, shapes_of};
 use crate::{
     learn::{
         folder::{TrialFolder, trials_folder},
@@ -67,7 +67,7 @@ pub fn merge(into: &Study, others: &[Study], lock: &Lock) -> Result<Merged> {
             let folder = other.trial(key);
             let fingerprint = &plan.file.data[&study::data_id(&plan.trials[at].config.data)];
             let whole = || -> Result<Option<End>> {
-                let Some(end) = end_of(&folder, key)? else { return Ok(None) };
+                let Some(end) = folder.read_end(key)? else { return Ok(None) };
                 if end.0.status != Status::Failed {
                     check_config(&folder, key, fingerprint)?;
                     check_weights(&folder, &end.0)?;
@@ -76,7 +76,7 @@ pub fn merge(into: &Study, others: &[Study], lock: &Lock) -> Result<Merged> {
             };
             let is_whole = |status| !matches!(status, Status::Failed | Status::Stopped);
             if here.is_some_and(is_whole) {
-                merged.kept += usize::from(matches!(end_of(&folder, key), Ok(Some(_))));
+                merged.kept += usize::from(matches!(folder.read_end(key), Ok(Some(_))));
                 continue;
             }
             let (record, epochs) = match whole() {
@@ -196,7 +196,7 @@ impl Shared {
                     shared.replicates = shared.replicates.max(trial.replicate + 1);
                 }
             } else {
-                shared.useless += usize::from(matches!(end_of(&folder, key), Ok(Some(_))));
+                shared.useless += usize::from(matches!(folder.read_end(key), Ok(Some(_))));
             }
         }
         if shared.keys.is_empty() {

@@ -17,7 +17,10 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use crate::{
-    base::{files::is_unfinished, seal, words::plural},
+    base::{
+        files::{is_unfinished, name},
+        seal,
+    },
     learn::{
         config::TrialConfig,
         folder::TrialFolder,
@@ -44,7 +47,7 @@ pub fn take_up(study: &Study, view: &mut StudyView, journal: &mut Journal) -> Re
         }
         // What cannot be read is trained again, and so is what failed without an explorer to judge whose fault it was.
         let was_running = place.as_ref().is_some_and(|record| record.status == Status::Running);
-        if let Ok(Some((record, epochs))) = end_of(&study.trial(key), key)
+        if let Ok(Some((record, epochs))) = study.trial(key).read_end(key)
             && !(was_running && record.status == Status::Failed)
         {
             journal.put(&record, &epochs)?;
@@ -53,27 +56,6 @@ pub fn take_up(study: &Study, view: &mut StudyView, journal: &mut Journal) -> Re
         }
     }
     Ok(taken)
-}
-
-/// The end of trial `key` as its folder has it, or none where there is no folder or no end yet; an error says what is
-/// wrong with it.
-pub fn end_of(folder: &TrialFolder, key: &str) -> Result<Option<End>> {
-    if !folder.path.exists() {
-        return Ok(None);
-    }
-    let record = folder.read_record()?;
-    if record.key != key {
-        bail!("{} holds the record of another trial, {}", folder.path.display(), record.key);
-    }
-    if !record.status.is_final() {
-        return Ok(None);
-    }
-    let epochs = folder.read_epochs()?;
-    if epochs.len() != record.epochs {
-        let (path, said, found) = (folder.epochs(), record.epochs, plural(epochs.len(), "whole epoch"));
-        bail!("{} has {found}, the trial's record says {said}", path.display());
-    }
-    Ok(Some((record, epochs)))
 }
 
 /// An error unless the folder's config is that of trial `key` on data of `fingerprint`.
@@ -122,11 +104,6 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     }
     paths.sort();
     Ok(paths)
-}
-
-/// The name of a file or folder, for comparing: what is not UTF-8 is none of ours.
-fn name(path: &Path) -> &str {
-    path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
 }
 
 /// Whether this is a file, or a folder, that was being written when its writer died.

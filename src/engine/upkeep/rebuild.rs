@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf, time::SystemTime};
 
 use anyhow::{Context, Result};
 
-use super::{End, check_config, end_of};
+use super::{End, check_config};
 use crate::{
     base::{files::write_through, machine},
     learn::record::Status,
@@ -39,7 +39,7 @@ pub fn rebuild(study: &Study, _lock: &Lock) -> Result<Rebuilt> {
         let folder = study.trial(key);
         let fingerprint = &plan.file.data[&study::data_id(&trial.config.data)];
         let whole = || -> Result<Option<End>> {
-            let end = end_of(&folder, key)?;
+            let end = folder.read_end(key)?;
             if end.as_ref().is_some_and(|(record, _)| record.status != Status::Failed) {
                 check_config(&folder, key, fingerprint)?;
             }

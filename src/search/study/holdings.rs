@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail};
 
 use super::{Study, UNFINISHED_FOLDER};
 use crate::{
-    base::files::{check_no_file_in_way, is_link, is_unfinished, remove_if_there},
+    base::files::{check_no_file_in_way, is_link, is_unfinished, name, remove_if_there},
     learn::folder::TrialFolder,
 };
 
@@ -249,11 +249,6 @@ pub(super) fn not_through(link: &Path) -> Result<()> {
         "{} is a link, through which a study writes nothing: remove it, or put in its place what it leads to",
         link.display()
     )
-}
-
-/// The name of a file or folder, for comparing: what is not UTF-8 is none of ours.
-fn name(path: &Path) -> &str {
-    path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
 }
 
 /// Whether a folder of this name can be a trial's.
