@@ -111,7 +111,7 @@ fn each_weight([filters, in_channels, rows, columns]: [usize; 4], mut task: impl
 
 /// Weight and bias of a layer: offsets in the flat buffers.
 #[derive(Clone, Copy)]
-struct Layer {
+struct Variables {
     weight: usize,
     bias: usize,
 }
@@ -310,8 +310,8 @@ fn places(parameters: &Parameters) -> Result<(Vec<Place>, usize)> {
     Ok((places, end))
 }
 
-impl Layer {
-    fn find(places: &[Place], name: &str) -> Result<Layer> {
+impl Variables {
+    fn find(places: &[Place], name: &str) -> Result<Variables> {
         let offset = |what: &str| {
             let name = format!("{name}.{what}");
             match places.iter().find(|place| place.name == name) {
@@ -319,7 +319,7 @@ impl Layer {
                 None => bail!("the network has no variable `{name}`"),
             }
         };
-        Ok(Layer { weight: offset("weight")?, bias: offset("bias")? })
+        Ok(Variables { weight: offset("weight")?, bias: offset("bias")? })
     }
 
     fn values(self, flat: &Flat) -> (Address<f32>, Address<f32>) {

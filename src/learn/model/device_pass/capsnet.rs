@@ -2,7 +2,7 @@
 
 use candle_core::Result;
 
-use super::{Core, Ended, Layer, Layers, Place, Purpose, convolution};
+use super::{Core, Ended, Layers, Place, Purpose, Variables, convolution};
 use crate::learn::{
     kernels::cuda::{
         Address, Buffer, Gpu,
@@ -22,9 +22,9 @@ use crate::learn::{
 
 /// The layers of one capsule network and what is between them.
 pub(super) struct CapsNet {
-    conv1: (Layer, Conv2d),
-    primary: (Layer, Conv2d),
-    classes: (Layer, ClassCapsules),
+    conv1: (Variables, Conv2d),
+    primary: (Variables, Conv2d),
+    classes: (Variables, ClassCapsules),
     decoder: Option<Decoder>,
     in_channels: PrimaryCapsuleLayer,
     pixels: usize,
@@ -56,7 +56,7 @@ struct Decoded {
 
 struct Decoder {
     sizes: DecoderLayers,
-    layers: [Layer; 3],
+    layers: [Variables; 3],
     values: Decoded,
     gradients: Decoded,
 }
@@ -88,7 +88,7 @@ impl CapsNet {
                 classes: gpu.zeros(most * classes.values())?,
             })
         };
-        let layer = |name: &str| Layer::find(places, name);
+        let layer = |name: &str| Variables::find(places, name);
         Ok(CapsNet {
             conv1: (layer(conv1.name)?, convolution(gpu, conv1, precision, false, most)?),
             primary: (layer(primary.name)?, convolution(gpu, primary, precision, true, most)?),
@@ -174,7 +174,7 @@ impl Decoder {
                 image: gpu.zeros(most * last.outputs)?,
             })
         };
-        let layer = |layer: &DenseLayer| Layer::find(places, layer.name);
+        let layer = |layer: &DenseLayer| Variables::find(places, layer.name);
         Ok(Decoder {
             sizes: *sizes,
             layers: [layer(first)?, layer(second)?, layer(last)?],

@@ -2,7 +2,7 @@
 
 use candle_core::Result;
 
-use super::{Core, Ended, Layer, Layers, Place, Purpose, convolution};
+use super::{Core, Ended, Layers, Place, Purpose, Variables, convolution};
 use crate::learn::{
     kernels::cuda::{
         Address, Buffer, Gpu,
@@ -21,7 +21,7 @@ use crate::learn::{
 
 /// A convolution with its ReLU, and the pooling behind it.
 struct Convolution {
-    layer: Layer,
+    layer: Variables,
     conv: Conv2d,
     pool: MaxPoolLayer,
     /// `[height][width][batch][channels]`, and the same pooled; their gradients.
@@ -34,7 +34,7 @@ struct Convolution {
 /// The layers of a LeNet-5 and what is between them.
 pub(super) struct LeNet {
     convolutions: [Convolution; 2],
-    connected: [(Layer, DenseLayer); 3],
+    connected: [(Variables, DenseLayer); 3],
     /// What enters each fully connected layer, and the logits: `[batch][width]`; their gradients.
     values: [Buffer<f32>; 4],
     gradients: [Buffer<f32>; 4],
@@ -53,7 +53,7 @@ impl LeNet {
         let of = |(layer, pool): &(ConvolutionLayer, MaxPoolLayer), needs_input_gradient| {
             let (map, pooled) = (most * layer.values(), most * pool.map().iter().product::<usize>());
             Ok::<_, candle_core::Error>(Convolution {
-                layer: Layer::find(places, layer.name)?,
+                layer: Variables::find(places, layer.name)?,
                 conv: convolution(gpu, layer, precision, needs_input_gradient, most)?,
                 pool: *pool,
                 map: gpu.zeros(map)?,
@@ -62,7 +62,7 @@ impl LeNet {
                 dpooled: gpu.zeros(pooled)?,
             })
         };
-        let connected = |layer: DenseLayer| Ok::<_, candle_core::Error>((Layer::find(places, layer.name)?, layer));
+        let connected = |layer: DenseLayer| Ok::<_, candle_core::Error>((Variables::find(places, layer.name)?, layer));
         let [fc1, fc2, fc3] = layers.dense;
         let values = || {
             let widths = [fc1.inputs, fc2.inputs, fc3.inputs, fc3.outputs];
