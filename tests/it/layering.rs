@@ -126,9 +126,9 @@ fn paths_after(root: &str, code: &str) -> Vec<String> {
                 c if is_name(c) => path.push(c),
                 '{' => open.push(std::mem::take(&mut path)),
                 ',' | '}' if !open.is_empty() => {
-                    let whole = format!("{}{}", prefix(), std::mem::take(&mut path));
-                    if !whole.ends_with("::") {
-                        paths.push(whole);
+                    // Nothing stands between a brace and a comma.
+                    if !path.is_empty() {
+                        paths.push(format!("{}{}", prefix(), std::mem::take(&mut path)));
                     }
                     if c == '}' {
                         open.pop();
