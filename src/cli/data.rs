@@ -185,7 +185,9 @@ fn verify(name: DatasetName, dirs: &DataDirs) -> Result<()> {
     }
     let _ = writeln!(text, "\nclass {:>8} {:>8}", "train", "test");
     for (class, (train, test)) in verification.train.iter().zip(&verification.test).enumerate() {
-        let _ = writeln!(text, "{class:>5} {train:>8} {test:>8}");
+        let shown = name.class_name(class);
+        let shown = if shown == class.to_string() { String::new() } else { format!("  {shown}") };
+        let _ = writeln!(text, "{class:>5} {train:>8} {test:>8}{shown}");
     }
     let (train, test): (usize, usize) = (verification.train.iter().sum(), verification.test.iter().sum());
     let _ = writeln!(text, "  all {train:>8} {test:>8}");

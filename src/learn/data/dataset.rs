@@ -40,7 +40,7 @@ pub fn load(config: &DataConfig, dirs: &DataDirs) -> Result<Dataset> {
             draw(config.seed, Part::Train, counts.train + counts.validation),
             draw(config.seed, Part::Test, counts.test),
         ),
-        Origin::Published(_) => read_published(config.name, &dirs.find(config.name)?)?,
+        Origin::Files(_) => read_published(config.name, &dirs.find(config.name)?)?,
     };
     let classes = set.classes();
     let draw = |part: &Images, among: &[u32], take: usize, purpose: &str| {

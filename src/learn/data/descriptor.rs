@@ -35,7 +35,7 @@ pub enum Origin {
     /// Drawn when needed: the first so many images of a part, a pure function of the seed of the data, part and number.
     Drawn(fn(u64, Part, usize) -> Images),
     /// Read from files.
-    Published(Source),
+    Files(Source),
 }
 
 /// Which part of a data set an image belongs to; the parts share nothing.
@@ -45,7 +45,7 @@ pub enum Part {
     Test,
 }
 
-/// The files of a data set, where they are published, and how they may lie in a folder.
+/// The files of a data set, how they may lie in a folder, and, of a published set, where they come from and what they must hold.
 #[derive(Clone, Copy, Debug)]
 pub struct Source {
     /// Base URLs, tried in order; a file's URL is the base, a slash and its name.
@@ -110,7 +110,7 @@ impl Descriptor {
     pub fn source(&self) -> Option<&Source> {
         match &self.origin {
             Origin::Drawn(_) => None,
-            Origin::Published(source) => Some(source),
+            Origin::Files(source) => Some(source),
         }
     }
 }

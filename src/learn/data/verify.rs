@@ -40,7 +40,7 @@ pub struct Verification {
 pub fn verify(name: DatasetName, dirs: &DataDirs) -> Result<Verification> {
     let counts = |images: &Images| images.class_counts(name.classes());
     let source = match &name.descriptor().origin {
-        Origin::Published(source) => source,
+        Origin::Files(source) => source,
         Origin::Drawn(draw) => {
             let config = DataConfig { name, ..DataConfig::default() };
             let sizes = config.counts();

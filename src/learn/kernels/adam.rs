@@ -5,10 +5,9 @@ use std::{collections::BTreeMap, ops::Range};
 use candle_core::{Result, Tensor, Var, backprop::GradStore};
 use rayon::prelude::*;
 
-pub use super::options::Constants;
+pub use super::options::{Constants, Factors};
 use super::{
     lanes::vectorised,
-    options::Factors,
     real::Real,
     reference,
     storage::{InPlace, for_real, is_fast, is_worth_waking, threads, with_values},

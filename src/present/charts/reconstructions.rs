@@ -22,7 +22,8 @@ pub struct Sample {
     pub predicted: String,
 }
 
-/// An image of values in 0..=1, as the network sees it: `[channels, height, width]` with 1 (grey) or 3 (RGB) channels.
+/// An image of values in 0..=1, as the network sees it: `[channels, height, width]` with 1 (grey), 2 (red and green)
+/// or 3 (RGB) channels.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Picture {
     pub channels: usize,
@@ -75,7 +76,7 @@ pub fn data(chart: &ReconstructionsChart) -> ReconstructionsData {
         .filter_map(|sample| Some((sample, pixels(&sample.original)?, pixels(&sample.reconstruction)?)))
         .take(COLUMNS * BANDS)
         .collect();
-    let largest = good.iter().map(|(_, image, _)| image.width.max(image.height)).max().unwrap_or(28);
+    let largest = good.iter().map(|(_, image, _)| image.width.max(image.height)).max().unwrap_or(SIDE as usize);
     let scale = (SIDE / largest as f64).round().max(1.0);
     let side = scale * largest as f64;
     let band = 2.0 * side + GAP + 58.0;
@@ -110,12 +111,16 @@ pub fn data(chart: &ReconstructionsChart) -> ReconstructionsData {
 fn pixels(picture: &Picture) -> Option<Pixels> {
     let Picture { channels, height, width, values } = picture;
     let size = height.checked_mul(*width)?;
-    let right = matches!(channels, 1 | 3) && values.len() == channels * size;
+    let right = (1..=3).contains(channels) && values.len() == channels * size;
     if !right || size == 0 || *height > 256 || *width > 256 {
         return None;
     }
     let byte = |value: f32| (value.clamp(0.0, 1.0) * 255.0).round() as u8;
-    let rgb = (0..size).flat_map(|at| [0, 1, 2].map(|channel| byte(values[channel % channels * size + at]))).collect();
+    let value = |channel: usize, at: usize| match channels {
+        1 => values[at],
+        _ => values.get(channel * size + at).copied().unwrap_or(0.0),
+    };
+    let rgb = (0..size).flat_map(|at| [0, 1, 2].map(|channel| byte(value(channel, at)))).collect();
     Some(Pixels { width: *width, height: *height, rgb })
 }
 

@@ -31,9 +31,12 @@ fn grey_and_colour_become_rgb() {
     colour.values = vec![1.0, 0.5, 2.0];
     let mut grey = picture(1, 1);
     grey.values = vec![0.5];
-    let drawn = data(&chart(vec![sample("1", "1", colour), sample("1", "1", grey)]));
+    let mut two = picture(2, 1);
+    two.values = vec![1.0, 0.5];
+    let drawn = data(&chart(vec![sample("1", "1", colour), sample("1", "1", grey), sample("1", "1", two)]));
     assert_eq!(drawn.cells[0].original.rgb, [255, 128, 255]);
     assert_eq!(drawn.cells[1].original.rgb, [128, 128, 128]);
+    assert_eq!(drawn.cells[2].original.rgb, [255, 128, 0]);
 }
 
 #[test]

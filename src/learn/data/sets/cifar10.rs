@@ -15,7 +15,7 @@ pub static SET: Descriptor = Descriptor {
     class_names: &["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"],
     available: (50_000, 10_000),
     default_samples: (50_000, 10_000),
-    origin: Origin::Published(Source {
+    origin: Origin::Files(Source {
         mirrors: &["https://www.cs.toronto.edu/~kriz"],
         files: &[PublishedFile {
             name: "cifar-10-binary.tar.gz",

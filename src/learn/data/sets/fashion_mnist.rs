@@ -25,7 +25,7 @@ pub static SET: Descriptor = Descriptor {
     ],
     available: (60_000, 10_000),
     default_samples: (60_000, 10_000),
-    origin: Origin::Published(Source {
+    origin: Origin::Files(Source {
         mirrors: &[
             "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion",
             "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com",

@@ -15,7 +15,7 @@ pub static SET: Descriptor = Descriptor {
     class_names: &["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"],
     available: (60_000, 10_000),
     default_samples: (60_000, 10_000),
-    origin: Origin::Published(Source {
+    origin: Origin::Files(Source {
         mirrors: &[
             "https://ossci-datasets.s3.amazonaws.com/mnist",
             "https://storage.googleapis.com/cvdf-datasets/mnist",
