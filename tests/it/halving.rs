@@ -13,12 +13,12 @@ use crate::cli::{figures, folder_with, program, succeed, table};
 /// Six configurations, the baseline among them, whose accuracies differ.
 const SPACE: &str = "
 [base]
-data = { name = 'glyphs', train_samples = 120, test_samples = 40, validation_fraction = 0.2 }
+data = { name = 'glyphs', train_samples = 500, test_samples = 40, validation_fraction = 0.2 }
 model = { preset = 'tiny' }
 train = { epochs = 9 }
 schedule.batch = { policy = 'fixed', size = 8 }
 [axes]
-\"schedule.lr.rate\" = [1e-6, 1e-5, 1e-4, 1e-3, 3e-3, 1e-2]
+\"schedule.lr.rate\" = [1e-6, 2e-6, 3e-4, 1e-3, 2e-3, 4e-3]
 [baseline]
 \"schedule.lr.rate\" = 1e-6
 ";
