@@ -7,16 +7,22 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use clap::ValueEnum;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use fastrcaps::{
     base::{
         machine,
         words::{by_count, plural},
     },
-    engine::explore::{Exploration, Explored, Preview, Replicates, Strategy},
+    engine::explore::{Exploration, Explored, Preview, Replicates},
     learn::record::Status,
     present::report::findings::Findings,
-    search::{dispatch::Ending, space::Space, study::Study, worker::Slots},
+    search::{
+        dispatch::Ending,
+        space::Space,
+        strategy::{STRATEGIES, Strategy},
+        study::Study,
+        worker::Slots,
+    },
 };
 
 use super::{
@@ -76,8 +82,8 @@ pub struct Args {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     limit: Option<u32>,
     /// What is trained next, and how far [default: grid; with a deadline, what tells most in least time]
-    #[arg(long, value_enum, visible_alias = "order", conflicts_with_all = ["until", "budget"])]
-    strategy: Option<StrategyArg>,
+    #[arg(long, value_name = "STRATEGY", visible_alias = "order", conflicts_with_all = ["until", "budget"], value_parser = strategies())]
+    strategy: Option<&'static Strategy>,
     /// Trainings of each configuration, each under a seed of its own [default: the space's, or
     /// as many as were asked for earlier]; auto: those of the space, then
     /// further ones where it is undecided who is on the front
@@ -106,26 +112,11 @@ pub struct Args {
     json: bool,
 }
 
-/// What is trained next, and how far.
-#[derive(Clone, Copy, ValueEnum)]
-enum StrategyArg {
-    /// Every trial to its end, as the space lists them
-    Grid,
-    /// Every trial to its end, shuffled, always in the same way
-    Random,
-    /// Successive halving: all configurations to 1/9 of their epochs, the most accurate third of them to 1/3, a third of those
-    /// to the end; the others are given up. The baseline always goes on
-    Halving,
-}
-
-impl From<StrategyArg> for Strategy {
-    fn from(arg: StrategyArg) -> Strategy {
-        match arg {
-            StrategyArg::Grid => Strategy::Grid,
-            StrategyArg::Random => Strategy::Random,
-            StrategyArg::Halving => Strategy::Halving,
-        }
-    }
+/// Takes the name of a strategy.
+fn strategies() -> impl TypedValueParser<Value = &'static Strategy> {
+    let values = STRATEGIES.map(|strategy| PossibleValue::new(strategy.name).help(strategy.help));
+    let named = |name: String| STRATEGIES.into_iter().find(|of| of.name == name).ok_or("no strategy");
+    PossibleValuesParser::new(values).try_map(named)
 }
 
 fn parse_replicates(text: &str) -> Result<Replicates, String> {
@@ -172,7 +163,7 @@ impl Args {
             sets: self.sets.clone(),
             trial_arguments: [self.checkpoints.arguments(), self.data_dir.arguments()].concat(),
             timing_arguments: self.data_dir.arguments(),
-            strategy: self.strategy.map_or(Strategy::Grid, Strategy::from),
+            strategy: self.strategy.unwrap_or(exploration.strategy),
             limit: self.limit.map(|limit| limit as usize),
             replicates: self.replicates,
             max_replicates: self.max_replicates.map(|most| most as usize),

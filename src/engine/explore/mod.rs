@@ -12,7 +12,6 @@ mod sweep;
 pub use events::{Event, Observer};
 pub use replicates::Replicates;
 pub use resources::memory;
-pub use search::Strategy;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -40,7 +39,7 @@ use crate::{
         dispatch::{Dispatcher, Ending, Limits, Past},
         journal::Journal,
         space::{Expansion, Space, Trial},
-        strategy::Grid,
+        strategy::{Grid, STRATEGIES, Strategy},
         study::{self, Declared, Lock, Study, StudyFile},
         worker::{Admissions, Local, LocalTasks, Slot, Slots, Tasks, probe_all},
     },
@@ -68,7 +67,8 @@ pub struct Exploration {
     /// What processes that time steps are told beside what is theirs.
     pub timing_arguments: Vec<OsString>,
     pub slots: Slots,
-    pub strategy: Strategy,
+    /// How trials are chosen where there is no deadline; with one it is by what tells most in least time.
+    pub strategy: &'static Strategy,
     /// Trains the first trials of the order and no others.
     pub limit: Option<usize>,
     /// Absent: those of the space, or as many as were asked for earlier.
@@ -132,7 +132,7 @@ impl Exploration {
             trial_arguments: Vec::new(),
             timing_arguments: Vec::new(),
             slots: Slots::one_per_core(machine::usable_cores()),
-            strategy: Strategy::Grid,
+            strategy: STRATEGIES[0],
             limit: None,
             replicates: None,
             max_replicates: None,
@@ -186,7 +186,7 @@ impl Exploration {
         let plan = self.study.plan()?;
         let mut journal = Journal::open(&self.study.journal())?;
         let mut worker = self.worker(&plan.trials, &gpus)?;
-        let mut past = past::of_study(&self.study, &mut journal, &mut worker, self.strategy.reopens())?;
+        let mut past = past::of_study(&self.study, &mut journal, &mut worker, self.strategy.reopens)?;
         if let Some(before) = before {
             let (ended, new) = past::extension(&before, &plan.keys[..plan.asked], &past);
             observer(&Event::Extended { ended, new });
@@ -370,7 +370,7 @@ impl Exploration {
                 break;
             }
             observer(&Event::Open { configurations: wanted.len() });
-            let past = past::of_view(&self.study, &view, self.strategy.reopens());
+            let past = past::of_view(&self.study, &view, self.strategy.reopens);
             (view, ending) = sweeper.sweep(&Grid::over(wanted.clone()), &wanted, past, observer)?;
         }
         Ok((view, ending))

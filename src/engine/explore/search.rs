@@ -11,30 +11,12 @@ use crate::{
     search::{
         dispatch::Past,
         space::{Expansion, Trial},
-        strategy::{Deadline, Grid, Halving, Order, Predicted, Searcher},
+        strategy::{Brief, Deadline, Predicted, Searcher, Strategy},
         study::Study,
         worker::Tasks,
     },
     timing::predict,
 };
-
-/// How trials are chosen where there is no deadline; with one it is by what tells most in least time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Strategy {
-    /// Every trial to its end, as the space lists them.
-    Grid,
-    /// Every trial to its end, shuffled.
-    Random,
-    /// Successive halving.
-    Halving,
-}
-
-impl Strategy {
-    /// Whether it goes on with what an earlier searcher gave up. What halving gave up, halving leaves.
-    pub fn reopens(self) -> bool {
-        self != Strategy::Halving
-    }
-}
 
 /// What is trained, and by whom it is chosen.
 pub(super) struct Chosen {
@@ -50,7 +32,7 @@ pub(super) struct Choice<'a> {
     pub asked: usize,
     /// Those after them that go on all the same, as they were begun. None where there is a limit.
     pub begun: &'a [usize],
-    pub strategy: Strategy,
+    pub strategy: &'static Strategy,
     /// No more than so many, the first of the order.
     pub limit: Option<usize>,
     pub deadline: Option<SystemTime>,
@@ -67,14 +49,10 @@ impl Choice<'_> {
             let searcher = self.before_a_deadline(past)?;
             return Ok(Chosen { order: searcher.trials().to_vec(), searcher: Box::new(searcher) });
         }
-        let order = if self.strategy == Strategy::Random { Order::Random } else { Order::Grid };
-        let asked = Grid::new(self.asked, order).limited(self.limit);
-        let order: Vec<usize> = asked.trials().iter().chain(self.begun).copied().collect();
-        let searcher: Box<dyn Searcher> = match self.strategy {
-            Strategy::Halving => Box::new(Halving::new(self.trials, order.clone(), self.expansion.baseline)),
-            Strategy::Grid | Strategy::Random => Box::new(Grid::over(order.clone())),
-        };
-        Ok(Chosen { searcher, order })
+        let Choice { trials, asked, limit, begun, .. } = *self;
+        let searcher =
+            (self.strategy.searcher)(&Brief { trials, asked, limit, begun, baseline: self.expansion.baseline });
+        Ok(Chosen { order: searcher.trials().to_vec(), searcher })
     }
 
     fn before_a_deadline(&self, past: Option<(&Study, &[String], &[Past])>) -> Result<Deadline> {

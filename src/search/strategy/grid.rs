@@ -2,8 +2,22 @@
 
 use rand::seq::SliceRandom;
 
-use super::{Offer, Proposal, Searcher, Told};
+use super::{Brief, Offer, Proposal, Searcher, Strategy, Told};
 use crate::base::rng;
+
+pub(super) const GRID: Strategy = Strategy {
+    name: "grid",
+    help: "Every trial to its end, as the space lists them",
+    reopens: true,
+    searcher: |brief| Box::new(Grid::of(brief, Order::Grid)),
+};
+
+pub(super) const RANDOM: Strategy = Strategy {
+    name: "random",
+    help: "Every trial to its end, shuffled, always in the same way",
+    reopens: true,
+    searcher: |brief| Box::new(Grid::of(brief, Order::Random)),
+};
 
 /// The order of trials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +40,13 @@ impl Grid {
             indices.shuffle(&mut rng::stream(0, "sweep order", 0));
         }
         Grid { order: indices }
+    }
+
+    /// The trials that were asked for, in that order, then those that were begun.
+    pub(super) fn of(brief: &Brief, order: Order) -> Grid {
+        let mut grid = Grid::new(brief.asked, order).limited(brief.limit);
+        grid.order.extend(brief.begun);
+        grid
     }
 
     /// These trials, in this order.

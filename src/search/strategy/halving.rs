@@ -1,7 +1,18 @@
 //! Successive halving (Jamieson and Talwalkar 2016): all configurations train a little, the better part of them further.
 
-use super::{Offer, Proposal, Searcher, Told};
+use super::{Grid, Offer, Order, Proposal, Searcher, Strategy, Told};
 use crate::{learn::record::Status, search::space::Trial};
+
+pub(super) const HALVING: Strategy = Strategy {
+    name: "halving",
+    help: "Successive halving: all configurations to 1/9 of their epochs, the most accurate third of them to 1/3, a third of those \
+           to the end; the others are given up. The baseline always goes on",
+    reopens: false,
+    searcher: |brief| {
+        let order = Grid::of(brief, Order::Grid).trials().to_vec();
+        Box::new(Halving::new(brief.trials, order, brief.baseline))
+    },
+};
 
 /// Trains all configurations up to a first rung, the best third of them to the next, and so on to the end.
 ///

@@ -94,6 +94,34 @@ pub enum Proposal {
     Done,
 }
 
+/// What there is to search.
+#[derive(Clone, Copy, Debug)]
+pub struct Brief<'a> {
+    pub trials: &'a [Trial],
+    /// How many of them were asked for, the first ones.
+    pub asked: usize,
+    /// Trains no more than so many of those, the first of the strategy's order.
+    pub limit: Option<usize>,
+    /// Those after them that go on all the same, as an earlier run began them.
+    pub begun: &'a [usize],
+    /// Index of the configuration that others are compared to.
+    pub baseline: Option<usize>,
+}
+
+/// A strategy by its name.
+#[derive(Debug)]
+pub struct Strategy {
+    pub name: &'static str,
+    /// What it does, for its user.
+    pub help: &'static str,
+    /// Whether it goes on with what an earlier strategy gave up.
+    pub reopens: bool,
+    pub searcher: fn(&Brief) -> Box<dyn Searcher>,
+}
+
+/// Every strategy that can be asked for, the default first.
+pub const STRATEGIES: [&Strategy; 3] = [&grid::GRID, &grid::RANDOM, &halving::HALVING];
+
 /// Chooses what to train next.
 pub trait Searcher {
     /// What to do with a free slot. A function of what is told: the same again gives the same again.
