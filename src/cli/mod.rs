@@ -68,6 +68,7 @@ enum Command {
     Time(time::Args),
     Front(front::Args),
     Pick(pick::Args),
+    #[command(visible_alias = "ablation")]
     Attribution(attribution::Args),
     Status(status::Args),
     Study(study::Args),

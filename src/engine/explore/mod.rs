@@ -2,6 +2,7 @@
 //!
 //! [`Exploration`] is what `fastrcaps explore` does, without a command line: events out, a flag to stop in.
 
+mod declared;
 mod events;
 mod past;
 mod replicates;
@@ -29,22 +30,19 @@ use crate::{
         machine::{self, Machine},
     },
     engine::confirming::{AfterSweep, finished},
-    learn::{
-        config::TrialConfig,
-        data::{self, DataDirs},
-        record::Status,
-    },
+    learn::{config::TrialConfig, data::DataDirs, record::Status},
     present::report::view::StudyView,
     search::{
         dispatch::{Dispatcher, Ending, Limits, Past},
         journal::Journal,
         space::{Expansion, Space, Trial},
         strategy::{Grid, STRATEGIES, Strategy},
-        study::{self, Declared, Lock, Study, StudyFile},
+        study::{self, Declared, Lock, Study},
         worker::{Admissions, Local, LocalTasks, Slot, Slots, Tasks, probe_all},
     },
     timing::{confirm, rounds::EndReason},
 };
+use declared::{fingerprints, fingerprints_of};
 use search::{Choice, Chosen};
 use sweep::Sweeper;
 
@@ -267,22 +265,6 @@ impl Exploration {
         probe_all(&self.tasks(), self.slots.gpus())
     }
 
-    fn declared(&self, scope: &Scope, data: BTreeMap<String, String>) -> Result<StudyFile> {
-        let keys = study::trial_keys(&scope.expansion.trials(self.space.replicates), &data)?;
-        Ok(StudyFile {
-            fastrcaps_version: machine::VERSION.into(),
-            git_revision: machine::git_revision().unwrap_or_default(),
-            created: machine::rfc3339(SystemTime::now()),
-            identity: study::identity(&keys),
-            further_replicates: scope.most - self.space.replicates,
-            asked_replicates: scope.first,
-            data,
-            name: self.space.name.clone(),
-            set: self.sets.clone(),
-            space: self.space.text().to_string(),
-        })
-    }
-
     /// Choices without trials.
     fn choice<'a>(&'a self, scope: &'a Scope, tasks: &'a dyn Tasks) -> Choice<'a> {
         Choice {
@@ -390,26 +372,4 @@ struct Swept<'a> {
 
 fn configs_of(expansion: &Expansion) -> Vec<&TrialConfig> {
     expansion.candidates.iter().map(|candidate| &candidate.config).collect()
-}
-
-/// Fingerprint of every selection of data that the trials train on; reads all of it, so that damage shows before a start.
-fn fingerprints(trials: &[Trial], dirs: &DataDirs) -> Result<BTreeMap<String, String>> {
-    let mut known = BTreeMap::new();
-    for trial in trials {
-        let id = study::data_id(&trial.config.data);
-        if let std::collections::btree_map::Entry::Vacant(entry) = known.entry(id) {
-            entry.insert(data::load(&trial.config.data, dirs)?.fingerprint);
-        }
-    }
-    Ok(known)
-}
-
-/// Fingerprint of every selection of data that the trials train on, as far as the study knows it; of what it does not know,
-/// it has no trial.
-fn fingerprints_of(study: &Study, trials: &[Trial]) -> BTreeMap<String, String> {
-    let mut known = study.read().map(|file| file.data).unwrap_or_default();
-    for trial in trials {
-        known.entry(study::data_id(&trial.config.data)).or_default();
-    }
-    known
 }

@@ -81,6 +81,103 @@ pub struct Best {
     pub time_basis: Option<&'static str>,
 }
 
+/// What is found of the trials one by one.
+struct Tally {
+    now: SystemTime,
+    /// When the present explorer began, where that is known.
+    since: Option<SystemTime>,
+    /// Epochs to come.
+    epochs_left: usize,
+    /// Epochs of trials that began since the explorer did, and the seconds they took.
+    epochs_trained: usize,
+    seconds_trained: f64,
+    interrupted: usize,
+    running: Vec<Running>,
+    failures: Vec<Failure>,
+}
+
+impl Tally {
+    fn new(explorer: &Explorer) -> Tally {
+        let since = match explorer {
+            Explorer::Active(line) => line.rsplit(' ').next().and_then(from_rfc3339),
+            _ => None,
+        };
+        Tally {
+            now: SystemTime::now(),
+            since,
+            epochs_left: 0,
+            epochs_trained: 0,
+            seconds_trained: 0.0,
+            interrupted: 0,
+            running: Vec::new(),
+            failures: Vec::new(),
+        }
+    }
+
+    /// Takes up a trial of the view's. `may_run` says whether what the journal has as running may be.
+    fn take(&mut self, study: &Study, view: &StudyView, index: usize, may_run: bool) {
+        let (trial, key) = (&view.trials[index], &view.keys[index]);
+        let epochs = trial.config.train.epochs;
+        let Some(record) = &view.records[index] else {
+            self.epochs_left += epochs;
+            return;
+        };
+        let configuration = || view.expansion.candidates[trial.candidate].label.clone();
+        match record.status {
+            Status::Running if may_run => {
+                // A row that is being written is not there yet.
+                let rows = study.trial(key).read_epochs().unwrap_or_default();
+                let started = record.started.as_deref().and_then(from_rfc3339);
+                self.epochs_left += epochs.saturating_sub(rows.len());
+                self.learn(record, rows.len(), Some(self.now));
+                self.running.push(Running {
+                    key: key.clone(),
+                    configuration: configuration(),
+                    replicate: trial.replicate,
+                    epoch: rows.len(),
+                    epochs,
+                    validation_accuracy: rows.last().map(|row| row.validation_accuracy),
+                    started: record.started.clone(),
+                    running_seconds: started.and_then(|at| Some(self.now.duration_since(at).ok()?.as_secs_f64())),
+                });
+            }
+            Status::Running | Status::Pending => {
+                self.interrupted += usize::from(record.status == Status::Running);
+                self.epochs_left += epochs;
+            }
+            Status::Done | Status::Diverged | Status::Failed | Status::Stopped => {
+                self.learn(record, record.epochs, record.ended.as_deref().and_then(from_rfc3339));
+                if record.status == Status::Failed {
+                    self.failures.push(Failure {
+                        key: key.clone(),
+                        configuration: configuration(),
+                        ended: record.ended.clone(),
+                        error: record.error.clone(),
+                    });
+                }
+            }
+        }
+    }
+
+    /// Takes up how long so many epochs took until then, of a trial that this exploration trained from its beginning.
+    fn learn(&mut self, record: &TrialRecord, epochs: usize, until: Option<SystemTime>) {
+        let started = record.started.as_deref().and_then(from_rfc3339);
+        let started = started.filter(|started| self.since.is_some_and(|at| *started >= at));
+        let took = started.zip(until).and_then(|(started, until)| until.duration_since(started).ok());
+        if let Some(took) = took.filter(|_| record.attempts <= 1 && epochs > 0) {
+            self.epochs_trained += epochs;
+            self.seconds_trained += took.as_secs_f64();
+        }
+    }
+
+    /// Seconds until every trial has ended: see [`Standing::eta_seconds`].
+    fn eta_seconds(&self) -> Option<f64> {
+        let at_once = self.running.len() as f64;
+        let is_known = self.epochs_trained > 0 && self.epochs_left > 0 && at_once > 0.0;
+        is_known.then(|| self.seconds_trained / self.epochs_trained as f64 * self.epochs_left as f64 / at_once)
+    }
+}
+
 /// Looks at a study.
 pub fn standing(study: &Study) -> Result<Standing> {
     let mut view = StudyView::blank(study)?;
@@ -90,72 +187,15 @@ pub fn standing(study: &Study) -> Result<Standing> {
         view.update(&Journal::read(&study.journal())?)?;
     }
     // Where that cannot be known, what the journal has as running may be.
-    let is_explored = matches!(explorer, Explorer::Active(_) | Explorer::Unknown(_));
-    let now = SystemTime::now();
-    let (mut running, mut failures) = (Vec::new(), Vec::new());
-    // Epochs to come; and those of trials that began since the explorer did, with the seconds they took.
-    let since = match &explorer {
-        Explorer::Active(line) => line.rsplit(' ').next().and_then(from_rfc3339),
-        _ => None,
-    };
-    let (mut epochs_left, mut epochs_trained, mut seconds_trained, mut interrupted) = (0, 0, 0.0, 0);
-    let mut learn = |record: &TrialRecord, epochs: usize, until: Option<SystemTime>| {
-        let started =
-            record.started.as_deref().and_then(from_rfc3339).filter(|started| since.is_some_and(|at| *started >= at));
-        let took = started.zip(until).and_then(|(started, until)| until.duration_since(started).ok());
-        if let Some(took) = took.filter(|_| record.attempts <= 1 && epochs > 0) {
-            epochs_trained += epochs;
-            seconds_trained += took.as_secs_f64();
-        }
-    };
-    for index in view.wanted() {
-        let (trial, key, record) = (&view.trials[index], &view.keys[index], &view.records[index]);
-        let label = || view.expansion.candidates[trial.candidate].label.clone();
-        let epochs = trial.config.train.epochs;
-        let Some(record) = record else {
-            epochs_left += epochs;
-            continue;
-        };
-        match record.status {
-            Status::Running if is_explored => {
-                // A row that is being written is not there yet.
-                let rows = study.trial(key).read_epochs().unwrap_or_default();
-                let started = record.started.as_deref().and_then(from_rfc3339);
-                epochs_left += epochs.saturating_sub(rows.len());
-                learn(record, rows.len(), Some(now));
-                running.push(Running {
-                    key: key.clone(),
-                    configuration: label(),
-                    replicate: trial.replicate,
-                    epoch: rows.len(),
-                    epochs,
-                    validation_accuracy: rows.last().map(|row| row.validation_accuracy),
-                    started: record.started.clone(),
-                    running_seconds: started.and_then(|at| Some(now.duration_since(at).ok()?.as_secs_f64())),
-                });
-            }
-            Status::Running | Status::Pending => {
-                interrupted += usize::from(record.status == Status::Running);
-                epochs_left += epochs;
-            }
-            status => {
-                learn(record, record.epochs, record.ended.as_deref().and_then(from_rfc3339));
-                if status == Status::Failed {
-                    failures.push(Failure {
-                        key: key.clone(),
-                        configuration: label(),
-                        ended: record.ended.clone(),
-                        error: record.error.clone(),
-                    });
-                }
-            }
-        }
-    }
+    let may_run = matches!(explorer, Explorer::Active(_) | Explorer::Unknown(_));
+    let mut tally = Tally::new(&explorer);
+    view.wanted().for_each(|index| tally.take(study, &view, index, may_run));
+    let eta_seconds = tally.eta_seconds();
+    let Tally { interrupted, running, mut failures, .. } = tally;
     failures.sort_by(|a, b| b.ended.cmp(&a.ended));
     failures.truncate(FAILURES);
     let [done, diverged, failed, stopped] =
         [Status::Done, Status::Diverged, Status::Failed, Status::Stopped].map(|of| view.count(of));
-    let at_once = running.len() as f64;
     let [mut active, mut gone, mut held, mut unknown] = [const { None }; 4];
     match explorer {
         Explorer::Active(line) => active = Some(line),
@@ -179,8 +219,7 @@ pub fn standing(study: &Study) -> Result<Standing> {
         running,
         failures,
         best: best(&view),
-        eta_seconds: (epochs_trained > 0 && epochs_left > 0 && at_once > 0.0)
-            .then(|| seconds_trained / epochs_trained as f64 * epochs_left as f64 / at_once),
+        eta_seconds,
     })
 }
 

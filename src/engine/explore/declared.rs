@@ -1,0 +1,58 @@
+//! What an exploration declares its study to be, and the data that it is of.
+
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    time::SystemTime,
+};
+
+use anyhow::Result;
+
+use super::{Exploration, Scope};
+use crate::{
+    base::machine,
+    learn::data::{self, DataDirs},
+    search::{
+        space::Trial,
+        study::{self, Study, StudyFile},
+    },
+};
+
+impl Exploration {
+    pub(super) fn declared(&self, scope: &Scope, data: BTreeMap<String, String>) -> Result<StudyFile> {
+        let keys = study::trial_keys(&scope.expansion.trials(self.space.replicates), &data)?;
+        Ok(StudyFile {
+            fastrcaps_version: machine::VERSION.into(),
+            git_revision: machine::git_revision().unwrap_or_default(),
+            created: machine::rfc3339(SystemTime::now()),
+            identity: study::identity(&keys),
+            further_replicates: scope.most - self.space.replicates,
+            asked_replicates: scope.first,
+            data,
+            name: self.space.name.clone(),
+            set: self.sets.clone(),
+            space: self.space.text().to_string(),
+        })
+    }
+}
+
+/// Fingerprint of every selection of data that the trials train on; reads all of it, so that damage shows before a start.
+pub(super) fn fingerprints(trials: &[Trial], dirs: &DataDirs) -> Result<BTreeMap<String, String>> {
+    let mut known = BTreeMap::new();
+    for trial in trials {
+        let id = study::data_id(&trial.config.data);
+        if let Entry::Vacant(entry) = known.entry(id) {
+            entry.insert(data::load(&trial.config.data, dirs)?.fingerprint);
+        }
+    }
+    Ok(known)
+}
+
+/// Fingerprint of every selection of data that the trials train on, as far as the study knows it; of what it does not know,
+/// it has no trial.
+pub(super) fn fingerprints_of(study: &Study, trials: &[Trial]) -> BTreeMap<String, String> {
+    let mut known = study.read().map(|file| file.data).unwrap_or_default();
+    for trial in trials {
+        known.entry(study::data_id(&trial.config.data)).or_default();
+    }
+    known
+}
