@@ -466,6 +466,39 @@ fn what_a_gpu_has_no_memory_for_goes_to_cpu_cores_if_there_is_a_slot() {
 }
 
 #[test]
+fn what_an_earlier_engine_left_running_is_adopted_and_not_started_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    let study = Study::new(folder.path());
+    let trials = trials();
+    let keys: Vec<String> = trials.iter().map(|trial| trial.config.key("")).collect();
+    let mut journal = Journal::open(&study.journal()).unwrap();
+    let slots = "2x1".parse::<Slots>().unwrap().place(&[]);
+    let mut worker = Pretender::new(slots, Admissions::default(), HashMap::new());
+    // The second trial, of 2 epochs, is about to end in the second slot.
+    let record = TrialRecord { attempts: 1, ..TrialRecord::pending(keys[1].clone(), 0, &trials[1].config) };
+    study.trial(&keys[1]).prepare(&trials[1].config, &record).unwrap();
+    let end = Pretender::act(Act::Finish, &study.trial(&keys[1]), 2).unwrap();
+    worker.running[1] = Some(Pretended { act: Act::Finish, end, looks_left: 3 });
+    let mut past = vec![Past::NONE; 5];
+    past[1] = Past { status: Status::Running, attempts: 1, running_in: Some(1), ..Past::NONE };
+    let swept = Dispatcher {
+        study: &study,
+        trials: &trials,
+        keys: &keys,
+        journal: &mut journal,
+        worker: &mut worker,
+        limits: hasty(),
+        stop: &AtomicBool::new(false),
+    }
+    .run(&Grid::new(5, Order::Grid), past, &mut |_| Ok(()))
+    .unwrap();
+    assert!(swept.progress.iter().all(|of| of.status == Status::Done));
+    assert_eq!(worker.started, [1, 3, 4, 5]);
+    let record = journal.records().unwrap().into_iter().find(|record| record.key == keys[1]).unwrap();
+    assert_eq!((record.status, record.attempts, record.epochs), (Status::Done, 1, 2));
+}
+
+#[test]
 fn slots_on_one_device_that_are_kept_waiting_keep_no_other_device_waiting() {
     let mut running: Vec<Place> = Vec::new();
     let mut most_on_gpu = 0;

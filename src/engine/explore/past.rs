@@ -32,11 +32,17 @@ pub(super) fn of_study(
     reopens: bool,
 ) -> Result<Vec<Past>> {
     let mut view = StudyView::read(study)?;
-    for record in view.records.iter().flatten().filter(|record| record.status == Status::Running) {
-        worker.adopt(&study.trial(&record.key))?;
+    let mut adopted: Vec<(usize, usize)> = Vec::new();
+    for (trial, record) in view.records.iter().enumerate() {
+        if let Some(record) = record.as_ref().filter(|record| record.status == Status::Running) {
+            adopted.extend(worker.adopt(&study.trial(&record.key))?.map(|slot| (trial, slot)));
+        }
     }
     upkeep::take_up(study, &mut view, journal)?;
-    let past = of_view(study, &view, reopens);
+    let mut past = of_view(study, &view, reopens);
+    for (trial, slot) in adopted {
+        (past[trial].status, past[trial].running_in) = (Status::Running, Some(slot));
+    }
     for (record, past) in view.records.into_iter().zip(&past) {
         if let Some(record) = record.filter(|record| record.status != past.status) {
             journal.put(&TrialRecord { status: past.status, ..record }, &[])?;
@@ -59,7 +65,7 @@ pub(super) fn of_view(study: &Study, view: &StudyView, reopens: bool) -> Vec<Pas
             }
             Status::Pending | Status::Running | Status::Stopped => (Status::Pending, Vec::new()),
         };
-        Past { status, attempts: record.attempts, epochs }
+        Past { status, attempts: record.attempts, epochs, running_in: None }
     };
     view.records.iter().zip(&view.epochs).map(past).collect()
 }

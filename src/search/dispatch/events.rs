@@ -87,10 +87,12 @@ pub struct Past {
     pub attempts: usize,
     /// Epochs that it completed.
     pub epochs: Vec<EpochRow>,
+    /// The slot in which it runs, where an earlier engine left it running and the worker adopted it.
+    pub running_in: Option<usize>,
 }
 
 impl Past {
-    pub const NONE: Past = Past { status: Status::Pending, attempts: 0, epochs: Vec::new() };
+    pub const NONE: Past = Past { status: Status::Pending, attempts: 0, epochs: Vec::new(), running_in: None };
 }
 
 /// A sweep that has ended.

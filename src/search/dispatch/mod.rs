@@ -33,7 +33,7 @@ use crate::{
     },
 };
 use outcome::Outcome;
-use running::Cut;
+use running::{Cut, Running};
 use state::{Phase, State};
 
 /// The least and the most time that a trial which took too long has to write a checkpoint.
@@ -61,7 +61,7 @@ impl Dispatcher<'_> {
     /// sweep pause and try again. Errors: the journal refuses what it is given; an error of `observe`. Both after what ran
     /// had its time to write a checkpoint.
     pub fn run(&mut self, searcher: &dyn Searcher, past: Vec<Past>, observe: &mut Observe) -> Result<Swept> {
-        let mut state = State::new(past, self.worker.slots().len());
+        let mut state = self.begin(past);
         loop {
             self.write_down(&mut state, observe)?;
             if state.phase == Phase::Going
@@ -85,6 +85,22 @@ impl Dispatcher<'_> {
             self.look_after(&mut state, observe)?;
             self.worker.wait();
         }
+    }
+
+    /// Where a sweep begins: with what the worker adopted running.
+    fn begin(&self, past: Vec<Past>) -> State {
+        let adopted: Vec<(usize, usize)> =
+            past.iter().enumerate().filter_map(|(trial, past)| Some((trial, past.running_in?))).collect();
+        let mut state = State::new(past, self.worker.slots().len());
+        for (trial, slot) in adopted {
+            let folder = self.study.trial(&self.keys[trial]);
+            // An earlier searcher's wish for fewer epochs is not known: it comes back as one that stopped, and is asked for anew.
+            let until = self.trials[trial].config.train.epochs;
+            state.places[slot] = Some(Running::new(trial, slot, folder, until, self.worker));
+            state.progress[trial].status = Status::Running;
+        }
+        state.count_co_runners();
+        state
     }
 
     /// How a sweep ends in which nothing runs, if it does.

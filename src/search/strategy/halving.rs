@@ -5,8 +5,8 @@ use crate::{learn::record::Status, search::space::Trial};
 
 pub(super) const HALVING: Strategy = Strategy {
     name: "halving",
-    help: "Successive halving: all configurations to 1/9 of their epochs, the most accurate third of them to 1/3, a third of those \
-           to the end; the others are given up. The baseline always goes on",
+    help: "Successive halving: again and again the most accurate third of the configurations goes on to three times the epochs, and \
+           the baseline always does; the others are given up",
     reopens: false,
     searcher: |brief| {
         let order = Grid::of(brief, Order::Grid).trials().to_vec();
@@ -16,7 +16,8 @@ pub(super) const HALVING: Strategy = Strategy {
 
 /// Trains all configurations up to a first rung, the best third of them to the next, and so on to the end.
 ///
-/// A rung is a share of a configuration's own epochs: 1/9, 1/3 and all of 9. Who goes on is decided once all have come to a
+/// A rung is a share of a configuration's own epochs: the last is all of them, each before it a third of the next, as many as the
+/// longest training has room for (1/3 and all of 3 to 8 epochs, 1/9, 1/3 and all of 9 to 26). Who goes on is decided once all have come to a
 /// rung, so that it does not depend on which was first: by the mean over replicates of the best validation accuracy up to
 /// there. The baseline always goes on, as everything is compared with it. Accuracy is all that counts: what is cheaper and
 /// less accurate is given up, though it may be on the front.
