@@ -48,7 +48,7 @@ pub struct Counts {
 }
 
 impl DataConfig {
-    /// The size of each split, known without loading; [`load`] gives exactly these.
+    /// The size of each split, known without loading; [`super::load`] gives exactly these.
     pub fn counts(&self) -> Counts {
         let (train, test) = self.name.descriptor().default_samples;
         let samples = self.train_samples.unwrap_or(train);

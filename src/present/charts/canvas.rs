@@ -1,4 +1,4 @@
-//! The display list every chart draws into: a [`Scene`] of few shapes in pixels, which [`super::encode`] paints.
+//! The display list every chart draws into: a [`Scene`] of few shapes in pixels, which `encode.rs` paints.
 
 use super::style::Colour;
 

@@ -1,6 +1,6 @@
 //! A training step held against the machine, part by part: the least time that its work takes there, and the time it took.
 //!
-//! What a machine can do is measured ([`ceilings`]) or published by its maker ([`launches`], for a GPU that need not be
+//! What a machine can do is measured ([`ceilings`]) or published by its maker ([`mod@launches`], for a GPU that need not be
 //! there); what a step takes is measured ([`measured`]).
 
 pub mod ceilings;
