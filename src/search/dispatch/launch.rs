@@ -17,7 +17,7 @@ use crate::{
         record::{Fault, Status, TrialRecord},
     },
     search::{
-        strategy::{Offer, Proposal, Searcher},
+        strategy::{Offer, Proposal, Searcher, Told},
         worker::{Admission, Work},
     },
 };
@@ -145,7 +145,7 @@ impl Dispatcher<'_> {
         let Some(alone) = state.next_alone() else { return Next::Nothing };
         let mut progress = state.progress.clone();
         progress[alone].status = Status::Pending;
-        let told = crate::search::strategy::Told { progress: &progress, ..told };
+        let told = Told { progress: &progress, ..told };
         match searcher.propose(&told, &Offer { place, refuses: &refuses }) {
             Proposal::Train { trial, epochs } => Next::Train { trial, epochs },
             _ => Next::Nothing,

@@ -36,7 +36,7 @@ use outcome::Outcome;
 use running::{Cut, Running};
 use state::{Phase, State};
 
-/// The least and the most time that a trial which took too long has to write a checkpoint.
+/// The least time that a trial which took too long has to write a checkpoint.
 const LEAST_PATIENCE: Duration = Duration::from_secs(1);
 
 /// A sweep of trials over the slots of a worker.

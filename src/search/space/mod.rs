@@ -17,8 +17,7 @@ use pattern::Pattern;
 
 /// Combinations above which a grid is taken for a mistake.
 const LARGEST_GRID: usize = 1_000_000;
-/// Trainings of all configurations above which replicates are: all of them are held in memory.
-/// Trials that a space, or a study with its further replicates, may have.
+/// Trials that a space, or a study with its further replicates, may have: all of them are held in memory.
 pub const MOST_TRIALS: usize = 1_000_000;
 
 /// A declared space, not yet expanded.
