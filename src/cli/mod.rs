@@ -2,6 +2,7 @@
 
 mod attribution;
 mod bench;
+mod chart;
 mod checkpoints;
 mod completions;
 mod confirming;
@@ -70,6 +71,7 @@ enum Command {
     Pick(pick::Args),
     #[command(visible_alias = "ablation")]
     Attribution(attribution::Args),
+    Chart(chart::Args),
     Status(status::Args),
     Study(study::Args),
     Plan(plan::Args),
@@ -98,6 +100,7 @@ pub fn run() -> Result<ExitCode> {
         Command::Front(args) => front::run(args),
         Command::Pick(args) => pick::run(args),
         Command::Attribution(args) => attribution::run(args),
+        Command::Chart(args) => chart::run(args),
         Command::Status(args) => status::run(args),
         Command::Study(args) => study::run(args),
         Command::Plan(args) => plan::run(args),

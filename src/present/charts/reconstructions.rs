@@ -1,20 +1,41 @@
 //! Images beside what the decoder makes of them, with true and predicted classes.
 
+use anyhow::bail;
+use serde::Serialize;
+
 use super::canvas::{Anchor, Pixels, Point, Scene, Stroke, Text, Weight};
 use super::font;
+use super::kind::{ChartKind, OnSheet, Ranges, boxed};
 use super::layout::MARGIN;
-use super::style::{FAINT, INK, MUTED, NOTE, SMALL, SUBTITLE, TITLE, VERMILION};
+use super::style::{FAINT, INK, MUTED, NOTE, SMALL, SUBTITLE, Style, TITLE, VERMILION};
 use crate::base::words::plural;
 
+pub const KIND: ChartKind = ChartKind {
+    name: "reconstructions",
+    title: "Images and their reconstructions",
+    help: "test images beside what the decoder of the picked configuration makes of them",
+    ranges: Ranges::Neither,
+    data: |study, _| {
+        if study.samples.is_empty() {
+            bail!("there is no reconstruction: the picked configuration has no decoder, or no weights were kept of it");
+        }
+        boxed(ReconstructionsChart {
+            title: format!("{}: test images and their reconstructions", study.view.space.name),
+            subtitle: "above the image, below what the decoder makes of its longest capsule".into(),
+            samples: study.samples.clone(),
+        })
+    },
+};
+
 /// What to draw.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct ReconstructionsChart {
     pub title: String,
     pub subtitle: String,
     pub samples: Vec<Sample>,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Sample {
     pub original: Picture,
     pub reconstruction: Picture,
@@ -24,7 +45,7 @@ pub struct Sample {
 
 /// An image of values in 0..=1, as the network sees it: `[channels, height, width]` with 1 (grey), 2 (red and green)
 /// or 3 (RGB) channels.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Picture {
     pub channels: usize,
     pub height: usize,
@@ -33,7 +54,7 @@ pub struct Picture {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub struct ReconstructionsData {
+pub struct ReconstructionsLayout {
     pub width: u32,
     pub height: u32,
     pub cells: Vec<Cell>,
@@ -68,8 +89,14 @@ const GAP: f64 = 18.0;
 const CAPTIONS: f64 = 170.0;
 const HEAD: f64 = 140.0;
 
+impl OnSheet for ReconstructionsChart {
+    fn on_sheet(&self, style: &Style) -> Scene {
+        draw(self, style)
+    }
+}
+
 /// Decides the grid. Samples whose images are not as large as they say are left out.
-pub fn data(chart: &ReconstructionsChart) -> ReconstructionsData {
+pub fn arrange(chart: &ReconstructionsChart) -> ReconstructionsLayout {
     let good: Vec<_> = chart
         .samples
         .iter()
@@ -98,7 +125,7 @@ pub fn data(chart: &ReconstructionsChart) -> ReconstructionsData {
     let needed = 2.0 * MARGIN + CAPTIONS + columns as f64 * (side + GAP);
     let texts =
         font::width(&chart.title, Weight::Bold, TITLE).max(font::width(&chart.subtitle, Weight::Regular, SUBTITLE));
-    ReconstructionsData {
+    ReconstructionsLayout {
         width: needed.max(texts + 2.0 * MARGIN).min(2400.0).max(needed) as u32,
         height: (HEAD + bands.max(1) as f64 * band + 40.0) as u32,
         bands: (0..bands).map(|row| place(row * COLUMNS).1).collect(),
@@ -124,11 +151,11 @@ fn pixels(picture: &Picture) -> Option<Pixels> {
     Some(Pixels { width: *width, height: *height, rgb })
 }
 
-pub fn draw(chart: &ReconstructionsChart) -> Scene {
-    let data = data(chart);
+pub fn draw(chart: &ReconstructionsChart, style: &Style) -> Scene {
+    let data = arrange(chart);
     let mut scene = Scene::new(data.width, data.height);
     let room = f64::from(data.width) - 2.0 * MARGIN;
-    let title = font::shortened(&chart.title, Weight::Bold, TITLE, room);
+    let title = font::shortened(style.title.as_ref().unwrap_or(&chart.title), Weight::Bold, TITLE, room);
     let subtitle = font::shortened(&chart.subtitle, Weight::Regular, SUBTITLE, room);
     scene.text(Text::new((MARGIN, 66.0), title, TITLE, INK).bold());
     scene.text(Text::new((MARGIN, 104.0), subtitle, SUBTITLE, MUTED));
