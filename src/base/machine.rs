@@ -135,6 +135,11 @@ pub fn from_rfc3339(text: &str) -> Option<SystemTime> {
     text.parse::<Timestamp>().ok()?.try_into().ok()
 }
 
+/// Seconds from 1970 on to such a moment; none where the text tells none.
+pub fn unix_seconds(text: &str) -> Option<f64> {
+    Some(text.parse::<Timestamp>().ok()?.as_duration().as_secs_f64())
+}
+
 /// Seconds from one such moment to a later one, below 0 to an earlier one; none where either text tells none.
 pub fn seconds_between(from: &str, to: &str) -> Option<f64> {
     let [from, to] = [from, to].map(|text| text.parse::<Timestamp>().ok());

@@ -10,7 +10,7 @@ use clap::ValueEnum;
 use fastrcaps::{
     base::files::check_target,
     engine::picked,
-    present::charts::{self, CHARTS, ChartKind, Facts, Options, Ranges, Style, Theme, style::SCREEN},
+    present::charts::{self, CHARTS, ChartKind, Facts, Options, Ranges, SCREEN, Style, Theme},
     search::study::Study,
 };
 

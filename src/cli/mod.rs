@@ -4,6 +4,7 @@ mod attribution;
 mod bench;
 mod chart;
 mod checkpoints;
+mod columns;
 mod completions;
 mod confirming;
 mod data;
@@ -12,10 +13,12 @@ mod display;
 mod estimate;
 mod explore;
 mod explore_display;
+mod export;
 mod front;
 pub(crate) mod input;
 mod interrupt;
 mod limits;
+mod live_front;
 mod lr_find;
 mod origins;
 mod pick;
@@ -73,6 +76,7 @@ enum Command {
     Attribution(attribution::Args),
     Chart(chart::Args),
     Status(status::Args),
+    Export(export::Args),
     Study(study::Args),
     Plan(plan::Args),
     Train(train::Args),
@@ -102,6 +106,7 @@ pub fn run() -> Result<ExitCode> {
         Command::Attribution(args) => attribution::run(args),
         Command::Chart(args) => chart::run(args),
         Command::Status(args) => status::run(args),
+        Command::Export(args) => export::run(args),
         Command::Study(args) => study::run(args),
         Command::Plan(args) => plan::run(args),
         Command::Train(args) => train::run(args),

@@ -2,4 +2,5 @@
 
 pub mod charts;
 pub mod derived;
+pub mod export;
 pub mod report;

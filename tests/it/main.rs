@@ -15,6 +15,7 @@ mod cuda;
 mod data;
 mod denormals;
 mod dispatch;
+mod export;
 mod extension;
 mod faults;
 mod fuzz;

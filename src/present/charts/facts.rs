@@ -4,12 +4,18 @@ use std::{cell::OnceCell, collections::BTreeMap};
 
 use anyhow::{Context, Result};
 
-use super::kind::Options;
-use super::reconstructions::Sample;
+use super::images::Sample;
 use crate::analysis::Basis;
 use crate::base::stats;
 use crate::learn::record::{EpochRow, Status, TrialRecord};
 use crate::present::report::{effects::Effects, findings::Findings, view::StudyView};
+
+/// What a chart is asked to show, beyond what its study says.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Options {
+    /// Labels of configurations to show in the place of the chart's own choice, where it makes one.
+    pub configurations: Vec<String>,
+}
 
 /// A study as charts see it.
 pub struct Facts<'a> {

@@ -4,8 +4,8 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::canvas::Scene;
-use super::facts::Facts;
-use super::style::Style;
+use super::facts::{Facts, Options};
+use super::look::Style;
 
 /// A chart of a study, as the table of charts has it.
 pub struct ChartKind {
@@ -26,13 +26,6 @@ pub enum Ranges {
     Neither,
     X,
     Both,
-}
-
-/// What a chart is asked to show, beyond what its study says.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Options {
-    /// Labels of configurations to show in the place of the chart's own choice, where it makes one.
-    pub configurations: Vec<String>,
 }
 
 /// What a chart shows: a value that a picture, a page and a file are made of alike.

@@ -2,7 +2,8 @@
 
 use super::canvas::{Anchor, Area, Scene, Text, Weight};
 use super::font;
-use super::style::{INK, MUTED, NOTE, SHEET_WIDTH, SUBTITLE, Style, TITLE};
+use super::look::{SHEET_WIDTH, Style};
+use super::style::{INK, MUTED, NOTE, SUBTITLE, TITLE};
 
 pub const WIDTH: u32 = SHEET_WIDTH;
 pub const MARGIN: f64 = 56.0;

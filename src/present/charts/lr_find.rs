@@ -2,7 +2,8 @@
 
 use super::axis::{Axis, Plot, Scale, Unit};
 use super::canvas::{Anchor, Point, Scene, Stroke, Text, Weight};
-use super::style::{BLUE, FAINT, INK, LABEL, MUTED, SMALL, Style, VERMILION, rate};
+use super::look::Style;
+use super::style::{BLUE, FAINT, INK, LABEL, MUTED, SMALL, VERMILION, rate};
 use super::{font, layout};
 use crate::analysis::range_test::{Suggestion, smooth};
 

@@ -16,11 +16,13 @@ mod font;
 pub mod front;
 pub mod gantt;
 pub mod hypervolume;
+mod images;
 pub mod interactions;
 mod kind;
 pub mod labels;
 mod layout;
 mod lettering;
+mod look;
 pub mod lr_find;
 pub mod parallel;
 mod png;
@@ -34,10 +36,10 @@ mod svg;
 mod transform;
 
 pub use canvas::Scene;
-pub use facts::Facts;
-pub use kind::{ChartData, ChartKind, Options, Ranges};
+pub use facts::{Facts, Options};
+pub use kind::{ChartData, ChartKind, Ranges};
+pub use look::{SCREEN, Style, Theme};
 pub use png::is_own;
-pub use style::{Style, Theme};
 pub use svg::START as SVG_START;
 
 /// The charts of a study, in the order in which a reader wants them.

@@ -7,7 +7,8 @@ use super::canvas::{Anchor, Area, Point, Scene, Stroke, Text, Weight};
 use super::facts::Facts;
 use super::front::{Clock, FrontPoint, Role, Standing};
 use super::kind::{ChartKind, OnSheet, Ranges, boxed};
-use super::style::{BLUE, FAINT, INK, MUTED, SMALL, Style, VERMILION, count};
+use super::look::Style;
+use super::style::{BLUE, FAINT, INK, MUTED, SMALL, VERMILION, count};
 use super::{font, layout, points};
 use crate::base::words::plural;
 

@@ -5,9 +5,11 @@ use serde::Serialize;
 
 use super::canvas::{Anchor, Pixels, Point, Scene, Stroke, Text, Weight};
 use super::font;
+pub use super::images::{Picture, Sample};
 use super::kind::{ChartKind, OnSheet, Ranges, boxed};
 use super::layout::MARGIN;
-use super::style::{FAINT, INK, MUTED, NOTE, SMALL, SUBTITLE, Style, TITLE, VERMILION};
+use super::look::Style;
+use super::style::{FAINT, INK, MUTED, NOTE, SMALL, SUBTITLE, TITLE, VERMILION};
 use crate::base::words::plural;
 
 pub const KIND: ChartKind = ChartKind {
@@ -33,24 +35,6 @@ pub struct ReconstructionsChart {
     pub title: String,
     pub subtitle: String,
     pub samples: Vec<Sample>,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Sample {
-    pub original: Picture,
-    pub reconstruction: Picture,
-    pub truth: String,
-    pub predicted: String,
-}
-
-/// An image of values in 0..=1, as the network sees it: `[channels, height, width]` with 1 (grey), 2 (red and green)
-/// or 3 (RGB) channels.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Picture {
-    pub channels: usize,
-    pub height: usize,
-    pub width: usize,
-    pub values: Vec<f32>,
 }
 
 #[derive(Clone, Debug, PartialEq)]

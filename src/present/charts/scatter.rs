@@ -8,7 +8,8 @@ use super::facts::Facts;
 use super::front::{Clock, FrontPoint, Role, Standing};
 use super::kind::{ChartKind, OnSheet, Ranges, boxed};
 use super::labels::{self, Surroundings, Wanted, leader_end};
-use super::style::{BLUE, Colour, FAINT, GRID, INK, LABEL, MUTED, SMALL, Style, VERMILION, WHITE, baseline};
+use super::look::Style;
+use super::style::{BLUE, Colour, FAINT, GRID, INK, LABEL, MUTED, SMALL, VERMILION, WHITE, baseline};
 use super::{font, layout, points};
 use crate::base::words::plural;
 

@@ -5,10 +5,11 @@ use serde::Serialize;
 
 use super::axis::{Axis, Plot, Unit};
 use super::canvas::{Area, Point, Scene, Stroke, Text, Weight};
-use super::facts::Facts;
-use super::kind::{ChartKind, OnSheet, Options, Ranges, boxed};
+use super::facts::{Facts, Options};
+use super::kind::{ChartKind, OnSheet, Ranges, boxed};
 use super::labels::spread;
-use super::style::{INK, SMALL, Style, told_apart};
+use super::look::{Style, told_apart};
+use super::style::{INK, SMALL};
 use super::{font, layout};
 use crate::learn::schedule::{Progress, ScheduleConfig, outline::SHARP};
 

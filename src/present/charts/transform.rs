@@ -1,6 +1,7 @@
-//! A scene made larger or smaller, and in other colours.
+//! A scene made larger or smaller, and in other colours; the room that a text takes.
 
-use super::canvas::{Dash, Point, Scene, Shape, Stroke, Text};
+use super::canvas::{Anchor, Area, Dash, Point, Scene, Shape, Stroke, Text, Turn};
+use super::font;
 use super::style::Colour;
 
 impl Scene {
@@ -53,6 +54,24 @@ fn scaled(shape: &Shape, scale: f64, place: &impl Fn(Point) -> Point) -> Shape {
         }
         Shape::Image { at, scale: of, pixels } => {
             Shape::Image { at: place(*at), scale: of * scale, pixels: pixels.clone() }
+        }
+    }
+}
+
+impl Text {
+    /// The box around its letters, from above the tall ones to below those that hang.
+    pub fn area(&self) -> Area {
+        let width = font::width(&self.text, self.weight, self.size);
+        let before = match self.anchor {
+            Anchor::Start => 0.0,
+            Anchor::Middle => width / 2.0,
+            Anchor::End => width,
+        };
+        let (above, below) = (0.74 * self.size, 0.2 * self.size);
+        let (x, y) = self.at;
+        match self.turn {
+            Turn::Across => Area { left: x - before, top: y - above, right: x - before + width, bottom: y + below },
+            Turn::Up => Area { left: x - above, top: y + before - width, right: x + below, bottom: y + before },
         }
     }
 }

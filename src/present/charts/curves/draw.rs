@@ -5,7 +5,8 @@ use crate::base::words::plural;
 use crate::present::charts::axis::{Axis, Plot, Scale, Unit};
 use crate::present::charts::canvas::{Area, Dash, Point, Scene, Stroke, Text, Weight};
 use crate::present::charts::labels::spread;
-use crate::present::charts::style::{FAINT, INK, MUTED, SMALL, Style, TOLD_APART, baseline, told_apart};
+use crate::present::charts::look::{Style, TOLD_APART, told_apart};
+use crate::present::charts::style::{FAINT, INK, MUTED, SMALL, baseline};
 use crate::present::charts::{font, layout};
 
 #[derive(Clone, Debug, PartialEq)]
