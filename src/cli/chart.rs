@@ -135,7 +135,9 @@ pub fn run(args: Args) -> Result<ExitCode> {
     if kind.name == charts::reconstructions::KIND.name {
         let asked = facts.asked(&options)?.and_then(|asked| asked.first().copied());
         let candidate = asked.or_else(|| picked::picked(&study, &view));
-        let candidate = candidate.context("no configuration was trained to its end yet: there is nothing to reconstruct")?;
+        let candidate =
+            candidate.context("no configuration was trained to its end yet: there is nothing to reconstruct")?;
+        facts.picked = Some(candidate);
         facts.samples = picked::samples(&study, &view, candidate, &args.data_dir.dirs(), SHOWN)?;
     }
     let data = (kind.data)(&facts, &options).with_context(|| format!("the chart {name} cannot be drawn"))?;
@@ -173,7 +175,9 @@ impl Args {
             }
             (Some(asked), ..) => Ok(asked),
             (None, Some(named), _) => Ok(named),
-            (None, None, Some(ending)) => bail!("--out ends in .{ending}: end it in .png, .svg or .json, or give --format"),
+            (None, None, Some(ending)) => {
+                bail!("--out ends in .{ending}: end it in .png, .svg or .json, or give --format")
+            }
             (None, None, None) => Ok(Format::Png),
         }
     }

@@ -1,8 +1,8 @@
 //! Tables and texts in columns of a terminal.
 
-use std::io::IsTerminal;
-
 use unicode_width::UnicodeWidthStr;
+
+use super::terminal::terminal_columns;
 
 /// Columns that the first column of a table keeps at least, before others go below.
 const LEAST: usize = 24;
@@ -11,13 +11,6 @@ const LEAST: usize = 24;
 /// terminal the lines fit into its width; elsewhere they are as long as they are.
 pub fn aligned(rows: &[Vec<String>]) -> String {
     aligned_within(rows, terminal_columns())
-}
-
-/// Columns of the terminal that standard output is; none where it is none.
-pub fn terminal_columns() -> Option<usize> {
-    let out = std::io::stdout();
-    let size = out.is_terminal().then(|| rustix::termios::tcgetwinsize(&out).ok()).flatten()?;
-    Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
 }
 
 /// [`aligned`], in so many columns where a number is given: the first column is broken into lines, and if that is not enough, the
@@ -146,7 +139,8 @@ mod tests {
         for room in 42..100 {
             let text = aligned_within(&table(), Some(room));
             assert!(text.lines().all(|line| line.width() <= room), "{room}:\n{text}");
-            let words = |text: &str| text.split_whitespace().map(String::from).collect::<std::collections::BTreeSet<_>>();
+            let words =
+                |text: &str| text.split_whitespace().map(String::from).collect::<std::collections::BTreeSet<_>>();
             assert!(table().iter().flatten().all(|cell| words(cell).is_subset(&words(&text))), "{room}:\n{text}");
         }
         assert_eq!(aligned_within(&table(), Some(200)), aligned_within(&table(), None));

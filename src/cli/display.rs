@@ -1,10 +1,6 @@
 //! What a sweep shows while it runs: bars on a terminal, lines elsewhere, JSON events, or nothing.
 
-use std::{
-    ffi::OsStr,
-    io::{IsTerminal, Write},
-    time::Instant,
-};
+use std::{io::Write, time::Instant};
 
 pub use fastrcaps::base::words::{accuracy as percent, duration};
 use fastrcaps::{
@@ -20,10 +16,11 @@ use fastrcaps::{
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::json;
 
-pub use super::columns::aligned;
+pub use super::{columns::aligned, terminal::draws_bars};
 use super::{
     input::errln,
     live_front::{self, LiveFront},
+    terminal::has_room,
 };
 
 /// How a sweep is shown.
@@ -306,7 +303,9 @@ impl Display {
 
     /// Draws the front so far.
     fn update_front(&self) {
-        if let (Kind::Bars { front: rows, .. }, Some(lines)) = (&self.kind, self.front.as_ref().and_then(LiveFront::lines)) {
+        if let (Kind::Bars { front: rows, .. }, Some(lines)) =
+            (&self.kind, self.front.as_ref().and_then(LiveFront::lines))
+        {
             rows.iter().zip(lines).for_each(|(row, line)| row.set_message(line));
         }
     }
@@ -317,16 +316,6 @@ impl Display {
             slots.iter().chain(front).chain([total]).for_each(ProgressBar::finish_and_clear);
         }
     }
-}
-
-/// Whether bars can be drawn on standard error. Where they cannot, what tells of progress are the lines that a pipe gets.
-pub fn draws_bars() -> bool {
-    can_draw(std::io::stderr().is_terminal(), std::env::var_os("TERM").as_deref())
-}
-
-/// Bars are lines that the cursor goes back to: a terminal that says it is dumb, or does not say what it is, cannot.
-fn can_draw(is_terminal: bool, term: Option<&OsStr>) -> bool {
-    is_terminal && term.is_some_and(|term| !term.is_empty() && term != "dumb")
 }
 
 fn bars(wanted: usize, slots: &[Slot], trials: usize) -> Kind {
@@ -348,12 +337,6 @@ fn bars(wanted: usize, slots: &[Slot], trials: usize) -> Kind {
     // Rows appear when they are first drawn.
     front.iter().for_each(ProgressBar::tick);
     Kind::Bars { slots: bars, total, of_trial: vec![None; trials], front }
-}
-
-/// Whether a terminal is large enough for the front below so many slots.
-fn has_room(slots: usize) -> bool {
-    let size = rustix::termios::tcgetwinsize(std::io::stderr());
-    size.is_ok_and(|size| usize::from(size.ws_row) > slots + live_front::ROWS + 6 && size.ws_col >= 72)
 }
 
 /// Trials that a searcher gave up, as they follow in a list; nothing where there are none.
@@ -405,15 +388,6 @@ mod tests {
     fn no_share_of_draws_is_all_or_none() {
         let words: Vec<String> = [0.0, 0.0049, 0.01, 0.5, 0.994, 0.995, 1.0].into_iter().map(share_of_draws).collect();
         assert_eq!(words, ["<1 %", "<1 %", "1 %", "50 %", "99 %", ">99 %", ">99 %"]);
-    }
-
-    #[test]
-    fn bars_are_drawn_only_where_a_cursor_can_go_back() {
-        let can = |is_terminal, term: Option<&str>| can_draw(is_terminal, term.map(OsStr::new));
-        assert!(can(true, Some("xterm-256color")) && can(true, Some("vt100")));
-        for (is_terminal, term) in [(true, Some("dumb")), (true, Some("")), (true, None), (false, Some("xterm"))] {
-            assert!(!can(is_terminal, term), "{is_terminal} {term:?}");
-        }
     }
 
     #[test]

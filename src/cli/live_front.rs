@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 
 use fastrcaps::{
     analysis::pareto::{Goal, front_2d},
+    base::words::{accuracy as percent, duration},
     learn::record::{Status, TrialRecord},
     present::report::view::StudyView,
 };
-
-use super::display::{duration, percent};
 
 /// Rows of the plot, and its columns; each is four dots high and two wide.
 pub const ROWS: usize = 6;

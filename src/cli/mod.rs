@@ -30,6 +30,7 @@ mod schedule;
 mod selftest;
 mod status;
 mod study;
+mod terminal;
 mod threads;
 mod time;
 mod time_steps;

@@ -24,9 +24,10 @@ use serde_json::json;
 
 use super::{
     attribution::{ladder_json, ladder_table},
-    columns::{terminal_columns, wrapped},
+    columns::wrapped,
     display::{duration, mean_and_deviation, share_of_draws},
     input::{TimesArg, outln, shell_line, write_out},
+    terminal::terminal_columns,
     wishes::WishesArg,
 };
 

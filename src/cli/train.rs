@@ -190,8 +190,8 @@ fn finish(
     device: &Device,
 ) -> Result<ExitCode> {
     errln!("note: the training is at its end; what it has to show is written now");
-    let trainer = trained(folder, config, record.weights_sha256.as_deref(), data, device)
-        .context("train again with --force")?;
+    let trainer =
+        trained(folder, config, record.weights_sha256.as_deref(), data, device).context("train again with --force")?;
     show(folder, config, record, &trainer.network, data)
 }
 

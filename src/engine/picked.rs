@@ -42,7 +42,13 @@ fn chosen(study: &Study, view: &StudyView) -> Option<usize> {
 ///
 /// # Errors
 /// No trial of it was trained to its end here, its weights are gone, or the data cannot be read.
-pub fn samples(study: &Study, view: &StudyView, candidate: usize, dirs: &DataDirs, count: usize) -> Result<Vec<Sample>> {
+pub fn samples(
+    study: &Study,
+    view: &StudyView,
+    candidate: usize,
+    dirs: &DataDirs,
+    count: usize,
+) -> Result<Vec<Sample>> {
     let label = &view.expansion.candidates[candidate].label;
     let trials = view.trials.iter().zip(&view.records).zip(&view.keys);
     let done = |((trial, record), _): &((&crate::search::space::Trial, &Option<_>), &String)| {

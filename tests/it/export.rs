@@ -110,7 +110,12 @@ fn latex_has_a_row_for_each_point_and_prints_any_label() {
         of.label = format!("100 % of A&B_{{c}} #1 $x$ ~^\\ {}", of.label);
     }
     let text = String::from_utf8(export::latex(&view, &Findings::of(&view))).unwrap();
-    assert!(text.contains("100 \\% of A\\&B\\_\\{c\\} \\#1 \\$x\\$ \\textasciitilde{}\\textasciicircum{}\\textbackslash{} "), "{text}");
+    assert!(
+        text.contains(
+            "100 \\% of A\\&B\\_\\{c\\} \\#1 \\$x\\$ \\textasciitilde{}\\textasciicircum{}\\textbackslash{} "
+        ),
+        "{text}"
+    );
     // A `&` that parts columns stands alone.
     let cells = |line: &str| line.replace("\\&", "").matches('&').count();
     assert!(text.lines().filter(|line| line.ends_with("\\\\")).all(|line| cells(line) == 6), "{text}");

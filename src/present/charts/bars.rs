@@ -62,11 +62,13 @@ pub fn data(study: &Facts) -> BarsChart {
     let reference = expansion.baseline.or((!expansion.candidates.is_empty()).then_some(0));
     let is_shown = |candidate: usize| {
         let values = |of: usize, axis: &usize| &expansion.candidates[of].values[*axis];
-        policies.is_empty() || reference.is_some_and(|of| others.iter().all(|axis| values(of, axis) == values(candidate, axis)))
+        policies.is_empty()
+            || reference.is_some_and(|of| others.iter().all(|axis| values(of, axis) == values(candidate, axis)))
     };
     let done = study.epochs_of(Status::Done);
     let shown = done.iter().filter(|(candidate, _)| is_shown(**candidate));
-    let rows: Vec<PolicyRow> = shown.filter_map(|(candidate, trials)| row(study, *candidate, trials, &policies)).collect();
+    let rows: Vec<PolicyRow> =
+        shown.filter_map(|(candidate, trials)| row(study, *candidate, trials, &policies)).collect();
     let (what, beside) = match (policies.is_empty(), others.is_empty()) {
         (true, _) => ("configuration", ""),
         (false, true) => ("policy", ""),
@@ -98,7 +100,8 @@ fn row(study: &Facts, candidate: usize, trials: &[&[EpochRow]], policies: &[usiz
         Some(times) => (Basis::Confirmed, times),
         None => (Basis::Screened, bests.iter().map(|of| of.2).collect()),
     };
-    let values = policies.iter().filter_map(|axis| Some(study.view.space.value_name(*axis, of.values[*axis].as_ref()?)));
+    let values =
+        policies.iter().filter_map(|axis| Some(study.view.space.value_name(*axis, of.values[*axis].as_ref()?)));
     let policy = values.collect::<Vec<_>>().join(", ");
     Some(PolicyRow {
         policy: if policy.is_empty() { of.label.clone() } else { policy },
@@ -144,7 +147,7 @@ pub fn draw(chart: &BarsChart, style: &Style) -> Scene {
     }
     let top = layout::legend_baseline(&chart.subtitle) + 66.0;
     let bottom = top + ROW * rows.len() as f64;
-    let mut scene = layout::sheet_of((bottom + 128.0).ceil() as u32, style, &chart.title, &chart.subtitle, &notes);
+    let mut scene = layout::sheet_of(style.height_for(bottom + 128.0), style, &chart.title, &chart.subtitle, &notes);
     let widest = rows.iter().map(|row| font::width(&row.policy, Weight::Regular, LABEL)).fold(0.0, f64::max);
     let left = layout::MARGIN + widest.min(MOST_LABEL) + 28.0;
     let room = f64::from(layout::WIDTH) - layout::MARGIN - left - FIGURES[0] - FIGURES[1] - GAP;
@@ -206,7 +209,12 @@ fn draw_bar(
     is_hollow: bool,
 ) {
     let x = |value: f64| (area.left + axis.share(value) * area.width()).clamp(area.left, area.right);
-    let corners = vec![(area.left, middle - 15.0), (x(value), middle - 15.0), (x(value), middle + 15.0), (area.left, middle + 15.0)];
+    let corners = vec![
+        (area.left, middle - 15.0),
+        (x(value), middle - 15.0),
+        (x(value), middle + 15.0),
+        (area.left, middle + 15.0),
+    ];
     let (fill, outline) = match is_hollow {
         true => (WHITE, Some(Stroke::solid(colour, 2.5))),
         false => (colour.opacity(0.75), None),

@@ -233,6 +233,29 @@ impl Area {
         (enter <= leave).then(|| (at(enter), at(leave)))
     }
 
+    /// The part of a polygon inside the box (Sutherland and Hodgman 1974).
+    pub fn clip_polygon(&self, corners: &[Point]) -> Vec<Point> {
+        let crossing = |a: f64, b: f64, at: f64| if b == a { 0.0 } else { (at - a) / (b - a) };
+        let between = |a: Point, b: Point, share: f64| (a.0 + (b.0 - a.0) * share, a.1 + (b.1 - a.1) * share);
+        let mut left: Vec<Point> = corners.to_vec();
+        for (edge, is_x, is_upper) in
+            [(self.left, true, false), (self.right, true, true), (self.top, false, false), (self.bottom, false, true)]
+        {
+            let along = |of: Point| if is_x { of.0 } else { of.1 };
+            let inside = |of: Point| if is_upper { along(of) <= edge } else { along(of) >= edge };
+            let mut kept = Vec::new();
+            for (index, &to) in left.iter().enumerate() {
+                let from = left[(index + left.len() - 1) % left.len()];
+                if inside(from) != inside(to) {
+                    kept.push(between(from, to, crossing(along(from), along(to), edge)));
+                }
+                kept.extend(inside(to).then_some(to));
+            }
+            left = kept;
+        }
+        left
+    }
+
     /// The pieces of a polyline inside the box.
     pub fn clip_line(&self, points: &[Point]) -> Vec<Vec<Point>> {
         let mut pieces: Vec<Vec<Point>> = Vec::new();

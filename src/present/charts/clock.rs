@@ -21,7 +21,8 @@ const BREAK: f64 = 60.0;
 impl Facts<'_> {
     /// Trials that started, by their starts, on a clock without breaks. One that runs ends where the last event is.
     pub fn clock(&self) -> (Clock, Vec<Span<'_>>) {
-        let begun = || self.begun().filter_map(|(candidate, record, _)| Some((candidate, record, record.started.as_deref()?)));
+        let begun =
+            || self.begun().filter_map(|(candidate, record, _)| Some((candidate, record, record.started.as_deref()?)));
         let Some(zero) = begun().map(|(_, _, started)| started).min() else {
             return (Clock { whole: 0.0, breaks: Vec::new() }, Vec::new());
         };

@@ -22,13 +22,15 @@ pub struct Facts<'a> {
     pub view: &'a StudyView,
     /// Images of the picked configuration beside what its decoder makes of them; charts run no network.
     pub samples: Vec<Sample>,
+    /// The configuration that they are of.
+    pub picked: Option<usize>,
     findings: OnceCell<Findings>,
     effects: OnceCell<Effects>,
 }
 
 impl<'a> Facts<'a> {
     pub fn of(view: &'a StudyView) -> Facts<'a> {
-        Facts { view, samples: Vec::new(), findings: OnceCell::new(), effects: OnceCell::new() }
+        Facts { view, samples: Vec::new(), picked: None, findings: OnceCell::new(), effects: OnceCell::new() }
     }
 
     pub fn findings(&self) -> &Findings {
@@ -56,7 +58,8 @@ impl<'a> Facts<'a> {
     /// The epochs of the trials of each configuration that ended so.
     pub fn epochs_of(&self, status: Status) -> BTreeMap<usize, Vec<&[EpochRow]>> {
         let mut of: BTreeMap<usize, Vec<&[EpochRow]>> = BTreeMap::new();
-        for (candidate, _, rows) in self.begun().filter(|(_, record, rows)| record.status == status && !rows.is_empty()) {
+        for (candidate, _, rows) in self.begun().filter(|(_, record, rows)| record.status == status && !rows.is_empty())
+        {
             of.entry(candidate).or_default().push(rows);
         }
         of
@@ -90,7 +93,8 @@ impl<'a> Facts<'a> {
     /// What a configuration has on the axes that vary and whose paths begin so, in words.
     pub fn values_below(&self, candidate: usize, path: &str) -> String {
         let (space, of) = (&self.view.space, &self.view.expansion.candidates[candidate]);
-        let below = self.axes().into_iter().filter(|axis| space.axes[*axis].path.split('.').next() == Some(path));
+        let is_below = |of: &str| of == path || of.strip_prefix(path).is_some_and(|rest| rest.starts_with('.'));
+        let below = self.axes().into_iter().filter(|axis| is_below(&space.axes[*axis].path));
         let values = below.filter_map(|axis| Some(space.value_name(axis, of.values[axis].as_ref()?)));
         values.collect::<Vec<_>>().join(", ")
     }

@@ -119,7 +119,8 @@ fn colour(status: Status) -> Colour {
 }
 
 pub fn draw(chart: &GanttChart, style: &Style) -> Scene {
-    let notes = ["by the starts and ends in the journal; an attempt that was retried is part of its trial's bar".to_string()];
+    let notes =
+        ["by the starts and ends in the journal; an attempt that was retried is part of its trial's bar".to_string()];
     let mut scene = layout::sheet(style, &chart.title, &chart.subtitle, &notes);
     if chart.bars.is_empty() {
         layout::empty(&mut scene, "No trial has started yet");

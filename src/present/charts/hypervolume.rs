@@ -47,7 +47,8 @@ pub fn data(study: &Facts) -> HypervolumeChart {
         known[*candidate] = known[*candidate].max(*end);
     }
     let mut order: Vec<usize> = (0..points.len()).collect();
-    order.retain(|at| objectives[*at].iter().all(|value| value.is_finite()) && known[points[*at].candidate].is_finite());
+    order
+        .retain(|at| objectives[*at].iter().all(|value| value.is_finite()) && known[points[*at].candidate].is_finite());
     order.sort_by(|a, b| known[points[*a].candidate].total_cmp(&known[points[*b].candidate]).then(a.cmp(b)));
     let steps = whole.map_or_else(Vec::new, |whole| {
         let box_of = whole.reference[0] * (1.0 - whole.reference[1]);
@@ -62,18 +63,16 @@ pub fn data(study: &Facts) -> HypervolumeChart {
     HypervolumeChart {
         title: format!("{}: growth of the front", view.space.name),
         subtitle: format!("{} in {} of exploring{breaks}", plural(spans.len(), "trial"), duration(clock.whole)),
-        footnote: format!("{reference}a configuration counts once its last replicate has ended, with its present figures"),
+        footnote: format!(
+            "{reference}a configuration counts once its last replicate has ended, with its present figures"
+        ),
         steps,
         end: clock.whole,
     }
 }
 
 /// The share of the box that is dominated after each arrival that changes it.
-fn growth(
-    arrivals: impl Iterator<Item = (f64, [f64; 2])>,
-    reference: [f64; 2],
-    box_of: f64,
-) -> Vec<(f64, f64)> {
+fn growth(arrivals: impl Iterator<Item = (f64, [f64; 2])>, reference: [f64; 2], box_of: f64) -> Vec<(f64, f64)> {
     const GOALS: [pareto::Goal; 2] = [pareto::Goal::Minimise, pareto::Goal::Maximise];
     let mut front: Vec<[f64; 2]> = Vec::new();
     let mut steps: Vec<(f64, f64)> = Vec::new();

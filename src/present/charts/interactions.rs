@@ -78,7 +78,9 @@ pub fn data(study: &Facts) -> InteractionsChart {
     pairs.sort_by_key(|pair| (pair.first, pair.second));
     InteractionsChart {
         title: format!("{}: how optimisations interact", space.name),
-        subtitle: "what two of them do together beyond what each does alone: bold where the 95 % interval excludes nothing".into(),
+        subtitle:
+            "what two of them do together beyond what each does alone: bold where the 95 % interval excludes nothing"
+                .into(),
         footnote: study.time_note(),
         optimisations: optimisations.into_iter().map(|(_, _, name)| name).collect(),
         pairs,
@@ -117,7 +119,10 @@ pub fn draw(chart: &InteractionsChart, style: &Style) -> Scene {
     let mut notes = Vec::new();
     let left_out = chart.optimisations.len() - shown.len();
     if left_out > 0 {
-        notes.push(format!("{} that interact least left out: interactions.csv has all", plural(left_out, "optimisation")));
+        notes.push(format!(
+            "{} that interact least left out: interactions.csv has all",
+            plural(left_out, "optimisation")
+        ));
     }
     notes.extend((!chart.footnote.is_empty()).then(|| chart.footnote.clone()));
     if shown.is_empty() {
@@ -133,7 +138,7 @@ pub fn draw(chart: &InteractionsChart, style: &Style) -> Scene {
     let count = shown.len() as f64;
     let high = (f64::from(style.sheet_height()) - top - 90.0) / count;
     let (wide, high) = ((room / count).min(150.0), high.clamp(36.0, 90.0));
-    let height = ((top + high * count + 90.0).ceil() as u32).max(700);
+    let height = style.height_for((top + high * count + 90.0).max(700.0));
     let mut scene = layout::sheet_of(height, style, &chart.title, &chart.subtitle, &notes);
     let field = |row: usize, column: usize| Area::new(left + wide * column as f64, top + high * row as f64, wide, high);
     for (row, of) in shown.iter().enumerate() {

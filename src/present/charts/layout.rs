@@ -25,7 +25,12 @@ pub fn legend_baseline(subtitle: &str) -> f64 {
 /// The room for the plot without its tick labels, below a legend.
 pub fn plot_area(style: &Style, subtitle: &str) -> Area {
     let top = legend_baseline(subtitle) + 28.0;
-    Area { left: MARGIN + 126.0, top, right: f64::from(WIDTH) - MARGIN, bottom: f64::from(style.sheet_height()) - 152.0 }
+    Area {
+        left: MARGIN + 126.0,
+        top,
+        right: f64::from(WIDTH) - MARGIN,
+        bottom: f64::from(style.sheet_height()) - 152.0,
+    }
 }
 
 /// A sheet with its texts on it.

@@ -48,6 +48,12 @@ impl Style {
         (wanted.round() as u32).clamp(800, 2400)
     }
 
+    /// Height of the sheet of a chart that needs so much; more, where a picture of this shape has room.
+    pub fn height_for(&self, needed: f64) -> u32 {
+        let needed = needed.ceil() as u32;
+        if self.height.is_some() { needed.max(self.sheet_height()) } else { needed }
+    }
+
     /// A scene that was laid out on the sheet, in its size and colours.
     pub fn finish(&self, scene: &Scene) -> Scene {
         let dots = |pixels: f64| (pixels * f64::from(self.dpi) / f64::from(SCREEN)).round().max(1.0) as u32;

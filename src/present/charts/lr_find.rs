@@ -39,7 +39,8 @@ pub fn arrange(chart: &LrFindChart, style: &Style) -> LrFindLayout {
     let y = if y.scale == Scale::Log { Axis::new(Scale::Linear, 0.0, y.to, Unit::Number) } else { y };
     let shown = smoothed.iter().rposition(|loss| *loss <= ceiling).map_or(0, |last| last + 1 + smoothed.len() / 50);
     let rates = chart.rates.iter().copied().take(shown.min(smoothed.len())).filter(|rate| *rate > 0.0);
-    let plot = Plot { area: layout::plot_area(style, &chart.subtitle), x: Axis::over(rates, Unit::LearningRate, 0.01), y };
+    let plot =
+        Plot { area: layout::plot_area(style, &chart.subtitle), x: Axis::over(rates, Unit::LearningRate, 0.01), y };
     let line = |losses: &[f64]| {
         let pairs = chart.rates.iter().zip(losses).filter(|(rate, loss)| **rate > 0.0 && loss.is_finite());
         pairs.map(|(rate, loss)| plot.at(*rate, *loss)).collect::<Vec<Point>>()

@@ -104,7 +104,10 @@ pub fn data(study: &Facts) -> ParallelChart {
     });
     let lines: Vec<ParallelLine> = whole.chain(stopped).collect();
     let title = format!("{}: every configuration through its values", space.name);
-    let subtitle = format!("{}, those of the front of time, accuracy and parameters stand out", plural(lines.len(), "configuration"));
+    let subtitle = format!(
+        "{}, those of the front of time, accuracy and parameters stand out",
+        plural(lines.len(), "configuration")
+    );
     ParallelChart { title, subtitle, footnote: study.time_note(), axes, lines }
 }
 
@@ -137,7 +140,8 @@ fn uprights(chart: &ParallelChart) -> Vec<Upright> {
     });
     let figure = |name: &str, unit: Unit, value: fn(&ParallelLine) -> f64| {
         let finite = || lines.iter().map(value).filter(|value| value.is_finite());
-        let axis = if unit == Unit::Percent { without_worst(finite().collect()) } else { Axis::over(finite(), unit, 0.03) };
+        let axis =
+            if unit == Unit::Percent { without_worst(finite().collect()) } else { Axis::over(finite(), unit, 0.03) };
         let share = |line: &ParallelLine| Some(axis.share(value(line)).clamp(0.0, 1.0)).filter(|of| of.is_finite());
         let word = |value: f64, label: &str| match unit {
             Unit::Number => count(value.round().max(0.0) as usize),
@@ -169,7 +173,8 @@ fn shown(chart: &ParallelChart) -> Vec<usize> {
     let line = |at: &usize| &chart.lines[*at];
     let mut order: Vec<usize> = (0..chart.lines.len()).filter(|at| line(at).accuracy.is_finite()).collect();
     order.sort_by(|a, b| line(b).accuracy.total_cmp(&line(a).accuracy).then(a.cmp(b)));
-    let (telling, mut rest): (Vec<usize>, Vec<usize>) = order.into_iter().partition(|at| line(at).kind >= LineKind::Front);
+    let (telling, mut rest): (Vec<usize>, Vec<usize>) =
+        order.into_iter().partition(|at| line(at).kind >= LineKind::Front);
     let count = rest.len();
     if count > MOST_LINES {
         rest = (0..MOST_LINES).map(|k| rest[k * count / MOST_LINES]).collect();
@@ -188,7 +193,10 @@ pub fn draw(chart: &ParallelChart, style: &Style) -> Scene {
         notes.push(format!("{} more between those that are drawn", plural(known - shown.len(), "line")));
     }
     if chart.axes.len() > MOST_AXES - 3 {
-        notes.push(format!("{} of the space left out", plural(chart.axes.len() + 3 - MOST_AXES, "axis").replace("axiss", "axes")));
+        notes.push(format!(
+            "{} of the space left out",
+            plural(chart.axes.len() + 3 - MOST_AXES, "axis").replace("axiss", "axes")
+        ));
     }
     notes.extend((!chart.footnote.is_empty()).then(|| chart.footnote.clone()));
     let mut scene = layout::sheet(style, &chart.title, &chart.subtitle, &notes);
@@ -197,7 +205,12 @@ pub fn draw(chart: &ParallelChart, style: &Style) -> Scene {
         return scene;
     }
     let mut area = layout::plot_area(style, &chart.subtitle);
-    area = Area { left: layout::MARGIN + 70.0, top: area.top + 70.0, right: area.right - 110.0, bottom: area.bottom + 60.0 };
+    area = Area {
+        left: layout::MARGIN + 70.0,
+        top: area.top + 70.0,
+        right: area.right - 110.0,
+        bottom: area.bottom + 60.0,
+    };
     let uprights = uprights(chart);
     let gap = area.width() / (uprights.len() - 1).max(1) as f64;
     let x = |number: usize| area.left + gap * number as f64;

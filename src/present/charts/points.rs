@@ -51,9 +51,8 @@ pub(super) fn stopped(study: &Facts) -> Vec<(usize, StoppedPoint)> {
     let point = |(candidate, trials): (&usize, &Vec<&[_]>)| {
         let epochs = trials.iter().map(|rows| rows.len()).max()?;
         let (train_seconds, _) = study.seconds(*candidate, epochs, trials)?;
-        let best = |rows: &&[crate::learn::record::EpochRow]| {
-            rows.iter().map(|row| row.validation_accuracy).reduce(f64::max)
-        };
+        let best =
+            |rows: &&[crate::learn::record::EpochRow]| rows.iter().map(|row| row.validation_accuracy).reduce(f64::max);
         let accuracy = stats::mean(&trials.iter().filter_map(best).collect::<Vec<_>>())?;
         let label = study.view.expansion.candidates[*candidate].label.clone();
         Some((*candidate, StoppedPoint { label, epochs, train_seconds, accuracy }))

@@ -7,7 +7,7 @@ use super::canvas::{Anchor, Pixels, Point, Scene, Stroke, Text, Weight};
 use super::font;
 pub use super::images::{Picture, Sample};
 use super::kind::{ChartKind, OnSheet, Ranges, boxed};
-use super::layout::MARGIN;
+use super::layout::{self, MARGIN};
 use super::look::Style;
 use super::style::{FAINT, INK, MUTED, NOTE, SMALL, SUBTITLE, TITLE, VERMILION};
 use crate::base::words::plural;
@@ -21,9 +21,11 @@ pub const KIND: ChartKind = ChartKind {
         if study.samples.is_empty() {
             bail!("there is no reconstruction: the picked configuration has no decoder, or no weights were kept of it");
         }
+        let label = study.picked.and_then(|picked| study.view.expansion.candidates.get(picked));
+        let of = label.map_or(String::new(), |of| format!("{}: ", of.label));
         boxed(ReconstructionsChart {
             title: format!("{}: test images and their reconstructions", study.view.space.name),
-            subtitle: "above the image, below what the decoder makes of its longest capsule".into(),
+            subtitle: format!("{of}above the image, below what the decoder makes of its longest capsule"),
             samples: study.samples.clone(),
         })
     },
@@ -137,7 +139,9 @@ fn pixels(picture: &Picture) -> Option<Pixels> {
 
 pub fn draw(chart: &ReconstructionsChart, style: &Style) -> Scene {
     let data = arrange(chart);
-    let mut scene = Scene::new(data.width, data.height);
+    let shape = f64::from(data.width) / f64::from(layout::WIDTH);
+    let height = data.height.max((f64::from(style.height_for(0.0)) * shape) as u32);
+    let mut scene = Scene::new(data.width, height);
     let room = f64::from(data.width) - 2.0 * MARGIN;
     let title = font::shortened(style.title.as_ref().unwrap_or(&chart.title), Weight::Bold, TITLE, room);
     let subtitle = font::shortened(&chart.subtitle, Weight::Regular, SUBTITLE, room);
@@ -161,7 +165,7 @@ pub fn draw(chart: &ReconstructionsChart, style: &Style) -> Scene {
     if data.left_out > 0 {
         note.push_str(&format!(" · {} not shown", plural(data.left_out, "sample")));
     }
-    scene.text(Text::new((MARGIN, f64::from(data.height) - 24.0), note, NOTE, MUTED));
+    scene.text(Text::new((MARGIN, f64::from(height) - 24.0), note, NOTE, MUTED));
     scene
 }
 

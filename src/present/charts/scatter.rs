@@ -112,7 +112,8 @@ pub fn draw(chart: &ScatterChart, style: &Style) -> Scene {
         (0.0..1e12).contains(&of.train_seconds) && (0.0..=1.0).contains(&of.accuracy) && of.parameters > 0
     };
     let points: Vec<&FrontPoint> = chart.points.iter().filter(known).collect();
-    let mut notes = vec!["lines fall from the front to the floor; faint dots are projections on the three planes".to_string()];
+    let mut notes =
+        vec!["lines fall from the front to the floor; faint dots are projections on the three planes".to_string()];
     let absent = chart.points.len() - points.len();
     if absent > 0 {
         notes.push(format!("not shown, without a time or an accuracy: {}", plural(absent, "configuration")));
@@ -136,7 +137,12 @@ pub fn draw(chart: &ScatterChart, style: &Style) -> Scene {
     let radius = if points.len() > CROWD { 2.0 } else { 3.5 };
     for point in &points {
         for (shadow, colour) in shadows(of.place(point)).into_iter().zip(COLOURS) {
-            scene.circle(of.view.at(shadow), radius, colour.opacity(if points.len() > CROWD { 0.25 } else { 0.55 }), None);
+            scene.circle(
+                of.view.at(shadow),
+                radius,
+                colour.opacity(if points.len() > CROWD { 0.25 } else { 0.55 }),
+                None,
+            );
         }
     }
     // Those behind first.
@@ -293,7 +299,8 @@ fn draw_names(scene: &mut Scene, of: &Box3, points: &[&FrontPoint], area: &Area)
     let frame = Area { left: layout::MARGIN, right: area.right - 10.0, top: area.top, bottom: area.bottom - 60.0 };
     let places = labels::place(&wanted, &frame, &around);
     for (index, (place, lines)) in places.iter().zip(&lines).enumerate() {
-        let Some(area) = place.filter(|_| labels::is_clean(index, &wanted, &places, &Surroundings { soft: vec![], ..around.clone() }))
+        let Some(area) = place
+            .filter(|_| labels::is_clean(index, &wanted, &places, &Surroundings { soft: vec![], ..around.clone() }))
         else {
             continue;
         };

@@ -34,8 +34,11 @@ pub struct ScheduleChart {
 /// A schedule: samples in the order of the epochs. Two samples at one epoch are a jump.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct ScheduleLine {
-    /// Empty where it is the only one.
+    /// Empty where it is the only one, as all names here.
     pub label: String,
+    /// What its learning rate is called, and its batch size.
+    pub rate: String,
+    pub batch: String,
     pub rates: Vec<(f64, f64)>,
     pub batches: Vec<(f64, usize)>,
 }
@@ -45,10 +48,16 @@ pub struct ScheduleLine {
 pub struct ScheduleLayout {
     pub rate: Plot,
     pub batch: Plot,
-    pub rate_lines: Vec<Vec<Point>>,
-    pub batch_lines: Vec<Vec<Point>>,
-    /// Names at the right, each with the place of its first line.
-    pub labels: Vec<(f64, Vec<String>)>,
+    pub rate_lines: Vec<NamedLine>,
+    pub batch_lines: Vec<NamedLine>,
+}
+
+/// A line that one schedule or several have, with the place and the lines of its name at the right.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NamedLine {
+    pub points: Vec<Point>,
+    pub middle: f64,
+    pub name: Vec<String>,
 }
 
 /// Schedules above which only the first ones have a line: more cannot be told apart.
@@ -70,18 +79,21 @@ pub fn data(study: &Facts, options: &Options) -> Result<ScheduleChart> {
         }
         seen.push(key);
         if lines.len() < MOST {
-            let label = match options.configurations.is_empty() {
-                true => study.values_below(candidate, "schedule"),
-                false => of.label.clone(),
+            let parts = ["schedule", "schedule.lr", "schedule.batch"];
+            let [whole, rate, batch] = parts.map(|part| study.values_below(candidate, part));
+            let own = |part: String| if part.is_empty() { whole.clone() } else { part };
+            let (label, rate, batch) = match options.configurations.is_empty() {
+                true => (whole.clone(), own(rate), own(batch)),
+                false => (of.label.clone(), of.label.clone(), of.label.clone()),
             };
-            lines.push(ScheduleLine { label, ..sample(key.0, key.1) });
+            lines.push(ScheduleLine { label, rate, batch, ..sample(key.0, key.1) });
         }
     }
     if lines.is_empty() {
         bail!("the study has no configuration");
     }
     if let [only] = &mut lines[..] {
-        only.label.clear();
+        [&mut only.label, &mut only.rate, &mut only.batch].into_iter().for_each(String::clear);
     }
     let left_out = seen.len() - lines.len();
     Ok(ScheduleChart {
@@ -111,7 +123,7 @@ pub fn sample(schedule: &ScheduleConfig, epochs: usize) -> ScheduleLine {
     let rates = trace(epochs, |epoch| schedule.learning_rate(at(epoch)));
     let batches = trace(epochs, |epoch| schedule.batch_size(at(epoch)) as f64);
     let batches = batches.into_iter().map(|(epoch, size)| (epoch, size as usize)).collect();
-    ScheduleLine { label: String::new(), rates, batches }
+    ScheduleLine { rates, batches, ..ScheduleLine::default() }
 }
 
 fn trace(epochs: f64, value: impl Fn(f64) -> f64) -> Vec<(f64, f64)> {
@@ -164,19 +176,31 @@ pub fn arrange(chart: &ScheduleChart, style: &Style) -> ScheduleLayout {
     let rate = Plot { area: upper, x: x.clone(), y };
     let sizes = batches().map(|sample| sample.1 as f64);
     let batch = Plot { area: lower, x, y: Axis::over(sizes, Unit::Doubling, 0.1) };
-    let rate_line = |line: &ScheduleLine| line.rates.iter().map(|(epoch, value)| rate.at(*epoch, *value)).collect();
-    let rate_lines: Vec<Vec<Point>> = chart.lines.iter().map(rate_line).collect();
-    let batch_line =
+    let of_rates = |line: &ScheduleLine| line.rates.iter().map(|(epoch, rate_of)| rate.at(*epoch, *rate_of)).collect();
+    let rate_lines = named(chart.lines.iter().map(|line| (of_rates(line), line.rate.as_str())), &upper);
+    let of_batches =
         |line: &ScheduleLine| line.batches.iter().map(|(epoch, size)| batch.at(*epoch, *size as f64)).collect();
-    let batch_lines = chart.lines.iter().map(batch_line).collect();
-    let names: Vec<Vec<String>> = (chart.lines.iter())
-        .filter(|line| !line.label.is_empty())
-        .map(|line| font::wrapped(&line.label, Weight::Regular, SMALL, LABEL_WIDTH, 3))
-        .collect();
-    let heights: Vec<f64> = names.iter().map(|lines| LABEL_LINE * lines.len() as f64 + 10.0).collect();
-    let middles: Vec<f64> = names.iter().zip(&rate_lines).map(|(_, line)| line.first().map_or(top, |at| at.1)).collect();
-    let labels = spread(&middles, &heights, top, sheet.bottom).into_iter().zip(names).collect();
-    ScheduleLayout { rate, batch, rate_lines, batch_lines, labels }
+    let batch_lines = named(chart.lines.iter().map(|line| (of_batches(line), line.batch.as_str())), &lower);
+    ScheduleLayout { rate, batch, rate_lines, batch_lines }
+}
+
+/// Lines that are told apart, each with the names of all that have it, from the top down.
+fn named<'a>(lines: impl Iterator<Item = (Vec<Point>, &'a str)>, area: &Area) -> Vec<NamedLine> {
+    let mut found: Vec<(Vec<Point>, Vec<&str>)> = Vec::new();
+    for (points, name) in lines {
+        match found.iter_mut().find(|(known, _)| *known == points) {
+            Some((_, names)) if names.contains(&name) => {}
+            Some((_, names)) => names.push(name),
+            None => found.push((points, vec![name])),
+        }
+    }
+    let wrap = |names: &Vec<&str>| font::wrapped(&names.join(" · "), Weight::Regular, SMALL, LABEL_WIDTH, 3);
+    let names: Vec<Vec<String>> = found.iter().map(|(_, names)| wrap(names)).collect();
+    let heights: Vec<f64> = names.iter().map(|lines| LABEL_LINE * lines.len() as f64 + 8.0).collect();
+    let ends: Vec<f64> = found.iter().map(|(line, _)| line.last().map_or(area.top, |at| at.1)).collect();
+    let middles = spread(&ends, &heights, area.top, area.bottom);
+    let lines = found.into_iter().zip(names).zip(middles);
+    lines.map(|(((points, _), name), middle)| NamedLine { points, middle, name }).collect()
 }
 
 pub fn draw(chart: &ScheduleChart, style: &Style) -> Scene {
@@ -194,20 +218,24 @@ pub fn draw(chart: &ScheduleChart, style: &Style) -> Scene {
     data.batch.draw_frame(&mut scene, "Epoch", "Batch size");
     for (plot, lines) in [(&data.rate, &data.rate_lines), (&data.batch, &data.batch_lines)] {
         for (number, line) in lines.iter().enumerate() {
-            for piece in plot.area.grown(1.0).clip_line(line) {
+            for piece in plot.area.grown(1.0).clip_line(&line.points) {
                 scene.line(piece, told_apart(number));
             }
-        }
-    }
-    let left = data.rate.area.right + 40.0;
-    for (number, (middle, lines)) in data.labels.iter().enumerate() {
-        let half = LABEL_LINE * lines.len() as f64 / 2.0;
-        let bar = Stroke { width: 4.0, ..told_apart(number) };
-        scene.line(vec![(left - 14.0, middle - half), (left - 14.0, middle + half)], bar);
-        for (row, words) in lines.iter().enumerate() {
-            let y = middle - half + LABEL_LINE * (row + 1) as f64 - 6.0;
-            scene.text(Text::new((left, y), words, SMALL, INK));
+            draw_name(&mut scene, line, told_apart(number), plot.area.right);
         }
     }
     scene
+}
+
+fn draw_name(scene: &mut Scene, line: &NamedLine, stroke: Stroke, right: f64) {
+    if line.name.is_empty() {
+        return;
+    }
+    let (left, half) = (right + 40.0, LABEL_LINE * line.name.len() as f64 / 2.0);
+    let bar = Stroke { width: 4.0, ..stroke };
+    scene.line(vec![(left - 14.0, line.middle - half), (left - 14.0, line.middle + half)], bar);
+    for (row, words) in line.name.iter().enumerate() {
+        let y = line.middle - half + LABEL_LINE * (row + 1) as f64 - 6.0;
+        scene.text(Text::new((left, y), words, SMALL, INK));
+    }
 }

@@ -110,7 +110,7 @@ pub fn draw(chart: &SlicesChart, style: &Style) -> Scene {
     let heads = shown.iter().filter(|(_, value)| *value == 0).count();
     let top = layout::legend_baseline(&chart.subtitle) + 50.0;
     let bottom = top + ROW * rows as f64 + HEAD * heads as f64;
-    let height = ((bottom + 140.0).ceil() as u32).max(600);
+    let height = style.height_for((bottom + 140.0).max(600.0));
     let mut notes = Vec::new();
     let left_out = chart.axes.iter().map(|axis| axis.values.len()).sum::<usize>() - shown.len();
     if left_out > 0 {
@@ -229,7 +229,12 @@ impl Panel {
             return;
         }
         let of = Spread::of(&values);
-        let bar = Area { left: self.x(of.lower_quartile), top: middle - 9.0, right: self.x(of.upper_quartile), bottom: middle + 9.0 };
+        let bar = Area {
+            left: self.x(of.lower_quartile),
+            top: middle - 9.0,
+            right: self.x(of.upper_quartile),
+            bottom: middle + 9.0,
+        };
         if values.len() > 3 {
             let corners = [(bar.left, bar.top), (bar.right, bar.top), (bar.right, bar.bottom), (bar.left, bar.bottom)];
             scene.polygon(corners.to_vec(), BLUE.opacity(0.14), None);

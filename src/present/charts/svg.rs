@@ -39,7 +39,8 @@ pub(super) fn encode(scene: &Scene) -> String {
         };
         svg.push_str(&format!("<g{attributes}>\n"));
         let mut backend = SVGBackend::with_string(&mut svg, size);
-        let drawn = alike.iter().try_for_each(|shape| draw(&mut backend, shape, scene.page)).and_then(|()| backend.present());
+        let drawn =
+            alike.iter().try_for_each(|shape| draw(&mut backend, shape, scene.page)).and_then(|()| backend.present());
         drawn.expect("writing into memory cannot fail");
         drop(backend);
         svg.push_str("</g>\n");

@@ -17,7 +17,8 @@ pub fn latex(view: &StudyView, findings: &Findings) -> Vec<u8> {
     rows.extend(findings.baseline.filter(|of| !findings.wide_front.contains(of)));
     let mut text = String::from("% The front of a study, by fastrcaps. Needs \\usepackage{booktabs}.\n");
     text += "\\begin{tabular}{lrrrrrr}\n\\toprule\n";
-    text += "Configuration & Time & Validation (\\%) & Test (\\%) & Parameters & Speed-up & Change (pp) \\\\\n\\midrule\n";
+    text +=
+        "Configuration & Time & Validation (\\%) & Test (\\%) & Parameters & Speed-up & Change (pp) \\\\\n\\midrule\n";
     for index in rows {
         text += &row(findings, index);
     }

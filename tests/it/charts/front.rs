@@ -4,8 +4,8 @@ use fastrcaps::present::charts::canvas::Area;
 use fastrcaps::present::charts::front::{
     self, Clock, FrontChart, FrontLayout, FrontPoint, Kind, Label, Role, Standing, WithinAxis, arrange, steps,
 };
-use fastrcaps::present::charts::{Scene, Style};
 use fastrcaps::present::charts::labels::leader_end;
+use fastrcaps::present::charts::{Scene, Style};
 use proptest::prelude::*;
 
 fn data(chart: &FrontChart) -> FrontLayout {
@@ -33,7 +33,13 @@ fn point(label: &str, train_seconds: f64, accuracy: f64) -> FrontPoint {
 }
 
 fn chart(points: Vec<FrontPoint>) -> FrontChart {
-    FrontChart { title: "MNIST".into(), subtitle: "a study".into(), footnote: "host".into(), points, stopped: Vec::new() }
+    FrontChart {
+        title: "MNIST".into(),
+        subtitle: "a study".into(),
+        footnote: "host".into(),
+        points,
+        stopped: Vec::new(),
+    }
 }
 
 /// 48 configurations whose accuracies crowd between 98.1 and 99.3 %.

@@ -12,7 +12,8 @@ use super::{png_size, texts};
 fn facts(view: &fastrcaps::present::report::view::StudyView) -> Facts<'_> {
     let mut facts = Facts::of(view);
     let picture = Picture { channels: 1, height: 4, width: 4, values: vec![0.5; 16] };
-    let sample = Sample { original: picture.clone(), reconstruction: picture, truth: "4".into(), predicted: "9".into() };
+    let sample =
+        Sample { original: picture.clone(), reconstruction: picture, truth: "4".into(), predicted: "9".into() };
     facts.samples = vec![sample; 20];
     facts
 }
@@ -45,10 +46,23 @@ fn is_legible(name: &str, scene: &Scene) {
     let page = Area::new(0.0, 0.0, f64::from(scene.width), f64::from(scene.height));
     let texts: Vec<(&Text, Area)> = texts_of(scene).into_iter().map(|text| (text, text.area())).collect();
     for (at, (text, area)) in texts.iter().enumerate() {
-        assert!(page.contains(area), "{name} at {} × {}: {:?} leaves the page: {area:?}", scene.width, scene.height, text.text);
+        assert!(
+            page.contains(area),
+            "{name} at {} × {}: {:?} leaves the page: {area:?}",
+            scene.width,
+            scene.height,
+            text.text
+        );
         for (other, theirs) in &texts[..at] {
             let less = area.grown(-0.06 * text.size);
-            assert!(!less.overlaps(theirs), "{name} at {} × {}: {:?} covers {:?}", scene.width, scene.height, text.text, other.text);
+            assert!(
+                !less.overlaps(theirs),
+                "{name} at {} × {}: {:?} covers {:?}",
+                scene.width,
+                scene.height,
+                text.text,
+                other.text
+            );
         }
     }
 }
@@ -133,7 +147,11 @@ fn a_study_of_ten_thousand_trials_has_every_chart() {
         let whole = begun.elapsed();
         let svg = scene.svg();
         let (seconds, of_data) = (whole.as_secs_f64(), found.as_secs_f64());
-        println!("{:16} {seconds:.2} s as PNG, {of_data:.2} s of them for its data; SVG {} kB", chart.name, svg.len() / 1000);
+        println!(
+            "{:16} {seconds:.2} s as PNG, {of_data:.2} s of them for its data; SVG {} kB",
+            chart.name,
+            svg.len() / 1000
+        );
         assert_eq!(png_size(&png), (scene.width, scene.height));
         is_legible(chart.name, &scene);
     }

@@ -1,5 +1,6 @@
 mod attribution;
 mod axis;
+mod commands;
 mod curves;
 mod front;
 mod gallery;

@@ -38,7 +38,8 @@ train = { epochs = 6 }
 
 /// A number in 0..1 that looks drawn, and is the same every time.
 fn noise(at: usize, purpose: usize) -> f64 {
-    let mut bits = (at as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (purpose as u64).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mut bits =
+        (at as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (purpose as u64).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     for shift in [30, 27, 31] {
         bits = (bits ^ (bits >> shift)).wrapping_mul(0x94d0_49bb_1331_11eb);
     }
@@ -47,7 +48,13 @@ fn noise(at: usize, purpose: usize) -> f64 {
 
 fn moment(seconds: f64) -> String {
     let seconds = seconds as u64;
-    format!("2026-01-{:02}T{:02}:{:02}:{:02}Z", 1 + seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60, seconds % 60)
+    format!(
+        "2026-01-{:02}T{:02}:{:02}:{:02}Z",
+        1 + seconds / 86_400,
+        seconds / 3600 % 24,
+        seconds / 60 % 60,
+        seconds % 60
+    )
 }
 
 /// The study of a space, as if its trials had been trained on two slots with a break in the middle.

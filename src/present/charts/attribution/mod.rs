@@ -240,7 +240,8 @@ pub fn draw(chart: &AttributionChart, style: &Style) -> Scene {
         layout::empty(&mut scene, "No optimisation was trained beside the baseline's value yet");
         return scene;
     }
-    let mut scene = layout::sheet_of(data.height, style, &chart.title, &chart.subtitle, &notes);
+    let mut scene =
+        layout::sheet_of(style.height_for(f64::from(data.height)), style, &chart.title, &chart.subtitle, &notes);
     draw_legend(&mut scene, &data, layout::legend_baseline(&chart.subtitle));
     for (y, label) in &data.rows {
         let above = 12.0 * label.len().saturating_sub(1) as f64;

@@ -136,14 +136,12 @@ fn thin_out(curves: &mut Vec<(Curve, Vec<(f64, f64)>)>) -> usize {
 
 /// The border of a curve's band: along its upper side and back along the lower one, within the plot.
 fn band(curve: &Curve, plot: &Plot) -> Vec<Point> {
-    let inside = |(x, y): Point| {
-        (x.clamp(plot.area.left, plot.area.right), y.clamp(plot.area.top, plot.area.bottom))
-    };
     let ends = curve.points.iter().zip(&curve.band);
     let ends = ends.filter(|((x, _), (low, high))| [x, low, high].iter().all(|value| value.is_finite()));
     let (lower, upper): (Vec<Point>, Vec<Point>) =
-        ends.map(|((x, _), (low, high))| (inside(plot.at(*x, *low)), inside(plot.at(*x, *high)))).unzip();
-    upper.into_iter().chain(lower.into_iter().rev()).collect()
+        ends.map(|((x, _), (low, high))| (plot.at(*x, *low), plot.at(*x, *high))).unzip();
+    let border: Vec<Point> = upper.into_iter().chain(lower.into_iter().rev()).collect();
+    plot.area.clip_polygon(&border)
 }
 
 impl Quantity {
@@ -286,7 +284,10 @@ fn notes(chart: &CurvesChart, data: &CurvesLayout) -> Vec<String> {
     let mut notes = Vec::new();
     if data.left_out > 0 {
         let others = data.lines.len() - data.labels.len();
-        notes.push(format!("{} between those drawn faintly left out; {others} stand for all", plural(data.left_out, "line")));
+        notes.push(format!(
+            "{} between those drawn faintly left out; {others} stand for all",
+            plural(data.left_out, "line")
+        ));
     }
     notes.extend((!chart.footnote.is_empty()).then(|| chart.footnote.clone()));
     notes

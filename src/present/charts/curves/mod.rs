@@ -122,7 +122,8 @@ fn curve(study: &Facts, over: Over, candidate: usize, trials: &[&[EpochRow]], em
     // Times of a line are all confirmed or none is.
     let basis = study.seconds(candidate, longest, trials).map(|(_, basis)| basis);
     for epoch in 1..=longest {
-        let values: Vec<f64> = trials.iter().filter_map(|rows| Some(rows.get(epoch - 1)?.validation_accuracy)).collect();
+        let values: Vec<f64> =
+            trials.iter().filter_map(|rows| Some(rows.get(epoch - 1)?.validation_accuracy)).collect();
         let x = match over {
             Over::Epochs => Some(epoch as f64),
             Over::TrainSeconds => {
@@ -136,7 +137,9 @@ fn curve(study: &Facts, over: Over, candidate: usize, trials: &[&[EpochRow]], em
     }
     let label = study.view.expansion.candidates[candidate].label.clone();
     let label = match (over, basis) {
-        (Over::TrainSeconds, Some(Basis::Screened)) if study.view.times.is_some() => format!("{label}, time not confirmed"),
+        (Over::TrainSeconds, Some(Basis::Screened)) if study.view.times.is_some() => {
+            format!("{label}, time not confirmed")
+        }
         _ => label,
     };
     Curve { label, emphasis, points, band: if trials.len() > 1 { band } else { Vec::new() } }

@@ -5,7 +5,9 @@ use crate::present::charts::axis::Scale;
 use crate::present::charts::canvas::{Anchor, Area, Point, Scene, Stroke, Text, Weight};
 use crate::present::charts::labels::leader_end;
 use crate::present::charts::look::Style;
-use crate::present::charts::style::{BLUE, Colour, FAINT, INK, LABEL, MUTED, NOTE, SMALL, WHITE, count, percent, sequential};
+use crate::present::charts::style::{
+    BLUE, Colour, FAINT, INK, LABEL, MUTED, NOTE, SMALL, WHITE, count, percent, sequential,
+};
 use crate::present::charts::{font, layout};
 
 /// Distance of a label's lines.

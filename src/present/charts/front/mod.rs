@@ -15,9 +15,9 @@ use serde::Serialize;
 use super::axis::{Axis, Plot, Unit};
 use super::canvas::{Area, Point};
 use super::kind::{ChartKind, OnSheet, Ranges, boxed};
+use super::layout;
 use super::look::Style;
 use super::style::{self, Colour};
-use super::layout;
 use crate::analysis::pareto::{Goal, front_2d};
 use crate::base::words::plural;
 
@@ -191,7 +191,9 @@ pub fn arrange(chart: &FrontChart, sheet: &Style) -> FrontLayout {
     let plot = Plot {
         area,
         x: Axis::over(times, Unit::Seconds, 0.06).within(sheet.x_range, Unit::Seconds),
-        y: Axis::over(accuracies, Unit::Percent, 0.08).headroom(0.08, Unit::Percent).within(sheet.y_range, Unit::Percent),
+        y: Axis::over(accuracies, Unit::Percent, 0.08)
+            .headroom(0.08, Unit::Percent)
+            .within(sheet.y_range, Unit::Percent),
     };
 
     let mut sizes: Vec<usize> = present.iter().map(|i| points[*i].parameters).collect();
@@ -226,7 +228,8 @@ pub fn arrange(chart: &FrontChart, sheet: &Style) -> FrontLayout {
         notes: Vec::new(),
     };
     let at = |point: &StoppedPoint| data.plot.at(point.train_seconds, point.accuracy);
-    let crosses = chart.stopped.iter().map(at).filter(|at| data.plot.area.grown(-6.0).contains(&Area::around(*at, 0.0)));
+    let crosses =
+        chart.stopped.iter().map(at).filter(|at| data.plot.area.grown(-6.0).contains(&Area::around(*at, 0.0)));
     data.stopped = crosses.collect();
     naming::name_points(&mut data, points);
     data.notes = notes(chart, &data);
