@@ -5,6 +5,7 @@ mod bench;
 mod checkpoints;
 mod completions;
 mod confirming;
+mod constraints;
 mod data;
 mod device;
 mod display;
@@ -31,7 +32,6 @@ mod time;
 mod time_steps;
 mod timing_display;
 mod train;
-mod wishes;
 
 use std::process::ExitCode;
 

@@ -24,9 +24,9 @@ use serde_json::json;
 
 use super::{
     attribution::{ladder_json, ladder_table},
+    constraints::ConstraintsArg,
     display::{duration, mean_and_deviation, share_of_draws},
     input::{TimesArg, outln, shell_line, write_out},
-    wishes::WishesArg,
 };
 
 /// Pick one configuration of a study by constraints, and write the config file that trains it.
@@ -46,7 +46,7 @@ pub struct Args {
     /// A study folder, made by `fastrcaps explore`
     study: PathBuf,
     #[command(flatten)]
-    wishes: WishesArg,
+    constraints: ConstraintsArg,
     #[command(flatten)]
     times: TimesArg,
     /// Print one JSON object
@@ -64,7 +64,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let study = Study::new(args.study);
     let view = args.times.read(&study)?;
     let points = view.points();
-    let pick = pick::pick(&points, &view.design(), &args.wishes.wishes())
+    let pick = pick::pick(&points, &view.design(), &args.constraints.constraints())
         .with_context(|| format!("nothing is picked from {}", study.folder.display()))?;
     let out = args.out.unwrap_or_else(|| study.folder.join("pick").join("config.toml"));
     let of = Picked { study: &study, view: &view, points: &points, pick: &pick, out: &out, force: args.force };
@@ -175,10 +175,10 @@ impl Picked<'_> {
         };
         let met = |share| format!("met in {} of draws from what is known of its figures", share_of_draws(share));
         let confidence = match pick.confidence {
-            Confidence::Certain => "certain: nothing of what is wished for is measured".into(),
-            Confidence::Share(share) => format!("the wishes are {}", met(share)),
+            Confidence::Certain => "certain: no constraint is about a measured figure".into(),
+            Confidence::Share(share) => format!("the constraints are {}", met(share)),
             Confidence::ShareOfOthers(share) => {
-                format!("the wishes, but for the knee or one standard error, are {}", met(share))
+                format!("the constraints, but for the knee or one standard error, are {}", met(share))
             }
             Confidence::Unknown => "not known".into(),
             Confidence::NotComputed => "not computed: no draw judges the knee or one standard error".into(),

@@ -60,6 +60,7 @@ fn some_schedule() -> impl Strategy<Value = String> {
         Just("lr = { policy = 'step', initial = 1e-3, milestones = [1, 2.5] }"),
         Just("lr = { policy = 'cosine', initial = 1e-3 }"),
         Just("lr = { policy = 'one-cycle' }"),
+        Just("lr = { policy = 'cooldown', share = 0.5 }"),
         Just("lr = { policy = 'warm-restarts', period = 1, multiplier = 2 }"),
         Just("lr = { policy = 'warm-restarts', period = 'batch-phase' }"),
     ];

@@ -16,7 +16,7 @@ train = { epochs = 2 }
 ";
 
 #[test]
-fn a_picked_configuration_keeps_to_its_wishes_and_trains() {
+fn a_picked_configuration_meets_its_constraints_and_trains() {
     let folder = folder_with(SPACE);
     let path = folder.path();
     succeed(path, &["explore", "space.toml", "--quiet"]);
@@ -46,7 +46,7 @@ fn a_picked_configuration_keeps_to_its_wishes_and_trains() {
 }
 
 #[test]
-fn what_cannot_be_wished_for_is_refused_with_a_word_on_how_to() {
+fn what_cannot_be_asked_for_is_refused_with_a_word_on_how_to() {
     let folder = folder_with(SPACE);
     let path = folder.path();
     succeed(path, &["explore", "space.toml", "--set", "replicates=1", "--quiet"]);

@@ -296,6 +296,20 @@ proptest! {
 }
 
 #[test]
+fn a_cooldown_is_constant_up_to_its_share_and_ends_at_zero() {
+    let lr = schedule("lr = { policy = 'cooldown', rate = 1e-2, share = 0.4 }");
+    for (epoch, wanted) in [(0.0, 1e-2), (6.0, 1e-2), (7.0, 5e-3), (10.0, 0.0)] {
+        assert_close(rate(&lr, epoch, 10.0), wanted);
+    }
+    let share = |share: f64| schedule(&format!("lr = {{ policy = 'cooldown', share = {share:?} }}")).validate(10);
+    assert!(share(1.0).is_ok() && share(1e-300).is_ok());
+    for wrong in [0.0, -0.1, 1.1] {
+        assert_eq!(share(wrong).unwrap_err().path, "schedule.lr.share");
+    }
+    assert_eq!(schedule("lr = { policy = 'cooldown' }").stops(8), [8]);
+}
+
+#[test]
 fn restarts_may_stop_where_a_cycle_ends_and_plans_of_the_whole_nowhere() {
     let stops = |lr: &str| schedule(&format!("lr = {{ policy = {lr} }}")).stops(8);
     assert_eq!(stops("'fixed'"), [1, 2, 3, 4, 5, 6, 7, 8]);

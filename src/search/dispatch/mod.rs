@@ -98,7 +98,7 @@ impl Dispatcher<'_> {
         let mut state = State::new(past, self.worker.slots().len());
         for (trial, slot) in adopted {
             let folder = self.study.trial(&self.keys[trial]);
-            // An earlier searcher's wish for fewer epochs is not known: it comes back as one that stopped, and is asked for anew.
+            // How far an earlier searcher had it trained is not known: it comes back as one that stopped, and is asked for anew.
             let until = self.trials[trial].config.train.epochs;
             state.places[slot] = Some(Running::new(trial, slot, folder, until, self.worker));
             state.progress[trial].status = Status::Running;
