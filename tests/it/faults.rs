@@ -260,7 +260,7 @@ fn on_small_disk(script: &str, folder: &Path) -> Option<std::process::Output> {
             return Some(command.output().unwrap());
         }
     }
-    println!("SKIPPED: this user may mount no file system here");
+    skipped("this user may mount no file system here");
     None
 }
 

@@ -1,32 +1,45 @@
 //! A choice in words: why this one, why not the next, what came closest, and what its figures must not be taken for.
 
-use super::{Choice, NearBest, RunnerUp, Wish, Wishes, field::Field, wish};
+use super::{Choice, NearBest, Nearest, RunnerUp, Wish, Wishes, field::Field, wish};
 use crate::{
     analysis::Basis,
     base::words::{by_count, plural},
 };
 
+impl Nearest {
+    /// The wish, and what comes closest to it.
+    pub(super) fn words(&self) -> String {
+        let of = if self.meets_the_rest { "of those that meet the rest" } else { "of all" };
+        let figure = self.wish.figure(self.value);
+        format!("{}: {of}, {} comes closest, with {figure}", self.wish.words(), self.label)
+    }
+}
+
+/// What a front of so many points has, that has no knee.
+pub(super) fn knee_lacks(points: usize) -> String {
+    if points > 2 { format!("{points} points, none of them above") } else { plural(points, "point") }
+}
+
 impl Field<'_> {
     /// For every wish, what comes closest to it among those that meet all others, or among all where none does.
-    pub fn nearest(&self) -> String {
-        let mut lines = Vec::new();
+    pub fn nearest(&self) -> Vec<Nearest> {
+        let mut nearest = Vec::new();
         for (which, wish) in self.limits.iter().enumerate() {
             let others = || self.limits.iter().enumerate().filter(|(other, _)| *other != which);
             let meets_others = |index: &&usize| others().all(|(_, other)| self.meets(**index, *other));
             let mut among: Vec<usize> = self.considered.iter().filter(meets_others).copied().collect();
-            let are_all = among.is_empty() || self.limits.len() == 1;
+            let meets_the_rest = !among.is_empty() && self.limits.len() > 1;
             if among.is_empty() {
                 among.clone_from(&self.considered);
             }
             let short = |index: &usize| wish.shortfall(&self.objectives[*index], &self.against[*index]);
-            let nearest = among.into_iter().min_by(|a, b| short(a).total_cmp(&short(b)).then(self.compare(*a, *b)));
+            let closest = among.into_iter().min_by(|a, b| short(a).total_cmp(&short(b)).then(self.compare(*a, *b)));
             // There is one: something is considered, or there would be nothing to miss a wish.
-            let Some(nearest) = nearest else { continue };
-            let figure = wish.figure(wish.value(&self.objectives[nearest], &self.against[nearest]));
-            let of = if are_all { "of all" } else { "of those that meet the rest" };
-            lines.push(format!("{}: {of}, {} comes closest, with {figure}", wish.words(), self.points[nearest].label));
+            let Some(point) = closest else { continue };
+            let value = wish.value(&self.objectives[point], &self.against[point]);
+            nearest.push(Nearest { wish: *wish, point, label: self.points[point].label.clone(), value, meets_the_rest });
         }
-        format!("{}.", lines.join("; "))
+        nearest
     }
 
     pub fn why(&self, wishes: &Wishes, met: &[usize]) -> String {

@@ -137,6 +137,9 @@ fn times_on_a_gpu_stand_beside_those_on_cpu_cores() {
     assert!(refusal.contains("--threads is for steps on CPU cores"), "{refusal}");
 }
 
+/// Why some of these tests do not run on a GPU.
+const NOT_EMULATED: &str = "it sets the memory and the faults of an emulated device, and this one is a GPU";
+
 /// Whether what is tried here is the emulated device, which has the memory and the faults that its settings say.
 fn is_emulated() -> bool {
     let probed = output(program().args(["probe-device", "--device", "cuda:0"]));
@@ -163,7 +166,7 @@ train = { epochs = 1 }
 \"model.decoder_hidden\" = [[32, 64], [9000, 9000]]
 ";
     if !is_emulated() {
-        return;
+        return skipped(NOT_EMULATED);
     }
     let folder = folder_with(space);
     let (_, err) = succeed(output(&mut explore_with(folder.path(), ("FASTRCAPS_EMULATOR_MEMORY", "1G"), "cuda:0x2")));
@@ -176,7 +179,7 @@ train = { epochs = 1 }
 #[test]
 fn trials_that_would_not_fit_beside_each_other_on_the_gpu_follow_each_other() {
     if !is_emulated() {
-        return;
+        return skipped(NOT_EMULATED);
     }
     let most = |memory: &str| {
         let folder = folder_with(SPACE);
@@ -190,7 +193,7 @@ fn trials_that_would_not_fit_beside_each_other_on_the_gpu_follow_each_other() {
 #[test]
 fn while_others_have_the_gpus_memory_the_sweep_says_so_and_waits() {
     if !is_emulated() {
-        return;
+        return skipped(NOT_EMULATED);
     }
     let folder = folder_with(SPACE);
     let said = folder.path().join("said");
@@ -216,7 +219,7 @@ fn while_others_have_the_gpus_memory_the_sweep_says_so_and_waits() {
 #[test]
 fn a_driver_or_a_gpu_that_does_not_serve_is_told_of_with_the_mend_before_anything_is_begun() {
     if !is_emulated() {
-        return;
+        return skipped(NOT_EMULATED);
     }
     let folder = folder_with(SPACE);
     for (setting, wanted) in [
