@@ -52,7 +52,7 @@ fn a_further_value_of_an_axis_trains_what_is_new_and_keeps_the_rest() {
     // Taken over and new; to train and kept.
     told(here, &["explore", "space.toml", "--limit", "3"]).names(["2 trials", "2", "2 trials", "1"]);
     let said = told(here, &["explore", "space.toml"]);
-    said.names(["0 trials", "2"]).is_silent_on(["2 trials"]);
+    said.names(["0 trials"]).is_silent_on(["2 trials"]);
     assert_eq!(begun(here, &[]), 0);
     let view = StudyView::read(&study(here)).unwrap();
     assert_eq!(view.count(Status::Done), 4);
