@@ -582,9 +582,7 @@ fn a_measured_step_is_a_table_of_its_parts() {
     let out = succeed(folder.path(), &arguments);
     let first = out.lines().next().unwrap();
     first.names(["1 thread", "tiny"]);
-    for wanted in
-        ["batch 3", "batch 1", "2 steps", "samples/s", "OF CEILING", "class-capsules-backward"]
-    {
+    for wanted in ["batch 3", "batch 1", "2 steps", "samples/s", "OF CEILING", "class-capsules-backward"] {
         out.names([wanted]);
     }
     assert_eq!(out.lines().filter(|line| line.starts_with("adam ")).count(), 2);

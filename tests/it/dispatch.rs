@@ -121,7 +121,9 @@ impl Pretender {
                 std::fs::write(folder.path.join("trial.json"), "{\"key\": 3")?;
                 Ok(End::Exited("exit code 0".into()))
             }
-            Act::WriteAnothersRecord => write(TrialRecord { key: "key-of-another".into(), status: Status::Done, ..record }),
+            Act::WriteAnothersRecord => {
+                write(TrialRecord { key: "key-of-another".into(), status: Status::Done, ..record })
+            }
             Act::FailWithReason => write(failed(Fault::Configuration, "no data")),
         }
     }

@@ -39,9 +39,11 @@ fn find(text: &str, fact: &str) -> Option<usize> {
         let mut further = after.chars();
         let (next, second) = (further.next(), further.next());
         // "1" is no fact of "1.5".
-        let is_fraction = fact.ends_with(|c: char| c.is_ascii_digit())
-            && matches!((next, second), (Some('.'), Some('0'..='9')));
-        !goes_on(fact.chars().next(), before.chars().next_back()) && !goes_on(fact.chars().next_back(), next) && !is_fraction
+        let is_fraction =
+            fact.ends_with(|c: char| c.is_ascii_digit()) && matches!((next, second), (Some('.'), Some('0'..='9')));
+        !goes_on(fact.chars().next(), before.chars().next_back())
+            && !goes_on(fact.chars().next_back(), next)
+            && !is_fraction
     })
 }
 

@@ -286,8 +286,8 @@ fn a_disk_that_fills_up_during_a_sweep_and_is_freed_again_loses_nothing() {
     // one of them says that it finds no room.
     let script = format!(
         "cp space.toml disk/; cd disk; dd if=/dev/zero of=filler bs=1M count=62 2> /dev/null; \
-         {} explore space.toml --quiet {} {} 2> ../said & \
-         for i in $(seq 600); do grep -q 'no trial is started' ../said && break; sleep 0.05; done; rm filler; \
+         {} explore space.toml --json {} {} > ../events 2> ../said & \
+         for i in $(seq 600); do grep -q '"event":"paused"' ../events && break; sleep 0.05; done; rm filler; \
          for i in $(seq 600); do [ -n \"$(ls results/space/trials/*/checkpoint.safetensors 2> /dev/null)\" ] && break; sleep 0.01; done; \
          for i in $(seq 600); do \
              dd if=/dev/zero of=filler$i bs=64k 2> /dev/null || true; dd if=/dev/zero of=rest$i bs=1k 2> /dev/null || true; \
@@ -301,7 +301,12 @@ fn a_disk_that_fills_up_during_a_sweep_and_is_freed_again_loses_nothing() {
     let Some(output) = on_small_disk(&script, folder.path()) else { return };
     let said = fs::read_to_string(folder.path().join("said")).unwrap_or_default();
     assert!(output.status.success(), "{output:?}\n{said}");
-    said.names(["MB"]);
+    let events = fs::read_to_string(folder.path().join("events")).unwrap();
+    let events = events.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let pauses: Vec<_> = events.filter(|event| event["event"] == "paused" || event["event"] == "resumed").collect();
+    assert!(pauses.len() >= 2 && pauses[0]["event"] == "paused", "{pauses:?}");
+    assert_eq!(pauses.last().unwrap()["event"], "resumed", "{pauses:?}");
+    pauses[0]["reason"].as_str().unwrap().names(["MB"]);
     let study = folder.path().join("results/space");
     let logs = fs::read_dir(study.join("trials"))
         .unwrap()

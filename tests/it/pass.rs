@@ -16,6 +16,7 @@ use proptest::prelude::*;
 
 use crate::{
     allocations,
+    facts::Facts,
     model::{CIFAR, MNIST, Setup, any_config},
     tensors::{assert_close, bits, values},
 };

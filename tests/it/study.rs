@@ -409,7 +409,12 @@ fn a_check_finds_nothing_in_a_whole_study_and_each_damage_where_it_is() {
             None,
             &["fastrcaps study rebuild"],
         ),
-        ("journal.sqlite".into(), &sql("DELETE FROM epochs WHERE epoch = 2"), None, &["epochs", "fastrcaps study rebuild"]),
+        (
+            "journal.sqlite".into(),
+            &sql("DELETE FROM epochs WHERE epoch = 2"),
+            None,
+            &["epochs", "fastrcaps study rebuild"],
+        ),
         ("journal.sqlite".into(), &running, Some(&row), &["done", "running"]),
         ("journal.sqlite".into(), &stranger, None, &["0123456789abcdef"]),
         (in_trial("trial.json"), &replace("0.5", "0.6"), None, &["checksum"]),

@@ -21,9 +21,5 @@ pub fn order(objectives: &[[f64; 3]], among: &[usize]) -> Result<Vec<usize>, Pic
     };
     line.sort_by(|a, b| above(*b).total_cmp(&above(*a)));
     // Of the ends it is 0, but for rounding.
-    if above(line[0]) > 1e-12 {
-        Ok(line)
-    } else {
-        Err(PickError::NoKnee { points: line.len() })
-    }
+    if above(line[0]) > 1e-12 { Ok(line) } else { Err(PickError::NoKnee { points: line.len() }) }
 }

@@ -37,7 +37,13 @@ impl Field<'_> {
             // There is one: something is considered, or there would be nothing to miss a wish.
             let Some(point) = closest else { continue };
             let value = wish.value(&self.objectives[point], &self.against[point]);
-            nearest.push(Nearest { wish: *wish, point, label: self.points[point].label.clone(), value, meets_the_rest });
+            nearest.push(Nearest {
+                wish: *wish,
+                point,
+                label: self.points[point].label.clone(),
+                value,
+                meets_the_rest,
+            });
         }
         nearest
     }

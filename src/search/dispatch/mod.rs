@@ -140,7 +140,11 @@ impl Dispatcher<'_> {
     }
 
     fn told<'a>(&'a self, state: &'a State) -> Told<'a> {
-        Told { trials: self.trials, progress: &state.progress, seconds_left: self.limits.seconds_left(self.worker.date()) }
+        Told {
+            trials: self.trials,
+            progress: &state.progress,
+            seconds_left: self.limits.seconds_left(self.worker.date()),
+        }
     }
 
     /// The record of an attempt of `trial` in `slot` without any result.

@@ -148,12 +148,12 @@ fn what_cannot_be_picked_says_why() {
     assert_eq!(closest(&points, &both), [(1, 50.0, true), (2, 0.94, true)]);
     assert_eq!(closest(&points, &[Wish::MaxSeconds(1.0)]), [(2, 20.0, false)]);
     // No point meets the other: the closest of all is named.
-    assert_eq!(closest(&points, &[Wish::MaxSeconds(1.0), Wish::MinAccuracy(0.999)]), [(2, 20.0, false), (3, 0.98, false)]);
-    let wish = Wish::MinSpeedup(2.0);
     assert_eq!(
-        refused(&points[1..], &wishing(&[wish])),
-        PickError::NoBaseline { wish, why: BaselineLacks::End }
+        closest(&points, &[Wish::MaxSeconds(1.0), Wish::MinAccuracy(0.999)]),
+        [(2, 20.0, false), (3, 0.98, false)]
     );
+    let wish = Wish::MinSpeedup(2.0);
+    assert_eq!(refused(&points[1..], &wishing(&[wish])), PickError::NoBaseline { wish, why: BaselineLacks::End });
     let once = [point(0, &TEN, &[0.9])];
     let label = once[0].label.clone();
     assert_eq!(refused(&once, &near(NearBest::OneStandardError)), PickError::NoStandardError { label });
