@@ -359,7 +359,7 @@ fn a_trial_whose_folder_cannot_be_made_is_a_row_and_the_rest_goes_on() {
     succeed(folder.path(), &["explore", "space.toml", "--quiet", "--limit", "1"]);
     let rows = table(folder.path().join("results/space/trials.csv"));
     fs::write(folder.path().join("results/space/trials").join(&rows[1]["key"]), "in the way").unwrap();
-    succeed(folder.path(), &["explore", "space.toml", "--quiet", "--retries", "1"]);
+    succeed(folder.path(), &["explore", "space.toml", "--quiet", "--retries", "1", "--backoff", "10ms"]);
     let rows = table(folder.path().join("results/space/trials.csv"));
     assert_eq!(rows.iter().map(|row| row["status"].as_str()).collect::<Vec<_>>(), ["done", "failed", "done", "done"]);
     assert_eq!((rows[1]["fault"].as_str(), rows[1]["attempts"].as_str()), ("machine", "2"), "{:?}", rows[1]);

@@ -243,7 +243,7 @@ fn a_trial_that_asks_for_more_memory_than_there_is_is_a_row_and_the_rest_goes_on
                  \"schedule.batch\" = [{ policy = 'fixed', size = 512 }]\n";
     let folder = folder_with(space);
     let line = format!(
-        "ulimit -v 1200000; exec {} explore space.toml --quiet --slots 2x1 --memory 100G",
+        "ulimit -v 1200000; exec {} explore space.toml --quiet --confirm-patience 0s --slots 2x1 --memory 100G --backoff 10ms",
         env!("CARGO_BIN_EXE_fastrcaps")
     );
     let status = Command::new("sh").args(["-c", &line]).current_dir(folder.path()).status().unwrap();
