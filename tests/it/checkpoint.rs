@@ -25,6 +25,7 @@ use fastrcaps::{
         record::{EpochRow, Fault, Status, TrialRecord},
         train::{
             Observer, StepReport,
+            beginning::Shared,
             checkpoint::{Build, Checkpoint, State, Sums, Unusable},
             run::{Interruption, RunOutcome, run_in_folder},
             session::Foreign,
@@ -135,7 +136,8 @@ impl Case {
     fn try_run(&self, observer: &mut dyn Observer) -> Result<RunOutcome> {
         let (stop, checkpoint_every, keep_checkpoints) = (&self.stop, self.every, self.keep_checkpoints);
         let foreign = self.foreign;
-        let interruption = Interruption { stop, checkpoint_every, keep_checkpoints, foreign };
+        let interruption =
+            Interruption { stop, checkpoint_every, keep_checkpoints, foreign, shared: Shared::default() };
         run_in_folder(&self.trial(), &self.config, self.record(), &self.data, &Device::Cpu, interruption, observer)
     }
 
@@ -584,6 +586,7 @@ pub fn small_checkpoint() -> Checkpoint {
         first_loss: Some(2.0 / 3.0),
         sums: Sums { seen: 2, correct: 1, loss: 0.7 },
         peak_memory_bytes: Some(1 << 40),
+        shared_epochs: Some(1),
     };
     let moments = BTreeMap::from([("b".to_string(), tensor(&[0.25, 0.5], &[2, 1]))]);
     let optimizer = (3, moments);

@@ -18,6 +18,7 @@ use fastrcaps::{
         record::{EpochRow, Fault, Status, TrialRecord},
     },
     search::{
+        beginnings::Beginnings,
         dispatch::{Dispatcher, Ending, Event, Limits, MaxFailures, Past},
         journal::Journal,
         space::{Space, Trial},
@@ -265,6 +266,7 @@ fn run(case: Case) -> Outcome {
         study: &study,
         trials: &trials,
         keys: &keys,
+        beginnings: &Beginnings::default(),
         journal: &mut journal,
         worker: &mut worker,
         limits: case.limits,
@@ -504,6 +506,7 @@ fn what_an_earlier_engine_left_running_is_adopted_and_not_started_twice() {
         study: &study,
         trials: &trials,
         keys: &keys,
+        beginnings: &Beginnings::default(),
         journal: &mut journal,
         worker: &mut worker,
         limits: hasty(),

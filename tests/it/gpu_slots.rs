@@ -19,7 +19,10 @@ use fastrcaps::{
         folder::TrialFolder,
         model::config::Precision,
         record::{Status, TrialRecord},
-        train::memory::{gpu_peak_bytes, peak_bytes, peak_bytes_beside_gpu},
+        train::{
+            beginning::Shared,
+            memory::{gpu_peak_bytes, peak_bytes, peak_bytes_beside_gpu},
+        },
     },
     present::report::{self, view::StudyView},
     search::{
@@ -58,7 +61,8 @@ fn started(slots: &str) -> Vec<(Vec<String>, String)> {
     let start = |slot: usize| {
         let trial = folder.path().join(slot.to_string());
         fs::create_dir(&trial).unwrap();
-        let work = Work { folder: &TrialFolder::new(&trial), config: &config, epochs: config.train.epochs, behind: 0 };
+        let (folder, shared) = (TrialFolder::new(&trial), Shared::default());
+        let work = Work { folder: &folder, config: &config, epochs: config.train.epochs, behind: 0, shared };
         worker.start(&work, slot).unwrap();
         let end = Instant::now() + Duration::from_secs(60);
         while !worker.reports().iter().any(|(of, report)| *of == slot && matches!(report, Report::Ended(_))) {

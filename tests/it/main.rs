@@ -4,6 +4,7 @@ mod allocations;
 mod analysis;
 mod attribution;
 mod attribution_cli;
+mod beginnings;
 mod bench;
 mod charts;
 mod checkpoint;

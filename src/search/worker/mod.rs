@@ -27,6 +27,7 @@ use crate::learn::{
     config::TrialConfig,
     folder::TrialFolder,
     record::{EpochRow, Fault},
+    train::beginning::Shared,
 };
 
 /// Exit code of `run-trial` where it was asked to stop, or has completed the epochs that it was asked for: a checkpoint is
@@ -42,6 +43,8 @@ pub struct Work<'a> {
     pub epochs: usize,
     /// Epochs that earlier attempts trained, from which it goes on: 0 where there is no checkpoint.
     pub behind: usize,
+    /// Without a checkpoint it goes on from the first of these that can be used, and it leaves some for others.
+    pub shared: Shared<'a>,
 }
 
 /// Whether a trial may start in a slot.
