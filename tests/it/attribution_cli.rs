@@ -8,7 +8,10 @@ use std::{
 };
 
 use fastrcaps::{
-    analysis::attribution::{self, NoBaseline},
+    analysis::{
+        attribution::{self, NoBaseline},
+        ladder::ladder,
+    },
     learn::record::{EpochRow, Status, TrialRecord},
     present::report::{self, reach::time_to_accuracy, view::StudyView},
     search::{journal::Journal, study::Study},
@@ -183,7 +186,9 @@ fn a_study_with_nothing_to_compare_has_empty_tables_and_a_chart_without_optimisa
         self::study(folder.path(), |candidate, replicate| known(candidate, replicate).filter(|_| candidate == 3));
     // An interval needs pairs, a pair needs the baseline's value.
     printed(&study, &[]).is_silent_on(optimisations);
-    assert_eq!(effects(&study), Err(NoBaseline::Untrained));
+    assert_eq!(effects(&study), Ok(0));
+    let view = StudyView::read(&study).unwrap();
+    assert_eq!(ladder(&view.design(), &view.points(), 0), Err(NoBaseline::Untrained));
     let output = run(&study, &["--ladder", "routing iterations 1, class sharing by-type"]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     String::from_utf8_lossy(&output.stderr).names(["baseline"]);

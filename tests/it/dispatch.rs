@@ -342,7 +342,7 @@ fn trials_that_ended_before_are_not_trained_again() {
 fn whatever_becomes_of_a_trial_is_a_row_with_its_reason_and_the_rest_goes_on() {
     // What the worker said of it, or what of its folder is wrong.
     let rows: [(Act, Status, Fault, usize, &[&str]); 9] = [
-        (Act::Panic, Status::Failed, Fault::Configuration, 1, &["panicked", "index out of bounds"]),
+        (Act::Panic, Status::Failed, Fault::Configuration, 1, &["panicked", "index"]),
         (Act::Kill, Status::Failed, Fault::Machine, 3, &["signal 9"]),
         (Act::ExitSilently, Status::Failed, Fault::Machine, 3, &["exit code 0"]),
         (Act::WriteGarbage, Status::Failed, Fault::Machine, 3, &["exit code 0", "trial.json"]),

@@ -47,9 +47,9 @@ fn find(text: &str, fact: &str) -> Option<usize> {
     })
 }
 
-/// Whether a text has more than two plain words in a row, and is no command.
+/// Whether a text has more than two plain words in a row, and is neither a list nor a command.
 fn is_prose(fact: &str) -> bool {
-    let is_plain = |word: &str| word.chars().all(|c| c.is_alphabetic() || ",.;:'".contains(c));
+    let is_plain = |word: &str| word.chars().all(|c| c.is_alphabetic() || ".;:'".contains(c));
     let words: Vec<&str> = fact.split_whitespace().collect();
     !fact.contains("fastrcaps ") && words.windows(3).any(|three| three.iter().all(|word| is_plain(word)))
 }

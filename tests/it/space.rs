@@ -326,7 +326,7 @@ fn the_key_at_fault_is_named_however_deep_it_stands() {
         ("[base.model]\nkind = 'capsnet'\nrouting_iterations = 'two'\n", "model.routing_iterations = \"two\": "),
         ("[base.model]\nclass_sharing = 3\n", "model.class_sharing = 3: "),
         ("[base]\nschedule.lr = 'fixed'\n", "schedule.lr = \"fixed\": "),
-        ("[base]\nschedule.lr = { policy = 'step' }\n", "schedule.lr: "),
+        ("[base]\nschedule.lr = { policy = 'step' }\n", "schedule.lr.policy = \"step\": "),
         (
             "[base]\nschedule.batch = { policy = 'adabatch', phases = [{ size = 1 }, { sise = 2 }] }\n",
             "schedule.batch.phases[1].sise = 2: ",
