@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::space::Trial;
+use crate::search::space::Trial;
 
 /// The end of an epoch up to which a trial is the same as another, and not beyond.
 #[derive(Clone, Debug, PartialEq, Eq)]
