@@ -98,10 +98,10 @@ pub enum PickError {
         "no configuration has a time, an accuracy, and no replicate that diverged: there is nothing to pick from yet"
     )]
     NoPoints,
-    #[error("{constraint:?} compares with the baseline, and {why}")]
-    NoBaseline { constraint: String, why: &'static str },
-    #[error("no configuration meets every constraint. {nearest}")]
-    NothingMeets { nearest: String },
+    #[error("{:?} compares with the baseline, and {why}", constraint.words())]
+    NoBaseline { constraint: Constraint, why: BaselineLacks },
+    #[error("no configuration meets every constraint. {}.", nearest.iter().map(Nearest::words).collect::<Vec<_>>().join("; "))]
+    NothingMeets { nearest: Vec<Nearest> },
     #[error(
         "the standard error of the most accurate configuration ({label}) is not known, it has one replicate: explore the \
          space with two or more, or say how far below it is near enough"
@@ -109,9 +109,36 @@ pub enum PickError {
     NoStandardError { label: String },
     #[error(
         "there is no knee: it takes a point of the front above the straight line between its ends, and the front of what is \
-         left has {0}; ask for a time or an accuracy"
+         left has {}; ask for a time or an accuracy",
+        words::knee_lacks(*points)
     )]
-    NoKnee(String),
+    NoKnee { points: usize },
+}
+
+/// What the baseline lacks where a constraint compares with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BaselineLacks {
+    #[error("the space has none: its [baseline] was excluded, or set to something else")]
+    Declaration,
+    #[error("none of its trials has ended yet")]
+    End,
+    #[error("a replicate of it diverged")]
+    Convergence,
+    #[error("its time or its accuracy is not known")]
+    Figures,
+}
+
+/// What comes closest to a constraint that is not met.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Nearest {
+    pub constraint: Constraint,
+    /// Index of the point.
+    pub point: usize,
+    pub label: String,
+    /// Its figure that the constraint is about.
+    pub value: f64,
+    /// Whether it meets all other constraints: where there are others and none meets them, it is the closest of all.
+    pub meets_the_rest: bool,
 }
 
 /// The point that `constraints` ask for, out of a study's.

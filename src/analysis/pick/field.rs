@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::{Choice, Confidence, Constraint, Constraints, NearBest, PickError, constraint};
+use super::{BaselineLacks, Choice, Confidence, Constraint, Constraints, NearBest, PickError, constraint};
 use crate::{
     analysis::{
         Design, Point, baseline,
@@ -40,12 +40,12 @@ impl<'a> Field<'a> {
         for constraint in relative() {
             if constraint.value(&base, &base).is_nan() {
                 let why = match (design.baseline, baseline) {
-                    (None, _) => "the space has none: its [baseline] was excluded, or set to something else",
-                    (_, None) => "none of its trials has ended yet",
-                    (_, Some(index)) if points[index].diverged > 0 => "a replicate of it diverged",
-                    _ => "its time or its accuracy is not known",
+                    (None, _) => BaselineLacks::Declaration,
+                    (_, None) => BaselineLacks::End,
+                    (_, Some(index)) if points[index].diverged > 0 => BaselineLacks::Convergence,
+                    _ => BaselineLacks::Figures,
                 };
-                return Err(PickError::NoBaseline { constraint: constraint.words(), why });
+                return Err(PickError::NoBaseline { constraint: *constraint, why });
             }
         }
         let is_comparable = |index: &usize| {

@@ -1,36 +1,51 @@
 //! A choice in words: why this one, why not the next, what came closest, and what its figures must not be taken for.
 
-use super::{Choice, Constraint, Constraints, NearBest, RunnerUp, constraint, field::Field};
+use super::{Choice, Constraint, Constraints, NearBest, Nearest, RunnerUp, constraint, field::Field};
 use crate::{
     analysis::Basis,
     base::words::{by_count, plural},
 };
 
+impl Nearest {
+    /// The constraint, and what comes closest to it.
+    pub(super) fn words(&self) -> String {
+        let of = if self.meets_the_rest { "of those that meet the rest" } else { "of all" };
+        let figure = self.constraint.figure(self.value);
+        format!("{}: {of}, {} comes closest, with {figure}", self.constraint.words(), self.label)
+    }
+}
+
+/// What a front of so many points has, that has no knee.
+pub(super) fn knee_lacks(points: usize) -> String {
+    if points > 2 { format!("{points} points, none of them above") } else { plural(points, "point") }
+}
+
 impl Field<'_> {
     /// For every constraint, what comes closest to it among those that meet all others, or among all where none does.
-    pub fn nearest(&self) -> String {
-        let mut lines = Vec::new();
+    pub fn nearest(&self) -> Vec<Nearest> {
+        let mut nearest = Vec::new();
         for (which, constraint) in self.limits.iter().enumerate() {
             let others = || self.limits.iter().enumerate().filter(|(other, _)| *other != which);
             let meets_others = |index: &&usize| others().all(|(_, other)| self.meets(**index, *other));
             let mut among: Vec<usize> = self.considered.iter().filter(meets_others).copied().collect();
-            let are_all = among.is_empty() || self.limits.len() == 1;
+            let meets_the_rest = !among.is_empty() && self.limits.len() > 1;
             if among.is_empty() {
                 among.clone_from(&self.considered);
             }
             let short = |index: &usize| constraint.shortfall(&self.objectives[*index], &self.against[*index]);
-            let nearest = among.into_iter().min_by(|a, b| short(a).total_cmp(&short(b)).then(self.compare(*a, *b)));
+            let closest = among.into_iter().min_by(|a, b| short(a).total_cmp(&short(b)).then(self.compare(*a, *b)));
             // There is one: something is considered, or there would be nothing to miss a constraint.
-            let Some(nearest) = nearest else { continue };
-            let figure = constraint.figure(constraint.value(&self.objectives[nearest], &self.against[nearest]));
-            let of = if are_all { "of all" } else { "of those that meet the rest" };
-            lines.push(format!(
-                "{}: {of}, {} comes closest, with {figure}",
-                constraint.words(),
-                self.points[nearest].label
-            ));
+            let Some(point) = closest else { continue };
+            let value = constraint.value(&self.objectives[point], &self.against[point]);
+            nearest.push(Nearest {
+                constraint: *constraint,
+                point,
+                label: self.points[point].label.clone(),
+                value,
+                meets_the_rest,
+            });
         }
-        format!("{}.", lines.join("; "))
+        nearest
     }
 
     pub fn why(&self, constraints: &Constraints, met: &[usize]) -> String {

@@ -126,7 +126,7 @@ impl Dispatcher<'_> {
         if self.stop.load(Ordering::Relaxed) {
             return Some(Ending::Asked);
         }
-        if self.limits.seconds_left().is_some_and(|seconds| seconds <= 0.0) {
+        if self.limits.seconds_left(self.worker.date()).is_some_and(|seconds| seconds <= 0.0) {
             return Some(Ending::Deadline);
         }
         let (failed, ended) = (self.limits.failed_before + state.failed, self.limits.ended_before + state.ended);
@@ -145,7 +145,11 @@ impl Dispatcher<'_> {
     }
 
     fn told<'a>(&'a self, state: &'a State) -> Told<'a> {
-        Told { trials: self.trials, progress: &state.progress, seconds_left: self.limits.seconds_left() }
+        Told {
+            trials: self.trials,
+            progress: &state.progress,
+            seconds_left: self.limits.seconds_left(self.worker.date()),
+        }
     }
 
     /// The record of an attempt of `trial` in `slot` without any result.

@@ -19,7 +19,7 @@ pub use simulated::{Curve, Simulated};
 pub use slots::{Slot, SlotError, Slots};
 pub use tasks::{Dialogue, Heard, LocalTasks, Task, Tasks};
 
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use anyhow::Result;
 
@@ -106,6 +106,11 @@ pub trait Worker {
     /// The time by this worker's clock.
     fn now(&self) -> Instant {
         Instant::now()
+    }
+
+    /// The date and time by this worker's clock, which deadlines are held against.
+    fn date(&self) -> SystemTime {
+        SystemTime::now()
     }
 
     /// Sees to what an earlier engine left running in a trial's folder: the slot in which it goes on under this worker, or

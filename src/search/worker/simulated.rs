@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use anyhow::{Context, Result};
@@ -55,7 +55,7 @@ pub struct Simulated<F> {
     /// What a configuration would come to.
     curve: F,
     running: Vec<Option<Running>>,
-    began: Instant,
+    began: (Instant, SystemTime),
     /// Since then.
     passed: Duration,
 }
@@ -80,7 +80,7 @@ struct Running {
 impl<F: Fn(&TrialConfig) -> Curve> Simulated<F> {
     pub fn new(slots: Vec<Slot>, curve: F) -> Simulated<F> {
         let running = slots.iter().map(|_| None).collect();
-        Simulated { slots, curve, running, began: Instant::now(), passed: Duration::ZERO }
+        Simulated { slots, curve, running, began: (Instant::now(), SystemTime::now()), passed: Duration::ZERO }
     }
 
     /// Seconds that have seemed to pass.
@@ -152,7 +152,11 @@ impl<F: Fn(&TrialConfig) -> Curve> Worker for Simulated<F> {
     }
 
     fn now(&self) -> Instant {
-        self.began + self.passed
+        self.began.0 + self.passed
+    }
+
+    fn date(&self) -> SystemTime {
+        self.began.1 + self.passed
     }
 
     /// What ran ended with its engine.

@@ -2,11 +2,12 @@
 
 use fastrcaps::analysis::{
     Basis, Extent, Point, Time,
-    pick::{Choice, Confidence, Constraint, Constraints, NearBest, Pick, PickError, pick},
+    pick::{BaselineLacks, Choice, Confidence, Constraint, Constraints, NearBest, Nearest, Pick, PickError, pick},
 };
 use proptest::prelude::*;
 
 use super::{TEN, TWENTY, design, numbered, point};
+use crate::facts::Facts;
 
 fn limited(limits: &[Constraint]) -> Constraints {
     Constraints { limits: limits.to_vec(), ..Constraints::default() }
@@ -37,8 +38,19 @@ fn picked(points: &[Point], constraints: &Constraints) -> Pick {
     pick(points, &design(points.len()), constraints).unwrap()
 }
 
-fn refused(points: &[Point], constraints: &Constraints) -> String {
-    pick(points, &design(points.len()), constraints).unwrap_err().to_string()
+fn refused(points: &[Point], constraints: &Constraints) -> PickError {
+    pick(points, &design(points.len()), constraints).unwrap_err()
+}
+
+/// That no point meets all constraints, and for each constraint the point that comes closest, its figure, and whether it meets the others.
+fn closest(points: &[Point], constraints: &[Constraint]) -> Vec<(usize, f64, bool)> {
+    let PickError::NothingMeets { nearest } = refused(points, &limited(constraints)) else { panic!("another error") };
+    assert_eq!(nearest.iter().map(|of| of.constraint).collect::<Vec<_>>(), constraints);
+    let told = |of: Nearest| {
+        assert_eq!(of.label, points[of.point].label);
+        (of.point, (of.value * 1e9).round() / 1e9, of.meets_the_rest)
+    };
+    nearest.into_iter().map(told).collect()
 }
 
 #[test]
@@ -63,17 +75,18 @@ fn a_time_asks_for_the_most_accurate_an_accuracy_for_the_fastest() {
 fn a_pick_says_why_how_surely_and_what_came_next() {
     let of = picked(&study(), &limited(&[Constraint::MaxSeconds(60.0), Constraint::MinAccuracy(0.93)]));
     assert_eq!((of.point, of.considered, of.met, of.baseline), (2, 4, 2, Some(0)));
-    assert!(of.why.starts_with("the fastest of the 2 of 4 that meet: at most 60.00 s; validation"), "{}", of.why);
+    of.why.names(["2", "4", "60.00 s", "93.000 %"]);
     let next = of.runner_up.unwrap();
     assert_eq!(next.point, 1);
-    assert_eq!(next.why_not, "slower: 50.00 s instead of 20.00 s");
+    next.why_not.names(["50.00 s", "20.00 s"]);
     let sure = of.confidence.share().unwrap();
     assert!((0.8..1.0).contains(&sure), "{sure}");
     assert!(of.notes.is_empty());
 
     let alone = picked(&study(), &limited(&[Constraint::MaxSeconds(20.0)]));
     let next = alone.runner_up.unwrap();
-    assert_eq!((next.point, next.why_not.as_str()), (1, "50.00 s, not at most 20.00 s"));
+    assert_eq!(next.point, 1);
+    next.why_not.names(["50.00 s", "20.00 s"]);
     assert_eq!(alone.confidence, Confidence::Share(1.0), "times that never differ");
     assert_eq!(picked(&study(), &knee()).confidence, Confidence::NotComputed);
 }
@@ -106,10 +119,13 @@ fn a_speed_up_is_asked_only_of_what_was_timed_as_the_baseline_was() {
     points[1].time = Time { basis: Basis::Screened, seconds: numbered(&[20.0, 20.0, 20.0]) };
     let of = picked(&points, &limited(&[Constraint::MinSpeedup(2.0)]));
     assert_eq!((of.point, of.considered, of.met), (2, 3, 1));
-    assert!(of.notes[0].contains("left out: 1 whose times"), "{:?}", of.notes);
-    assert!(refused(&points, &limited(&[Constraint::MinSpeedup(20.0)])).contains("configuration 2 comes closest"));
+    // One is left out.
+    of.notes[0].names(["1"]);
+    assert_eq!(closest(&points, &[Constraint::MinSpeedup(20.0)]), [(2, 5.0, false)]);
     points[0].diverged = 1;
-    assert!(refused(&points, &limited(&[Constraint::MinSpeedup(2.0)])).contains("a replicate of it diverged"));
+    let constraint = Constraint::MinSpeedup(2.0);
+    let error = refused(&points, &limited(&[constraint]));
+    assert_eq!(error, PickError::NoBaseline { constraint, why: BaselineLacks::Convergence });
 }
 
 #[test]
@@ -129,19 +145,26 @@ fn what_cannot_be_picked_says_why() {
     let points = study();
     assert_eq!(pick(&points, &design(5), &Constraints::default()), Err(PickError::NoConstraint));
     assert_eq!(pick(&points[4..], &design(5), &knee()), Err(PickError::NoPoints));
-    let text = refused(&points, &limited(&[Constraint::MaxSeconds(30.0), Constraint::MinAccuracy(0.96)]));
-    assert!(text.contains("configuration 1 comes closest, with 50.00 s"), "{text}");
-    assert!(text.contains("configuration 2 comes closest, with 94.000 %"), "{text}");
-    let text = refused(&points, &limited(&[Constraint::MaxSeconds(1.0)]));
-    assert!(text.contains("of all, configuration 2 comes closest, with 20.00 s"), "{text}");
-    let text = refused(&points[1..], &limited(&[Constraint::MinSpeedup(2.0)]));
-    assert!(text.contains("none of its trials has ended"), "{text}");
+    let both = [Constraint::MaxSeconds(30.0), Constraint::MinAccuracy(0.96)];
+    assert_eq!(closest(&points, &both), [(1, 50.0, true), (2, 0.94, true)]);
+    assert_eq!(closest(&points, &[Constraint::MaxSeconds(1.0)]), [(2, 20.0, false)]);
+    // No point meets the other: the closest of all is named.
+    assert_eq!(
+        closest(&points, &[Constraint::MaxSeconds(1.0), Constraint::MinAccuracy(0.999)]),
+        [(2, 20.0, false), (3, 0.98, false)]
+    );
+    let constraint = Constraint::MinSpeedup(2.0);
+    assert_eq!(
+        refused(&points[1..], &limited(&[constraint])),
+        PickError::NoBaseline { constraint, why: BaselineLacks::End }
+    );
     let once = [point(0, &TEN, &[0.9])];
-    assert!(refused(&once, &near(NearBest::OneStandardError)).contains("replicate"));
-    assert!(refused(&once, &knee()).contains("1 point;"));
+    let label = once[0].label.clone();
+    assert_eq!(refused(&once, &near(NearBest::OneStandardError)), PickError::NoStandardError { label });
+    assert_eq!(refused(&once, &knee()), PickError::NoKnee { points: 1 });
     // Three points in a hollow: twice the time for ever more accuracy.
     let hollow = [point(0, &[10.0; 6], &[0.8]), point(1, &[20.0; 6], &[0.81]), point(2, &[40.0; 6], &[0.9])];
-    assert!(refused(&hollow, &knee()).contains("none of them above"));
+    assert_eq!(refused(&hollow, &knee()), PickError::NoKnee { points: 3 });
 }
 
 /// Small numbers, so that ties are frequent.
