@@ -62,18 +62,21 @@ struct Pretender {
     started: Vec<usize>,
     most_at_once: usize,
     running: Vec<Option<Pretended>>,
+    /// Looks that each trial waits in a queue before it begins, where there is one.
+    queue: Option<usize>,
 }
 
 struct Pretended {
     act: Act,
     end: End,
     looks_left: usize,
+    looks_in_queue: usize,
 }
 
 impl Pretender {
     fn new(slots: Vec<Slot>, admissions: Admissions, acts: HashMap<usize, Vec<Act>>) -> Pretender {
         let running = slots.iter().map(|_| None).collect();
-        Pretender { slots, admissions, acts, started: Vec::new(), most_at_once: 0, running }
+        Pretender { slots, admissions, acts, started: Vec::new(), most_at_once: 0, running, queue: None }
     }
 
     /// Does what `act` leaves in the folder of a trial that pauses after `epochs`; how it ends.
@@ -139,7 +142,7 @@ impl Worker for Pretender {
         let end = Pretender::act(act, work.folder, epochs)?;
         self.admissions.started(slot, work.config, self.slots[slot].place);
         let looks_left = if matches!(act, Act::Train | Act::Hang) { usize::MAX } else { number % 3 };
-        self.running[slot] = Some(Pretended { act, end, looks_left });
+        self.running[slot] = Some(Pretended { act, end, looks_left, looks_in_queue: self.queue.unwrap_or(0) });
         self.most_at_once = self.most_at_once.max(self.running.iter().flatten().count());
         Ok(())
     }
@@ -148,6 +151,10 @@ impl Worker for Pretender {
         let mut reports = Vec::new();
         for slot in 0..self.slots.len() {
             match self.running[slot].as_mut() {
+                Some(running) if running.looks_in_queue > 0 => {
+                    running.looks_in_queue -= 1;
+                    reports.extend((running.looks_in_queue == 0).then_some((slot, Report::Began)));
+                }
                 Some(running) if running.looks_left > 0 => running.looks_left -= 1,
                 Some(running) => {
                     reports.push((slot, Report::Ended(running.end.clone())));
@@ -174,6 +181,10 @@ impl Worker for Pretender {
 
     fn wait(&mut self) {
         std::thread::sleep(Duration::from_millis(1));
+    }
+
+    fn is_elsewhere(&self) -> bool {
+        self.queue.is_some()
     }
 
     fn adopt(&mut self, _: &TrialFolder) -> anyhow::Result<Option<usize>> {
@@ -212,6 +223,7 @@ struct Case<'a> {
     past: Vec<Past>,
     limits: Limits,
     admissions: Admissions,
+    queue: Option<usize>,
     /// Grid order where absent.
     searcher: Option<&'a dyn Searcher>,
     /// Called with every event; may ask the sweep to stop.
@@ -241,7 +253,7 @@ fn run(case: Case) -> Outcome {
     let mut journal = Journal::open(&study.journal()).unwrap();
     let slots = case.slots.parse::<Slots>().unwrap().place(&[]);
     let acts = case.acts.iter().map(|(epochs, acts)| (*epochs, acts.to_vec())).collect();
-    let mut worker = Pretender::new(slots, case.admissions, acts);
+    let mut worker = Pretender { queue: case.queue, ..Pretender::new(slots, case.admissions, acts) };
     let (mut ended_events, mut retried) = (0, 0);
     let stop = AtomicBool::new(false);
     let grid = Grid::new(trials.len(), Order::Grid).limited(case.limit);
@@ -283,7 +295,8 @@ fn run(case: Case) -> Outcome {
 
 fn case<'a>(acts: &'a [(usize, &'a [Act])], slots: &'a str, watch: &'a mut dyn FnMut(&Event, &AtomicBool)) -> Case<'a> {
     let admissions = Admissions::default();
-    Case { acts, slots, limit: None, past: vec![Past::NONE; 5], limits: hasty(), admissions, searcher: None, watch }
+    let past = vec![Past::NONE; 5];
+    Case { acts, slots, limit: None, past, limits: hasty(), admissions, queue: None, searcher: None, watch }
 }
 
 fn sweep(acts: &[(usize, &[Act])], slots: &str, limit: Option<usize>, history: Option<Vec<Status>>) -> Outcome {
@@ -390,6 +403,14 @@ fn a_sweep_asked_to_stop_starts_nothing_more_and_what_ran_is_pending() {
 }
 
 #[test]
+fn waiting_in_a_queue_is_no_time_of_a_trial_and_where_it_ran_is_its_own_to_tell() {
+    let limits = Limits { timeout: Some(Duration::from_millis(300)), ..hasty() };
+    let outcome = run(Case { limits, queue: Some(500), ..case(&[], "5x1", &mut |_, _| {}) });
+    assert_eq!(outcome.history, [Status::Done; 5]);
+    assert!(outcome.records.iter().all(|record| record.host.is_none() && record.processor.is_none()));
+}
+
+#[test]
 fn a_trial_that_takes_too_long_is_ended_and_not_tried_again() {
     let limits = Limits { timeout: Some(Duration::from_millis(300)), ..hasty() };
     let outcome = run(Case { limits, ..case(&[(3, &[Act::Hang])], "2x1", &mut |_, _| {}) });
@@ -478,7 +499,7 @@ fn what_an_earlier_engine_left_running_is_adopted_and_not_started_twice() {
     let record = TrialRecord { attempts: 1, ..TrialRecord::pending(keys[1].clone(), 0, &trials[1].config) };
     study.trial(&keys[1]).prepare(&trials[1].config, &record).unwrap();
     let end = Pretender::act(Act::Finish, &study.trial(&keys[1]), 2).unwrap();
-    worker.running[1] = Some(Pretended { act: Act::Finish, end, looks_left: 3 });
+    worker.running[1] = Some(Pretended { act: Act::Finish, end, looks_left: 3, looks_in_queue: 0 });
     let mut past = vec![Past::NONE; 5];
     past[1] = Past { status: Status::Running, attempts: 1, running_in: Some(1), ..Past::NONE };
     let swept = Dispatcher {

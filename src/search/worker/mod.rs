@@ -57,6 +57,10 @@ pub enum Admission {
 /// What becomes of what runs in a slot.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Report {
+    /// It has begun to train, where it had to wait for that ([`Worker::is_elsewhere`]).
+    Began,
+    /// It waits again, and will go on from its checkpoint: its host was lost, or somebody else needed it.
+    Queued,
     /// It completed an epoch.
     Epoch(EpochRow),
     /// It has ended, and the slot is free.
@@ -99,6 +103,22 @@ pub trait Worker {
 
     /// Lets time pass until there may be something to report. Not longer than a second.
     fn wait(&mut self);
+
+    /// Whether trials run on other hosts, each when there is room for it there: then [`Report::Began`] tells when one begins,
+    /// and its own record where.
+    fn is_elsewhere(&self) -> bool {
+        false
+    }
+
+    /// Why nothing can be told or begun for now, where that is so and may pass.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
+
+    /// Whether what was started goes on without this process.
+    fn is_handed_over(&self) -> bool {
+        false
+    }
 
     /// The time by this worker's clock.
     fn now(&self) -> Instant {
