@@ -2,6 +2,7 @@
 
 mod attribution;
 mod bench;
+mod cancel;
 mod checkpoints;
 mod completions;
 mod confirming;
@@ -9,6 +10,7 @@ mod data;
 mod device;
 mod display;
 mod estimate;
+mod executor;
 mod explore;
 mod explore_display;
 mod front;
@@ -71,6 +73,7 @@ enum Command {
     #[command(visible_alias = "ablation")]
     Attribution(attribution::Args),
     Status(status::Args),
+    Cancel(cancel::Args),
     Study(study::Args),
     Plan(plan::Args),
     Train(train::Args),
@@ -99,6 +102,7 @@ pub fn run() -> Result<ExitCode> {
         Command::Pick(args) => pick::run(args),
         Command::Attribution(args) => attribution::run(args),
         Command::Status(args) => status::run(args),
+        Command::Cancel(args) => cancel::run(args),
         Command::Study(args) => study::run(args),
         Command::Plan(args) => plan::run(args),
         Command::Train(args) => train::run(args),

@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::{Context, Error, Result, bail};
+use candle_core::Device;
 use fastrcaps::{
     base::machine,
     learn::{
@@ -51,6 +52,9 @@ pub struct Args {
     /// End when standard input ends, because the explorer is gone then; stop with a checkpoint when it says `s`
     #[arg(long)]
     end_with_stdin: bool,
+    /// Write into the record that the training begins, and where
+    #[arg(long)]
+    tell_begin: bool,
     /// Stop with a checkpoint once so many epochs are completed, unless they are all
     #[arg(long, value_name = "N")]
     until_epoch: Option<usize>,
@@ -105,6 +109,7 @@ fn train(args: &Args, folder: &TrialFolder, record: TrialRecord, stop: &AtomicBo
     let config = read_config(&folder.config())?;
     // What cannot be opened is told before the data is read.
     let device = args.device.open(&config)?;
+    let record = if args.tell_begin { begun(folder, record, &device)? } else { record };
     let data = data::load(&config.data, &args.data_dir.dirs())?;
     let key = config.key(&data.fingerprint);
     if key != record.key {
@@ -119,6 +124,20 @@ fn train(args: &Args, folder: &TrialFolder, record: TrialRecord, stop: &AtomicBo
         args.checkpoints.interruption(stop, Foreign::SetAside),
         &mut Log { stop, until_epoch: args.until_epoch },
     )
+}
+
+/// Has the record say that its training begins here and now.
+fn begun(folder: &TrialFolder, record: TrialRecord, device: &Device) -> Result<TrialRecord> {
+    let processor = kernels::open::gpu_name(device).or_else(machine::processor);
+    let record = TrialRecord {
+        status: Status::Running,
+        started: Some(machine::rfc3339(SystemTime::now())),
+        host: Some(machine::host()),
+        processor,
+        ..record
+    };
+    folder.write_record(&record)?;
+    Ok(record)
 }
 
 /// Hears what the explorer says on standard input, until it is gone.

@@ -3,12 +3,14 @@
 //! A trial is a folder: what it is asked for stands there, and what it leaves behind. How it runs is the worker's affair: as a
 //! process of this machine ([`Local`]), or not at all, in a time that only seems to pass ([`Simulated`]).
 
+mod ended;
 mod gpu_memory;
 mod local;
 mod memory;
 mod probe;
 mod simulated;
 mod slots;
+pub mod slurm;
 mod tasks;
 
 pub use gpu_memory::GpuMemory;

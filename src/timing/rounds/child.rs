@@ -41,7 +41,13 @@ impl Child<'_> {
             arguments.extend(["--cores".into(), cores.join(",").into()]);
         }
         arguments.extend(self.arguments.iter().cloned());
-        self.tasks.start(&Task { arguments, place: self.place, is_alone: true, threads: self.threads })
+        self.tasks.start(&Task {
+            arguments,
+            place: self.place,
+            is_alone: true,
+            threads: self.threads,
+            is_exclusive: true,
+        })
     }
 }
 
