@@ -35,6 +35,7 @@ mod range_test;
 mod replicates;
 mod schedule;
 mod selftest;
+mod slurm;
 mod space;
 mod stats;
 mod strategy;

@@ -296,8 +296,7 @@ impl Exploration {
     /// Confirms the times of a sweep that came to its end or whose time was over, before it is asked who is on the front:
     /// further seeds have steps of the same kinds. What cannot be confirmed is told, and is no failure of the sweep.
     fn confirm(&self, scope: &Scope, swept: Swept, view: StudyView, observer: &mut Observer) -> (StudyView, Ending) {
-        // Times of steps are this machine's, and no cluster's.
-        let has_ended = matches!(swept.ending, Ending::Finished | Ending::Deadline) && self.backend.is_local();
+        let has_ended = matches!(swept.ending, Ending::Finished | Ending::Deadline);
         let Some(confirm) = self.confirm.filter(|_| has_ended && !finished(&view).is_empty()) else {
             return (view, swept.ending);
         };
