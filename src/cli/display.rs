@@ -338,6 +338,7 @@ fn word(why: Ending) -> &'static str {
         Ending::Deadline => "deadline",
         Ending::Failures => "failures",
         Ending::Broken => "broken",
+        Ending::Detached => "detached",
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod attribution;
 mod bench;
+mod cancel;
 mod checkpoints;
 mod completions;
 mod confirming;
@@ -10,6 +11,7 @@ mod data;
 mod device;
 mod display;
 mod estimate;
+mod executor;
 mod explore;
 mod explore_display;
 mod front;
@@ -72,6 +74,7 @@ enum Command {
     #[command(visible_alias = "ablation")]
     Attribution(attribution::Args),
     Status(status::Args),
+    Cancel(cancel::Args),
     Study(study::Args),
     Plan(plan::Args),
     Train(train::Args),
@@ -100,6 +103,7 @@ pub fn run() -> Result<ExitCode> {
         Command::Pick(args) => pick::run(args),
         Command::Attribution(args) => attribution::run(args),
         Command::Status(args) => status::run(args),
+        Command::Cancel(args) => cancel::run(args),
         Command::Study(args) => study::run(args),
         Command::Plan(args) => plan::run(args),
         Command::Train(args) => train::run(args),

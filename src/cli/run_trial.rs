@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::{Context, Error, Result, bail};
+use candle_core::Device;
 use fastrcaps::{
     base::machine,
     learn::{
@@ -52,6 +53,9 @@ pub struct Args {
     /// End when standard input ends, because the explorer is gone then; stop with a checkpoint when it says `s`
     #[arg(long)]
     end_with_stdin: bool,
+    /// Write into the record that the training begins, and where
+    #[arg(long)]
+    tell_begin: bool,
     /// Stop with a checkpoint once so many epochs are completed, unless they are all
     #[arg(long, value_name = "N")]
     until_epoch: Option<usize>,
@@ -112,6 +116,7 @@ fn train(args: &Args, folder: &TrialFolder, record: TrialRecord, stop: &AtomicBo
     let config = read_config(&folder.config())?;
     // What cannot be opened is told before the data is read.
     let device = args.device.open(&config)?;
+    let record = if args.tell_begin { begun(folder, record, &device)? } else { record };
     let data = data::load(&config.data, &args.data_dir.dirs())?;
     let key = config.key(&data.fingerprint);
     if key != record.key {
@@ -139,6 +144,20 @@ fn train(args: &Args, folder: &TrialFolder, record: TrialRecord, stop: &AtomicBo
 fn parse_beginning(text: &str) -> Result<(usize, PathBuf), String> {
     let (epochs, path) = text.split_once('=').ok_or("expected EPOCHS=FILE")?;
     Ok((epochs.parse().map_err(|_| format!("{epochs:?} is no number of epochs"))?, path.into()))
+}
+
+/// Has the record say that its training begins here and now.
+fn begun(folder: &TrialFolder, record: TrialRecord, device: &Device) -> Result<TrialRecord> {
+    let processor = kernels::open::gpu_name(device).or_else(machine::processor);
+    let record = TrialRecord {
+        status: Status::Running,
+        started: Some(machine::rfc3339(SystemTime::now())),
+        host: Some(machine::host()),
+        processor,
+        ..record
+    };
+    folder.write_record(&record)?;
+    Ok(record)
 }
 
 /// Hears what the explorer says on standard input, until it is gone.

@@ -169,7 +169,7 @@ impl TrialFolder {
         self.path.join("log.txt")
     }
 
-    fn record(&self) -> PathBuf {
+    pub fn record(&self) -> PathBuf {
         self.path.join("trial.json")
     }
 

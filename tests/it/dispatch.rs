@@ -67,12 +67,15 @@ struct Pretender {
     started: Vec<usize>,
     most_at_once: usize,
     running: Vec<Option<Pretended>>,
+    /// Looks that each trial waits in a queue before it begins, where there is one.
+    queue: Option<usize>,
 }
 
 struct Pretended {
     act: Act,
     end: End,
     looks_left: usize,
+    looks_in_queue: usize,
 }
 
 impl Pretender {
@@ -80,7 +83,7 @@ impl Pretender {
         let running = slots.iter().map(|_| None).collect();
         let began = (Instant::now(), SystemTime::now());
         let (passed, started) = (Duration::ZERO, Vec::new());
-        Pretender { began, passed, slots, admissions, acts, started, most_at_once: 0, running }
+        Pretender { began, passed, slots, admissions, acts, started, most_at_once: 0, running, queue: None }
     }
 
     /// Does what `act` leaves in the folder of a trial that pauses after `epochs`; how it ends.
@@ -148,7 +151,7 @@ impl Worker for Pretender {
         let end = Pretender::act(act, work.folder, epochs)?;
         self.admissions.started(slot, work.config, self.slots[slot].place);
         let looks_left = if matches!(act, Act::Train | Act::Hang) { usize::MAX } else { number % 3 };
-        self.running[slot] = Some(Pretended { act, end, looks_left });
+        self.running[slot] = Some(Pretended { act, end, looks_left, looks_in_queue: self.queue.unwrap_or(0) });
         self.most_at_once = self.most_at_once.max(self.running.iter().flatten().count());
         Ok(())
     }
@@ -157,6 +160,10 @@ impl Worker for Pretender {
         let mut reports = Vec::new();
         for slot in 0..self.slots.len() {
             match self.running[slot].as_mut() {
+                Some(running) if running.looks_in_queue > 0 => {
+                    running.looks_in_queue -= 1;
+                    reports.extend((running.looks_in_queue == 0).then_some((slot, Report::Began)));
+                }
                 Some(running) if running.looks_left > 0 => running.looks_left -= 1,
                 Some(running) => {
                     reports.push((slot, Report::Ended(running.end.clone())));
@@ -191,6 +198,10 @@ impl Worker for Pretender {
 
     fn date(&self) -> SystemTime {
         self.began.1 + self.passed
+    }
+
+    fn is_elsewhere(&self) -> bool {
+        self.queue.is_some()
     }
 
     fn adopt(&mut self, _: &TrialFolder) -> anyhow::Result<Option<usize>> {
@@ -229,6 +240,7 @@ struct Case<'a> {
     past: Vec<Past>,
     limits: Limits,
     admissions: Admissions,
+    queue: Option<usize>,
     /// Grid order where absent.
     searcher: Option<&'a dyn Searcher>,
     /// Called with every event; may ask the sweep to stop.
@@ -258,7 +270,7 @@ fn run(case: Case) -> Outcome {
     let mut journal = Journal::open(&study.journal()).unwrap();
     let slots = case.slots.parse::<Slots>().unwrap().place(&[]);
     let acts = case.acts.iter().map(|(epochs, acts)| (*epochs, acts.to_vec())).collect();
-    let mut worker = Pretender::new(slots, case.admissions, acts);
+    let mut worker = Pretender { queue: case.queue, ..Pretender::new(slots, case.admissions, acts) };
     let (mut ended_events, mut retried) = (0, 0);
     let stop = AtomicBool::new(false);
     let grid = Grid::new(trials.len(), Order::Grid).limited(case.limit);
@@ -301,7 +313,8 @@ fn run(case: Case) -> Outcome {
 
 fn case<'a>(acts: &'a [(usize, &'a [Act])], slots: &'a str, watch: &'a mut dyn FnMut(&Event, &AtomicBool)) -> Case<'a> {
     let admissions = Admissions::default();
-    Case { acts, slots, limit: None, past: vec![Past::NONE; 5], limits: hasty(), admissions, searcher: None, watch }
+    let past = vec![Past::NONE; 5];
+    Case { acts, slots, limit: None, past, limits: hasty(), admissions, queue: None, searcher: None, watch }
 }
 
 fn sweep(acts: &[(usize, &[Act])], slots: &str, limit: Option<usize>, history: Option<Vec<Status>>) -> Outcome {
@@ -410,6 +423,14 @@ fn a_sweep_asked_to_stop_starts_nothing_more_and_what_ran_is_pending() {
 }
 
 #[test]
+fn waiting_in_a_queue_is_no_time_of_a_trial_and_where_it_ran_is_its_own_to_tell() {
+    let limits = Limits { timeout: Some(Duration::from_millis(300)), ..hasty() };
+    let outcome = run(Case { limits, queue: Some(500), ..case(&[], "5x1", &mut |_, _| {}) });
+    assert_eq!(outcome.history, [Status::Done; 5]);
+    assert!(outcome.records.iter().all(|record| record.host.is_none() && record.processor.is_none()));
+}
+
+#[test]
 fn a_trial_that_takes_too_long_is_ended_and_not_tried_again() {
     let limits = Limits { timeout: Some(Duration::from_millis(300)), ..hasty() };
     let outcome = run(Case { limits, ..case(&[(3, &[Act::Hang])], "2x1", &mut |_, _| {}) });
@@ -499,7 +520,7 @@ fn what_an_earlier_engine_left_running_is_adopted_and_not_started_twice() {
     let record = TrialRecord { attempts: 1, ..TrialRecord::pending(keys[1].clone(), 0, &trials[1].config) };
     study.trial(&keys[1]).prepare(&trials[1].config, &record).unwrap();
     let end = Pretender::act(Act::Finish, &study.trial(&keys[1]), 2).unwrap();
-    worker.running[1] = Some(Pretended { act: Act::Finish, end, looks_left: 3 });
+    worker.running[1] = Some(Pretended { act: Act::Finish, end, looks_left: 3, looks_in_queue: 0 });
     let mut past = vec![Past::NONE; 5];
     past[1] = Past { status: Status::Running, attempts: 1, running_in: Some(1), ..Past::NONE };
     let swept = Dispatcher {

@@ -38,6 +38,7 @@ mod replicates;
 mod schedule;
 mod selftest;
 mod skipped;
+mod slurm;
 mod space;
 mod stats;
 mod strategy;

@@ -2,6 +2,7 @@
 //!
 //! [`Exploration`] is what `fastrcaps explore` does, without a command line: events out, a flag to stop in.
 
+mod backend;
 mod declared;
 mod events;
 mod past;
@@ -10,6 +11,7 @@ mod resources;
 mod search;
 mod sweep;
 
+pub use backend::Backend;
 pub use events::{Event, Observer};
 pub use replicates::Replicates;
 pub use resources::memory;
@@ -38,7 +40,7 @@ use crate::{
         space::{Expansion, Space, Trial},
         strategy::{Grid, STRATEGIES, Strategy},
         study::{self, Declared, Lock, Study, StudyFile},
-        worker::{Admissions, Local, LocalTasks, Slot, Slots, Tasks, probe_all},
+        worker::{Slots, Tasks, probe_all},
     },
     timing::{confirm, rounds::EndReason},
 };
@@ -63,6 +65,8 @@ pub struct Exploration {
     /// What processes that time steps are told beside what is theirs.
     pub timing_arguments: Vec<OsString>,
     pub slots: Slots,
+    /// Where these are.
+    pub backend: Backend,
     /// How trials are chosen where there is no deadline; with one it is by what tells most in least time.
     pub strategy: &'static Strategy,
     /// Trains the first trials of the order and no others.
@@ -127,6 +131,7 @@ impl Exploration {
             trial_arguments: Vec::new(),
             timing_arguments: Vec::new(),
             slots: Slots::one_per_core(machine::usable_cores()),
+            backend: Backend::Local,
             strategy: STRATEGIES[0],
             limit: None,
             replicates: None,
@@ -147,7 +152,7 @@ impl Exploration {
             self.look_at_gpus()?;
         }
         let (trials, tasks) = (scope.expansion.trials(scope.first), self.tasks());
-        let choice = Choice { trials: &trials, asked: trials.len(), begun: &[], ..self.choice(&scope, &tasks) };
+        let choice = Choice { trials: &trials, asked: trials.len(), begun: &[], ..self.choice(&scope, tasks.as_ref()) };
         let chosen = choice.make(None, observer)?;
         let declared = self.declared(&scope, fingerprints_of(&self.study, &trials))?;
         self.study.before(&declared)?;
@@ -186,7 +191,7 @@ impl Exploration {
         let plan = self.study.plan()?;
         let mut journal = Journal::open(&self.study.journal())?;
         let mut worker = self.worker(&plan.trials, &gpus)?;
-        let mut past = past::of_study(&self.study, &mut journal, &mut worker, self.strategy.reopens)?;
+        let mut past = past::of_study(&self.study, &mut journal, worker.as_mut(), self.strategy.reopens)?;
         if let Some(before) = before {
             let (ended, new) = past::extension(&before, &plan.keys[..plan.asked], &past);
             observer(&Event::Extended { ended, new });
@@ -207,7 +212,7 @@ impl Exploration {
             slots: &self.slots,
             gpus: &gpus,
         });
-        if let Some(memory) = resources::memory(self.memory, &plan.trials, &self.slots)? {
+        if let Some(memory) = self.memory_of_slots(&plan.trials)? {
             let wanted: Vec<&TrialConfig> = wanted.iter().map(|index| &plan.trials[*index].config).collect();
             observer(&Event::Memory { memory: &memory, wanted: &wanted });
         }
@@ -222,7 +227,7 @@ impl Exploration {
             keys: &plan.keys,
             beginnings: &beginnings,
             journal: &mut journal,
-            worker: &mut worker,
+            worker: worker.as_mut(),
             limits: Limits { deadline: scope.deadline.map(leaving), ..self.limits.clone() },
             stop,
         };
@@ -260,13 +265,9 @@ impl Exploration {
         Ok(())
     }
 
-    fn tasks(&self) -> LocalTasks {
-        LocalTasks { program: self.program.clone() }
-    }
-
     /// The GPUs of the slots, each opened once by a process of its own.
     fn look_at_gpus(&self) -> Result<BTreeMap<Place, Gpu>> {
-        probe_all(&self.tasks(), self.slots.gpus())
+        probe_all(self.tasks().as_ref(), self.slots.gpus())
     }
 
     /// Choices without trials.
@@ -292,18 +293,8 @@ impl Exploration {
         let further = (asked..plan.trials.len()).filter(|index| self.limit.is_none() && is_begun(index));
         let begun: Vec<usize> = further.collect();
         let tasks = self.tasks();
-        let choice = Choice { trials: &plan.trials, asked, begun: &begun, ..self.choice(scope, &tasks) };
+        let choice = Choice { trials: &plan.trials, asked, begun: &begun, ..self.choice(scope, tasks.as_ref()) };
         choice.make(Some((&self.study, &plan.keys, &would_be)), observer)
-    }
-
-    fn worker(&self, trials: &[Trial], gpus: &BTreeMap<Place, Gpu>) -> Result<Local> {
-        let mut slots: Vec<Slot> = self.slots.place(&machine::own_cores());
-        for slot in &mut slots {
-            slot.gpu = gpus.get(&slot.place).map(|gpu| gpu.name.clone());
-        }
-        let memory = resources::memory(self.memory, trials, &self.slots)?;
-        let admissions = Admissions::new(memory, resources::gpu_memory(gpus));
-        Ok(Local::new(self.program.clone(), self.trial_arguments.clone(), slots, admissions))
     }
 
     /// Confirms the times of a sweep that came to its end or whose time was over, before it is asked who is on the front:
@@ -313,6 +304,7 @@ impl Exploration {
         let Some(confirm) = self.confirm.filter(|_| has_ended && !finished(&view).is_empty()) else {
             return (view, swept.ending);
         };
+        let tasks = self.tasks();
         let after = AfterSweep {
             study: &self.study,
             lock: swept.lock,
@@ -324,7 +316,7 @@ impl Exploration {
             patience: confirm.patience,
             deadline: scope.deadline,
             stop: swept.stop,
-            tasks: &self.tasks(),
+            tasks: tasks.as_ref(),
             arguments: self.timing_arguments.clone(),
         };
         let (view, confirmed) = after.confirm(view, &mut |event| observer(&Event::Confirming(event)));

@@ -56,6 +56,12 @@ impl Dispatcher<'_> {
             return Ok(false);
         }
         state.end_waits(self.worker.now());
+        if let Some(why) = self.worker.trouble() {
+            if state.is_time_to_try(self.worker.now()) {
+                state.pause(why, self.worker.now(), observe)?;
+            }
+            return Ok(true);
+        }
         if state.pause.is_some() && !self.may_try_again(state, searcher, observe)? {
             return Ok(true);
         }
@@ -95,7 +101,7 @@ impl Dispatcher<'_> {
             }
         }
         if let Some(why) = refusal.filter(|_| state.running().next().is_none()) {
-            // Nothing of ours ends there and leaves memory: somebody else has it.
+            // Nothing of ours ends there and leaves room: somebody else has it.
             state.pause(why, self.worker.now(), observe)?;
         }
         Ok(is_kept || state.is_waiting() || state.running().next().is_some())
@@ -224,7 +230,9 @@ impl Dispatcher<'_> {
         // What is in the checkpoint was trained beside these, and perhaps on another processor.
         let earlier = folder.read_record().ok().filter(|earlier| is_continued && earlier.key == blank.key);
         let co_runners = earlier.as_ref().and_then(|earlier| earlier.co_runners);
-        let is_mixed = earlier.is_some_and(|earlier| earlier.processor != blank.processor);
+        let is_elsewhere = self.worker.is_elsewhere();
+        let before = earlier.map(|earlier| earlier.processor);
+        let is_mixed = !is_elsewhere && before.as_ref().is_some_and(|before| *before != blank.processor);
         let record = TrialRecord {
             status: Status::Running,
             started: Some(now()),
@@ -255,6 +263,7 @@ impl Dispatcher<'_> {
         state.progress[trial].epochs.truncate(behind);
         let mut running = Running::new(trial, slot, folder, epochs, self.worker);
         (running.co_runners, running.is_mixed) = (co_runners.unwrap_or(0), is_mixed);
+        running.before = before.filter(|_| is_elsewhere);
         state.places[slot] = Some(running);
         state.count_co_runners();
         state.resume(observe)?;

@@ -75,6 +75,9 @@ impl Dispatcher<'_> {
                 observe(&Event::Stopping { why, running: state.running().count() })?;
             }
             let wants_more = self.launch(&mut state, searcher, observe)?;
+            if self.limits.detach && state.unwritten.is_empty() && self.worker.is_handed_over() {
+                return Ok(Swept { progress: state.progress, ending: Ending::Detached, unwritten: None });
+            }
             if state.running().next().is_none()
                 && state.unwritten.is_empty()
                 && let Some(ending) = self.ending(&state, searcher, wants_more)
@@ -155,11 +158,13 @@ impl Dispatcher<'_> {
     /// The record of an attempt of `trial` in `slot` without any result.
     fn blank(&self, trial: usize, attempts: usize, slot: usize) -> TrialRecord {
         let (of, slot) = (&self.trials[trial], &self.worker.slots()[slot]);
+        // Where trials run elsewhere, each writes down itself where that is.
+        let is_here = !self.worker.is_elsewhere();
         TrialRecord {
             attempts,
             threads: Some(slot.threads),
-            host: Some(machine::host()),
-            processor: if slot.place.is_cpu() { machine::processor() } else { slot.gpu.clone() },
+            host: is_here.then(machine::host),
+            processor: if slot.place.is_cpu() && is_here { machine::processor() } else { slot.gpu.clone() },
             device: Some(slot.device()),
             git_revision: machine::git_revision(),
             ..TrialRecord::pending(self.keys[trial].clone(), of.replicate, &of.config)
@@ -177,6 +182,10 @@ impl Dispatcher<'_> {
                         observe(&Event::Epoch { trial, row: &row })?;
                     }
                 }
+                Report::Began | Report::Queued => {
+                    let began = (report == Report::Began).then(|| self.worker.now());
+                    state.places[slot].iter_mut().for_each(|running| running.began = began);
+                }
                 Report::Ended(end) => self.take_up(state, slot, end),
             }
         }
@@ -186,7 +195,7 @@ impl Dispatcher<'_> {
             match phase {
                 Phase::Stopping { until, .. } => running.end(Cut::Stop, until, self.worker),
                 Phase::Going => {
-                    if let Some(most) = self.limits.timeout.filter(|most| now - running.began >= *most)
+                    if let Some(most) = self.limits.timeout.filter(|most| running.began.is_some_and(|began| now - began >= *most))
                         // What waits for room on the disk is not slow.
                         && (running.cut.is_some() || files::try_room(&running.folder.path).is_ok())
                     {
@@ -208,7 +217,7 @@ impl Dispatcher<'_> {
         // A later attempt went on from a checkpoint, others from a beginning: they say nothing of a whole training.
         let is_whole = outcome.record.status == Status::Done && outcome.record.shared_epochs.is_none();
         if is_whole && state.attempts[trial] == 1 {
-            state.progress[trial].took = Some((ended.place, (now - ended.began).as_secs_f64()));
+            state.progress[trial].took = ended.began.map(|began| (ended.place, (now - began).as_secs_f64()));
         }
         state.settle(outcome, &self.limits, now);
         self.remove_unwanted_beginnings(state);
