@@ -16,13 +16,13 @@ const FIRST: usize = 200;
 const COLUMNS: [(&str, &str, bool); 10] = [
     ("status", "Status", false),
     ("configuration", "Configuration", false),
-    ("replicate", "Replicate", true),
     ("validation_accuracy", "Validation", true),
     ("test_accuracy", "Test", true),
     ("train_seconds", "Time, confirmed", true),
     ("train_seconds_screen", "Time, screened", true),
     ("parameters", "Parameters", true),
     ("epochs", "Epochs", true),
+    ("replicate", "Replicate", true),
     ("error", "Reason", false),
 ];
 
@@ -71,13 +71,13 @@ fn row(report: &Report, index: usize) -> Markup {
         tr {
             td { span class={ "status " (of.status.as_str()) } { (of.status.as_str()) } }
             td { (view.expansion.candidates[trial.candidate].label) }
-            td.number { (trial.replicate) }
             td.number { (share(of.validation_accuracy)) }
             td.number { (share(of.test_accuracy)) }
             td.number { (seconds(view.confirmed_seconds(trial.candidate, trial.config.train.epochs))) }
             td.number { (seconds(of.train_seconds_screen)) }
             td.number { (of.parameters) }
             td.number { (of.epochs) "/" (trial.config.train.epochs) }
+            td.number { (trial.replicate) }
             td.reason { (of.error.unwrap_or_default()) }
         }
     }

@@ -8,18 +8,28 @@ const LIMITS = [
   ["most_parameters", "Parameters, at most"],
 ];
 
+// The last part of an axis's path, where no other ends alike.
+const shortName = (path, axes) => {
+  const last = (of) => of.split(".").pop();
+  return axes.filter((other) => last(other.path) === last(path)).length > 1 ? path : last(path);
+};
+
 // The measure of a configuration on every axis of the chart; null where it has none.
 const dimensionsOf = (study) => {
   const { points, whole, axes } = study;
   const of = (name) => whole.map((index) => (index < 0 ? null : points[name][index]));
   const logarithm = (values) => values.map((value) => (isKnown(value) && value > 0 ? Math.log10(value) : null));
+  // What lies far below the others stands at the lower end, so that these have room.
+  const accuracies = of("accuracy");
+  const floor = accuracies.some(isKnown) ? floorOf(accuracies.filter(isKnown)) : 0;
+  const isCut = accuracies.some((value) => isKnown(value) && value < floor);
   const own = axes
-    .map((axis, at) => ({ id: `axis-${at}`, name: axis.path, categories: axis.values, values: axis.codes }))
+    .map((axis, at) => ({ id: `axis-${at}`, name: shortName(axis.path, axes), categories: axis.values, values: axis.codes }))
     .filter((axis) => axis.categories.length > 1);
   const figures = [
     { id: "parameters", name: "parameters", values: of("parameters"), words: (value) => Number(value.toFixed(0)).toLocaleString("en") },
     { id: "seconds", name: "time", values: logarithm(of("seconds")), words: (value) => duration(10 ** value) },
-    { id: "accuracy", name: "validation", values: of("accuracy"), words: (value) => percent(value) },
+    { id: "accuracy", name: "validation", floor: isCut ? floor : null, values: accuracies.map((value) => (isKnown(value) ? Math.max(value, floor) : null)), words: (value) => percent(value) },
   ];
   return [...own, ...figures.filter(({ values }) => values.some(isKnown))];
 };

@@ -27,7 +27,7 @@ const timeAxis = (seconds) => {
   const room = isLog ? (most / least) ** .04 : 1;
   const pad = .04 * (most - least || most || 1);
   return {
-    ...axisStyle("training time"), type: isLog ? "log" : "value", nameLocation: "middle", nameGap: 30,
+    ...axisStyle("training time"), type: isLog ? "log" : "value", logBase: most / least > 60 ? 10 : 2, nameLocation: "middle", nameGap: 30,
     min: isLog ? least / room : Math.max(0, least - pad), max: isLog ? most * room : most + pad,
     axisLabel: { color: colour("muted"), hideOverlap: true, formatter: (value) => duration(value), showMinLabel: false, showMaxLabel: false },
   };
@@ -76,10 +76,13 @@ const bars = (points, indices, paint) => ({
   },
 });
 
+// Filled where the time is confirmed, else hollow.
+const mark = (isConfirmed, paint) => ({ color: isConfirmed ? paint : colour("paper"), borderColor: paint, borderWidth: isConfirmed ? 0 : 1.8 });
+
 const item = (study, index, paint) => ({
   value: [study.points.seconds[index], study.points.accuracy[index], index],
-  symbol: study.points.confirmed[index] ? "circle" : "emptyCircle",
-  itemStyle: { color: paint },
+  symbol: "circle",
+  itemStyle: mark(study.points.confirmed[index], paint),
 });
 
 const frontOption = (study, kept) => {
@@ -103,7 +106,7 @@ const frontOption = (study, kept) => {
   return {
     ...base(),
     tooltip: { ...base().tooltip, formatter: ({ value }) => tip(study, value[2]) },
-    legend: { top: 0, left: "center", textStyle: { color: colour("ink") }, itemGap: narrow ? 8 : 20, data: ["front", "other configurations", ...(baseline === undefined ? [] : ["baseline"])] },
+    legend: { top: 0, itemWidth: 14, itemHeight: 14, left: "center", textStyle: { color: colour("ink") }, itemGap: narrow ? 8 : 20, data: ["front", "other configurations", ...(baseline === undefined ? [] : ["baseline"])] },
     grid: { left: narrow ? 52 : 64, right: 48, top: 64, bottom: 74 },
     xAxis: timeAxis(seconds), yAxis: accuracyAxis(accuracies), dataZoom: zoomOf(accuracies),
     series: [

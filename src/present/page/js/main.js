@@ -25,10 +25,12 @@ const showStudy = (study) => {
   const [front, relations, curves] = isEmpty ? [null, null, null] : ["front", "relations", "curves"].map(place);
   const table = makeTable(study, state);
   let isFirst = true;
+  const floor = dimensionsOf(study).find((of) => isKnown(of.floor))?.floor;
+  const cut = isKnown(floor) ? ` Accuracies below ${percent(floor, 1)} stand at the lower end of their axis.` : "";
   const filter = makeFilter(study, state, (kept, rows) => {
     table(rows);
     const count = kept.filter(Boolean).length;
-    byId("kept").textContent = `${count} of ${plural(kept.length, "configuration")} kept, ${rows.length} of ${plural(study.trials.rows, "trial")}.`;
+    byId("kept").textContent = `${count} of ${plural(kept.length, "configuration")} kept, ${rows.length} of ${plural(study.trials.rows, "trial")}.${cut}`;
     put(front, frontOption(study, kept));
     put(curves, curvesOption(study, kept));
     const option = relationsOption(study, filter, kept);

@@ -19,7 +19,7 @@ const showOverlay = ({ overlay }) => {
   const value = (side, at, index) => [side.seconds[index], side.accuracy[index], index, at];
   const series = overlay.flatMap((side, at) => {
     const indices = side.seconds.map((_, index) => index);
-    const of = (keep) => indices.filter(keep).map((index) => ({ value: value(side, at, index), symbol: side.confirmed[index] ? "circle" : "emptyCircle" }));
+    const of = (keep) => indices.filter(keep).map((index) => ({ value: value(side, at, index), itemStyle: mark(side.confirmed[index], paint[at]) }));
     const front = indices.filter((index) => side.front[index]).sort((a, b) => side.seconds[a] - side.seconds[b]);
     return [
       { name: side.name, type: "scatter", data: of((index) => side.front[index]), symbolSize: 12, itemStyle: { color: paint[at] }, z: 5 },

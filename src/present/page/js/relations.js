@@ -6,20 +6,22 @@ const axisOf = (dimension, at, dimensions, narrow) => {
   const known = values.filter(isKnown);
   const style = {
     id, dim: at, name, type: "value",
-    nameTextStyle: { color: colour("ink"), fontSize: 11, width: narrow ? 84 : 150, overflow: "truncate" },
+    nameTextStyle: { color: colour("ink"), fontSize: 11, fontWeight: "bold", width: narrow ? 92 : 150, overflow: "truncate" },
     axisLine: { lineStyle: { color: colour("muted") } }, axisTick: { show: !categories }, minorTick: { show: false },
     nameLocation: "start", inverse: false,
     areaSelectStyle: { width: 22, borderColor: colour("accent"), color: colour("accent"), opacity: .25 },
   };
-  const label = { color: colour("muted"), fontSize: 11, width: narrow ? 80 : 120, overflow: "truncate" };
+  // A halo, as lines pass below.
+  const halo = { textBorderColor: colour("paper"), textBorderWidth: 3 };
+  const label = { color: colour("ink"), fontSize: 11, width: narrow ? 64 : 120, overflow: "truncate", hideOverlap: true, ...halo };
   if (categories) {
     const least = values.includes(-1) ? -1 : 0;
-    const text = (value) => (Number.isInteger(value) ? value < 0 ? "does not matter" : categories[value] ?? "" : "");
-    return { ...style, min: least - .5, max: categories.length - .5, interval: 1, axisLabel: { ...label, formatter: text, customValues: undefined }, splitNumber: categories.length };
+    const text = (value) => (Number.isInteger(value) ? value < 0 ? (least < 0 && value === -1 ? "does not matter" : "") : categories[value] ?? "" : "");
+    return { ...style, min: least - 1, max: categories.length, interval: 1, axisLabel: { ...label, formatter: text } };
   }
   const [low, high] = [Math.min(...known), Math.max(...known)];
   const pad = .02 * (high - low || Math.abs(high) || 1);
-  return { ...style, min: low - pad, max: high + pad, axisLabel: { ...label, formatter: (value) => (value < low || value > high ? "" : words(value)) } };
+  return { ...style, min: low - pad, max: high + pad, splitNumber: narrow ? 3 : 5, axisLabel: { ...label, formatter: (value) => (value < low || value > high ? "" : words(value)) } };
 };
 
 const relationsOption = (study, filter, kept) => {
@@ -44,8 +46,8 @@ const relationsOption = (study, filter, kept) => {
       min: floorOf(accuracies), max: Math.max(...accuracies), inRange: { color: ["#440154", "#365c8d", "#1fa187", "#8fd03f"] },
     },
     parallel: {
-      left: narrow ? 40 : 80, right: narrow ? 50 : 90, top: 28, bottom: 44, layout: narrow ? "vertical" : "horizontal",
-      axisExpandable: false, parallelAxisDefault: { nameGap: 18 },
+      left: narrow ? 104 : 80, right: narrow ? 28 : 90, top: 28, bottom: 44, layout: narrow ? "vertical" : "horizontal",
+      axisExpandable: false, parallelAxisDefault: { nameGap: narrow ? 8 : 18 },
     },
     parallelAxis: dimensions.map((dimension, at) => axisOf(dimension, at, dimensions, narrow)),
     series: [
