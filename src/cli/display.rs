@@ -6,10 +6,6 @@ use std::{
     time::Instant,
 };
 
-pub use fastrcaps::{
-    base::words::{accuracy as percent, duration},
-    present::report::cells::{mean_and_deviation, share_of_draws},
-};
 use fastrcaps::{
     base::device::Place,
     engine::sweep_log::{event_line, slot_name},
@@ -19,6 +15,10 @@ use fastrcaps::{
         dispatch::{Ending, Event},
         worker::Slot,
     },
+};
+pub use fastrcaps::{
+    base::words::{accuracy as percent, duration},
+    present::report::cells::{mean_and_deviation, share_of_draws},
 };
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::json;

@@ -80,7 +80,9 @@ fn a_study_is_served_on_loopback_and_ends_with_an_interrupt() {
     assert!(server.address.ip().is_loopback() && server.token.is_none());
     let page = server.get("/", "");
     assert_eq!(status(&page), "200");
-    for header in ["Content-Security-Policy: frame-ancestors 'none'; default-src 'none'", "Cache-Control: no-store", "nosniff"] {
+    for header in
+        ["Content-Security-Policy: frame-ancestors 'none'; default-src 'none'", "Cache-Control: no-store", "nosniff"]
+    {
         assert!(page.contains(header), "{header}");
     }
     assert!(page.contains("data-events=\"/events/space\"") && page.contains("All times are screened"));

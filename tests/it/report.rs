@@ -175,7 +175,8 @@ fn a_study_of_which_nothing_has_ended_has_a_page() {
 fn two_studies_stand_beside_each_other_with_what_does_not_compare() {
     let folder = folder_with(SPACE);
     told(folder.path(), &["explore", "space.toml", "--quiet", "--no-confirm"]);
-    let other = ["explore", "space.toml", "--quiet", "--no-confirm", "--set", "data.train_samples=160", "--out", "other"];
+    let other =
+        ["explore", "space.toml", "--quiet", "--no-confirm", "--set", "data.train_samples=160", "--out", "other"];
     told(folder.path(), &other);
     let same = succeed(folder.path(), &["compare", "results/space", "results/space", "--out", "same.html"]);
     assert!(same.contains("hypervolume") && same.contains("CONFIGURATION OF BOTH"), "{same}");

@@ -24,7 +24,9 @@ use anyhow::{Context, Result, bail};
 
 use crate::base::machine;
 use pages::{Answer, Pages};
-use request::{Access, COOKIE, Head, MALFORMED, MOST_HEAD, Refusal, Route, TOO_LONG, TOO_MANY, TOO_SLOW, encoded, judge};
+use request::{
+    Access, COOKIE, Head, MALFORMED, MOST_HEAD, Refusal, Route, TOO_LONG, TOO_MANY, TOO_SLOW, encoded, judge,
+};
 use watch::{Changes, studies_at};
 
 /// How often it is looked whether a study has changed.
@@ -60,7 +62,8 @@ impl Live {
             Some(_) => Access::Token { token: token()?, host: machine::host() },
         };
         let address = SocketAddr::new(listen.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)), port);
-        let listener = TcpListener::bind(address).with_context(|| format!("cannot listen on {address}: give another --port"))?;
+        let listener =
+            TcpListener::bind(address).with_context(|| format!("cannot listen on {address}: give another --port"))?;
         listener.set_nonblocking(true).context("cannot wait for connections")?;
         Ok(Live { listener, access, place })
     }
@@ -71,7 +74,9 @@ impl Live {
         let port = address.port();
         Ok(match &self.access {
             Access::Loopback => format!("http://{address}/"),
-            Access::Token { token, host } if address.ip().is_unspecified() => format!("http://{host}:{port}/?token={token}"),
+            Access::Token { token, host } if address.ip().is_unspecified() => {
+                format!("http://{host}:{port}/?token={token}")
+            }
             Access::Token { token, .. } => format!("http://{address}/?token={token}"),
         })
     }
@@ -176,7 +181,9 @@ impl Server {
         let answer = match judge(&head, &self.access) {
             Err(refusal) => return refuse(stream, refusal, head.is_head()),
             Ok(Route::Events(name)) if !head.is_head() => return self.follow(stream, name.as_deref()),
-            Ok(Route::Events(_)) => Ok(Answer { kind: "text/event-stream", policy: String::new(), body: String::new() }),
+            Ok(Route::Events(_)) => {
+                Ok(Answer { kind: "text/event-stream", policy: String::new(), body: String::new() })
+            }
             Ok(Route::Keep { token, to }) => return keep(stream, &token, &to),
             Ok(Route::Index) => self.pages.index(),
             Ok(Route::Study(name)) => self.pages.study(&name),
@@ -185,7 +192,10 @@ impl Server {
         match answer {
             Ok(answer) => {
                 let policy = if answer.policy.is_empty() { String::new() } else { format!("; {}", answer.policy) };
-                let own = format!("Content-Type: {}\r\nContent-Security-Policy: frame-ancestors 'none'{policy}\r\n", answer.kind);
+                let own = format!(
+                    "Content-Type: {}\r\nContent-Security-Policy: frame-ancestors 'none'{policy}\r\n",
+                    answer.kind
+                );
                 send(stream, 200, &own, answer.body.as_bytes(), head.is_head())
             }
             Err(refusal) => refuse(stream, refusal, head.is_head()),
@@ -200,7 +210,8 @@ impl Server {
         let mut seen = self.changes.count(name);
         while !self.stops() {
             let now = self.changes.wait(name, seen, HEARTBEAT);
-            let line = if now == seen { ": still here\n\n".to_string() } else { format!("event: changed\ndata: {now}\n\n") };
+            let line =
+                if now == seen { ": still here\n\n".to_string() } else { format!("event: changed\ndata: {now}\n\n") };
             seen = now;
             stream.write_all(line.as_bytes())?;
         }
@@ -264,7 +275,11 @@ fn refuse(stream: &mut TcpStream, Refusal { status, why }: Refusal, is_head: boo
 
 /// Puts the token into a cookie, and leads to the page without it: a token in an address stays in histories.
 fn keep(stream: &mut TcpStream, token: &str, to: &str) -> io::Result<()> {
-    let to = to.split('/').map(|part| if part.contains('%') { part.into() } else { encoded(part) }).collect::<Vec<_>>().join("/");
+    let to = to
+        .split('/')
+        .map(|part| if part.contains('%') { part.into() } else { encoded(part) })
+        .collect::<Vec<_>>()
+        .join("/");
     let own = format!("Location: {to}\r\nSet-Cookie: {COOKIE}={token}; HttpOnly; SameSite=Strict; Path=/\r\n");
     send(stream, 303, &own, b"", false)
 }

@@ -129,7 +129,9 @@ impl Pages {
         kept.unwrap_or_else(|| {
             let line = match standing(study) {
                 Ok(of) => line_of(name, &of),
-                Err(error) => Line { name: name.into(), path: encoded(name), progress: format!("{error:#}"), ..Line::default() },
+                Err(error) => {
+                    Line { name: name.into(), path: encoded(name), progress: format!("{error:#}"), ..Line::default() }
+                }
             };
             self.seen().entry(name.into()).or_default().line = Some(line.clone());
             line
@@ -154,7 +156,8 @@ fn line_of(name: &str, of: &Standing) -> Line {
 }
 
 fn progress(of: &Standing) -> String {
-    let counts = [(of.diverged, "diverged"), (of.failed, "failed"), (of.stopped, "given up"), (of.running.len(), "running")];
+    let counts =
+        [(of.diverged, "diverged"), (of.failed, "failed"), (of.stopped, "given up"), (of.running.len(), "running")];
     let others = counts.into_iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!(", {count} {word}"));
     format!("{} of {} done{}", of.done, plural(of.trials, "trial"), others.collect::<String>())
 }

@@ -44,8 +44,10 @@ pub const TOO_SLOW: Refusal = refusal(408, "the request did not come in time");
 pub const TOO_MANY: Refusal = refusal(503, "too many connections are open: close some pages");
 pub const NOT_FOUND: Refusal = refusal(404, "there is no such page; / lists the studies");
 const WRONG_METHOD: Refusal = refusal(405, "pages can only be read: GET and HEAD");
-const WRONG_HOST: Refusal = refusal(421, "the Host of the request is not this server's: open the address that was printed");
-const NO_TOKEN: Refusal = refusal(401, "the token is missing or wrong: open the address that was printed, with its token");
+const WRONG_HOST: Refusal =
+    refusal(421, "the Host of the request is not this server's: open the address that was printed");
+const NO_TOKEN: Refusal =
+    refusal(401, "the token is missing or wrong: open the address that was printed, with its token");
 
 /// What is asked for. Names are those of studies, decoded; they are looked up and never a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,7 +58,10 @@ pub enum Route {
     /// Changes of a study, or of any.
     Events(Option<String>),
     /// A token that is right, to be kept in a cookie: where to go on.
-    Keep { token: String, to: String },
+    Keep {
+        token: String,
+        to: String,
+    },
 }
 
 impl Head {
@@ -104,9 +109,14 @@ pub fn judge(head: &Head, access: &Access) -> Result<Route, Refusal> {
         let given = query.split('&').find_map(|part| part.strip_prefix("token="));
         if let Some(given) = given {
             let to = if path.starts_with('/') && !path.starts_with("//") { path } else { "/" };
-            return if same(given, token) { Ok(Route::Keep { token: token.clone(), to: to.into() }) } else { Err(NO_TOKEN) };
+            return if same(given, token) {
+                Ok(Route::Keep { token: token.clone(), to: to.into() })
+            } else {
+                Err(NO_TOKEN)
+            };
         }
-        let kept = head.header("cookie").unwrap_or_default().split(';').find_map(|part| part.trim().strip_prefix(COOKIE));
+        let kept =
+            head.header("cookie").unwrap_or_default().split(';').find_map(|part| part.trim().strip_prefix(COOKIE));
         if !kept.and_then(|rest| rest.strip_prefix('=')).is_some_and(|kept| same(kept, token)) {
             return Err(NO_TOKEN);
         }

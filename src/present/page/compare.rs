@@ -45,7 +45,11 @@ pub fn html(of: &Comparison) -> Document {
 
 fn name(side: &Side, at: usize, sides: &[Side; 2]) -> String {
     let is_alone = sides[0].view.space.name != sides[1].view.space.name;
-    if is_alone { side.view.space.name.clone() } else { format!("{} ({}: {})", side.view.space.name, at + 1, side.folder) }
+    if is_alone {
+        side.view.space.name.clone()
+    } else {
+        format!("{} ({}: {})", side.view.space.name, at + 1, side.folder)
+    }
 }
 
 fn table(of: &Comparison) -> Markup {

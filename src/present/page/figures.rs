@@ -89,7 +89,8 @@ pub fn relations() -> Markup {
 
 pub fn curves(report: &Report) -> Markup {
     let scene = charts::curves::draw(&pictures::curves_chart(&report.view, &report.findings));
-    let alt = "Validation accuracy over the epochs, a line for each configuration; the front and the baseline are named.";
+    let alt =
+        "Validation accuracy over the epochs, a line for each configuration; the front and the baseline are named.";
     html! {
         section #curves aria-labelledby="curves-heading" {
             h2 #curves-heading { "Curves" }

@@ -98,7 +98,8 @@ fn cells_of(report: &Report, index: usize) -> Markup {
 }
 
 fn time_range(of: &Point) -> String {
-    let range = time_interval(of).map_or(String::new(), |(low, high)| format!("[{}, {}], ", duration(low), duration(high)));
+    let range =
+        time_interval(of).map_or(String::new(), |(low, high)| format!("[{}, {}], ", duration(low), duration(high)));
     let unit = if of.time.basis == Basis::Confirmed { "rounds" } else { "screened" };
     format!("{range}{} {unit}", of.time.seconds.len())
 }

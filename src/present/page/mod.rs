@@ -23,12 +23,12 @@ use maud::{Markup, html};
 
 use crate::{
     base::words::plural,
+    learn::record::Status,
     present::report::{
         effects::Effects,
         findings::Findings,
         view::{StudyView, epochs},
     },
-    learn::record::Status,
     search::study::{Study, StudyFile},
     timing::sets::TimeSet,
 };

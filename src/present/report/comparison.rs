@@ -138,7 +138,8 @@ impl Comparison {
     pub fn shared_rows(&self) -> Vec<[String; 7]> {
         let row = |of: &Shared| {
             let difference = of.accuracy[0].zip(of.accuracy[1]).map(|(a, b)| in_points(b - a));
-            let ratio = of.seconds[0].zip(of.seconds[1]).filter(|_| self.are_same_times).map(|(a, b)| cells::factor(a / b));
+            let ratio =
+                of.seconds[0].zip(of.seconds[1]).filter(|_| self.are_same_times).map(|(a, b)| cells::factor(a / b));
             let seconds = of.seconds.map(|of| of.map_or("–".into(), duration));
             let label = match of.labels[0] == of.labels[1] {
                 true => of.labels[0].clone(),
@@ -166,8 +167,11 @@ impl Comparison {
     fn dominated(&self) -> [(usize, usize); 2] {
         let Some(pairs) = self.pairs() else { return [(0, 0); 2] };
         let count = |own: usize| {
-            let front = || self.sides[own].findings.front.iter().map(|index| self.sides[own].findings.points[*index].objectives());
-            let is_beaten = |of: &[f64; 3]| pairs[1 - own].iter().any(|other| dominates(other, &[of[0], of[1]], &GOALS));
+            let front = || {
+                self.sides[own].findings.front.iter().map(|index| self.sides[own].findings.points[*index].objectives())
+            };
+            let is_beaten =
+                |of: &[f64; 3]| pairs[1 - own].iter().any(|other| dominates(other, &[of[0], of[1]], &GOALS));
             (front().filter(is_beaten).count(), front().count())
         };
         [count(0), count(1)]
@@ -177,7 +181,9 @@ impl Comparison {
     fn pairs(&self) -> Option<[Vec<[f64; 2]>; 2]> {
         let known = |side: &Side| -> Vec<[f64; 2]> {
             let of = side.findings.points.iter().map(Point::objectives);
-            of.map(|[seconds, accuracy, _]| [seconds, accuracy]).filter(|pair| pair.iter().all(|of| of.is_finite())).collect()
+            of.map(|[seconds, accuracy, _]| [seconds, accuracy])
+                .filter(|pair| pair.iter().all(|of| of.is_finite()))
+                .collect()
         };
         let [a, b] = &self.sides;
         (self.is_same_data && self.are_same_times).then(|| [known(a), known(b)])
@@ -207,7 +213,10 @@ fn same_times(a: &StudyView, b: &StudyView) -> (bool, Option<String>) {
         [Basis::Confirmed, Basis::Confirmed] => {
             let (Some(first), Some(second)) = (&a.times, &b.times) else { return (false, None) };
             let differences = first.differences(second);
-            let why = format!("Their times were taken on different machines or builds and do not compare: {}.", differences.join("; "));
+            let why = format!(
+                "Their times were taken on different machines or builds and do not compare: {}.",
+                differences.join("; ")
+            );
             (differences.is_empty(), (!differences.is_empty()).then_some(why))
         }
         [Basis::Screened, Basis::Screened] if a.common_origin() == b.common_origin() => {
@@ -218,9 +227,14 @@ fn same_times(a: &StudyView, b: &StudyView) -> (bool, Option<String>) {
             );
             (true, Some(why))
         }
-        [Basis::Screened, Basis::Screened] => {
-            (false, Some(format!("Their times were screened on different machines or builds and do not compare: {}; {}.", words(a), words(b))))
-        }
+        [Basis::Screened, Basis::Screened] => (
+            false,
+            Some(format!(
+                "Their times were screened on different machines or builds and do not compare: {}; {}.",
+                words(a),
+                words(b)
+            )),
+        ),
         _ => (false, Some("The times of one are confirmed, those of the other screened: they do not compare.".into())),
     }
 }
@@ -229,7 +243,10 @@ fn same_times(a: &StudyView, b: &StudyView) -> (bool, Option<String>) {
 fn shared(a: &Side, b: &Side) -> Vec<Shared> {
     let whole = |side: &Side| -> HashMap<usize, usize> {
         let points = side.findings.points.iter().enumerate();
-        points.filter(|(_, of)| of.extent == Extent::Whole && !of.accuracy.is_empty()).map(|(at, of)| (of.candidate, at)).collect()
+        points
+            .filter(|(_, of)| of.extent == Extent::Whole && !of.accuracy.is_empty())
+            .map(|(at, of)| (of.candidate, at))
+            .collect()
     };
     let (in_a, in_b) = (whole(a), whole(b));
     let candidates = |side: &Side| side.view.keys[..side.view.expansion.candidates.len()].to_vec();
