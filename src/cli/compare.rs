@@ -6,7 +6,7 @@ use anyhow::Result;
 use fastrcaps::{
     base::files::check_target,
     present::{
-        page::{self, Content, MARK},
+        page::{self, Content},
         report::comparison::{Comparison, Side},
     },
     search::study::Study,
@@ -42,7 +42,7 @@ pub struct Args {
 
 pub fn run(args: Args) -> Result<ExitCode> {
     if let Some(out) = &args.out {
-        check_target(out, args.force, |bytes| bytes.starts_with(MARK.as_bytes()))?;
+        check_target(out, args.force, page::is_own)?;
     }
     let read = |folder: PathBuf| Side::read(&Study::new(folder), args.times.name());
     let comparison = Comparison::of([read(args.first)?, read(args.second)?]);

@@ -5,8 +5,8 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::Result;
 use fastrcaps::{
     base::{files::check_target, words::megabytes},
-    present::page::{self, Content, MARK, Report},
-    search::study::{Study, holdings::PAGE},
+    present::page::{self, Content, Report},
+    search::study::Study,
 };
 
 use super::input::{TimesArg, outln, write_out};
@@ -39,10 +39,15 @@ pub struct Args {
 
 pub fn run(args: Args) -> Result<ExitCode> {
     let study = Study::new(args.study);
-    let out = args.out.unwrap_or_else(|| study.folder.join(PAGE));
-    check_target(&out, args.force, |bytes| bytes.starts_with(MARK.as_bytes()))?;
-    let page = page::html(&Report::read(&study, args.times.name())?)?.write(&Content::File);
-    write_out(&out, page.as_bytes())?;
-    outln!("{} ({}): open it in a browser", out.display(), megabytes(page.len() as u64));
+    let (out, bytes) = match args.out {
+        None => page::write(&study, args.times.name(), args.force)?,
+        Some(out) => {
+            check_target(&out, args.force, page::is_own)?;
+            let page = page::html(&Report::read(&study, args.times.name())?)?.write(&Content::File);
+            write_out(&out, page.as_bytes())?;
+            (out, page.len())
+        }
+    };
+    outln!("{} ({}): open it in a browser", out.display(), megabytes(bytes as u64));
     Ok(ExitCode::SUCCESS)
 }

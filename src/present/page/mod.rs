@@ -18,18 +18,23 @@ mod recipe;
 mod trials;
 mod trouble;
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 use maud::{Markup, html};
 
 use crate::{
-    base::words::plural,
+    base::{
+        files::{check_target, write_atomically},
+        words::plural,
+    },
     learn::record::Status,
     present::report::{
         effects::Effects,
         findings::Findings,
         view::{StudyView, epochs},
     },
-    search::study::{Study, StudyFile},
+    search::study::{Study, StudyFile, holdings::PAGE},
     timing::sets::TimeSet,
 };
 pub use document::{Content, Document, MARK, policy};
@@ -95,7 +100,21 @@ pub fn html(report: &Report) -> Result<Document> {
     html_with(report, None)
 }
 
-/// The same, with what happens in it at this moment.
+/// Writes the page of a study into it, in the place of the last one; of another file of that name only with `force`.
+pub fn write(study: &Study, times: Option<&str>, force: bool) -> Result<(PathBuf, usize)> {
+    let path = study.folder.join(PAGE);
+    check_target(&path, force, is_own)?;
+    let page = html(&Report::read(study, times)?)?.write(&Content::File);
+    write_atomically(&path, page.as_bytes())?;
+    Ok((path, page.len()))
+}
+
+/// Whether a file is a page that this program wrote.
+pub fn is_own(bytes: &[u8]) -> bool {
+    bytes.starts_with(MARK.as_bytes())
+}
+
+/// [`html`] with what happens in the study at this moment.
 pub fn html_with(report: &Report, now: Option<&Now>) -> Result<Document> {
     let body = html! {
         (heading(report))

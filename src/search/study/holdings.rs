@@ -26,7 +26,7 @@ pub const EXPORT_NOTE: &str = "exported.json";
 /// What a study's lock says of who removes it, before the rest of the line.
 pub const REMOVED: &str = "removed";
 
-/// The page that `fastrcaps report` writes.
+/// The page of a study.
 pub const PAGE: &str = "report.html";
 /// How every page begins.
 pub const PAGE_MARK: &str = "<!DOCTYPE html><!-- Written by fastrcaps. -->";
