@@ -6,6 +6,7 @@ mod checkpoints;
 mod compare;
 mod completions;
 mod confirming;
+mod constraints;
 mod data;
 mod device;
 mod display;
@@ -34,7 +35,6 @@ mod time;
 mod time_steps;
 mod timing_display;
 mod train;
-mod wishes;
 
 use std::process::ExitCode;
 

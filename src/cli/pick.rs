@@ -24,9 +24,9 @@ use serde_json::json;
 
 use super::{
     attribution::{ladder_json, ladder_table},
+    constraints::ConstraintsArg,
     display::mean_and_deviation,
     input::{TimesArg, outln, shell_line, write_out},
-    wishes::WishesArg,
 };
 
 /// Pick one configuration of a study by constraints, and write the config file that trains it.
@@ -46,7 +46,7 @@ pub struct Args {
     /// A study folder, made by `fastrcaps explore`
     study: PathBuf,
     #[command(flatten)]
-    wishes: WishesArg,
+    constraints: ConstraintsArg,
     #[command(flatten)]
     times: TimesArg,
     /// Print one JSON object
@@ -64,7 +64,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let study = Study::new(args.study);
     let view = args.times.read(&study)?;
     let points = view.points();
-    let pick = pick::pick(&points, &view.design(), &args.wishes.wishes())
+    let pick = pick::pick(&points, &view.design(), &args.constraints.constraints())
         .with_context(|| format!("nothing is picked from {}", study.folder.display()))?;
     let out = args.out.unwrap_or_else(|| study.folder.join("pick").join("config.toml"));
     let of = Picked { study: &study, view: &view, points: &points, pick: &pick, out: &out, force: args.force };

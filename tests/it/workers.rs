@@ -8,6 +8,7 @@ use fastrcaps::{
         data::{self, DataDirs},
         folder::TrialFolder,
         record::{EpochRow, Status, TrialRecord},
+        train::beginning::Shared,
     },
     search::worker::{Admission, Admissions, Curve, End, Local, Report, Simulated, Slots, Work, Worker},
 };
@@ -66,7 +67,8 @@ impl Trial {
     }
 
     fn start(&self, worker: &mut dyn Worker, slot: usize, epochs: usize, behind: usize) {
-        let work = Work { folder: &self.folder, config: &self.config, epochs, behind };
+        let shared = Shared::default();
+        let work = Work { folder: &self.folder, config: &self.config, epochs, behind, shared };
         worker.start(&work, slot).unwrap();
     }
 }

@@ -215,10 +215,12 @@ impl Exploration {
             Some(confirm) => confirm::end_of_sweep(deadline, &configs_of(&scope.expansion), confirm.rounds),
             None => deadline,
         };
+        let beginnings = plan.beginnings();
         let dispatcher = Dispatcher {
             study: &self.study,
             trials: &plan.trials,
             keys: &plan.keys,
+            beginnings: &beginnings,
             journal: &mut journal,
             worker: &mut worker,
             limits: Limits { deadline: scope.deadline.map(leaving), ..self.limits.clone() },

@@ -1,4 +1,4 @@
-//! What to train with: three configurations, each for a wish that many have.
+//! What to train with: three configurations, each by a constraint that many have.
 
 use maud::{Markup, html};
 
@@ -7,7 +7,7 @@ use crate::{
     analysis::{
         Basis, Point,
         bootstrap::difference_interval,
-        pick::{self, Choice, NearBest, Pick, PickError, Wish, Wishes},
+        pick::{self, Choice, Constraint, Constraints, NearBest, Pick, PickError},
     },
     base::words::{plural, shell_line},
     present::report::{
@@ -16,12 +16,12 @@ use crate::{
     },
 };
 
-/// A wish, as a heading and as flags of `fastrcaps pick`.
+/// What is asked for, as a heading and as flags of `fastrcaps pick`.
 struct Asked {
     heading: &'static str,
     id: &'static str,
     flags: &'static str,
-    wishes: Wishes,
+    constraints: Constraints,
 }
 
 fn asked() -> [Asked; 3] {
@@ -31,19 +31,19 @@ fn asked() -> [Asked; 3] {
             heading: "Fastest at the baseline's accuracy",
             id: "fastest",
             flags: "--max-accuracy-loss 0pp",
-            wishes: Wishes { limits: vec![Wish::MaxAccuracyLoss(0.0)], ..Wishes::default() },
+            constraints: Constraints { limits: vec![Constraint::MaxAccuracyLoss(0.0)], ..Constraints::default() },
         },
         Asked {
             heading: "Most accurate",
             id: "accurate",
             flags: "--within 0pp",
-            wishes: Wishes { near_best, ..Wishes::default() },
+            constraints: Constraints { near_best, ..Constraints::default() },
         },
         Asked {
             heading: "Knee: where more time begins to bring less",
             id: "knee",
             flags: "--knee",
-            wishes: Wishes { choice: Choice::Knee, ..Wishes::default() },
+            constraints: Constraints { choice: Choice::Knee, ..Constraints::default() },
         },
     ]
 }
@@ -61,7 +61,7 @@ pub fn section(report: &Report) -> Markup {
                 @for asked in asked() {
                     article.card aria-labelledby={ "pick-" (asked.id) } {
                         h3 #{ "pick-" (asked.id) } { (asked.heading) }
-                        @match pick::pick(&report.findings.points, &design, &asked.wishes) {
+                        @match pick::pick(&report.findings.points, &design, &asked.constraints) {
                             Ok(pick) => (chosen(report, &asked, &pick)),
                             Err(error) => p.none { "None: " (shown(&error)) "." },
                         }

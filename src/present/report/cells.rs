@@ -97,10 +97,10 @@ pub fn accuracy(point: &Point) -> String {
 pub fn confidence(of: Confidence) -> String {
     let met = |share| format!("met in {} of draws from what is known of its figures", share_of_draws(share));
     match of {
-        Confidence::Certain => "certain: nothing of what is wished for is measured".into(),
-        Confidence::Share(share) => format!("the wishes are {}", met(share)),
+        Confidence::Certain => "certain: no constraint is about a measured figure".into(),
+        Confidence::Share(share) => format!("the constraints are {}", met(share)),
         Confidence::ShareOfOthers(share) => {
-            format!("the wishes, but for the knee or one standard error, are {}", met(share))
+            format!("the constraints, but for the knee or one standard error, are {}", met(share))
         }
         Confidence::Unknown => "not known".into(),
         Confidence::NotComputed => "not computed: no draw judges the knee or one standard error".into(),

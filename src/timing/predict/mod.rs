@@ -52,8 +52,13 @@ impl StepClock {
 
     /// Seconds of training steps that `config` would take, alone on the machine.
     pub fn predict(&mut self, config: &TrialConfig) -> Result<f64> {
+        self.predict_first(config, config.train.epochs)
+    }
+
+    /// Those of its first `epochs` epochs.
+    pub fn predict_first(&mut self, config: &TrialConfig, epochs: usize) -> Result<f64> {
         let mut seconds = 0.0;
-        for (shape, steps) in steps_of(config, config.train.epochs) {
+        for (shape, steps) in steps_of(config, epochs) {
             seconds += self.step_seconds(config, &shape)? * steps as f64;
         }
         Ok(seconds)
