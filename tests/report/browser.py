@@ -114,6 +114,11 @@ class Browser:
         self.mouse("mouseReleased", *end, "left")
 
     def shot(self, path, whole=True):
+        if whole:
+            # Charts are drawn when they come into view.
+            self.evaluate("(async () => { for (let y = 0; y < document.body.scrollHeight; y += 500) { scrollTo(0, y); "
+                          "await new Promise(done => setTimeout(done, 60)); } scrollTo(0, 0); })()")
+            time.sleep(0.3)
         picture = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
         Path(path).write_bytes(base64.b64decode(picture["data"]))
 
@@ -184,6 +189,8 @@ class Checks:
 
     def into_view(self, chart):
         self.browser.evaluate(f"document.getElementById('chart-{chart}').scrollIntoView({{ block: 'center' }})")
+        self.browser.wait(f"Boolean(window.echarts && {CHART.format(chart)})", f"the chart {chart} is drawn")
+        time.sleep(0.3)
         return self.browser.evaluate(f"(() => {{ const r = document.getElementById('chart-{chart}').getBoundingClientRect(); return [r.x, r.y]; }})()")
 
     def hover(self):
@@ -218,6 +225,7 @@ class Checks:
         self.browser.shot(self.shots / "brush.png", whole=False)
         after = self.rows_shown()
         self.hold(0 < after < before, f"what is drawn along an axis keeps {after} of {before} rows of the table")
+        self.into_view("front")
         front = self.browser.evaluate(f"{CHART.format('front')}.getOption().series.filter(s => s.type === 'scatter').reduce((n, s) => n + s.data.length, 0)")
         self.hold(front <= after + 1, f"the front follows: {front} points")
         self.download(after)
@@ -287,7 +295,7 @@ class Checks:
         self.browser.size(1280, 900)
         self.browser.call("Page.navigate", url=self.page)
         time.sleep(1)
-        self.browser.shot(self.shots / "no-script.png")
+        self.browser.shot(self.shots / "no-script.png", whole=False)
         document = self.browser.call("DOM.getDocument", depth=0)["root"]["nodeId"]
         text = self.browser.call("DOM.getOuterHTML", nodeId=document)["outerHTML"]
         self.hold("data:image/" in text and "id=\"front-table\"" in text, "without scripts there are pictures and the table of the front")

@@ -3,20 +3,31 @@
 let state = emptyState();
 let charts = [];
 
+// A chart is drawn once it is about to be seen, and when what it shows has changed since.
 const place = (id) => {
   const node = byId(`chart-${id}`);
   if (!node) return null;
   node.hidden = false;
   node.closest("figure").querySelector(".still")?.classList.add("replaced");
-  const chart = echarts.init(node, null, { renderer: "canvas" });
-  charts.push(chart);
-  return chart;
-};
-
-const put = (chart, option) => {
-  if (!chart) return;
-  if (option) chart.setOption(option, { replaceMerge: ["series"] });
-  else chart.clear();
+  const drawn = { node, chart: null, make: null, isNear: false, begun: () => {} };
+  const draw = () => {
+    if (!drawn.isNear || !drawn.make) return;
+    const isFirst = !drawn.chart;
+    drawn.chart ??= echarts.init(node, null, { renderer: "canvas" });
+    const option = drawn.make(isFirst);
+    drawn.make = null;
+    if (option) drawn.chart.setOption(option, { replaceMerge: ["series"] });
+    else drawn.chart.clear();
+    if (isFirst) drawn.begun(drawn.chart);
+  };
+  drawn.put = (make) => { drawn.make = make; draw(); };
+  drawn.watcher = new IntersectionObserver((seen) => {
+    drawn.isNear = seen[seen.length - 1].isIntersecting;
+    draw();
+  }, { rootMargin: "300px" });
+  drawn.watcher.observe(node);
+  charts.push(drawn);
+  return drawn;
 };
 
 const showStudy = (study) => {
@@ -24,40 +35,40 @@ const showStudy = (study) => {
   const isEmpty = study.points.candidate.length === 0;
   const [front, relations, curves] = isEmpty ? [null, null, null] : ["front", "relations", "curves"].map(place);
   const table = makeTable(study, state);
-  let isFirst = true;
   const floor = dimensionsOf(study).find((of) => isKnown(of.floor))?.floor;
   const cut = isKnown(floor) ? ` Accuracies below ${percent(floor, 1)} stand at the lower end of their axis.` : "";
   const filter = makeFilter(study, state, (kept, rows) => {
     table(rows);
     const count = kept.filter(Boolean).length;
     byId("kept").textContent = `${count} of ${plural(kept.length, "configuration")} kept, ${rows.length} of ${plural(study.trials.rows, "trial")}.${cut}`;
-    put(front, frontOption(study, kept));
-    put(curves, curvesOption(study, kept));
-    const option = relationsOption(study, filter, kept);
-    // The axes stay as they are, with what is drawn along them.
-    if (!isFirst && option) delete option.parallelAxis;
-    put(relations, option);
-    isFirst = false;
+    front?.put(() => frontOption(study, kept));
+    curves?.put(() => curvesOption(study, kept));
+    relations?.put((isFirst) => {
+      const option = relationsOption(study, filter, kept);
+      // The axes stay as they are, with what is drawn along them.
+      if (!isFirst && option) delete option.parallelAxis;
+      return option;
+    });
   });
   const reset = () => {
     const { sort } = state;
     state = Object.assign(state, emptyState(), { sort });
-    if (relations) releaseBrush(relations, filter.dimensions);
+    if (relations?.chart) releaseBrush(relations.chart, filter.dimensions);
     state.brush = {};
     fillFilters(study, state, filter, reset);
     filter.apply();
   };
+  if (relations) relations.begun = (chart) => {
+    followBrush(chart, state, filter);
+    const drawn = Object.entries(state.brush).filter(([, intervals]) => intervals.length > 0);
+    for (const [parallelAxisId, intervals] of drawn) chart.dispatchAction({ type: "axisAreaSelect", parallelAxisId, intervals });
+  };
   fillFilters(study, state, filter, reset);
   filter.apply();
-  if (relations) {
-    followBrush(relations, state, filter);
-    const drawn = Object.entries(state.brush).filter(([, intervals]) => intervals.length > 0);
-    for (const [parallelAxisId, intervals] of drawn) relations.dispatchAction({ type: "axisAreaSelect", parallelAxisId, intervals });
-  }
 };
 
 const start = () => {
-  charts.forEach((chart) => chart.dispose());
+  charts.forEach(({ chart, watcher }) => { watcher.disconnect(); chart?.dispose(); });
   charts = [];
   document.body.classList.add("scripted");
   const data = byId("data") ? readStudy() : null;
@@ -69,6 +80,6 @@ const start = () => {
 };
 
 start();
-window.addEventListener("resize", () => charts.forEach((chart) => chart.resize()));
+window.addEventListener("resize", () => charts.forEach(({ chart }) => chart?.resize()));
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", start);
 if (document.body.dataset.events) follow(document.body.dataset.events, start);

@@ -27,11 +27,11 @@ const showOverlay = ({ overlay }) => {
       { name: side.name, type: "line", step: "end", symbol: "none", silent: true, data: front.map((index) => [side.seconds[index], side.accuracy[index]]), lineStyle: { color: paint[at], width: 2, type: at ? "dashed" : "solid" }, z: 4 },
     ];
   });
-  chart.setOption({
+  chart.put(() => ({
     ...base(),
     tooltip: { ...base().tooltip, formatter: ({ value: [, , index, at] }) => overlayTip(overlay[at], index) },
     legend: { top: 0, textStyle: { color: colour("ink") }, data: overlay.map(({ name }) => name) },
     color: paint, grid: { left: 64, right: 48, top: 64, bottom: 74 },
     xAxis: timeAxis(seconds), yAxis: accuracyAxis(accuracies), dataZoom: zoomOf(accuracies), series,
-  });
+  }));
 };
