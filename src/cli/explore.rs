@@ -160,7 +160,6 @@ impl Args {
             exploration.slots = slots.clone();
         }
         Ok(Exploration {
-            sets: self.sets.clone(),
             trial_arguments: [self.checkpoints.arguments(), self.data_dir.arguments()].concat(),
             timing_arguments: self.data_dir.arguments(),
             strategy: self.strategy.unwrap_or(exploration.strategy),

@@ -17,6 +17,7 @@ use fastrcaps::{
 
 use super::{
     confirming::tell,
+    data::tell_differences,
     display::{Display, Mode},
     input::errln,
     limits::MemoryArg,
@@ -70,6 +71,7 @@ impl<'a> ExploreDisplay<'a> {
             Event::Confirming(event) => self.confirming(event),
             Event::Confirmed { confirmed, view } => tell(self.mode, &self.study, confirmed, view),
             Event::NotConfirmed(error) => errln!("warning: the times of the trials are not confirmed: {error:#}"),
+            Event::OtherData { differences } => tell_differences(differences),
             Event::Over { view, ending } => self.sweep.iter().for_each(|sweep| sweep.over(view, *ending)),
             _ if self.mode == Mode::Quiet => {}
             Event::OtherBuild { begun_by, build } => errln!(

@@ -19,6 +19,7 @@ use fastrcaps::{
 };
 
 use super::{
+    data::tell_differences,
     display::{aligned, duration, mean_and_deviation, percent, share_of_draws},
     input::{TimesArg, outln, parse_accuracy},
 };
@@ -83,6 +84,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         outln!("{}", String::from_utf8_lossy(&report::tables::front(&view, &findings)?).trim_end());
         return Ok(ExitCode::SUCCESS);
     }
+    tell_differences(&study.read()?.data_differences);
     outln!("{}", table(&view, &findings, args.objectives.into()));
     if let Some(text) = beside_other_machines(&study, &view, &findings)? {
         outln!("\n{text}");

@@ -10,15 +10,22 @@ use fastrcaps::{
         source::{Document, segments},
         words::{plural, spelled},
     },
-    learn::config::TrialConfig,
+    learn::{config::TrialConfig, data::own::Looked},
     present::report::view::StudyView,
     search::study::Study,
 };
+use toml::Value;
 
-/// Reads a trial's config file; errors name file, line, key and value.
+/// Reads a trial's config file, and looks at images of the user's own; errors name file, line, key and value.
 pub fn read_config(path: &Path) -> Result<TrialConfig> {
     let document = Document::read(path)?;
-    TrialConfig::resolve(document.table.clone())
+    let mut table = document.table.clone();
+    if let Some(Value::Table(data)) = table.get_mut("data") {
+        let looked = Looked::at(data, path.parent().unwrap_or(Path::new("")));
+        let placed = looked.map_err(|error| document.error_at(&segments("data.path"), format!("{error:#}")))?;
+        placed.into_iter().for_each(|looked| looked.complete(data));
+    }
+    TrialConfig::resolve(table)
         .map_err(|error| anyhow::Error::new(document.error_at(&segments(error.path()), error.to_string())))
 }
 

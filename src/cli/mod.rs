@@ -15,6 +15,7 @@ mod explore;
 mod explore_display;
 mod front;
 pub(crate) mod input;
+mod inspect;
 mod interrupt;
 mod limits;
 mod lr_find;

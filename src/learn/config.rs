@@ -139,10 +139,12 @@ impl TrialConfig {
         }
     }
 
-    /// The trial's identity: 16 hexadecimal digits of the hash of this config and the data's `fingerprint`.
+    /// The trial's identity: 16 hexadecimal digits of the hash of this config and the data's `fingerprint`. Where the user's own images
+    /// lie is no part of it.
     pub fn key(&self, fingerprint: &str) -> String {
         // Numbers, strings, arrays and string-keyed maps: what JSON can hold.
-        let json = serde_json::to_string(self).expect("a config is JSON");
+        let identified = TrialConfig { data: self.data.identity(), ..self.clone() };
+        let json = serde_json::to_string(&identified).expect("a config is JSON");
         let digest = Sha256::new().chain_update(json).chain_update([0]).chain_update(fingerprint).finalize();
         hex(&digest[..8])
     }

@@ -51,6 +51,9 @@ pub struct StudyFile {
     pub asked_replicates: usize,
     /// Fingerprint of each data selection the space trains on, by its hash.
     pub data: BTreeMap<String, String>,
+    /// In what a published data set that the space trains on is not the published one, a line a file.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub data_differences: Vec<String>,
     /// Name of the space.
     pub name: String,
     /// `path=value` pairs that went over the space's base.
@@ -376,7 +379,7 @@ pub fn key_of_beginning(path: &Path) -> Option<&str> {
 /// Hash of a selection of data, under which a study keeps its fingerprint.
 pub fn data_id(config: &DataConfig) -> String {
     // Numbers and strings: what JSON can hold.
-    seal::checksum(serde_json::to_string(config).expect("a data config is JSON").as_bytes())
+    seal::checksum(serde_json::to_string(&config.identity()).expect("a data config is JSON").as_bytes())
 }
 
 /// The identity of every trial, from the fingerprints of the data they train on by [`data_id`].

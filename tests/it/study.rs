@@ -69,6 +69,7 @@ pub fn declare_space(folder: &Path, text: &str, fingerprint: &str) -> Study {
         further_replicates: 0,
         asked_replicates: 0,
         data,
+        data_differences: Vec::new(),
         name: "space".into(),
         set: Vec::new(),
         space: text.into(),

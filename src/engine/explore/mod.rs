@@ -37,12 +37,12 @@ use crate::{
         journal::Journal,
         space::{Expansion, Space, Trial},
         strategy::{Grid, STRATEGIES, Strategy},
-        study::{self, Declared, Lock, Study},
+        study::{self, Declared, Lock, Study, StudyFile},
         worker::{Admissions, Local, LocalTasks, Slot, Slots, Tasks, probe_all},
     },
     timing::{confirm, rounds::EndReason},
 };
-use declared::{fingerprints, fingerprints_of};
+use declared::{differences, fingerprints, fingerprints_of};
 use search::{Choice, Chosen};
 use sweep::Sweeper;
 
@@ -53,8 +53,6 @@ const MOST_REPLICATES: usize = 10;
 #[derive(Clone, Debug)]
 pub struct Exploration {
     pub space: Space,
-    /// `path=value` pairs that were set over the space's base when it was read.
-    pub sets: Vec<(String, String)>,
     pub study: Study,
     /// The program that knows `run-trial`, `time-steps` and `probe-device`: fastrcaps.
     pub program: PathBuf,
@@ -125,7 +123,6 @@ impl Exploration {
     pub fn new(space: Space, study: Study, program: PathBuf, data_dirs: DataDirs) -> Exploration {
         Exploration {
             space,
-            sets: Vec::new(),
             study,
             program,
             data_dirs,
@@ -176,7 +173,12 @@ impl Exploration {
         let scope = self.scope()?;
         let gpus = self.look_at_gpus()?;
         let asked = scope.expansion.trials(scope.first);
+        let data_differences = differences(&asked, &self.data_dirs)?;
+        if !data_differences.is_empty() {
+            observer(&Event::OtherData { differences: &data_differences });
+        }
         let declared = self.declared(&scope, fingerprints(&asked, &self.data_dirs)?)?;
+        let declared = StudyFile { data_differences, ..declared };
         let lock = self.study.open()?;
         let Declared { begun_by, before } = self.study.declare(&lock, &declared)?;
         if begun_by != declared.git_revision {

@@ -77,7 +77,7 @@ impl StepClock {
         let set = config.data.name.descriptor();
         let loading = match set.origin {
             Origin::Drawn(_) => DRAW_SECONDS * (counts.train + counts.validation + counts.test) as f64,
-            Origin::Files(_) => READ_SECONDS * (set.available.0 + set.available.1) as f64,
+            Origin::Files(_) | Origin::Own(_) => READ_SECONDS * (set.available.0 + set.available.1) as f64,
         };
         Ok(START_SECONDS + loading + self.predict(config)? + EVALUATION * evaluated * of_a_sample)
     }
