@@ -204,7 +204,7 @@ fn list(preview: &Preview) -> Result<ExitCode> {
 
 /// Prints what came of the sweep.
 fn close(study: &Study, explored: &Explored, mode: Mode) -> Result<ExitCode> {
-    let Explored { view, ending, took } = explored;
+    let Explored { view, ending, took, page } = explored;
     let (done, diverged, failed) = (view.count(Status::Done), view.count(Status::Diverged), view.count(Status::Failed));
     // The sweep is over and written down: that its summary cannot be printed, as the terminal is gone, is no failure of it.
     let say = |line: String| drop(print_line(&line));
@@ -218,6 +218,10 @@ fn close(study: &Study, explored: &Explored, mode: Mode) -> Result<ExitCode> {
         ));
         if failed > 0 {
             say("reasons stand in trials.csv; the same command with --retry-failed trains the failed ones again".into());
+        }
+        match page {
+            Ok(page) => say(format!("page: {}", page.display())),
+            Err(error) => errln!("note: the page was not written: {error:#}"),
         }
         say(format!("front: {}", study.folder.join("charts/front.png").display()));
         say(format!("tables: {}", study.folder.join("{trials,epochs,front}.csv").display()));

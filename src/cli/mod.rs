@@ -4,6 +4,7 @@ mod attribution;
 mod bench;
 mod cancel;
 mod checkpoints;
+mod compare;
 mod completions;
 mod confirming;
 mod constraints;
@@ -25,9 +26,11 @@ mod pick;
 mod plan;
 mod predict;
 mod probe_device;
+mod report;
 mod run_trial;
 mod schedule;
 mod selftest;
+mod serve;
 mod status;
 mod study;
 mod threads;
@@ -56,6 +59,7 @@ Examples:
   fastrcaps front results/smoke                     the front of a study, as a table
   fastrcaps pick results/smoke --within 0.1pp       one configuration of it, ready to train
   fastrcaps attribution results/smoke               the effect of each optimisation
+  fastrcaps report results/smoke                    all of it as one page for a browser
   fastrcaps status results/smoke                    progress of a sweep, from another terminal
   fastrcaps train results/smoke/trials/KEY/config.toml --out results/again
 
@@ -73,6 +77,9 @@ enum Command {
     Pick(pick::Args),
     #[command(visible_alias = "ablation")]
     Attribution(attribution::Args),
+    Report(report::Args),
+    Serve(serve::Args),
+    Compare(compare::Args),
     Status(status::Args),
     Cancel(cancel::Args),
     Study(study::Args),
@@ -102,6 +109,9 @@ pub fn run() -> Result<ExitCode> {
         Command::Front(args) => front::run(args),
         Command::Pick(args) => pick::run(args),
         Command::Attribution(args) => attribution::run(args),
+        Command::Report(args) => report::run(args),
+        Command::Serve(args) => serve::run(args),
+        Command::Compare(args) => compare::run(args),
         Command::Status(args) => status::run(args),
         Command::Cancel(args) => cancel::run(args),
         Command::Study(args) => study::run(args),

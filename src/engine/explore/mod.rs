@@ -33,7 +33,7 @@ use crate::{
     },
     engine::confirming::{AfterSweep, finished},
     learn::{config::TrialConfig, data::DataDirs, record::Status},
-    present::report::view::StudyView,
+    present::{page, report::view::StudyView},
     search::{
         dispatch::{Dispatcher, Ending, Limits, Past},
         journal::Journal,
@@ -99,6 +99,8 @@ pub struct Explored {
     pub view: StudyView,
     pub ending: Ending,
     pub took: Duration,
+    /// The page that was written at the end, or why there is none: that is no failure of the sweep.
+    pub page: Result<PathBuf>,
 }
 
 /// What would be trained.
@@ -240,7 +242,8 @@ impl Exploration {
         sweeper.dispatcher.limits.deadline = scope.deadline;
         let (view, ending) = self.train_further(&scope, &mut sweeper, view, ending, observer)?;
         observer(&Event::Over { view: &view, ending });
-        Ok(Explored { view, ending, took: began.elapsed() })
+        let page = page::write(&self.study, None, false).map(|(path, _)| path);
+        Ok(Explored { view, ending, took: began.elapsed(), page })
     }
 
     fn scope(&self) -> Result<Scope> {

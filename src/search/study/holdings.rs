@@ -26,6 +26,11 @@ pub const EXPORT_NOTE: &str = "exported.json";
 /// What a study's lock says of who removes it, before the rest of the line.
 pub const REMOVED: &str = "removed";
 
+/// The page of a study.
+pub const PAGE: &str = "report.html";
+/// How every page begins.
+pub const PAGE_MARK: &str = "<!DOCTYPE html><!-- Written by fastrcaps. -->";
+
 const FILES: [&str; 11] = [
     "study.toml",
     LOCK,
@@ -66,6 +71,9 @@ impl FolderKind {
     pub fn holds(self, path: &Path) -> bool {
         let name = name(path);
         match self {
+            FolderKind::Study if name == PAGE => {
+                fs::read(path).is_ok_and(|bytes| bytes.starts_with(PAGE_MARK.as_bytes()))
+            }
             FolderKind::Study => FILES.contains(&name) || is_journal(name),
             FolderKind::Charts => {
                 let stem = name.strip_suffix(".png").or(name.strip_suffix(".svg"));
