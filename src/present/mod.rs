@@ -3,4 +3,5 @@
 pub mod charts;
 pub mod derived;
 pub mod export;
+pub mod page;
 pub mod report;

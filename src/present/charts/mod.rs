@@ -2,7 +2,8 @@
 //! [`Scene`] of that value. A scene becomes bytes with [`Scene::png`] or [`Scene::svg`], both painted by plotters. Nothing
 //! here reads or writes a file.
 //!
-//! [`CHARTS`] has the charts of a study; [`lr_find`] is the one of a range test, which is no study's.
+//! [`CHARTS`] has the charts of a study; [`lr_find`] is that of a range test and [`image_sheet`] that of a data set,
+//! which are no study's.
 
 pub mod attribution;
 pub mod axis;
@@ -16,6 +17,7 @@ mod font;
 pub mod front;
 pub mod gantt;
 pub mod hypervolume;
+pub mod image_sheet;
 mod images;
 pub mod interactions;
 mod kind;

@@ -1,5 +1,7 @@
 //! What is made of a study's journal: the view of it, what that says, and its tables.
 
+pub mod cells;
+pub mod comparison;
 pub mod departures;
 pub mod effects;
 pub mod findings;
