@@ -151,7 +151,7 @@ mod tests {
         let narrow = aligned_within(&table(), Some(64));
         assert!(narrow.contains("\n  class sharing by-type\n") || narrow.contains("\n  sharing by-type\n"), "{narrow}");
         let narrower = aligned_within(&table(), Some(44));
-        assert_eq!(narrower.matches("CONFIGURATION").count(), 2, "{narrower}");
+        assert_eq!(narrower.matches("CONFIGURATION").count(), 3, "{narrower}");
     }
 
     #[test]
