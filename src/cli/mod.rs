@@ -9,6 +9,7 @@ mod data;
 mod device;
 mod display;
 mod estimate;
+mod explain;
 mod explore;
 mod explore_display;
 mod front;
@@ -24,6 +25,7 @@ mod probe_device;
 mod run_trial;
 mod schedule;
 mod selftest;
+mod simulate;
 mod status;
 mod study;
 mod threads;
@@ -71,6 +73,8 @@ enum Command {
     #[command(visible_alias = "ablation")]
     Attribution(attribution::Args),
     Status(status::Args),
+    Explain(explain::Args),
+    Simulate(simulate::Args),
     Study(study::Args),
     Plan(plan::Args),
     Train(train::Args),
@@ -99,6 +103,8 @@ pub fn run() -> Result<ExitCode> {
         Command::Pick(args) => pick::run(args),
         Command::Attribution(args) => attribution::run(args),
         Command::Status(args) => status::run(args),
+        Command::Explain(args) => explain::run(args),
+        Command::Simulate(args) => simulate::run(args),
         Command::Study(args) => study::run(args),
         Command::Plan(args) => plan::run(args),
         Command::Train(args) => train::run(args),

@@ -25,7 +25,7 @@ fn local() -> Box<dyn Worker> {
 }
 
 fn simulated() -> Box<dyn Worker> {
-    let curve = |_: &TrialConfig| Curve { seconds_per_epoch: 0.4, accuracies: vec![0.5, 0.6, 0.7] };
+    let curve = |_: &TrialConfig| Curve { seconds_per_epoch: 0.4, accuracies: vec![0.5, 0.6, 0.7], diverges: false };
     Box::new(Simulated::new(slots(), curve))
 }
 

@@ -29,14 +29,17 @@ use crate::{
         device::{Gpu, Place},
         machine::{self, Machine},
     },
-    engine::confirming::{AfterSweep, finished},
+    engine::{
+        confirming::{AfterSweep, finished},
+        upkeep,
+    },
     learn::{config::TrialConfig, data::DataDirs, record::Status},
     present::report::view::StudyView,
     search::{
         dispatch::{Dispatcher, Ending, Limits, Past},
         journal::Journal,
         space::{Expansion, Space, Trial},
-        strategy::{Grid, STRATEGIES, Strategy},
+        strategy::{Audit, Grid, STRATEGIES, Settings, Strategy},
         study::{self, Declared, Lock, Study},
         worker::{Admissions, Local, LocalTasks, Slot, Slots, Tasks, probe_all},
     },
@@ -67,6 +70,10 @@ pub struct Exploration {
     pub slots: Slots,
     /// How trials are chosen where there is no deadline; with one it is by what tells most in least time.
     pub strategy: &'static Strategy,
+    /// What is wanted of a strategy that audits what it pauses.
+    pub settings: Settings,
+    /// A file of step times that a strategy decides by, where the study has none yet; absent: they are taken.
+    pub costs: Option<PathBuf>,
     /// Trains the first trials of the order and no others.
     pub limit: Option<usize>,
     /// Absent: those of the space, or as many as were asked for earlier.
@@ -97,6 +104,8 @@ pub struct Explored {
     pub view: StudyView,
     pub ending: Ending,
     pub took: Duration,
+    /// What the strategy's audit found, where it makes one and came to its end.
+    pub audit: Option<Audit>,
 }
 
 /// What would be trained.
@@ -131,6 +140,8 @@ impl Exploration {
             timing_arguments: Vec::new(),
             slots: Slots::one_per_core(machine::usable_cores()),
             strategy: STRATEGIES[0],
+            settings: Settings::default(),
+            costs: None,
             limit: None,
             replicates: None,
             max_replicates: None,
@@ -225,13 +236,15 @@ impl Exploration {
         let mut sweeper = Sweeper { dispatcher, slots: &self.slots };
         let began = Instant::now();
         let (view, ending) = sweeper.sweep(chosen.searcher.as_ref(), &wanted, past, observer)?;
+        let audit = chosen.searcher.audit();
+        upkeep::keep_audit(&self.study, audit.as_ref())?;
         let swept = Swept { began, has_trained: !wanted.is_empty(), ending, gpus: &gpus, lock: &lock, stop };
         let (view, ending) = self.confirm(&scope, swept, view, observer);
         // Nothing more is timed after what follows.
         sweeper.dispatcher.limits.deadline = scope.deadline;
         let (view, ending) = self.train_further(&scope, &mut sweeper, view, ending, observer)?;
         observer(&Event::Over { view: &view, ending });
-        Ok(Explored { view, ending, took: began.elapsed() })
+        Ok(Explored { view, ending, took: began.elapsed(), audit })
     }
 
     fn scope(&self) -> Result<Scope> {
@@ -273,6 +286,8 @@ impl Exploration {
             asked: 0,
             begun: &[],
             strategy: self.strategy,
+            settings: self.settings,
+            costs: self.costs.as_deref(),
             limit: self.limit,
             deadline: scope.deadline,
             places: self.slots.places().collect(),

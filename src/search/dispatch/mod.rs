@@ -25,9 +25,9 @@ use crate::{
     base::{files, machine},
     learn::record::{EpochRow, Status, TrialRecord},
     search::{
-        journal::Journal,
+        journal::{Journal, Noted, NotedBasis},
         space::Trial,
-        strategy::{Offer, Proposal, Searcher, Told},
+        strategy::{Decision, Offer, Proposal, Searcher, Told},
         study::Study,
         worker::{End, Report, Worker},
     },
@@ -71,6 +71,7 @@ impl Dispatcher<'_> {
                 observe(&Event::Stopping { why, running: state.running().count() })?;
             }
             let wants_more = self.launch(&mut state, searcher, observe)?;
+            self.note(&mut state, searcher);
             if state.running().next().is_none()
                 && state.unwritten.is_empty()
                 && let Some(ending) = self.ending(&state, searcher, wants_more)
@@ -84,6 +85,22 @@ impl Dispatcher<'_> {
             }
             self.look_after(&mut state, observe)?;
             self.worker.wait();
+        }
+    }
+
+    /// Writes down what the searcher decided since it was last asked. What cannot be written now is written with the next.
+    fn note(&mut self, state: &mut State, searcher: &dyn Searcher) {
+        let decisions = searcher.decisions(state.noted);
+        if decisions.is_empty() {
+            return;
+        }
+        let noted: Vec<Noted> = decisions.iter().map(|of| noted(of, &self.keys[of.trial])).collect();
+        match self.journal.note(state.noted, &noted) {
+            Ok(()) => state.noted += noted.len(),
+            Err(error) if may_pass(&error) => {}
+            Err(error) => {
+                state.broken.get_or_insert(error);
+            }
         }
     }
 
@@ -242,6 +259,20 @@ impl Dispatcher<'_> {
         }
         Ok(())
     }
+}
+
+/// A decision as the journal has it.
+fn noted(of: &Decision, key: &str) -> Noted {
+    let basis = of.basis.map(|basis| NotedBasis {
+        trained_epochs: basis.trained,
+        validation_accuracy: basis.reached,
+        point_epochs: basis.stop,
+        point_seconds: basis.seconds,
+        expected_accuracy: basis.expected,
+        possible_accuracy: basis.possible,
+        accuracy_to_beat: basis.to_beat,
+    });
+    Noted { key: key.into(), round: of.round, epochs: of.epochs, why: of.why.as_str().into(), words: of.words(), basis }
 }
 
 /// Whether an error is of the system, not of what was asked of it: what may be otherwise in a while.

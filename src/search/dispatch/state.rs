@@ -42,6 +42,8 @@ pub(super) struct State {
     pub broken: Option<Error>,
     /// Why ends were left unwritten when the sweep had to end.
     pub lost: Option<Error>,
+    /// Decisions of the searcher that are written down.
+    pub noted: usize,
     /// Trials that ended in this run, and those of them that failed.
     pub ended: usize,
     pub failed: usize,
@@ -120,6 +122,7 @@ impl State {
             pause: None,
             broken: None,
             lost: None,
+            noted: 0,
             ended: 0,
             failed: 0,
             failures: BTreeMap::new(),

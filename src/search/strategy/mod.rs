@@ -9,7 +9,7 @@ mod grid;
 mod halving;
 
 pub use deadline::{Deadline, Predicted};
-pub use freeze::{Audit, Basis, Decision, FreezeThaw, Settings, Why};
+pub use freeze::{Audit, Basis, Decision, FreezeThaw, Settings, Why, upper_bound};
 pub use grid::{Grid, Order};
 pub use halving::Halving;
 

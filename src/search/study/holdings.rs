@@ -26,10 +26,12 @@ pub const EXPORT_NOTE: &str = "exported.json";
 /// What a study's lock says of who removes it, before the rest of the line.
 pub const REMOVED: &str = "removed";
 
-const FILES: [&str; 11] = [
+const FILES: [&str; 13] = [
     "study.toml",
     LOCK,
     "machine.json",
+    "costs.json",
+    "audit.json",
     "journal.sqlite",
     "sweep.log",
     EXPORT_NOTE,

@@ -1,12 +1,12 @@
 //! The audit: a random sample of what was paused is trained to its end, and bounds what was lost.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Probability with which a bound may be wrong.
 pub const DOUBT: f64 = 0.05;
 
 /// What is known of the share of paused configurations that belong on the front.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Audit {
     /// Configurations that were paused when the audit began.
     pub paused: usize,

@@ -13,7 +13,7 @@ mod process;
 mod regression;
 mod unit;
 
-pub use audit::{Audit, draws_for, upper_bound};
+pub use audit::{Audit, upper_bound};
 pub use decision::{Decision, Why};
 pub use outlook::Basis;
 

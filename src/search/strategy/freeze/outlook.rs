@@ -9,7 +9,7 @@ use super::{
 };
 
 /// How many deviations above what is expected is still thought possible.
-const OPTIMISM: f64 = 2.0;
+const OPTIMISM: f64 = 3.0;
 /// How many deviations below its mean a point with trials to come is taken for, where others are held against it.
 const DOUBT: f64 = 1.0;
 /// Weight of an axis among the features beside what the curve tells.

@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Share of the configurations that are trained to their end at first, and the fewest and most of them.
-const CALIBRATION: (f64, usize, usize) = (0.04, 8, 160);
+const CALIBRATION: (f64, usize, usize) = (0.03, 8, 160);
 /// One of so many of these is trained under a second seed, where there are replicates.
 const SECOND_SEEDS: usize = 3;
 /// Configurations for each training of a round, and the fewest and most trainings.
