@@ -202,7 +202,7 @@ impl Exploration {
         if self.retry_failed {
             past::try_again(&self.study, &mut journal, &chosen.order, &mut past)?;
         }
-        let is_pending = |index: &usize| past[*index].status == Status::Pending;
+        let is_pending = |index: &usize| matches!(past[*index].status, Status::Pending | Status::Paused);
         let wanted: Vec<usize> = chosen.order.iter().copied().filter(is_pending).collect();
         if !wanted.is_empty() {
             let described = gpus.iter().map(|(place, gpu)| format!("{place} {}", gpu.name)).collect();
@@ -292,7 +292,9 @@ impl Exploration {
         let would_be: Vec<Past> = past.iter().map(|past| past::retried(past, self.retry_failed)).collect();
         let asked = scope.first * scope.expansion.candidates.len();
         // Further ones that an earlier exploration began: nobody would end them otherwise.
-        let is_begun = |index: &usize| would_be[*index].status == Status::Pending && would_be[*index].attempts > 0;
+        let is_begun = |index: &usize| {
+            matches!(would_be[*index].status, Status::Pending | Status::Paused) && would_be[*index].attempts > 0
+        };
         let further = (asked..plan.trials.len()).filter(|index| self.limit.is_none() && is_begun(index));
         let begun: Vec<usize> = further.collect();
         let tasks = self.tasks();

@@ -147,7 +147,7 @@ impl Tally {
                 self.interrupted += usize::from(record.status == Status::Running);
                 self.epochs_left += epochs;
             }
-            Status::Done | Status::Diverged | Status::Failed | Status::Stopped => {
+            Status::Done | Status::Diverged | Status::Failed | Status::Stopped | Status::Paused => {
                 self.learn(record, record.epochs, record.ended.as_deref().and_then(from_rfc3339));
                 if record.status == Status::Failed {
                     self.failures.push(Failure {

@@ -142,7 +142,10 @@ impl Dispatcher<'_> {
         let wants = |slot: usize| {
             let refuses = |trial: usize| state.refuses(trial, self.worker.slots()[slot].place);
             let offer = Offer { place: self.worker.slots()[slot].place, refuses: &refuses };
-            matches!(searcher.propose(&told, &offer), Proposal::Train { .. } | Proposal::Stop { .. })
+            matches!(
+                searcher.propose(&told, &offer),
+                Proposal::Train { .. } | Proposal::Stop { .. } | Proposal::Pause { .. }
+            )
         };
         state.is_waiting() || state.next_alone().is_some() || (0..self.worker.slots().len()).any(wants)
     }
@@ -234,7 +237,8 @@ impl Dispatcher<'_> {
             let folder = self.study.trial(&record.key);
             // Where no folder could be made, the journal alone holds the row.
             let written = if files::is_folder(&folder.path) { folder.write_record(record) } else { Ok(()) };
-            let epochs: &[EpochRow] = if record.status.is_final() { epochs } else { &[] };
+            let keeps_epochs = record.status.is_final() || record.status == Status::Paused;
+            let epochs: &[EpochRow] = if keeps_epochs { epochs } else { &[] };
             let written = written.and_then(|()| self.journal.put(record, epochs));
             if let Err(error) = written.with_context(|| format!("trial {}", record.key)) {
                 match state.phase {
