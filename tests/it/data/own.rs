@@ -29,7 +29,7 @@ pub fn idx(sizes: &[usize], values: &[u8]) -> Vec<u8> {
 }
 
 /// An `.npy` file.
-fn npy(kind: &str, sizes: &str, values: &[u8]) -> Vec<u8> {
+pub fn npy(kind: &str, sizes: &str, values: &[u8]) -> Vec<u8> {
     let header = format!("{{'descr': '{kind}', 'fortran_order': False, 'shape': ({sizes}), }}\n");
     [b"\x93NUMPY\x01\x00", (header.len() as u16).to_le_bytes().as_slice(), header.as_bytes(), values].concat()
 }
