@@ -175,7 +175,7 @@ impl Slurm {
         }
         let now = Instant::now();
         Ok(Slurm {
-            program: profile.program.clone().unwrap_or(program),
+            program: profile.program(&program),
             arguments,
             needs,
             control: Control::start(name.clone())?,
@@ -588,8 +588,8 @@ pub fn preview(
     let name = "fastrcaps-STUDY";
     let work = profile.work.as_ref().map_or(home.to_path_buf(), |work| work.join(name));
     let work = std::path::absolute(&work).unwrap_or(work);
-    let program = profile.program.as_deref().unwrap_or(program);
-    script(&Array { profile, name, work: &work, number: 1, tasks, need, program, arguments })
+    let program = profile.program(program);
+    script(&Array { profile, name, work: &work, number: 1, tasks, need, program: &program, arguments })
 }
 
 /// Ends all jobs of the study whose folder of work begins at `home`, in words; none where it never had any.
