@@ -144,6 +144,10 @@ pub struct TrialRecord {
     /// Of one that failed or diverged.
     pub fault: Option<Fault>,
     pub error: Option<String>,
+    /// Its first epochs, where another trial of the study had trained them: to the same bits, and in `train_seconds_screen` as if
+    /// it had trained them itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared_epochs: Option<usize>,
 }
 
 impl TrialRecord {
@@ -175,6 +179,7 @@ impl TrialRecord {
             weights_sha256: None,
             fault: None,
             error: None,
+            shared_epochs: None,
         }
     }
 

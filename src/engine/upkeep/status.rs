@@ -31,6 +31,8 @@ pub struct Standing {
     pub held: Option<String>,
     /// Why it cannot be known who explores it; absent where it can.
     pub unknown: Option<String>,
+    /// In what a published data set that it trains on is not the published one, a line a file.
+    pub data_differences: Vec<String>,
     pub trials: usize,
     pub done: usize,
     pub diverged: usize,
@@ -214,6 +216,7 @@ pub fn standing(study: &Study) -> Result<Standing> {
         last_explorer: gone,
         held,
         unknown,
+        data_differences: study.read()?.data_differences,
         trials: view.wanted().count(),
         done,
         diverged,

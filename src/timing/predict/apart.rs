@@ -45,7 +45,8 @@ fn ask<T: DeserializeOwned>(
     configs: &[&TrialConfig],
     arguments: &[OsString],
 ) -> Result<T> {
-    let mut task = tasks.start(&Task { arguments: arguments.to_vec(), place, is_alone: true, threads: 1 })?;
+    let mut task =
+        tasks.start(&Task { arguments: arguments.to_vec(), place, is_alone: true, threads: 1, is_exclusive: false })?;
     task.say(&serde_json::to_string(configs)?);
     task.end_input();
     let mut said = String::new();
