@@ -14,6 +14,7 @@ use serde::Serialize;
 use crate::{
     learn::config::TrialConfig,
     search::{
+        beginnings::Beginnings,
         dispatch::{Dispatcher, Event, Limits, Past},
         journal::Journal,
         strategy::{Audit, Brief, Settings, Strategy},
@@ -104,6 +105,8 @@ pub fn simulate(
         study: &study,
         trials: &recording.trials,
         keys: &keys,
+        // Each training at what it costs alone.
+        beginnings: &Beginnings::default(),
         journal: &mut journal,
         worker: &mut worker,
         limits: Limits::default(),
