@@ -36,7 +36,7 @@ fn simulated() -> Option<Box<dyn Worker>> {
 /// On the cluster that `SLURM_CONF` names; `tests/slurm/run.sh` starts one.
 fn slurm() -> Option<Box<dyn Worker>> {
     if env::var_os("SLURM_CONF").is_none() || !Command::new("sinfo").output().is_ok_and(|out| out.status.success()) {
-        println!("SKIPPED: slurm: SLURM_CONF names no cluster that answers");
+        crate::skipped::skipped("slurm: SLURM_CONF names no cluster that answers");
         return None;
     }
     // Not on a file system that each node might have for itself; removed with the build.
