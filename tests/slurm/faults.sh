@@ -9,25 +9,25 @@ set -- --netns
 # shellcheck source=tests/slurm/cluster.sh
 . tests/slurm/cluster.sh
 cat >"$site/space.toml" <<'END'
-replicates = 3
+replicates = 2
 [base.data]
 name = "glyphs"
-train_samples = 1500
-test_samples = 200
+train_samples = 600
+test_samples = 100
 validation_fraction = 0.2
 [base.model]
 preset = "tiny"
 [base.train]
-epochs = 8
+epochs = 10
 [axes]
 "model.routing_iterations" = [3, 1]
 END
 profile() { # lines...
-    printf 'cpus = 1\njobs = 6\n' >"$site/slurm.toml"
+    printf 'cpus = 1\njobs = 4\nprogram = "%s"\n' "$program" >"$site/slurm.toml"
     printf '%s\n' "$@" >>"$site/slurm.toml"
 }
-explore() { # study
-    "$program" explore "$site/space.toml" --out "$1" --quiet --no-confirm --checkpoint-every 1s --backoff 2s \
+explore() { # study; in the background: it takes the place of its shell
+    exec "$program" explore "$site/space.toml" --out "$1" --quiet --no-confirm --checkpoint-every 1s --backoff 2s \
         --executor slurm --executor-file "$site/slurm.toml"
 }
 running() { squeue -h -r -t RUNNING | wc -l; }
@@ -44,7 +44,7 @@ for kind in "${kinds[@]}"; do
     for run in $(seq "$times"); do
         study=$site/$kind-$run began=$SECONDS
         profile 'time = "1h"'
-        [ $kind = time-limit ] && profile 'time = "61s"' 'checkpoint_before = "59s"'
+        [ $kind = time-limit ] && profile 'time = "2m"' 'checkpoint_before = "115s"'
         explore "$study" 2>"$study.err" &
         explorer=$!
         until_running 3
