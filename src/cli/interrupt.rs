@@ -28,3 +28,10 @@ pub fn stop_on_signals() -> Result<Arc<AtomicBool>> {
     }
     Ok(stop)
 }
+
+/// A flag that SIGTERM sets, however often it comes: a cluster sends it to a job and to all of its processes, and SIGKILL later.
+pub fn stop_on_terminations() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    flag::register(SIGTERM, stop.clone()).context("cannot handle SIGTERM")?;
+    Ok(stop)
+}

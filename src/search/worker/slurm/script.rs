@@ -69,9 +69,14 @@ child=$!
 while wait "$child"; code=$?; [ $code -gt 128 ] && kill -0 "$child" 2>/dev/null; do :; done
 wait "$child"
 code=$?
-# It was warned of the end of its time, and nobody asked it to stop: it goes on in another job.
-if [ $code = 75 ] && [ -n "$warned" ] && [ ! -e "$base/stop" ] && [ -d "$here" ] && scontrol requeue "$SLURM_JOB_ID"; then
-    exec sleep 60 # Slurm ends it; it has nothing more to say
+# It was warned of the end of its time, and nobody asked it to stop: it goes on in another start. Slurm ends this one meanwhile, also
+# the command that asks for that.
+if [ $code = 75 ] && [ -n "$warned" ] && [ ! -e "$base/stop" ] && [ -d "$here" ]; then
+    trap '' TERM
+    if scontrol requeue "$SLURM_JOB_ID"; then
+        trap - TERM
+        exec sleep 60
+    fi
 fi
 over $code
 "#;
