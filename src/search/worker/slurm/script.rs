@@ -62,7 +62,8 @@ exec >>"$here/log.txt" 2>&1 </dev/null
 echo "=== attempt of $(date -u +%Y-%m-%dT%H:%M:%SZ): job $SLURM_ARRAY_JOB_ID, task $SLURM_ARRAY_TASK_ID, restart $restart, on $(hostname)"
 
 warned=
-trap 'warned=1; kill -TERM "$child" 2>/dev/null' TERM
+trap 'kill -TERM "$child" 2>/dev/null' TERM
+trap 'warned=1; kill -TERM "$child" 2>/dev/null' USR1
 # shellcheck disable=SC2086
 "$program" run-trial "$here" --tell-begin "${arguments[@]}" $more &
 child=$!
@@ -98,7 +99,7 @@ pub fn script(array: &Array) -> String {
     }
     if let Some(time) = profile.time.or(need.time) {
         option(&format!("--time={}", clock(time)));
-        option(&format!("--signal=B:TERM@{}", profile.checkpoint_before.as_secs().clamp(1, 65535)));
+        option(&format!("--signal=B:USR1@{}", profile.checkpoint_before.as_secs().clamp(1, 65535)));
     }
     option("--requeue");
     option("--open-mode=append");
