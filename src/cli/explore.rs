@@ -34,7 +34,7 @@ use super::{
     explore_display::ExploreDisplay,
     front::{self, ObjectivesArg},
     input::{errln, outln, print_line, shell_line, tell_notes},
-    interrupt::{INTERRUPTED, stop_on_signals},
+    interrupt::{INTERRUPTED, stop_on_signals, stop_on_wishes},
     limits::LimitsArg,
 };
 
@@ -173,7 +173,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
             None => list(&preview),
         };
     }
-    let stop = stop_on_signals()?;
+    let stop = if exploration.backend.is_local() { stop_on_signals()? } else { stop_on_wishes()? };
     let explored = exploration.run(&stop, &mut |event| display.show(event))?;
     close(&exploration.study, &explored, mode)
 }

@@ -60,7 +60,7 @@ fn the_script_of_an_array_asks_for_what_the_profile_says() {
         "#SBATCH --cpus-per-task=4",
         "#SBATCH --mem=4096M",
         "#SBATCH --time=0-01:30:00",
-        "#SBATCH --signal=B:TERM@300",
+        "#SBATCH --signal=B:USR1@300",
         "#SBATCH --requeue",
         "#SBATCH --partition=main",
         "#SBATCH --account=project",
