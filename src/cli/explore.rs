@@ -13,11 +13,11 @@ use fastrcaps::{
         machine,
         words::{by_count, plural},
     },
-    engine::explore::{Exploration, Explored, Preview, Replicates},
+    engine::explore::{Backend, Exploration, Explored, Preview, Replicates},
     learn::record::Status,
     present::report::findings::Findings,
     search::{
-        dispatch::Ending,
+        dispatch::{Ending, Limits},
         space::Space,
         strategy::{STRATEGIES, Strategy},
         study::Study,
@@ -30,6 +30,7 @@ use super::{
     confirming::ConfirmArg,
     data::DataDirArg,
     display::{Mode, duration, given_up},
+    executor::ExecutorArg,
     explore_display::ExploreDisplay,
     front::{self, ObjectivesArg},
     input::{errln, outln, print_line, shell_line, tell_notes},
@@ -73,7 +74,7 @@ pub struct Args {
     /// cuda:0, with the number of trials that share it, as in cuda:0x3; or several of these, as in
     /// 2x1,cuda:0,cuda:1x2 [default: one thread on every core, or as many as a container's CPU quota
     /// allows]
-    #[arg(long, value_name = "SLOTS")]
+    #[arg(long, value_name = "SLOTS", conflicts_with = "executor_file")]
     slots: Option<Slots>,
     /// Set a value of the base, as in train.epochs=2; replaces an axis of that path. Can be given repeatedly
     #[arg(long = "set", value_name = "PATH=VALUE", value_parser = super::input::parse_set)]
@@ -101,7 +102,9 @@ pub struct Args {
     checkpoints: CheckpointsArg,
     #[command(flatten)]
     confirm: ConfirmArg,
-    /// Say what would be trained, and train nothing
+    #[command(flatten)]
+    executor: ExecutorArg,
+    /// Say what would be trained, and train nothing; of a cluster, show the script of the first array of jobs
     #[arg(long)]
     dry_run: bool,
     /// Show nothing but errors, and that the sweep waits for something
@@ -143,7 +146,11 @@ pub fn run(args: Args) -> Result<ExitCode> {
     }
     let mut display = ExploreDisplay::new(mode, &exploration, &args.limits.memory);
     if args.dry_run {
-        return list(&exploration.preview(&mut |event| display.show(event))?);
+        let preview = exploration.preview(&mut |event| display.show(event))?;
+        return match exploration.script(&preview)? {
+            Some(script) => print_line(script.trim_end()).map(|()| ExitCode::SUCCESS),
+            None => list(&preview),
+        };
     }
     let stop = stop_on_signals()?;
     let explored = exploration.run(&stop, &mut |event| display.show(event))?;
@@ -156,11 +163,16 @@ impl Args {
         let study = Study::new(self.out.clone().unwrap_or_else(|| Path::new("results").join(&space.name)));
         let program = machine::this_program().context("cannot find this program's own file")?;
         let mut exploration = Exploration::new(space, study, program, self.data_dir.dirs());
-        if let Some(slots) = &self.slots {
-            exploration.slots = slots.clone();
+        let backend = self.executor.backend()?;
+        match (&self.slots, &backend) {
+            (Some(_), Backend::Slurm(_)) => {
+                bail!("--slots are those of this machine: `jobs` and `cpus` of --executor-file say it of a cluster")
+            }
+            (Some(slots), Backend::Local) => exploration.slots = slots.clone(),
+            (None, Backend::Slurm(profile)) => exploration.slots = Backend::slots(profile)?,
+            (None, Backend::Local) => {}
         }
         Ok(Exploration {
-            sets: self.sets.clone(),
             trial_arguments: [self.checkpoints.arguments(), self.data_dir.arguments()].concat(),
             timing_arguments: self.data_dir.arguments(),
             strategy: self.strategy.unwrap_or(exploration.strategy),
@@ -168,7 +180,8 @@ impl Args {
             replicates: self.replicates,
             max_replicates: self.max_replicates.map(|most| most as usize),
             retry_failed: self.retry_failed,
-            limits: self.limits.limits(&exploration.space),
+            limits: Limits { detach: self.executor.detach, ..self.limits.limits(&exploration.space) },
+            backend,
             memory: self.limits.memory.bytes(),
             confirm: self.confirm.confirm(),
             ..exploration
@@ -191,7 +204,7 @@ fn list(preview: &Preview) -> Result<ExitCode> {
 
 /// Prints what came of the sweep.
 fn close(study: &Study, explored: &Explored, mode: Mode) -> Result<ExitCode> {
-    let Explored { view, ending, took } = explored;
+    let Explored { view, ending, took, page } = explored;
     let (done, diverged, failed) = (view.count(Status::Done), view.count(Status::Diverged), view.count(Status::Failed));
     // The sweep is over and written down: that its summary cannot be printed, as the terminal is gone, is no failure of it.
     let say = |line: String| drop(print_line(&line));
@@ -205,6 +218,10 @@ fn close(study: &Study, explored: &Explored, mode: Mode) -> Result<ExitCode> {
         ));
         if failed > 0 {
             say("reasons stand in trials.csv; the same command with --retry-failed trains the failed ones again".into());
+        }
+        match page {
+            Ok(page) => say(format!("page: {}", page.display())),
+            Err(error) => errln!("note: the page was not written: {error:#}"),
         }
         say(format!("front: {}", study.folder.join("charts/front.png").display()));
         say(format!("tables: {}", study.folder.join("{trials,epochs,front}.csv").display()));
@@ -223,6 +240,14 @@ fn close(study: &Study, explored: &Explored, mode: Mode) -> Result<ExitCode> {
                 errln!("stopped; nothing that was trained is lost, {}", again());
             }
             return Ok(ExitCode::from(INTERRUPTED));
+        }
+        Ending::Detached => {
+            if mode == Mode::Progress {
+                errln!(
+                    "the jobs are left to the cluster; the same command without --detach takes up what became of them"
+                );
+            }
+            return Ok(ExitCode::SUCCESS);
         }
         Ending::Deadline if mode == Mode::Progress => {
             errln!("the time was over before all trials were trained; {}", again());

@@ -17,6 +17,7 @@ use fastrcaps::{
 
 use super::{
     confirming::tell,
+    data::tell_differences,
     display::{Display, Mode},
     input::errln,
     limits::MemoryArg,
@@ -29,6 +30,7 @@ pub struct ExploreDisplay<'a> {
     study: Study,
     slots: Slots,
     memory: &'a MemoryArg,
+    is_local: bool,
     /// Of the last sweep.
     sweep: Option<Display>,
     timing: Shown,
@@ -42,6 +44,7 @@ impl<'a> ExploreDisplay<'a> {
             study: exploration.study.clone(),
             slots: exploration.slots.clone(),
             memory,
+            is_local: exploration.backend.is_local(),
             sweep: None,
             timing: Shown::new(mode, rounds),
         }
@@ -70,6 +73,7 @@ impl<'a> ExploreDisplay<'a> {
             Event::Confirming(event) => self.confirming(event),
             Event::Confirmed { confirmed, view } => tell(self.mode, &self.study, confirmed, view),
             Event::NotConfirmed(error) => errln!("warning: the times of the trials are not confirmed: {error:#}"),
+            Event::OtherData { differences } => tell_differences(differences),
             Event::Over { view, ending } => self.sweep.iter().for_each(|sweep| sweep.over(view, *ending)),
             _ if self.mode == Mode::Quiet => {}
             Event::OtherBuild { begun_by, build } => errln!(
@@ -111,7 +115,7 @@ impl<'a> ExploreDisplay<'a> {
             );
         }
         let (wanted, usable) = (slots.total_threads(), machine::usable_cores());
-        if wanted > usable {
+        if wanted > usable && self.is_local {
             let are = by_count(usable, "is", "are");
             errln!(
                 "note: slots {slots} want {wanted} cores and {usable} {are} there: trials share them and are timed together"

@@ -9,6 +9,7 @@ use fastrcaps::{
     base::words::{by_count, plural},
     present::report::{
         self,
+        cells::{letter, marked_time},
         findings::{Findings, accuracy_sd, test_accuracy, test_accuracy_sd},
         reach::{self, Reach},
         view::StudyView,
@@ -18,6 +19,7 @@ use fastrcaps::{
 };
 
 use super::{
+    data::tell_differences,
     display::{aligned, duration, mean_and_deviation, percent, share_of_draws},
     input::{TimesArg, outln, parse_accuracy},
 };
@@ -82,6 +84,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         outln!("{}", String::from_utf8_lossy(&report::tables::front(&view, &findings)?).trim_end());
         return Ok(ExitCode::SUCCESS);
     }
+    tell_differences(&study.read()?.data_differences);
     outln!("{}", table(&view, &findings, args.objectives.into()));
     if let Some(text) = beside_other_machines(&study, &view, &findings)? {
         outln!("\n{text}");
@@ -260,20 +263,13 @@ fn beside_other_machines(study: &Study, view: &StudyView, findings: &Findings) -
     Ok(Some(text.trim_end().into()))
 }
 
-/// A group's name: a, b, … z, then numbers.
-fn letter(group: usize) -> String {
-    let letter = u8::try_from(group).ok().filter(|at| *at < 26).map(|at| char::from(b'a' + at));
-    letter.map_or((group + 1).to_string(), |letter| letter.to_string())
-}
-
 fn row(findings: &Findings, index: usize) -> Vec<String> {
     let of = &findings.points[index];
-    let mark = if of.time.basis == Basis::Screened { "~" } else { "" };
     let change = findings.change(index);
     let replicates = of.accuracy.len();
     vec![
         if replicates > 1 { format!("{} ({replicates} replicates)", of.label) } else { of.label.clone() },
-        of.seconds().map_or("unknown".into(), |seconds| format!("{mark}{}", duration(seconds))),
+        marked_time(of),
         mean_and_deviation(of.mean_accuracy(), accuracy_sd(of)),
         mean_and_deviation(test_accuracy(of), test_accuracy_sd(of)),
         of.parameters.to_string(),

@@ -2,17 +2,22 @@
 
 mod attribution;
 mod bench;
+mod cancel;
 mod checkpoints;
+mod compare;
 mod completions;
 mod confirming;
+mod constraints;
 mod data;
 mod device;
 mod display;
 mod estimate;
+mod executor;
 mod explore;
 mod explore_display;
 mod front;
 pub(crate) mod input;
+mod inspect;
 mod interrupt;
 mod limits;
 mod lr_find;
@@ -21,9 +26,11 @@ mod pick;
 mod plan;
 mod predict;
 mod probe_device;
+mod report;
 mod run_trial;
 mod schedule;
 mod selftest;
+mod serve;
 mod status;
 mod study;
 mod threads;
@@ -31,7 +38,6 @@ mod time;
 mod time_steps;
 mod timing_display;
 mod train;
-mod wishes;
 
 use std::process::ExitCode;
 
@@ -53,6 +59,7 @@ Examples:
   fastrcaps front results/smoke                     the front of a study, as a table
   fastrcaps pick results/smoke --within 0.1pp       one configuration of it, ready to train
   fastrcaps attribution results/smoke               the effect of each optimisation
+  fastrcaps report results/smoke                    all of it as one page for a browser
   fastrcaps status results/smoke                    progress of a sweep, from another terminal
   fastrcaps train results/smoke/trials/KEY/config.toml --out results/again
 
@@ -70,7 +77,11 @@ enum Command {
     Pick(pick::Args),
     #[command(visible_alias = "ablation")]
     Attribution(attribution::Args),
+    Report(report::Args),
+    Serve(serve::Args),
+    Compare(compare::Args),
     Status(status::Args),
+    Cancel(cancel::Args),
     Study(study::Args),
     Plan(plan::Args),
     Train(train::Args),
@@ -98,7 +109,11 @@ pub fn run() -> Result<ExitCode> {
         Command::Front(args) => front::run(args),
         Command::Pick(args) => pick::run(args),
         Command::Attribution(args) => attribution::run(args),
+        Command::Report(args) => report::run(args),
+        Command::Serve(args) => serve::run(args),
+        Command::Compare(args) => compare::run(args),
         Command::Status(args) => status::run(args),
+        Command::Cancel(args) => cancel::run(args),
         Command::Study(args) => study::run(args),
         Command::Plan(args) => plan::run(args),
         Command::Train(args) => train::run(args),

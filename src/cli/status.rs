@@ -11,6 +11,7 @@ use fastrcaps::{
 };
 
 use super::{
+    data::tell_differences,
     display::{duration, given_up, percent},
     input::outln,
 };
@@ -55,6 +56,7 @@ fn show(of: &Standing, paused: Option<&str>) -> Result<()> {
         (_, _, _, Some(who)) => outln!("nobody explores it now; the last was {who}"),
         _ => outln!("nobody explores it"),
     }
+    tell_differences(&of.data_differences);
     if let Some(paused) = paused {
         outln!("paused: {paused}");
     }

@@ -17,7 +17,7 @@ use fastrcaps::{
     },
     learn::{
         config::TrialConfig,
-        data::{self, Dataset},
+        data::{self, Dataset, verify},
         folder::TrialFolder,
         model::{
             Network, argmax,
@@ -37,7 +37,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::{
     checkpoints::CheckpointsArg,
-    data::DataDirArg,
+    data::{DataDirArg, tell_differences},
     device::DeviceArg,
     display::{duration, percent},
     input::{errln, outln, read_config, shell_line, tell_notes},
@@ -105,6 +105,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     args.threads.install()?;
     let device = args.device.open(&config)?;
     let data = data::load(&config.data, &args.data_dir.dirs())?;
+    tell_differences(&verify::differences(config.data.name, &args.data_dir.dirs())?);
     make_folder(&folder.path)?;
     // Held to the end. Whoever held it until now may have changed what is there.
     let _claim = folder.claim_within(PATIENCE)?;

@@ -2,5 +2,6 @@
 
 pub mod confirming;
 pub mod explore;
+pub mod live;
 pub mod sweep_log;
 pub mod upkeep;

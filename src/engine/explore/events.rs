@@ -21,6 +21,10 @@ pub type Observer<'a> = dyn FnMut(&Event) + 'a;
 
 /// What happens in an exploration, in this order; the sweeps' events as often as there are sweeps.
 pub enum Event<'a> {
+    /// What is trained on under the name of a published data set is not that one: in what, a line a file.
+    OtherData {
+        differences: &'a [String],
+    },
     /// The study was begun by another build: bits and times may differ.
     OtherBuild {
         begun_by: &'a str,

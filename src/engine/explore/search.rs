@@ -11,7 +11,7 @@ use crate::{
     search::{
         dispatch::Past,
         space::{Expansion, Trial},
-        strategy::{Brief, Deadline, Predicted, Searcher, Strategy},
+        strategy::{Brief, Deadline, Predicted, Searcher, Settings, Strategy},
         study::Study,
         worker::Tasks,
     },
@@ -50,8 +50,16 @@ impl Choice<'_> {
             return Ok(Chosen { order: searcher.trials().to_vec(), searcher: Box::new(searcher) });
         }
         let Choice { trials, asked, limit, begun, .. } = *self;
-        let searcher =
-            (self.strategy.searcher)(&Brief { trials, asked, limit, begun, baseline: self.expansion.baseline });
+        let searcher = (self.strategy.searcher)(&Brief {
+            trials,
+            candidates: &self.expansion.candidates,
+            costs: None,
+            settings: Settings::default(),
+            asked,
+            limit,
+            begun,
+            baseline: self.expansion.baseline,
+        });
         Ok(Chosen { order: searcher.trials().to_vec(), searcher })
     }
 
@@ -73,7 +81,7 @@ impl Choice<'_> {
     /// Share of each trial that is still to be trained: less than all where it goes on from a checkpoint.
     fn left(&self, study: &Study, keys: &[String], past: &[Past]) -> Vec<f64> {
         let left = |((trial, key), past): ((&Trial, &String), &Past)| {
-            if past.status != Status::Pending || !study.trial(key).checkpoint().exists() {
+            if !matches!(past.status, Status::Pending | Status::Paused) || !study.trial(key).checkpoint().exists() {
                 return 1.0;
             }
             // Within its first epoch it has something behind it, too.

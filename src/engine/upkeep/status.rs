@@ -30,6 +30,8 @@ pub struct Standing {
     pub held: Option<String>,
     /// Why it cannot be known who explores it; absent where it can.
     pub unknown: Option<String>,
+    /// In what a published data set that it trains on is not the published one, a line a file.
+    pub data_differences: Vec<String>,
     pub trials: usize,
     pub done: usize,
     pub diverged: usize,
@@ -145,7 +147,7 @@ impl Tally {
                 self.interrupted += usize::from(record.status == Status::Running);
                 self.epochs_left += epochs;
             }
-            Status::Done | Status::Diverged | Status::Failed | Status::Stopped => {
+            Status::Done | Status::Diverged | Status::Failed | Status::Stopped | Status::Paused => {
                 self.learn(record, record.epochs, record.ended.as_deref().and_then(from_rfc3339));
                 if record.status == Status::Failed {
                     self.failures.push(Failure {
@@ -209,6 +211,7 @@ pub fn standing(study: &Study) -> Result<Standing> {
         last_explorer: gone,
         held,
         unknown,
+        data_differences: study.read()?.data_differences,
         trials: view.wanted().count(),
         done,
         diverged,

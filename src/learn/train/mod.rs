@@ -1,5 +1,6 @@
 //! Training one configuration: the loop, readable top to bottom.
 
+pub mod beginning;
 pub mod checkpoint;
 mod evaluate;
 pub mod laps;
@@ -97,6 +98,8 @@ pub struct Trained {
     pub started: Option<String>,
     pub train_seconds: f64,
     pub samples: u64,
+    /// Epochs that it took over from another training, if it did.
+    pub shared_epochs: Option<usize>,
     /// The largest resident size of this process and of those that the training goes on from.
     pub peak_memory_bytes: Option<u64>,
     /// The network with the weights of `best_epoch`, or its initial ones if there is none.
@@ -276,6 +279,7 @@ impl Training {
             started: state.started,
             train_seconds: state.clock.as_secs_f64(),
             samples: state.samples,
+            shared_epochs: state.shared_epochs,
             peak_memory_bytes: state.peak_memory_bytes.max(machine::peak_memory_bytes()),
             epochs: state.epochs,
             trainer,

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use crate::{
     analysis::{Basis, Design, Extent, Point, Time},
     base::{machine::Machine, words::plural},
+    learn::config::TrialConfig,
     learn::record::{EpochRow, Status, TrialRecord},
     search::{
         journal::Journal,
@@ -224,6 +225,13 @@ impl StudyView {
             time,
             diverged: records().filter(|(_, record)| record.status == Status::Diverged).count(),
         }
+    }
+
+    /// The configuration that trains a point: of a beginning of a training one that passes as a training of its own.
+    pub fn config(&self, point: &Point) -> Result<TrialConfig> {
+        let mut config = self.expansion.candidates[point.candidate].config.clone();
+        config.train.epochs = point.epochs;
+        TrialConfig::resolve(config.to_table()).with_context(|| format!("{} cannot be trained by itself", point.label))
     }
 
     /// Where and how the times were taken, in a line; empty where that is not known.

@@ -65,7 +65,7 @@ impl Journal {
         }
         // Nobody writes into what is damaged: that would make it worse.
         self.check_structure()?;
-        Ok(self.connection.busy_timeout(WRITER_PATIENCE)?)
+        self.set_patience(WRITER_PATIENCE)
     }
 
     /// Opens the journal of a study for reading, beside its writer.
@@ -96,6 +96,11 @@ impl Journal {
             thread::sleep(BIRTH / 20);
         }
         Ok(())
+    }
+
+    /// Sets how long a commit waits for a moment without readers.
+    pub fn set_patience(&mut self, patience: Duration) -> Result<()> {
+        Ok(self.connection.busy_timeout(patience)?)
     }
 
     /// Whether it has no tables yet. Tables of another version are an error.

@@ -98,6 +98,11 @@ impl Space {
         &self.document.text
     }
 
+    /// The `(path, value)` pairs that went over the base.
+    pub fn sets(&self) -> &[(String, String)] {
+        &self.sets
+    }
+
     /// What the space declares, with everything that was set over it.
     pub fn declaration(&self) -> &Table {
         &self.document.table
@@ -188,7 +193,7 @@ impl Space {
         baselines: &[usize],
     ) -> Result<(), SourceError> {
         // A pattern may be about an axis that was set to one value: what it matches then is nobody's mistake.
-        let is_as_written = self.sets.is_empty();
+        let is_as_written = self.sets.iter().all(|(path, _)| path == "data.path" || path == "data.images");
         if let Some(index) = exclude_used.iter().position(|used| !used).filter(|_| is_as_written) {
             let message = format!(
                 "[[exclude]] number {} matches no configuration; check its paths and values, or remove it",

@@ -2,14 +2,17 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Error, Result};
 use toml::{Table, Value};
 
 use super::{
     Axis, AxisValue, Space, label,
     pattern::{self, Pattern},
 };
-use crate::base::source::{Document, SourceError};
+use crate::{
+    base::source::{Document, SourceError},
+    learn::data::own::Looked,
+};
 
 /// Values of an axis above which it is taken for a mistake: names are told apart pair by pair.
 const LONGEST_AXIS: usize = 10_000;
@@ -17,10 +20,25 @@ const LONGEST_AXIS: usize = 10_000;
 const KEYS: [&str; 7] = ["name", "replicates", "timeout_minutes", "base", "axes", "exclude", "baseline"];
 
 impl Space {
-    /// Reads a space file; `sets` are `(path, value)` pairs that go over its base (and replace an axis of that path).
+    /// Reads a space file; `sets` are `(path, value)` pairs that go over its base (and replace an axis of that path). Images of the
+    /// user's own are looked at, and what was seen is set, too: who reads the space again need not have them.
     pub fn read(path: &Path, sets: &[(String, String)]) -> Result<Space> {
         let stem = path.file_stem().map_or_else(|| "space".into(), |stem| stem.to_string_lossy().into_owned());
-        Space::from_document(Document::read(path)?, &stem, sets)
+        let document = Document::read(path)?;
+        let mut set = document.clone();
+        for (key, value) in sets {
+            apply_set(&mut set.table, key, value)?;
+        }
+        // A path in the file begins where the file lies, one on the command line where the command is given.
+        let is_set = sets.iter().any(|(key, _)| key == "data" || key == "data.path");
+        let folder = if is_set { Path::new("") } else { path.parent().unwrap_or(Path::new("")) };
+        let data = set.table.get("base").and_then(|base| base.get("data")).and_then(Value::as_table);
+        let looked = data.map_or(Ok(None), |data| Looked::at(data, folder)).map_err(|error| {
+            let place = ["base", "data", "path"].map(String::from);
+            Error::new(document.error_at(&place, format!("{error:#}")))
+        })?;
+        let looked = looked.map_or(Vec::new(), |looked| looked.sets());
+        Space::from_document(document, &stem, &[sets, &looked].concat())
     }
 
     /// Reads a space; `default_name` serves where the document names none.

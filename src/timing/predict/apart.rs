@@ -24,7 +24,13 @@ pub fn wall_seconds(tasks: &dyn Tasks, place: Place, configs: &[&TrialConfig]) -
         let mut clock = StepClock::default();
         return configs.iter().map(|config| clock.predict_wall(config)).collect();
     }
-    let mut task = tasks.start(&Task { arguments: vec!["predict".into()], place, is_alone: true, threads: 1 })?;
+    let mut task = tasks.start(&Task {
+        arguments: vec!["predict".into()],
+        place,
+        is_alone: true,
+        threads: 1,
+        is_exclusive: false,
+    })?;
     task.say(&serde_json::to_string(configs)?);
     task.end_input();
     let mut said = String::new();

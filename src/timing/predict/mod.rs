@@ -52,8 +52,13 @@ impl StepClock {
 
     /// Seconds of training steps that `config` would take, alone on the machine.
     pub fn predict(&mut self, config: &TrialConfig) -> Result<f64> {
+        self.predict_first(config, config.train.epochs)
+    }
+
+    /// Those of its first `epochs` epochs.
+    pub fn predict_first(&mut self, config: &TrialConfig, epochs: usize) -> Result<f64> {
         let mut seconds = 0.0;
-        for (shape, steps) in steps_of(config, config.train.epochs) {
+        for (shape, steps) in steps_of(config, epochs) {
             seconds += self.step_seconds(config, &shape)? * steps as f64;
         }
         Ok(seconds)
@@ -72,7 +77,7 @@ impl StepClock {
         let set = config.data.name.descriptor();
         let loading = match set.origin {
             Origin::Drawn(_) => DRAW_SECONDS * (counts.train + counts.validation + counts.test) as f64,
-            Origin::Files(_) => READ_SECONDS * (set.available.0 + set.available.1) as f64,
+            Origin::Files(_) | Origin::Own(_) => READ_SECONDS * (set.available.0 + set.available.1) as f64,
         };
         Ok(START_SECONDS + loading + self.predict(config)? + EVALUATION * evaluated * of_a_sample)
     }
