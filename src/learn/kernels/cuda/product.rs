@@ -19,6 +19,8 @@ use candle_core::{
 use super::{Gpu, Input, Output};
 use crate::learn::kernels::Precision;
 
+/// What products are multiplied with.
+static ONE: f32 = 1.;
 const F32: blas_sys::cudaDataType = blas_sys::cudaDataType_t::CUDA_R_32F;
 
 /// What the factors of a product are made of: f32, or bf16 as its upper halves ([`u16`]).
@@ -199,8 +201,7 @@ impl Call {
         use blas_sys::cublasGemmAlgo_t::CUBLAS_GEMM_DFALT;
         let Call { left, right, kind, compute, out, out_leading, out_next, count, .. } = self;
         let [m, n, k] = self.sizes;
-        let (alpha, beta) = (1f32, self.beta);
-        let (alpha, beta) = ((&raw const alpha).cast(), (&raw const beta).cast());
+        let (alpha, beta) = ((&raw const ONE).cast(), (&raw const self.beta).cast());
         // A single product is not called as a batch of one: it may then be divided along its inner side.
         // SAFETY: what the caller ensures; alpha and beta are read before the calls return.
         let enqueued = unsafe {
