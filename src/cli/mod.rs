@@ -72,6 +72,8 @@ struct Cli {
 }
 
 #[derive(Subcommand)]
+// There is one of it, and not for long.
+#[allow(clippy::large_enum_variant)]
 enum Command {
     Explore(explore::Args),
     Time(time::Args),
