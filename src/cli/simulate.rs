@@ -82,39 +82,41 @@ pub fn run(args: Args) -> Result<ExitCode> {
         }
     }
     if !args.json {
-        show(&outcomes);
+        show(&outcomes)?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// A table of medians and of the worst simulation.
-fn show(outcomes: &[Outcome]) {
+fn show(outcomes: &[Outcome]) -> Result<()> {
     outln!("{:<34}{:>10}{:>10}{:>10}", "", "MEDIAN", "LEAST", "GREATEST");
-    let line = |name: &str, of: &dyn Fn(&Outcome) -> Option<f64>| {
+    let line = |name: &str, of: &dyn Fn(&Outcome) -> Option<f64>| -> Result<()> {
         let mut values: Vec<f64> = outcomes.iter().filter_map(of).collect();
         values.sort_by(f64::total_cmp);
         let never = outcomes.len() - values.len();
         if values.is_empty() {
             outln!("{name:<34}{:>10}", "never");
-            return;
+            return Ok(());
         }
         let shown = |share: f64| format!("{:.4}", quantile(&values, share));
         let never = if never > 0 { format!("   ({never} of {} never)", outcomes.len()) } else { String::new() };
         outln!("{name:<34}{:>10}{:>10}{:>10}{never}", shown(0.5), shown(0.0), shown(1.0));
+        Ok(())
     };
-    line("share of exhaustive training", &|of| Some(of.cost));
-    line("share of exhaustive hypervolume", &|of| Some(of.reached.hypervolume));
-    line("recall of the front", &|of| Some(of.reached.recall));
-    line("false members of the front", &|of| Some(of.reached.false_members as f64));
-    line("cost until 99 % of hypervolume", &|of| of.cost_99);
-    line("cost until 99.9 % of hypervolume", &|of| of.cost_999);
-    line("cost until the same front", &|of| of.cost_same_front);
-    line("wall time over that without idling", &|of| Some(of.idle_factor));
+    line("share of exhaustive training", &|of| Some(of.cost))?;
+    line("share of exhaustive hypervolume", &|of| Some(of.reached.hypervolume))?;
+    line("recall of the front", &|of| Some(of.reached.recall))?;
+    line("false members of the front", &|of| Some(of.reached.false_members as f64))?;
+    line("cost until 99 % of hypervolume", &|of| of.cost_99)?;
+    line("cost until 99.9 % of hypervolume", &|of| of.cost_999)?;
+    line("cost until the same front", &|of| of.cost_same_front)?;
+    line("wall time over that without idling", &|of| Some(of.idle_factor))?;
     if outcomes.iter().any(|of| of.audit.is_some()) {
-        line("audit: bound on the share", &|of| of.audit.map(|audit| audit.bound));
-        line("audit: configurations lost", &|of| Some(of.lost as f64));
+        line("audit: bound on the share", &|of| of.audit.map(|audit| audit.bound))?;
+        line("audit: configurations lost", &|of| Some(of.lost as f64))?;
         let held = outcomes.iter().filter_map(|of| of.bound_holds);
         let (holds, all) = held.fold((0, 0), |(holds, all), of| (holds + usize::from(of), all + 1));
         outln!("the audit's bound holds in {holds} of {all} simulations");
     }
+    Ok(())
 }
