@@ -239,7 +239,7 @@ fn searched(
                     continue;
                 }
             }
-            Proposal::Stop { trial, .. } => {
+            Proposal::Stop { trial, .. } | Proposal::Pause { trial, .. } => {
                 progress[trial].status = Status::Stopped;
                 continue;
             }

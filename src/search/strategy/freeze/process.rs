@@ -57,6 +57,10 @@ pub(super) struct Process {
     rounds: Vec<Vec<Segment>>,
     /// Rounds whose results are taken up; segments of each later one that have come to their end, from the first.
     absorbed: usize,
+    /// Trainings of the next round, from the first, that have come to their end.
+    come: usize,
+    /// As many rounds were taken up when nothing was found to be open: that is not looked for again before more are.
+    idle_since: Option<usize>,
     /// Trainings of the audit: nothing waits for them until nothing else is open.
     deferred: Vec<Segment>,
     phase: Phase,
@@ -70,6 +74,8 @@ pub(super) struct Process {
     paused: Vec<usize>,
     looks: usize,
     has_kept: bool,
+    /// Units, from the first, of which nothing is left to be set aside.
+    aside: usize,
     is_open: Vec<bool>,
     was_closed: Vec<bool>,
     pub decisions: Vec<Decision>,
@@ -102,6 +108,9 @@ impl Process {
             units,
             rounds: Vec::new(),
             absorbed: 0,
+            come: 0,
+            aside: 0,
+            idle_since: None,
             deferred: Vec::new(),
             phase: Phase::Search,
             random: BTreeSet::new(),
@@ -201,13 +210,13 @@ impl Process {
             if !self.absorb(told, needed) {
                 return;
             }
-            let mut round = self.plan();
+            let mut round = self.plan_once();
             if round.is_empty() {
                 if !self.absorb(told, next) {
                     return;
                 }
                 if self.absorbed > needed {
-                    round = self.plan();
+                    round = self.plan_once();
                 }
             }
             if round.is_empty() && !self.deferred.is_empty() {
@@ -215,10 +224,12 @@ impl Process {
                     return;
                 }
                 self.deferred.clear();
+                self.idle_since = None;
                 continue;
             }
             if round.is_empty() {
                 round = self.next_phase();
+                self.idle_since = None;
             }
             if !round.is_empty() {
                 self.push(round);
@@ -229,10 +240,15 @@ impl Process {
     /// Takes up the results of rounds before `until`; tells whether they are all there.
     fn absorb(&mut self, told: &Told, until: usize) -> bool {
         while self.absorbed < until {
-            if !self.take_up(told, &self.rounds[self.absorbed].clone()) {
+            let round = &self.rounds[self.absorbed];
+            let trial = |of: &Segment| self.units[of.unit].trials[of.replicate];
+            let more = round[self.come..].iter().take_while(|of| has_come(told, trial(of), of.epochs)).count();
+            self.come += more;
+            if self.come < round.len() {
                 return false;
             }
-            self.absorbed += 1;
+            self.take_up(told, &round.clone());
+            (self.absorbed, self.come) = (self.absorbed + 1, 0);
         }
         true
     }
@@ -252,26 +268,27 @@ impl Process {
 
     /// Trainings that were decided and are not taken up, in the order in which they are begun: trial and epochs.
     pub fn wanted(&self) -> impl Iterator<Item = (usize, usize)> {
-        let segments = self.rounds[self.absorbed..].iter().flatten().chain(&self.deferred);
+        let segments = self.rounds[self.absorbed..].iter().flatten().skip(self.come).chain(&self.deferred);
         segments.map(|of| (self.units[of.unit].trials[of.replicate], of.epochs))
     }
 
     /// What a resting trial that is trained no further is to become, one after the other.
-    pub fn set_aside(&self, told: &Told) -> Option<Proposal> {
-        for (at, unit) in self.units.iter().enumerate().filter(|(_, unit)| !unit.is_dead) {
-            for trial in &unit.trials {
-                let progress = &told.progress[*trial];
-                if progress.status == Status::Pending && !progress.epochs.is_empty() {
-                    let decision = self.last[at].map(|at| &self.decisions[at]);
-                    let reason = decision.map_or(String::new(), Decision::words);
-                    let is_certain = decision.is_some_and(|of| of.why == Why::Dominated);
-                    let trial = *trial;
-                    return Some(match is_certain {
-                        true => Proposal::Stop { trial, reason },
-                        false => Proposal::Pause { trial, reason },
-                    });
-                }
-            }
+    pub fn set_aside(&mut self, told: &Told) -> Option<Proposal> {
+        while let Some(unit) = self.units.get(self.aside) {
+            let rests = |trial: &&usize| {
+                let progress = &told.progress[**trial];
+                progress.status == Status::Pending && !progress.epochs.is_empty()
+            };
+            let Some(trial) = unit.trials.iter().filter(|_| !unit.is_dead).find(rests).copied() else {
+                self.aside += 1;
+                continue;
+            };
+            let decision = self.last[self.aside].map(|at| &self.decisions[at]);
+            let reason = decision.map_or(String::new(), Decision::words);
+            return Some(match decision.is_some_and(|of| of.why == Why::Dominated) {
+                true => Proposal::Stop { trial, reason },
+                false => Proposal::Pause { trial, reason },
+            });
         }
         None
     }
@@ -296,6 +313,16 @@ impl Process {
             used[level] = true;
         }
         Models::fit(&self.units, &self.axes, &self.examples(), &used)
+    }
+
+    /// As [`Process::plan`], but nothing where it was found so from the same results.
+    fn plan_once(&mut self) -> Vec<Segment> {
+        if self.idle_since == Some(self.absorbed) {
+            return Vec::new();
+        }
+        let round = self.plan();
+        self.idle_since = round.is_empty().then_some(self.absorbed);
+        round
     }
 
     /// What may still beat what is known, by the best gain a second.
