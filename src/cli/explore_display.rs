@@ -30,6 +30,7 @@ pub struct ExploreDisplay<'a> {
     study: Study,
     slots: Slots,
     memory: &'a MemoryArg,
+    is_local: bool,
     /// Of the last sweep.
     sweep: Option<Display>,
     timing: Shown,
@@ -43,6 +44,7 @@ impl<'a> ExploreDisplay<'a> {
             study: exploration.study.clone(),
             slots: exploration.slots.clone(),
             memory,
+            is_local: exploration.backend.is_local(),
             sweep: None,
             timing: Shown::new(mode, rounds),
         }
@@ -89,6 +91,7 @@ impl<'a> ExploreDisplay<'a> {
             Event::Predicting { deadline } => {
                 errln!("until {}: timing a few steps, to begin with what tells most", machine::rfc3339(*deadline));
             }
+            Event::Timing => errln!("the strategy decides by times of steps: taking those that the study lacks"),
             Event::Planned { wanted, kept, slots, gpus } => self.planned(*wanted, *kept, slots, gpus),
             Event::Open { configurations } => {
                 errln!("it is open who is on the front: another seed for {configurations} of the configurations");
@@ -113,7 +116,7 @@ impl<'a> ExploreDisplay<'a> {
             );
         }
         let (wanted, usable) = (slots.total_threads(), machine::usable_cores());
-        if wanted > usable {
+        if wanted > usable && self.is_local {
             let are = by_count(usable, "is", "are");
             errln!(
                 "note: slots {slots} want {wanted} cores and {usable} {are} there: trials share them and are timed together"

@@ -3,6 +3,7 @@
 use std::{io::Write, path::Path, time::Duration};
 
 use anyhow::{Context, Result};
+pub use fastrcaps::base::words::shell_line;
 use fastrcaps::{
     base::{
         files::{make_folder, write_atomically},
@@ -86,20 +87,14 @@ pub struct TimesArg {
 }
 
 impl TimesArg {
+    pub fn name(&self) -> Option<&str> {
+        self.times.as_deref()
+    }
+
     /// Reads a study with these times.
     pub fn read(&self, study: &Study) -> Result<StudyView> {
-        StudyView::read_with_times(study, self.times.as_deref())
+        StudyView::read_with_times(study, self.name())
     }
-}
-
-/// These words as a shell command.
-pub fn shell_line(words: impl IntoIterator<Item = String>) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-./=:,@%+".contains(c);
-    let quote = |word: String| match !word.is_empty() && word.chars().all(is_plain) {
-        true => word,
-        false => format!("'{}'", word.replace('\'', "'\\''")),
-    };
-    words.into_iter().map(quote).collect::<Vec<_>>().join(" ")
 }
 
 /// Writes the result of a command as one file; creates its folder if it is missing.

@@ -2,13 +2,18 @@
 
 mod attribution;
 mod bench;
+mod cancel;
 mod checkpoints;
+mod compare;
 mod completions;
 mod confirming;
+mod constraints;
 mod data;
 mod device;
 mod display;
 mod estimate;
+mod executor;
+mod explain;
 mod explore;
 mod explore_display;
 mod front;
@@ -22,9 +27,12 @@ mod pick;
 mod plan;
 mod predict;
 mod probe_device;
+mod report;
 mod run_trial;
 mod schedule;
 mod selftest;
+mod serve;
+mod simulate;
 mod status;
 mod study;
 mod threads;
@@ -32,7 +40,6 @@ mod time;
 mod time_steps;
 mod timing_display;
 mod train;
-mod wishes;
 
 use std::process::ExitCode;
 
@@ -54,6 +61,7 @@ Examples:
   fastrcaps front results/smoke                     the front of a study, as a table
   fastrcaps pick results/smoke --within 0.1pp       one configuration of it, ready to train
   fastrcaps attribution results/smoke               the effect of each optimisation
+  fastrcaps report results/smoke                    all of it as one page for a browser
   fastrcaps status results/smoke                    progress of a sweep, from another terminal
   fastrcaps train results/smoke/trials/KEY/config.toml --out results/again
 
@@ -64,6 +72,8 @@ struct Cli {
 }
 
 #[derive(Subcommand)]
+// There is one of it, and not for long.
+#[allow(clippy::large_enum_variant)]
 enum Command {
     Explore(explore::Args),
     Time(time::Args),
@@ -71,7 +81,13 @@ enum Command {
     Pick(pick::Args),
     #[command(visible_alias = "ablation")]
     Attribution(attribution::Args),
+    Report(report::Args),
+    Serve(serve::Args),
+    Compare(compare::Args),
     Status(status::Args),
+    Explain(explain::Args),
+    Simulate(simulate::Args),
+    Cancel(cancel::Args),
     Study(study::Args),
     Plan(plan::Args),
     Train(train::Args),
@@ -99,7 +115,13 @@ pub fn run() -> Result<ExitCode> {
         Command::Front(args) => front::run(args),
         Command::Pick(args) => pick::run(args),
         Command::Attribution(args) => attribution::run(args),
+        Command::Report(args) => report::run(args),
+        Command::Serve(args) => serve::run(args),
+        Command::Compare(args) => compare::run(args),
         Command::Status(args) => status::run(args),
+        Command::Explain(args) => explain::run(args),
+        Command::Simulate(args) => simulate::run(args),
+        Command::Cancel(args) => cancel::run(args),
         Command::Study(args) => study::run(args),
         Command::Plan(args) => plan::run(args),
         Command::Train(args) => train::run(args),

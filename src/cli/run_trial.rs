@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::{Context, Error, Result, bail};
+use candle_core::Device;
 use fastrcaps::{
     base::machine,
     learn::{
@@ -19,8 +20,9 @@ use fastrcaps::{
         record::{EpochRow, Fault, Status, TrialRecord},
         train::{
             Observer,
+            beginning::{Beginning, Shared},
             checkpoint::State,
-            run::{RunOutcome, run_in_folder},
+            run::{Interruption, RunOutcome, run_in_folder},
             session::Foreign,
         },
     },
@@ -32,7 +34,7 @@ use super::{
     data::DataDirArg,
     device::DeviceArg,
     input::{errln, print_line, read_config},
-    interrupt::stop_on_signals,
+    interrupt::{stop_on_signals, stop_on_terminations},
 };
 
 /// Train the trial that a folder declares.
@@ -51,9 +53,18 @@ pub struct Args {
     /// End when standard input ends, because the explorer is gone then; stop with a checkpoint when it says `s`
     #[arg(long)]
     end_with_stdin: bool,
+    /// As a job of a cluster: write into the record that the training begins, and where; stop on SIGTERM, however often it comes
+    #[arg(long)]
+    tell_begin: bool,
     /// Stop with a checkpoint once so many epochs are completed, unless they are all
     #[arg(long, value_name = "N")]
     until_epoch: Option<usize>,
+    /// Without a checkpoint, go on from this state of another training after so many epochs; the first that can be used
+    #[arg(long, value_name = "EPOCHS=FILE", value_parser = parse_beginning)]
+    begin_from: Vec<(usize, PathBuf)>,
+    /// Leave the state after so many epochs for other trainings
+    #[arg(long, value_name = "EPOCHS=FILE", value_parser = parse_beginning)]
+    leave: Vec<(usize, PathBuf)>,
     #[command(flatten)]
     checkpoints: CheckpointsArg,
     #[command(flatten)]
@@ -61,7 +72,7 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Result<ExitCode> {
-    let stop = stop_on_signals()?;
+    let stop = if args.tell_begin { stop_on_terminations()? } else { stop_on_signals()? };
     if args.end_with_stdin {
         machine::end_with_parent();
         let stop = stop.clone();
@@ -105,20 +116,48 @@ fn train(args: &Args, folder: &TrialFolder, record: TrialRecord, stop: &AtomicBo
     let config = read_config(&folder.config())?;
     // What cannot be opened is told before the data is read.
     let device = args.device.open(&config)?;
+    let record = if args.tell_begin { begun(folder, record, &device)? } else { record };
     let data = data::load(&config.data, &args.data_dir.dirs())?;
     let key = config.key(&data.fingerprint);
     if key != record.key {
         bail!("the data changed since the sweep began: this is trial {key}, {} was asked for", record.key);
     }
+    let beginning = |(epochs, path): &(usize, PathBuf)| {
+        let key = config.beginning(*epochs, data.train.len(), &data.fingerprint);
+        Beginning { epochs: *epochs, key, path: path.clone() }
+    };
+    let from: Vec<Beginning> = args.begin_from.iter().map(beginning).collect();
+    let leave: Vec<Beginning> = args.leave.iter().map(beginning).collect();
+    let shared = Shared { from: &from, leave: &leave };
     run_in_folder(
         folder,
         &config,
         record,
         &data,
         &device,
-        args.checkpoints.interruption(stop, Foreign::SetAside),
+        Interruption { shared, ..args.checkpoints.interruption(stop, Foreign::SetAside) },
         &mut Log { stop, until_epoch: args.until_epoch },
     )
+}
+
+/// A pair of epochs and file.
+fn parse_beginning(text: &str) -> Result<(usize, PathBuf), String> {
+    let (epochs, path) = text.split_once('=').ok_or("expected EPOCHS=FILE")?;
+    Ok((epochs.parse().map_err(|_| format!("{epochs:?} is no number of epochs"))?, path.into()))
+}
+
+/// Has the record say that its training begins here and now.
+fn begun(folder: &TrialFolder, record: TrialRecord, device: &Device) -> Result<TrialRecord> {
+    let processor = kernels::open::gpu_name(device).or_else(machine::processor);
+    let record = TrialRecord {
+        status: Status::Running,
+        started: Some(machine::rfc3339(SystemTime::now())),
+        host: Some(machine::host()),
+        processor,
+        ..record
+    };
+    folder.write_record(&record)?;
+    Ok(record)
 }
 
 /// Hears what the explorer says on standard input, until it is gone.
@@ -166,8 +205,14 @@ impl Observer for Log<'_> {
     }
 
     fn resumed(&mut self, state: &State) -> Result<()> {
-        self.stop_after(state.epochs.len());
-        self.say(&format!("note: continues after step {}, in epoch {}", state.steps, state.epochs.len() + 1));
+        let epochs = state.epochs.len();
+        self.stop_after(epochs);
+        match state.shared_epochs {
+            Some(shared) if shared == epochs && state.sums.seen == 0 => {
+                self.say(&format!("note: epochs 1 to {epochs} are those of another trial"));
+            }
+            _ => self.say(&format!("note: continues after step {}, in epoch {}", state.steps, epochs + 1)),
+        }
         Ok(())
     }
 

@@ -147,6 +147,7 @@ pub fn event_line(event: &Event, label: &str) -> String {
                 Ending::Failures => "too many trials failed",
                 Ending::Finished => "finished",
                 Ending::Broken => "the journal refuses what it is given",
+                Ending::Detached => "left to run by itself",
             };
             match running {
                 0 => format!("{why}: nothing is started any more"),

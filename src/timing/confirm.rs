@@ -124,7 +124,7 @@ impl Confirmation<'_> {
             trainings.configs.iter().try_for_each(|config| config.check_for_cpu())?;
         }
         let cores = machine::usable_cores();
-        if self.threads() > cores {
+        if self.threads() > cores && !self.tasks.is_elsewhere() {
             observer(&Event::CoresShared { threads: self.threads(), cores });
         }
         self.take_by(&mut self.child(), trainings, lock, observer)
@@ -163,8 +163,11 @@ impl Confirmation<'_> {
     /// A clock that starts processes, which have the cores of a trial that runs alone.
     fn child(&self) -> Child<'_> {
         let threads = self.threads();
-        let slots =
-            if self.place.is_cpu() { Slots::on_cores(1, threads).place(&machine::own_cores()) } else { Vec::new() };
+        let slots = if self.place.is_cpu() && !self.tasks.is_elsewhere() {
+            Slots::on_cores(1, threads).place(&machine::own_cores())
+        } else {
+            Vec::new()
+        };
         Child {
             tasks: self.tasks,
             threads,

@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeSet, HashMap},
     rc::Rc,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use fastrcaps::{
@@ -18,6 +18,7 @@ use fastrcaps::{
         record::{EpochRow, Fault, Status, TrialRecord},
     },
     search::{
+        beginnings::Beginnings,
         dispatch::{Dispatcher, Ending, Event, Limits, MaxFailures, Past},
         journal::Journal,
         space::{Space, Trial},
@@ -26,6 +27,8 @@ use fastrcaps::{
         worker::{Admission, Admissions, End, GpuMemory, Memory, Report, Slot, Slots, Work, Worker},
     },
 };
+
+use crate::facts::Facts;
 
 /// What a pretended trial does.
 #[derive(Clone, Copy)]
@@ -53,8 +56,10 @@ enum Act {
     Hang,
 }
 
-/// A worker that pretends.
+/// A worker that pretends, also that time passes.
 struct Pretender {
+    began: (Instant, SystemTime),
+    passed: Duration,
     slots: Vec<Slot>,
     admissions: Admissions,
     /// By epochs; the first attempt of a trial does the first, and so on; the last one stays.
@@ -62,18 +67,23 @@ struct Pretender {
     started: Vec<usize>,
     most_at_once: usize,
     running: Vec<Option<Pretended>>,
+    /// Looks that each trial waits in a queue before it begins, where there is one.
+    queue: Option<usize>,
 }
 
 struct Pretended {
     act: Act,
     end: End,
     looks_left: usize,
+    looks_in_queue: usize,
 }
 
 impl Pretender {
     fn new(slots: Vec<Slot>, admissions: Admissions, acts: HashMap<usize, Vec<Act>>) -> Pretender {
         let running = slots.iter().map(|_| None).collect();
-        Pretender { slots, admissions, acts, started: Vec::new(), most_at_once: 0, running }
+        let began = (Instant::now(), SystemTime::now());
+        let (passed, started) = (Duration::ZERO, Vec::new());
+        Pretender { began, passed, slots, admissions, acts, started, most_at_once: 0, running, queue: None }
     }
 
     /// Does what `act` leaves in the folder of a trial that pauses after `epochs`; how it ends.
@@ -89,7 +99,7 @@ impl Pretender {
             ..record.clone()
         };
         match act {
-            Act::CannotStart => anyhow::bail!("no such program"),
+            Act::CannotStart => anyhow::bail!("no-such-program"),
             Act::NoRoom => Err(std::io::Error::from(std::io::ErrorKind::StorageFull).into()),
             Act::NoProcess => Err(std::io::Error::from(std::io::ErrorKind::WouldBlock).into()),
             Act::LoseAnEpoch => {
@@ -115,7 +125,9 @@ impl Pretender {
                 std::fs::write(folder.path.join("trial.json"), "{\"key\": 3")?;
                 Ok(End::Exited("exit code 0".into()))
             }
-            Act::WriteAnothersRecord => write(TrialRecord { key: "other".into(), status: Status::Done, ..record }),
+            Act::WriteAnothersRecord => {
+                write(TrialRecord { key: "key-of-another".into(), status: Status::Done, ..record })
+            }
             Act::FailWithReason => write(failed(Fault::Configuration, "no data")),
         }
     }
@@ -139,7 +151,7 @@ impl Worker for Pretender {
         let end = Pretender::act(act, work.folder, epochs)?;
         self.admissions.started(slot, work.config, self.slots[slot].place);
         let looks_left = if matches!(act, Act::Train | Act::Hang) { usize::MAX } else { number % 3 };
-        self.running[slot] = Some(Pretended { act, end, looks_left });
+        self.running[slot] = Some(Pretended { act, end, looks_left, looks_in_queue: self.queue.unwrap_or(0) });
         self.most_at_once = self.most_at_once.max(self.running.iter().flatten().count());
         Ok(())
     }
@@ -148,6 +160,10 @@ impl Worker for Pretender {
         let mut reports = Vec::new();
         for slot in 0..self.slots.len() {
             match self.running[slot].as_mut() {
+                Some(running) if running.looks_in_queue > 0 => {
+                    running.looks_in_queue -= 1;
+                    reports.extend((running.looks_in_queue == 0).then_some((slot, Report::Began)));
+                }
                 Some(running) if running.looks_left > 0 => running.looks_left -= 1,
                 Some(running) => {
                     reports.push((slot, Report::Ended(running.end.clone())));
@@ -173,7 +189,19 @@ impl Worker for Pretender {
     }
 
     fn wait(&mut self) {
-        std::thread::sleep(Duration::from_millis(1));
+        self.passed += Duration::from_millis(10);
+    }
+
+    fn now(&self) -> Instant {
+        self.began.0 + self.passed
+    }
+
+    fn date(&self) -> SystemTime {
+        self.began.1 + self.passed
+    }
+
+    fn is_elsewhere(&self) -> bool {
+        self.queue.is_some()
     }
 
     fn adopt(&mut self, _: &TrialFolder) -> anyhow::Result<Option<usize>> {
@@ -212,13 +240,14 @@ struct Case<'a> {
     past: Vec<Past>,
     limits: Limits,
     admissions: Admissions,
+    queue: Option<usize>,
     /// Grid order where absent.
     searcher: Option<&'a dyn Searcher>,
     /// Called with every event; may ask the sweep to stop.
     watch: &'a mut dyn FnMut(&Event, &AtomicBool),
 }
 
-/// Limits without waiting.
+/// Limits with which little time passes.
 fn hasty() -> Limits {
     Limits { backoff: Duration::ZERO, grace: Duration::from_millis(200), ..Limits::default() }
 }
@@ -241,7 +270,7 @@ fn run(case: Case) -> Outcome {
     let mut journal = Journal::open(&study.journal()).unwrap();
     let slots = case.slots.parse::<Slots>().unwrap().place(&[]);
     let acts = case.acts.iter().map(|(epochs, acts)| (*epochs, acts.to_vec())).collect();
-    let mut worker = Pretender::new(slots, case.admissions, acts);
+    let mut worker = Pretender { queue: case.queue, ..Pretender::new(slots, case.admissions, acts) };
     let (mut ended_events, mut retried) = (0, 0);
     let stop = AtomicBool::new(false);
     let grid = Grid::new(trials.len(), Order::Grid).limited(case.limit);
@@ -249,6 +278,7 @@ fn run(case: Case) -> Outcome {
         study: &study,
         trials: &trials,
         keys: &keys,
+        beginnings: &Beginnings::default(),
         journal: &mut journal,
         worker: &mut worker,
         limits: case.limits,
@@ -283,7 +313,8 @@ fn run(case: Case) -> Outcome {
 
 fn case<'a>(acts: &'a [(usize, &'a [Act])], slots: &'a str, watch: &'a mut dyn FnMut(&Event, &AtomicBool)) -> Case<'a> {
     let admissions = Admissions::default();
-    Case { acts, slots, limit: None, past: vec![Past::NONE; 5], limits: hasty(), admissions, searcher: None, watch }
+    let past = vec![Past::NONE; 5];
+    Case { acts, slots, limit: None, past, limits: hasty(), admissions, queue: None, searcher: None, watch }
 }
 
 fn sweep(acts: &[(usize, &[Act])], slots: &str, limit: Option<usize>, history: Option<Vec<Status>>) -> Outcome {
@@ -322,24 +353,26 @@ fn trials_that_ended_before_are_not_trained_again() {
 
 #[test]
 fn whatever_becomes_of_a_trial_is_a_row_with_its_reason_and_the_rest_goes_on() {
-    for (act, status, fault, attempts, reason) in [
-        (Act::Panic, Status::Failed, Fault::Configuration, 1, "panicked: index"),
-        (Act::Kill, Status::Failed, Fault::Machine, 3, "killed by signal 9"),
-        (Act::ExitSilently, Status::Failed, Fault::Machine, 3, "exit code 0 and no result"),
-        (Act::WriteGarbage, Status::Failed, Fault::Machine, 3, "is no trial record"),
-        (Act::WriteAnothersRecord, Status::Failed, Fault::Machine, 3, "record of another trial"),
-        (Act::FailWithReason, Status::Failed, Fault::Configuration, 1, "no data"),
-        (Act::CannotStart, Status::Failed, Fault::Machine, 3, "no such program"),
-        (Act::CannotAllocate, Status::Failed, Fault::Memory, 2, "bytes failed, also with nothing beside it"),
-        (Act::Diverge, Status::Diverged, Fault::Configuration, 1, ""),
-    ] {
+    // What the worker said of it, or what of its folder is wrong.
+    let rows: [(Act, Status, Fault, usize, &[&str]); 9] = [
+        (Act::Panic, Status::Failed, Fault::Configuration, 1, &["panicked", "index"]),
+        (Act::Kill, Status::Failed, Fault::Machine, 3, &["signal 9"]),
+        (Act::ExitSilently, Status::Failed, Fault::Machine, 3, &["exit code 0"]),
+        (Act::WriteGarbage, Status::Failed, Fault::Machine, 3, &["exit code 0", "trial.json"]),
+        (Act::WriteAnothersRecord, Status::Failed, Fault::Machine, 3, &["key-of-another"]),
+        (Act::FailWithReason, Status::Failed, Fault::Configuration, 1, &["no data"]),
+        (Act::CannotStart, Status::Failed, Fault::Machine, 3, &["no-such-program"]),
+        (Act::CannotAllocate, Status::Failed, Fault::Memory, 2, &["377487360 bytes"]),
+        (Act::Diverge, Status::Diverged, Fault::Configuration, 1, &[]),
+    ];
+    for (act, status, fault, attempts, reason) in rows {
         let outcome = sweep(&[(2, &[act])], "2x1", None, None);
         let mut expected = [Status::Done; 5];
         expected[1] = status;
-        assert_eq!(outcome.history, expected, "{reason}");
+        assert_eq!(outcome.history, expected, "{reason:?}");
         let record = outcome.records.iter().find(|record| record.status == status).unwrap();
         let error = record.error.clone().unwrap_or_default();
-        assert!(error.contains(reason), "{error} does not say {reason}");
+        error.names(reason);
         assert_eq!((record.fault, record.attempts), (Some(fault), attempts), "{error}");
         assert_eq!((outcome.retried, outcome.ended_events), (attempts - 1, 5), "{error}");
     }
@@ -390,13 +423,21 @@ fn a_sweep_asked_to_stop_starts_nothing_more_and_what_ran_is_pending() {
 }
 
 #[test]
+fn waiting_in_a_queue_is_no_time_of_a_trial_and_where_it_ran_is_its_own_to_tell() {
+    let limits = Limits { timeout: Some(Duration::from_millis(300)), ..hasty() };
+    let outcome = run(Case { limits, queue: Some(500), ..case(&[], "5x1", &mut |_, _| {}) });
+    assert_eq!(outcome.history, [Status::Done; 5]);
+    assert!(outcome.records.iter().all(|record| record.host.is_none() && record.processor.is_none()));
+}
+
+#[test]
 fn a_trial_that_takes_too_long_is_ended_and_not_tried_again() {
     let limits = Limits { timeout: Some(Duration::from_millis(300)), ..hasty() };
     let outcome = run(Case { limits, ..case(&[(3, &[Act::Hang])], "2x1", &mut |_, _| {}) });
     assert_eq!(outcome.ending, Ending::Finished);
     let record = outcome.records.iter().find(|record| record.status == Status::Failed).unwrap();
     assert_eq!((record.fault, record.attempts), (Some(Fault::Timeout), 1));
-    assert!(record.error.clone().unwrap().contains("not done after 0.0050 minutes"), "{:?}", record.error);
+    record.error.as_ref().unwrap().names(["0.0050 minutes"]);
 }
 
 #[test]
@@ -437,7 +478,8 @@ fn on_a_gpu(look: fn(&Gpu) -> Option<u64>) -> Admissions {
         driver: None,
     };
     let expected = |config: &TrialConfig| Some(if config.train.epochs == 2 { 11 } else { 3 } * 1_000_000_000);
-    Admissions::new(None, Some(GpuMemory::new([(Place::Cuda(0), gpu)].into(), Rc::new(expected), look)))
+    let memory = GpuMemory::new([(Place::Cuda(0), gpu)].into(), Rc::new(expected), look);
+    Admissions::new(None, Some(memory.looking_every(Duration::ZERO)))
 }
 
 #[test]
@@ -447,7 +489,7 @@ fn trials_share_a_gpu_while_they_fit_and_what_never_will_is_a_row_at_once() {
     assert_eq!(outcome.history[1], Status::Failed);
     let record = outcome.records.iter().find(|record| record.status == Status::Failed).unwrap();
     assert_eq!((record.fault, record.attempts, record.device.as_deref()), (Some(Fault::Memory), 0, Some("cuda:0")));
-    assert!(record.error.clone().unwrap().contains("about 11.00 GB of GPU memory, and one has 10.00 GB"));
+    record.error.as_ref().unwrap().names(["11.00 GB", "one", "10.00 GB"]);
 }
 
 #[test]
@@ -478,13 +520,14 @@ fn what_an_earlier_engine_left_running_is_adopted_and_not_started_twice() {
     let record = TrialRecord { attempts: 1, ..TrialRecord::pending(keys[1].clone(), 0, &trials[1].config) };
     study.trial(&keys[1]).prepare(&trials[1].config, &record).unwrap();
     let end = Pretender::act(Act::Finish, &study.trial(&keys[1]), 2).unwrap();
-    worker.running[1] = Some(Pretended { act: Act::Finish, end, looks_left: 3 });
+    worker.running[1] = Some(Pretended { act: Act::Finish, end, looks_left: 3, looks_in_queue: 0 });
     let mut past = vec![Past::NONE; 5];
     past[1] = Past { status: Status::Running, attempts: 1, running_in: Some(1), ..Past::NONE };
     let swept = Dispatcher {
         study: &study,
         trials: &trials,
         keys: &keys,
+        beginnings: &Beginnings::default(),
         journal: &mut journal,
         worker: &mut worker,
         limits: hasty(),
@@ -535,7 +578,9 @@ fn while_others_have_the_gpus_memory_the_sweep_waits_and_says_so() {
     let admissions = on_a_gpu(|_| Some(FREE.load(Ordering::Relaxed)));
     let outcome = run(Case { admissions, limit: Some(1), ..case(&[], "cuda:0x2", &mut watch) });
     assert_eq!(outcome.history[0], Status::Done);
-    assert_eq!(said, ["cuda:0 (one) has 1.00 GB of memory left, the next trial wants about 3.00 GB", "resumed"]);
+    let [paused, resumed] = &said[..] else { panic!("{said:?}") };
+    paused.names(["cuda:0 (one)", "1.00 GB", "3.00 GB"]);
+    assert_eq!(resumed, "resumed");
 }
 
 #[test]

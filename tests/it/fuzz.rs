@@ -429,6 +429,7 @@ fn schedules() -> Vec<Vec<u8>> {
         "{ policy = 'step', initial = 0.01, factor = 0.1, milestones = [1, 2.5, 3] }",
         "{ policy = 'one-cycle', initial = 0.001, peak = 0.01, last = 0.0001, up = 0.45, down = 0.45 }",
         "{ policy = 'cosine', initial = 0.001, last = 0.0 }",
+        "{ policy = 'cooldown', rate = 0.001, share = 0.2 }",
         "{ policy = 'warm-restarts', peak = 0.01, floor = 0.001, period = 1.5, multiplier = 2.0 }",
     ];
     let batch =

@@ -71,7 +71,9 @@ fn whole(searcher: &dyn Searcher, told: &Told, slot: &Offer) -> Option<usize> {
             assert_eq!(epochs, told.trials[trial].config.train.epochs);
             Some(trial)
         }
-        Proposal::Stop { trial, reason } => panic!("trial {trial} is given up: {reason}"),
+        Proposal::Stop { trial, reason } | Proposal::Pause { trial, reason } => {
+            panic!("trial {trial} is given up: {reason}")
+        }
         Proposal::Wait | Proposal::Done => None,
     }
 }
@@ -239,6 +241,10 @@ fn searched(
             }
             Proposal::Stop { trial, .. } => {
                 progress[trial].status = Status::Stopped;
+                continue;
+            }
+            Proposal::Pause { trial, .. } => {
+                progress[trial].status = Status::Paused;
                 continue;
             }
             Proposal::Wait if running.is_empty() => panic!("it waits for nothing"),

@@ -1,6 +1,6 @@
 //! What every worker keeps, whatever it runs trials on.
 
-use std::{path::Path, time::Duration};
+use std::{env, fs, path::Path, process::Command, time::Duration};
 
 use fastrcaps::{
     learn::{
@@ -8,25 +8,54 @@ use fastrcaps::{
         data::{self, DataDirs},
         folder::TrialFolder,
         record::{EpochRow, Status, TrialRecord},
+        train::beginning::Shared,
     },
-    search::worker::{Admission, Admissions, Curve, End, Local, Report, Simulated, Slots, Work, Worker},
+    search::worker::{
+        Admission, Admissions, Curve, End, Local, Report, Simulated, Slots, Work, Worker,
+        slurm::{Need, Profile, Setup, Slurm},
+    },
 };
 use tempfile::TempDir;
 
 /// As long as a worker may take for a trial of these, by its own clock.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// A worker with two slots.
-type Make = fn() -> Box<dyn Worker>;
+/// A worker with two slots; none where what it needs is not there.
+type Make = fn() -> Option<Box<dyn Worker>>;
 
-fn local() -> Box<dyn Worker> {
+fn local() -> Option<Box<dyn Worker>> {
     let program = env!("CARGO_BIN_EXE_fastrcaps").into();
-    Box::new(Local::new(program, Vec::new(), slots(), Admissions::default()))
+    Some(Box::new(Local::new(program, Vec::new(), slots(), Admissions::default())))
 }
 
-fn simulated() -> Box<dyn Worker> {
-    let curve = |_: &TrialConfig| Curve { seconds_per_epoch: 0.4, accuracies: vec![0.5, 0.6, 0.7] };
-    Box::new(Simulated::new(slots(), curve))
+fn simulated() -> Option<Box<dyn Worker>> {
+    let curve = |_: &TrialConfig| Curve { seconds_per_epoch: 0.4, accuracies: vec![0.5, 0.6, 0.7], diverges: false };
+    Some(Box::new(Simulated::new(slots(), curve)))
+}
+
+/// On the cluster that `SLURM_CONF` names; `tests/slurm/run.sh` starts one.
+fn slurm() -> Option<Box<dyn Worker>> {
+    if env::var_os("SLURM_CONF").is_none() || !Command::new("sinfo").output().is_ok_and(|out| out.status.success()) {
+        crate::skipped::skipped("slurm: SLURM_CONF names no cluster that answers");
+        return None;
+    }
+    // Not on a file system that each node might have for itself; removed with the build.
+    let home = tempfile::Builder::new().prefix("slurm-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap().keep();
+    fs::create_dir_all(&home).unwrap();
+    let setup = Setup {
+        profile: Profile::default(),
+        home,
+        program: env!("CARGO_BIN_EXE_fastrcaps").into(),
+        arguments: Vec::new(),
+        slots: slots(),
+        needs: Box::new(|_| Need { mebibytes: Some(300), time: None }),
+    };
+    Some(Box::new(Slurm::new(setup).unwrap()))
+}
+
+/// The workers that can be had here, each made anew.
+fn workers() -> impl Iterator<Item = (&'static str, Box<dyn Worker>)> {
+    WORKERS.into_iter().filter_map(|(name, make)| Some((name, make()?)))
 }
 
 fn slots() -> Vec<fastrcaps::search::worker::Slot> {
@@ -34,7 +63,7 @@ fn slots() -> Vec<fastrcaps::search::worker::Slot> {
 }
 
 /// The workers by their names.
-const WORKERS: [(&str, Make); 2] = [("local", local), ("simulated", simulated)];
+const WORKERS: [(&str, Make); 3] = [("local", local), ("simulated", simulated), ("slurm", slurm)];
 
 fn config(epochs: usize, seed: u64) -> TrialConfig {
     let table = format!(
@@ -66,7 +95,8 @@ impl Trial {
     }
 
     fn start(&self, worker: &mut dyn Worker, slot: usize, epochs: usize, behind: usize) {
-        let work = Work { folder: &self.folder, config: &self.config, epochs, behind };
+        let shared = Shared::default();
+        let work = Work { folder: &self.folder, config: &self.config, epochs, behind, shared };
         worker.start(&work, slot).unwrap();
     }
 }
@@ -99,8 +129,8 @@ fn folder() -> TempDir {
 
 #[test]
 fn a_trial_reports_its_epochs_in_order_and_then_its_end() {
-    for (name, make) in WORKERS {
-        let (root, mut worker) = (folder(), make());
+    for (name, mut worker) in workers() {
+        let root = folder();
         assert_eq!(worker.reports(), [], "{name}: nothing runs");
         let trial = Trial::new(root.path(), 3, 1);
         assert_eq!(worker.admits(&trial.config, 1), Admission::Now, "{name}");
@@ -117,8 +147,8 @@ fn a_trial_reports_its_epochs_in_order_and_then_its_end() {
 
 #[test]
 fn slots_run_side_by_side_and_are_free_again_afterwards() {
-    for (name, make) in WORKERS {
-        let (root, mut worker) = (folder(), make());
+    for (name, mut worker) in workers() {
+        let root = folder();
         let trials = [1, 2, 3].map(|seed| Trial::new(root.path(), 1, seed));
         for (slot, trial) in trials[..2].iter().enumerate() {
             trial.start(&mut *worker, slot, 1, 0);
@@ -141,8 +171,8 @@ fn slots_run_side_by_side_and_are_free_again_afterwards() {
 
 #[test]
 fn a_trial_pauses_after_the_epochs_that_were_asked_for_and_goes_on_to_the_same_rows() {
-    for (name, make) in WORKERS {
-        let (root, mut worker) = (folder(), make());
+    for (name, mut worker) in workers() {
+        let root = folder();
         let whole = Trial::new(root.path(), 3, 7);
         whole.start(&mut *worker, 0, 3, 0);
         let (expected, _) = watch(&mut *worker, 0);
@@ -170,8 +200,8 @@ fn a_trial_pauses_after_the_epochs_that_were_asked_for_and_goes_on_to_the_same_r
 
 #[test]
 fn a_trial_that_is_asked_to_stop_leaves_a_checkpoint_and_one_that_is_killed_ends() {
-    for (name, make) in WORKERS {
-        let (root, mut worker) = (folder(), make());
+    for (name, mut worker) in workers() {
+        let root = folder();
         let trials = [1, 2].map(|seed| Trial::new(root.path(), 100_000, seed));
         for (slot, trial) in trials.iter().enumerate() {
             trial.start(&mut *worker, slot, 100_000, 0);
@@ -191,8 +221,8 @@ fn a_trial_that_is_asked_to_stop_leaves_a_checkpoint_and_one_that_is_killed_ends
 
 #[test]
 fn nothing_is_left_of_what_an_earlier_engine_ran_once_it_is_adopted() {
-    for (name, make) in WORKERS {
-        let (root, mut worker) = (folder(), make());
+    for (name, mut worker) in workers() {
+        let root = folder();
         let trial = Trial::new(root.path(), 1, 1);
         assert_eq!(worker.adopt(&trial.folder).unwrap(), None, "{name}");
         assert!(trial.folder.claim().is_ok(), "{name}");

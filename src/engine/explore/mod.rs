@@ -2,6 +2,7 @@
 //!
 //! [`Exploration`] is what `fastrcaps explore` does, without a command line: events out, a flag to stop in.
 
+mod backend;
 mod declared;
 mod events;
 mod past;
@@ -10,6 +11,7 @@ mod resources;
 mod search;
 mod sweep;
 
+pub use backend::Backend;
 pub use events::{Event, Observer};
 pub use replicates::Replicates;
 pub use resources::memory;
@@ -29,16 +31,19 @@ use crate::{
         device::{Gpu, Place},
         machine::{self, Machine},
     },
-    engine::confirming::{AfterSweep, finished},
+    engine::{
+        confirming::{AfterSweep, finished},
+        upkeep,
+    },
     learn::{config::TrialConfig, data::DataDirs, record::Status},
-    present::report::view::StudyView,
+    present::{page, report::view::StudyView},
     search::{
         dispatch::{Dispatcher, Ending, Limits, Past},
         journal::Journal,
         space::{Expansion, Space, Trial},
-        strategy::{Grid, STRATEGIES, Strategy},
+        strategy::{Audit, Grid, STRATEGIES, Settings, Strategy},
         study::{self, Declared, Lock, Study, StudyFile},
-        worker::{Admissions, Local, LocalTasks, Slot, Slots, Tasks, probe_all},
+        worker::{Slots, Tasks, probe_all},
     },
     timing::{confirm, rounds::EndReason},
 };
@@ -63,8 +68,14 @@ pub struct Exploration {
     /// What processes that time steps are told beside what is theirs.
     pub timing_arguments: Vec<OsString>,
     pub slots: Slots,
+    /// Where these are.
+    pub backend: Backend,
     /// How trials are chosen where there is no deadline; with one it is by what tells most in least time.
     pub strategy: &'static Strategy,
+    /// What is wanted of a strategy that audits what it pauses.
+    pub settings: Settings,
+    /// A file of step times that a strategy decides by, where the study has none yet; absent: they are taken.
+    pub costs: Option<PathBuf>,
     /// Trains the first trials of the order and no others.
     pub limit: Option<usize>,
     /// Absent: those of the space, or as many as were asked for earlier.
@@ -95,6 +106,10 @@ pub struct Explored {
     pub view: StudyView,
     pub ending: Ending,
     pub took: Duration,
+    /// What the strategy's audit found, where it makes one and came to its end.
+    pub audit: Option<Audit>,
+    /// The page that was written at the end, or why there is none: that is no failure of the sweep.
+    pub page: Result<PathBuf>,
 }
 
 /// What would be trained.
@@ -127,7 +142,10 @@ impl Exploration {
             trial_arguments: Vec::new(),
             timing_arguments: Vec::new(),
             slots: Slots::one_per_core(machine::usable_cores()),
+            backend: Backend::Local,
             strategy: STRATEGIES[0],
+            settings: Settings::default(),
+            costs: None,
             limit: None,
             replicates: None,
             max_replicates: None,
@@ -147,7 +165,7 @@ impl Exploration {
             self.look_at_gpus()?;
         }
         let (trials, tasks) = (scope.expansion.trials(scope.first), self.tasks());
-        let choice = Choice { trials: &trials, asked: trials.len(), begun: &[], ..self.choice(&scope, &tasks) };
+        let choice = Choice { trials: &trials, asked: trials.len(), begun: &[], ..self.choice(&scope, tasks.as_ref()) };
         let chosen = choice.make(None, observer)?;
         let declared = self.declared(&scope, fingerprints_of(&self.study, &trials))?;
         self.study.before(&declared)?;
@@ -186,7 +204,7 @@ impl Exploration {
         let plan = self.study.plan()?;
         let mut journal = Journal::open(&self.study.journal())?;
         let mut worker = self.worker(&plan.trials, &gpus)?;
-        let mut past = past::of_study(&self.study, &mut journal, &mut worker, self.strategy.reopens)?;
+        let mut past = past::of_study(&self.study, &mut journal, worker.as_mut(), self.strategy.reopens)?;
         if let Some(before) = before {
             let (ended, new) = past::extension(&before, &plan.keys[..plan.asked], &past);
             observer(&Event::Extended { ended, new });
@@ -195,7 +213,7 @@ impl Exploration {
         if self.retry_failed {
             past::try_again(&self.study, &mut journal, &chosen.order, &mut past)?;
         }
-        let is_pending = |index: &usize| past[*index].status == Status::Pending;
+        let is_pending = |index: &usize| matches!(past[*index].status, Status::Pending | Status::Paused);
         let wanted: Vec<usize> = chosen.order.iter().copied().filter(is_pending).collect();
         if !wanted.is_empty() {
             let described = gpus.iter().map(|(place, gpu)| format!("{place} {}", gpu.name)).collect();
@@ -207,7 +225,7 @@ impl Exploration {
             slots: &self.slots,
             gpus: &gpus,
         });
-        if let Some(memory) = resources::memory(self.memory, &plan.trials, &self.slots)? {
+        if let Some(memory) = self.memory_of_slots(&plan.trials)? {
             let wanted: Vec<&TrialConfig> = wanted.iter().map(|index| &plan.trials[*index].config).collect();
             observer(&Event::Memory { memory: &memory, wanted: &wanted });
         }
@@ -215,25 +233,30 @@ impl Exploration {
             Some(confirm) => confirm::end_of_sweep(deadline, &configs_of(&scope.expansion), confirm.rounds),
             None => deadline,
         };
+        let beginnings = plan.beginnings();
         let dispatcher = Dispatcher {
             study: &self.study,
             trials: &plan.trials,
             keys: &plan.keys,
+            beginnings: &beginnings,
             journal: &mut journal,
-            worker: &mut worker,
+            worker: worker.as_mut(),
             limits: Limits { deadline: scope.deadline.map(leaving), ..self.limits.clone() },
             stop,
         };
         let mut sweeper = Sweeper { dispatcher, slots: &self.slots };
         let began = Instant::now();
         let (view, ending) = sweeper.sweep(chosen.searcher.as_ref(), &wanted, past, observer)?;
+        let audit = chosen.searcher.audit();
+        upkeep::keep_audit(&self.study, audit.as_ref())?;
         let swept = Swept { began, has_trained: !wanted.is_empty(), ending, gpus: &gpus, lock: &lock, stop };
         let (view, ending) = self.confirm(&scope, swept, view, observer);
         // Nothing more is timed after what follows.
         sweeper.dispatcher.limits.deadline = scope.deadline;
         let (view, ending) = self.train_further(&scope, &mut sweeper, view, ending, observer)?;
         observer(&Event::Over { view: &view, ending });
-        Ok(Explored { view, ending, took: began.elapsed() })
+        let page = page::write(&self.study, None, false).map(|(path, _)| path);
+        Ok(Explored { view, ending, took: began.elapsed(), audit, page })
     }
 
     fn scope(&self) -> Result<Scope> {
@@ -258,13 +281,9 @@ impl Exploration {
         Ok(())
     }
 
-    fn tasks(&self) -> LocalTasks {
-        LocalTasks { program: self.program.clone() }
-    }
-
     /// The GPUs of the slots, each opened once by a process of its own.
     fn look_at_gpus(&self) -> Result<BTreeMap<Place, Gpu>> {
-        probe_all(&self.tasks(), self.slots.gpus())
+        probe_all(self.tasks().as_ref(), self.slots.gpus())
     }
 
     /// Choices without trials.
@@ -275,6 +294,8 @@ impl Exploration {
             asked: 0,
             begun: &[],
             strategy: self.strategy,
+            settings: self.settings,
+            costs: self.costs.as_deref(),
             limit: self.limit,
             deadline: scope.deadline,
             places: self.slots.places().collect(),
@@ -286,22 +307,14 @@ impl Exploration {
         let would_be: Vec<Past> = past.iter().map(|past| past::retried(past, self.retry_failed)).collect();
         let asked = scope.first * scope.expansion.candidates.len();
         // Further ones that an earlier exploration began: nobody would end them otherwise.
-        let is_begun = |index: &usize| would_be[*index].status == Status::Pending && would_be[*index].attempts > 0;
+        let is_begun = |index: &usize| {
+            matches!(would_be[*index].status, Status::Pending | Status::Paused) && would_be[*index].attempts > 0
+        };
         let further = (asked..plan.trials.len()).filter(|index| self.limit.is_none() && is_begun(index));
         let begun: Vec<usize> = further.collect();
         let tasks = self.tasks();
-        let choice = Choice { trials: &plan.trials, asked, begun: &begun, ..self.choice(scope, &tasks) };
+        let choice = Choice { trials: &plan.trials, asked, begun: &begun, ..self.choice(scope, tasks.as_ref()) };
         choice.make(Some((&self.study, &plan.keys, &would_be)), observer)
-    }
-
-    fn worker(&self, trials: &[Trial], gpus: &BTreeMap<Place, Gpu>) -> Result<Local> {
-        let mut slots: Vec<Slot> = self.slots.place(&machine::own_cores());
-        for slot in &mut slots {
-            slot.gpu = gpus.get(&slot.place).map(|gpu| gpu.name.clone());
-        }
-        let memory = resources::memory(self.memory, trials, &self.slots)?;
-        let admissions = Admissions::new(memory, resources::gpu_memory(gpus));
-        Ok(Local::new(self.program.clone(), self.trial_arguments.clone(), slots, admissions))
     }
 
     /// Confirms the times of a sweep that came to its end or whose time was over, before it is asked who is on the front:
@@ -311,6 +324,7 @@ impl Exploration {
         let Some(confirm) = self.confirm.filter(|_| has_ended && !finished(&view).is_empty()) else {
             return (view, swept.ending);
         };
+        let tasks = self.tasks();
         let after = AfterSweep {
             study: &self.study,
             lock: swept.lock,
@@ -322,7 +336,7 @@ impl Exploration {
             patience: confirm.patience,
             deadline: scope.deadline,
             stop: swept.stop,
-            tasks: &self.tasks(),
+            tasks: tasks.as_ref(),
             arguments: self.timing_arguments.clone(),
         };
         let (view, confirmed) = after.confirm(view, &mut |event| observer(&Event::Confirming(event)));

@@ -34,6 +34,15 @@ pub enum ClassSharing {
     ByType,
 }
 
+impl ClassSharing {
+    fn matrices(self, capsules: &PrimaryCapsuleLayer) -> usize {
+        match self {
+            ClassSharing::None => capsules.capsules(),
+            ClassSharing::ByType => capsules.types,
+        }
+    }
+}
+
 /// What reconstructs the image from the class capsules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -44,6 +53,17 @@ pub enum Decoder {
     Small,
     /// No decoder, no reconstruction loss.
     None,
+}
+
+impl Decoder {
+    /// Whether it sees the capsules of all classes; none, if there is no decoder.
+    fn keeps_all(self) -> Option<bool> {
+        match self {
+            Decoder::Full => Some(true),
+            Decoder::Small => Some(false),
+            Decoder::None => None,
+        }
+    }
 }
 
 /// Sizes and options of a CapsNet.
@@ -235,21 +255,13 @@ impl CapsNetConfig {
             name: "class_caps",
             capsules: capsules.capsules(),
             in_dim: primary_dim,
-            matrices: match class_sharing {
-                ClassSharing::None => capsules.capsules(),
-                ClassSharing::ByType => primary_types,
-            },
+            matrices: class_sharing.matrices(&capsules),
             classes,
             dim: class_dim,
             iterations: routing_iterations,
             squash,
         };
-        let keeps_all = match decoder {
-            Decoder::Full => Some(true),
-            Decoder::Small => Some(false),
-            Decoder::None => None,
-        };
-        let decoder = keeps_all.map(|keeps_all| {
+        let decoder = decoder.keeps_all().map(|keeps_all| {
             let mask = MaskLayer { classes: classes.classes, dim: class_dim, keeps_all, reconstruction_weight };
             decoder_layers(mask, decoder_hidden, shape.pixels())
         });

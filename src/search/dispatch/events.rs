@@ -76,6 +76,8 @@ pub enum Ending {
     Failures,
     /// The journal refuses what it is given.
     Broken,
+    /// What was started goes on by itself, and is taken up by the next run.
+    Detached,
 }
 
 /// What an earlier run knows of a trial.

@@ -15,6 +15,7 @@ use crate::{
     learn::{
         folder::trials_folder,
         record::{Fault, Status, TrialRecord},
+        train::beginning::Shared,
     },
     search::{
         strategy::{Offer, Proposal, Searcher, Told},
@@ -31,8 +32,10 @@ enum Next {
         trial: usize,
         epochs: usize,
     },
-    Stop {
+    /// It is trained no further, and is of this status then.
+    SetAside {
         trial: usize,
+        status: Status,
         reason: String,
     },
     /// Nothing now.
@@ -55,6 +58,12 @@ impl Dispatcher<'_> {
             return Ok(false);
         }
         state.end_waits(self.worker.now());
+        if let Some(why) = self.worker.trouble() {
+            if state.is_time_to_try(self.worker.now()) {
+                state.pause(why, self.worker.now(), observe)?;
+            }
+            return Ok(true);
+        }
         if state.pause.is_some() && !self.may_try_again(state, searcher, observe)? {
             return Ok(true);
         }
@@ -66,9 +75,9 @@ impl Dispatcher<'_> {
             while state.places[slot].is_none() {
                 let (trial, epochs) = match self.next(state, searcher, slot) {
                     Next::Nothing => break,
-                    Next::Stop { trial, reason } => {
+                    Next::SetAside { trial, status, reason } => {
                         let record = self.record_of(trial, state.attempts[trial], slot);
-                        state.give_up(trial, record, reason);
+                        state.set_aside(trial, status, record, reason);
                         continue;
                     }
                     Next::Train { trial, epochs } => (trial, epochs),
@@ -94,7 +103,7 @@ impl Dispatcher<'_> {
             }
         }
         if let Some(why) = refusal.filter(|_| state.running().next().is_none()) {
-            // Nothing of ours ends there and leaves memory: somebody else has it.
+            // Nothing of ours ends there and leaves room: somebody else has it.
             state.pause(why, self.worker.now(), observe)?;
         }
         Ok(is_kept || state.is_waiting() || state.running().next().is_some())
@@ -135,11 +144,16 @@ impl Dispatcher<'_> {
         }
         let place = self.worker.slots()[slot].place;
         let refuses = |trial: usize| state.refuses(trial, place);
+        // First what need not wait for a beginning that is being trained, then anything: an idle slot saves nothing.
+        let holds = |trial: usize| refuses(trial) || self.is_held(state, trial, slot);
         let told = self.told(state);
-        match searcher.propose(&told, &Offer { place, refuses: &refuses }) {
-            Proposal::Train { trial, epochs } => return Next::Train { trial, epochs },
-            Proposal::Stop { trial, reason } => return Next::Stop { trial, reason },
-            Proposal::Wait | Proposal::Done => {}
+        for refuses in [&holds as &dyn Fn(usize) -> bool, &refuses] {
+            match searcher.propose(&told, &Offer { place, refuses }) {
+                Proposal::Train { trial, epochs } => return Next::Train { trial, epochs },
+                Proposal::Stop { trial, reason } => return Next::SetAside { trial, status: Status::Stopped, reason },
+                Proposal::Pause { trial, reason } => return Next::SetAside { trial, status: Status::Paused, reason },
+                Proposal::Wait | Proposal::Done => {}
+            }
         }
         // The searcher has the last word: there may be no time left for it.
         let Some(alone) = state.next_alone() else { return Next::Nothing };
@@ -155,7 +169,11 @@ impl Dispatcher<'_> {
     /// Whether the file system has room for what `trial` writes, beside what the running ones may still write.
     fn has_room(&self, state: &State, trial: usize) -> Result<(), String> {
         // Weights, and three checkpoints of four values a parameter: while one is written, two are there.
-        let of = |trial: usize| OTHER_FILES + 52 * self.trials[trial].config.parameters() as u64;
+        // And what it may leave for others.
+        let of = |trial: usize| {
+            let left = self.beginnings.branches(trial).len() as u64;
+            OTHER_FILES + (52 + 16 * left) * self.trials[trial].config.parameters() as u64
+        };
         let wanted = of(trial) + state.running().map(|running| of(running.trial)).sum::<u64>();
         let folder = &self.study.folder;
         match files::free_bytes(folder) {
@@ -215,7 +233,9 @@ impl Dispatcher<'_> {
         // What is in the checkpoint was trained beside these, and perhaps on another processor.
         let earlier = folder.read_record().ok().filter(|earlier| is_continued && earlier.key == blank.key);
         let co_runners = earlier.as_ref().and_then(|earlier| earlier.co_runners);
-        let is_mixed = earlier.is_some_and(|earlier| earlier.processor != blank.processor);
+        let is_elsewhere = self.worker.is_elsewhere();
+        let before = earlier.map(|earlier| earlier.processor);
+        let is_mixed = !is_elsewhere && before.as_ref().is_some_and(|before| *before != blank.processor);
         let record = TrialRecord {
             status: Status::Running,
             started: Some(now()),
@@ -234,7 +254,10 @@ impl Dispatcher<'_> {
                 false => Err(error),
             };
         }
-        let work = Work { folder: &folder, config: &self.trials[trial].config, epochs, behind };
+        let from = if is_continued { Vec::new() } else { self.beginnings_for(trial, slot, epochs) };
+        let leave = self.beginnings_of(state, trial, slot, from.first().map_or(behind, |longest| longest.epochs));
+        let shared = Shared { from: &from, leave: &leave };
+        let work = Work { folder: &folder, config: &self.trials[trial].config, epochs, behind, shared };
         if let Err(error) = self.worker.start(&work, slot) {
             let is_common = may_pass(&error);
             return self.could_not_start(state, trial, record, error, is_common, observe);
@@ -243,6 +266,7 @@ impl Dispatcher<'_> {
         state.progress[trial].epochs.truncate(behind);
         let mut running = Running::new(trial, slot, folder, epochs, self.worker);
         (running.co_runners, running.is_mixed) = (co_runners.unwrap_or(0), is_mixed);
+        running.before = before.filter(|_| is_elsewhere);
         state.places[slot] = Some(running);
         state.count_co_runners();
         state.resume(observe)?;

@@ -17,6 +17,8 @@ pub struct Limits {
     pub deadline: Option<SystemTime>,
     /// Time that trials have to write a checkpoint and end, when the sweep stops.
     pub grace: Duration,
+    /// Ends once all that can be started is, and leaves it running where it goes on without this process.
+    pub detach: bool,
     /// Trials that ended in earlier sweeps of the same exploration, and those of them that failed: these count, too.
     pub ended_before: usize,
     pub failed_before: usize,
@@ -31,6 +33,7 @@ impl Default for Limits {
             timeout: None,
             deadline: None,
             grace: Duration::from_secs(60),
+            detach: false,
             ended_before: 0,
             failed_before: 0,
         }
@@ -59,9 +62,8 @@ impl MaxFailures {
 }
 
 impl Limits {
-    /// Seconds until the deadline; below 0 after it.
-    pub(super) fn seconds_left(&self) -> Option<f64> {
-        let now = SystemTime::now();
+    /// Seconds from `now` until the deadline; below 0 after it.
+    pub(super) fn seconds_left(&self, now: SystemTime) -> Option<f64> {
         self.deadline.map(|deadline| match deadline.duration_since(now) {
             Ok(left) => left.as_secs_f64(),
             Err(over) => -over.duration().as_secs_f64(),

@@ -85,7 +85,8 @@ pub(super) fn judge(ended: &Running, end: End, blank: TrialRecord) -> Outcome {
     };
     let co_runners = Some(ended.co_runners);
     // No processor's in particular.
-    let processor = record.processor.clone().filter(|_| !ended.is_mixed);
+    let is_mixed = ended.is_mixed || ended.before.as_ref().is_some_and(|before| *before != record.processor);
+    let processor = record.processor.clone().filter(|_| !is_mixed);
     let record = TrialRecord { epochs: epochs.len(), attempts, co_runners, processor, ..record };
     Outcome { trial: ended.trial, record, epochs, verdict }
 }

@@ -26,7 +26,10 @@ pub(super) struct Running {
     pub co_runners: usize,
     /// Whether it goes on from what was trained on another processor.
     pub is_mixed: bool,
-    pub began: Instant,
+    /// When it began; absent while it waits for that.
+    pub began: Option<Instant>,
+    /// Where it goes on from a checkpoint and its worker's hosts may differ: the processor that this was trained on.
+    pub before: Option<Option<String>>,
     /// Why it was made to end, if it was.
     pub cut: Option<Cut>,
     /// When it is ended if it has not by then.
@@ -34,7 +37,7 @@ pub(super) struct Running {
 }
 
 impl Running {
-    /// One that begins now. `co_runners` are those of the attempts that it goes on from.
+    /// One that is started now. `co_runners` are those of the attempts that it goes on from.
     pub fn new(trial: usize, slot: usize, folder: TrialFolder, until: usize, worker: &dyn Worker) -> Running {
         Running {
             trial,
@@ -45,7 +48,8 @@ impl Running {
             on_its_gpu: 0,
             co_runners: 0,
             is_mixed: false,
-            began: worker.now(),
+            began: (!worker.is_elsewhere()).then(|| worker.now()),
+            before: None,
             cut: None,
             end_at: None,
         }

@@ -3,12 +3,14 @@
 //! A trial is a folder: what it is asked for stands there, and what it leaves behind. How it runs is the worker's affair: as a
 //! process of this machine ([`Local`]), or not at all, in a time that only seems to pass ([`Simulated`]).
 
+mod ended;
 mod gpu_memory;
 mod local;
 mod memory;
 mod probe;
 mod simulated;
 mod slots;
+pub mod slurm;
 mod tasks;
 
 pub use gpu_memory::GpuMemory;
@@ -19,7 +21,7 @@ pub use simulated::{Curve, Simulated};
 pub use slots::{Slot, SlotError, Slots};
 pub use tasks::{Dialogue, Heard, LocalTasks, Task, Tasks};
 
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use anyhow::Result;
 
@@ -27,6 +29,7 @@ use crate::learn::{
     config::TrialConfig,
     folder::TrialFolder,
     record::{EpochRow, Fault},
+    train::beginning::Shared,
 };
 
 /// Exit code of `run-trial` where it was asked to stop, or has completed the epochs that it was asked for: a checkpoint is
@@ -42,6 +45,8 @@ pub struct Work<'a> {
     pub epochs: usize,
     /// Epochs that earlier attempts trained, from which it goes on: 0 where there is no checkpoint.
     pub behind: usize,
+    /// Without a checkpoint it goes on from the first of these that can be used, and it leaves some for others.
+    pub shared: Shared<'a>,
 }
 
 /// Whether a trial may start in a slot.
@@ -57,6 +62,10 @@ pub enum Admission {
 /// What becomes of what runs in a slot.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Report {
+    /// It has begun to train, where it had to wait for that ([`Worker::is_elsewhere`]).
+    Began,
+    /// It waits again, and will go on from its checkpoint: its host was lost, or somebody else needed it.
+    Queued,
     /// It completed an epoch.
     Epoch(EpochRow),
     /// It has ended, and the slot is free.
@@ -100,9 +109,30 @@ pub trait Worker {
     /// Lets time pass until there may be something to report. Not longer than a second.
     fn wait(&mut self);
 
+    /// Whether trials run on other hosts, each when there is room for it there: then [`Report::Began`] tells when one begins,
+    /// and its own record where.
+    fn is_elsewhere(&self) -> bool {
+        false
+    }
+
+    /// Why nothing can be told or begun for now, where that is so and may pass.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
+
+    /// Whether what was started goes on without this process.
+    fn is_handed_over(&self) -> bool {
+        false
+    }
+
     /// The time by this worker's clock.
     fn now(&self) -> Instant {
         Instant::now()
+    }
+
+    /// The date and time by this worker's clock, which deadlines are held against.
+    fn date(&self) -> SystemTime {
+        SystemTime::now()
     }
 
     /// Sees to what an earlier engine left running in a trial's folder: the slot in which it goes on under this worker, or

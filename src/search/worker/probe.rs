@@ -17,7 +17,13 @@ const PATIENCE: Duration = Duration::from_secs(120);
 ///
 /// Errors: it cannot be opened, with the reason and the mend; the task does not end, or says nothing that is understood.
 fn probe(tasks: &dyn Tasks, place: Place) -> Result<Gpu> {
-    let mut task = tasks.start(&Task { arguments: vec!["probe-device".into()], place, is_alone: false, threads: 1 })?;
+    let mut task = tasks.start(&Task {
+        arguments: vec!["probe-device".into()],
+        place,
+        is_alone: false,
+        threads: 1,
+        is_exclusive: false,
+    })?;
     task.end_input();
     let end = Instant::now() + PATIENCE;
     let mut said = String::new();

@@ -28,12 +28,19 @@ pub struct Task {
     pub is_alone: bool,
     /// Threads of what candle computes with.
     pub threads: usize,
+    /// Whether nothing else may run beside it, where tasks share hosts with others.
+    pub is_exclusive: bool,
 }
 
 /// Starts tasks somewhere.
 pub trait Tasks {
     /// Starts a task; what is said to it and by it goes through the dialogue, whose end ends it.
     fn start(&self, task: &Task) -> Result<Box<dyn Dialogue>>;
+
+    /// Whether they run on other hosts than this one.
+    fn is_elsewhere(&self) -> bool {
+        false
+    }
 }
 
 /// A task that runs. Dropping it ends it.
@@ -85,13 +92,18 @@ impl Tasks for LocalTasks {
         }
         // What the network's own thread pool does not rule (candle's operations) asks the environment.
         command.env("RAYON_NUM_THREADS", task.threads.to_string());
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        // What a terminal sends to this process is not for it: it is ended in order.
-        #[cfg(unix)]
-        std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        let child = command.spawn().with_context(|| format!("cannot start {}", self.program.display()))?;
-        Ok(Box::new(Talk::with(child)?))
+        talk_with(command)
     }
+}
+
+/// A dialogue with a process that a command starts.
+pub(super) fn talk_with(mut command: Command) -> Result<Box<dyn Dialogue>> {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    // What a terminal sends to this process is not for it: it is ended in order.
+    #[cfg(unix)]
+    std::os::unix::process::CommandExt::process_group(&mut command, 0);
+    let child = command.spawn().with_context(|| format!("cannot start {}", command.get_program().display()))?;
+    Ok(Box::new(Talk::with(child)?))
 }
 
 /// A dialogue with a child process.

@@ -4,7 +4,7 @@ use std::{ffi::OsString, ops::ControlFlow, thread, time::Duration};
 
 use anyhow::{Context, Result, bail};
 
-use super::{Clock, Job, Line, disturbance::disturbance};
+use super::{Clock, Job, Line, Origin, disturbance::disturbance};
 use crate::{
     base::{
         device::Place,
@@ -41,12 +41,37 @@ impl Child<'_> {
             arguments.extend(["--cores".into(), cores.join(",").into()]);
         }
         arguments.extend(self.arguments.iter().cloned());
-        self.tasks.start(&Task { arguments, place: self.place, is_alone: true, threads: self.threads })
+        self.tasks.start(&Task {
+            arguments,
+            place: self.place,
+            is_alone: true,
+            threads: self.threads,
+            is_exclusive: true,
+        })
     }
 }
 
 impl Clock for Child<'_> {
+    fn origin(&mut self) -> Result<Option<Origin>> {
+        if !self.tasks.is_elsewhere() {
+            return Ok(None);
+        }
+        let mut origin = None;
+        let nothing = Job { round: 0, sample_seconds: 0.0, tasks: Vec::new(), tells_origin: true };
+        self.run(&nothing, &mut |line| {
+            if let Some(Line::Origin(of)) = line {
+                origin = Some(of);
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        origin.map(Some).context("the process that times steps does not say where it runs")
+    }
+
     fn busy(&mut self) -> Option<String> {
+        if self.tasks.is_elsewhere() {
+            // Nobody knows before it runs there; it has that machine for itself.
+            return None;
+        }
         // None of them is ours: no step is timed now.
         let there = self.gpu.as_ref().and_then(|uuid| machine::gpu::now(uuid)?.processes).unwrap_or(0);
         let mark = Mark::now();
@@ -62,7 +87,7 @@ impl Clock for Child<'_> {
     fn run(&mut self, job: &Job, told: &mut dyn FnMut(Option<Line>) -> Result<ControlFlow<()>>) -> Result<()> {
         let mut child = self.start()?;
         // Its input stays open: its end would end the process.
-        child.say(&serde_json::to_string(job)?);
+        child.say(&serde_json::to_string(&Job { tells_origin: self.tasks.is_elsewhere(), ..job.clone() })?);
         loop {
             let line = match child.hear(POLL)? {
                 Heard::Line(line) => Some(line),
@@ -91,7 +116,7 @@ mod tests {
         let tasks = LocalTasks { program: "false".into() };
         let (cores, arguments) = (Vec::new(), Vec::new());
         let mut child = Child { tasks: &tasks, threads: 1, cores, place: Place::Cpu, gpu: None, arguments };
-        let job = Job { round: 0, sample_seconds: 0.1, tasks: Vec::new() };
+        let job = Job { round: 0, sample_seconds: 0.1, tasks: Vec::new(), tells_origin: false };
         let error = child.run(&job, &mut |_| Ok(ControlFlow::Continue(()))).unwrap_err();
         assert!(error.to_string().contains("ended with exit status: 1"), "{error}");
         let absent = LocalTasks { program: "/nowhere/fastrcaps".into() };

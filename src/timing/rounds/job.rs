@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     learn::config::TrialConfig,
-    timing::sets::{Sample, Sentinel},
+    timing::sets::{Fingerprint, Sample, Sentinel},
 };
 
 /// A round, or what is missing of one.
@@ -15,6 +15,16 @@ pub struct Job {
     pub sample_seconds: f64,
     /// In the order in which they are done.
     pub tasks: Vec<Task>,
+    /// Whether the process first tells where it runs.
+    #[serde(default)]
+    pub tells_origin: bool,
+}
+
+/// Where steps are timed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Origin {
+    pub host: String,
+    pub fingerprint: Fingerprint,
 }
 
 /// Steps of one shape.
@@ -35,4 +45,5 @@ pub struct Task {
 pub enum Line {
     Sample(Sample),
     Sentinel(Sentinel),
+    Origin(Origin),
 }

@@ -12,7 +12,7 @@ pub mod worker;
 
 pub use child::Child;
 pub use disturbance::disturbance;
-pub use job::{Job, Line, Task};
+pub use job::{Job, Line, Origin, Task};
 pub use run::take;
 
 use std::{
@@ -40,7 +40,7 @@ pub struct Request<'a> {
     pub study: &'a Study,
     /// Name of the set.
     pub name: &'a str,
-    /// Of this machine, as it is used here.
+    /// Of this machine, as it is used here; the clock knows it where steps are timed elsewhere.
     pub fingerprint: Fingerprint,
     /// Forgets what the set held.
     pub anew: bool,
@@ -58,6 +58,10 @@ pub struct Request<'a> {
 
 /// Times steps, and sees what else the machine does.
 pub trait Clock {
+    /// Where steps are timed, where that is not this machine.
+    fn origin(&mut self) -> Result<Option<Origin>> {
+        Ok(None)
+    }
     /// What keeps the machine busy now, in words; looking takes a moment.
     fn busy(&mut self) -> Option<String>;
     /// Does a job. Tells every line as it comes and, now and then, that none came; ends when it is told to break off.

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use rand::seq::SliceRandom;
 
-use super::{Clock, Confirmed, EndReason, Event, Job, Lacking, Line, Request, Task};
+use super::{Clock, Confirmed, EndReason, Event, Job, Lacking, Line, Origin, Request, Task};
 use crate::{
     base::{
         machine, rng,
@@ -40,7 +40,8 @@ pub fn take(request: &Request, clock: &mut dyn Clock, observer: &mut dyn FnMut(&
         bail!("{rounds} {are} too few: an interval of 95 % needs at least {ENOUGH_ROUNDS}");
     }
     let shapes = shapes(request.configs);
-    let mut set = open(request)?;
+    let here = || Origin { host: machine::host(), fingerprint: request.fingerprint.clone() };
+    let mut set = open(request, clock.origin()?.unwrap_or_else(here))?;
     set.shapes.extend(shapes.iter().map(|(id, (shape, _))| (id.clone(), shape.clone())));
     let data = request.study.read()?.data;
     let visit = set.next_visit();
@@ -70,8 +71,8 @@ pub fn take(request: &Request, clock: &mut dyn Clock, observer: &mut dyn FnMut(&
 }
 
 /// The set that there is, or a new one; an error where the two cannot be one.
-fn open(request: &Request) -> Result<TimeSet> {
-    let fresh = TimeSet::new(request.name, machine::host(), request.fingerprint.clone());
+fn open(request: &Request, origin: Origin) -> Result<TimeSet> {
+    let fresh = TimeSet::new(request.name, origin.host, origin.fingerprint);
     // Also where it is begun anew: a name that no file can have is found out about here.
     let there = match TimeSet::read(request.study, request.name) {
         Err(_) if request.anew && TimeSet::names(request.study)?.contains(&fresh.name) => None,
@@ -80,7 +81,7 @@ fn open(request: &Request) -> Result<TimeSet> {
     let Some(there) = there.filter(|_| !request.anew) else { return Ok(fresh) };
     let differing = there.differences(&fresh);
     if !differing.is_empty() {
-        let device = if request.fingerprint.is_of_gpu() { " --device cuda:N" } else { "" };
+        let device = if fresh.fingerprint.is_of_gpu() { " --device cuda:N" } else { "" };
         bail!(
             "the times {:?} of {} were taken otherwise, and no figure is made of both ({}): take these under another name \
              with `fastrcaps time {1}{device} --as OTHER`, or begin again with `fastrcaps time {1}{device} --anew`",
@@ -161,7 +162,7 @@ impl Run<'_> {
             Ok(Task { shape: id, samples: shape.samples, config: (*config).clone(), data: data.clone() })
         };
         let tasks = shapes.into_iter().map(task).collect::<Result<_>>()?;
-        Ok(Job { round, sample_seconds: self.request.sample_seconds, tasks })
+        Ok(Job { round, sample_seconds: self.request.sample_seconds, tasks, tells_origin: false })
     }
 
     /// Whether it must end. The first pass is taken however often it is disturbed.
@@ -209,7 +210,13 @@ impl Run<'_> {
                     self.count(Sample { visit: self.visit, ..sample })?;
                 }
                 Some(Line::Sentinel(sentinel)) => self.set.sentinels.push(Sentinel { visit: self.visit, ..sentinel }),
-                None => {}
+                Some(Line::Origin(origin)) if origin.fingerprint != self.set.fingerprint => bail!(
+                    "{} times steps otherwise than the machine on which the set {:?} was begun: let all be timed on one kind of \
+                     node (timing_constraint in the profile of a cluster)",
+                    origin.host,
+                    self.request.name
+                ),
+                Some(Line::Origin(_)) | None => {}
             }
             ending = self.must_end(pass);
             Ok(if ending.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })

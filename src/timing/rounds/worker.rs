@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use candle_core::Device;
 
-use super::{Job, Line, Task, disturbance::disturbance};
+use super::{Job, Line, Origin, Task, disturbance::disturbance};
 use crate::{
     base::{
         machine::{
@@ -24,7 +24,7 @@ use crate::{
     },
     timing::{
         sample::{self, Length},
-        sets::{Sample, Sentinel},
+        sets::{Fingerprint, Sample, Sentinel},
         stand_in::stand_in,
     },
 };
@@ -40,6 +40,14 @@ const SENTINEL_SECONDS: f64 = 0.03;
 
 /// Does a job on `device`, and tells what comes of it.
 pub fn work(job: &Job, dirs: &DataDirs, device: &Device, told: &mut dyn FnMut(Line) -> Result<()>) -> Result<()> {
+    if job.tells_origin {
+        let here = || Fingerprint::this(rayon::current_num_threads());
+        let fingerprint = describe(device)?.as_ref().map_or_else(here, Fingerprint::of_gpu);
+        told(Line::Origin(Origin { host: machine::host(), fingerprint }))?;
+        if job.tasks.is_empty() {
+            return Ok(());
+        }
+    }
     let data = load(job, dirs)?;
     let sentinel = SentinelStep::new(device)?;
     let gpu = describe(device)?.map(|gpu| gpu.uuid);

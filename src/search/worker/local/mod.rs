@@ -1,7 +1,5 @@
 //! Trials as child processes on this machine.
 
-mod ended;
-
 use std::{
     ffi::OsString,
     fs::File,
@@ -14,7 +12,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use super::{Admission, Admissions, End, Report, Slot, Work, Worker};
+use super::{Admission, Admissions, End, Report, Slot, Work, Worker, ended};
 use crate::{
     base::{machine, words::plural},
     learn::{
@@ -65,6 +63,13 @@ impl Local {
         command.args(["--device", &slot.place.alone().to_string()]).envs(slot.place.environment()?);
         if work.epochs < work.config.train.epochs {
             command.args(["--until-epoch", &work.epochs.to_string()]);
+        }
+        let beginnings = [("--begin-from", work.shared.from), ("--leave", work.shared.leave)];
+        for (option, beginning) in beginnings.iter().flat_map(|(option, of)| of.iter().map(move |of| (option, of))) {
+            // As EPOCHS=FILE.
+            let mut value = OsString::from(format!("{}=", beginning.epochs));
+            value.push(&beginning.path);
+            command.arg(option).arg(value);
         }
         if !slot.cores.is_empty() {
             let cores: Vec<String> = slot.cores.iter().map(usize::to_string).collect();
@@ -177,7 +182,12 @@ impl Running {
             Ok(Some(status)) => {
                 #[cfg(unix)]
                 if let Some(signal) = std::os::unix::process::ExitStatusExt::signal(&status) {
-                    return Some(ended::by_signal(signal, self));
+                    if signal == libc::SIGKILL && self.was_killed {
+                        return Some(End::Killed);
+                    }
+                    let was_out_of_memory =
+                        matches!((self.oom_kills, machine::oom_kills()), (Some(before), Some(after)) if after > before);
+                    return Some(ended::by_signal(signal, was_out_of_memory, &self.folder));
                 }
                 Some(ended::with_code(status.code().unwrap_or(-1), &self.folder))
             }

@@ -1,8 +1,6 @@
 //! How a process ended, whose fault it was, and in words.
 
-use super::Running;
 use crate::{
-    base::machine,
     learn::{folder::TrialFolder, record::Fault},
     search::worker::{End, STOPPED},
 };
@@ -21,13 +19,10 @@ pub(super) fn with_code(code: i32, folder: &TrialFolder) -> End {
     End::Exited(with_last_words(how, folder))
 }
 
-pub(super) fn by_signal(signal: i32, running: &Running) -> End {
-    let folder = &running.folder;
-    let was_out_of_memory =
-        matches!((running.oom_kills, machine::oom_kills()), (Some(before), Some(after)) if after > before);
+/// By a signal that its worker did not send; `was_out_of_memory` where the system killed processes for that meanwhile.
+pub(super) fn by_signal(signal: i32, was_out_of_memory: bool, folder: &TrialFolder) -> End {
     let failed_to_allocate = || folder.last_words().is_some_and(|words| words.contains("memory allocation of"));
     let fault = match signal {
-        libc::SIGKILL if running.was_killed => return End::Killed,
         libc::SIGKILL if was_out_of_memory => {
             return End::Broken(Fault::Memory, "killed by the system, which had no memory left".into());
         }

@@ -1,0 +1,29 @@
+//! `fastrcaps cancel`: end what a study left running on a cluster.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::Result;
+use fastrcaps::search::{study::Study, worker::slurm};
+
+use super::input::outln;
+
+/// End the jobs of a study on its cluster.
+///
+/// What was trained stays: `explore` continues the trials from their checkpoints. A program that explores the study is to be
+/// ended first: it would take the jobs for lost, and start them again.
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  fastrcaps cancel results/mnist-small")]
+pub struct Args {
+    /// The study's folder
+    study: PathBuf,
+}
+
+pub fn run(args: Args) -> Result<ExitCode> {
+    let study = Study::new(&args.study);
+    study.read()?;
+    match slurm::cancel_study(&slurm::home(&study.folder))? {
+        Some(said) => outln!("{said}"),
+        None => outln!("{} has no jobs on a cluster", study.folder.display()),
+    }
+    Ok(ExitCode::SUCCESS)
+}

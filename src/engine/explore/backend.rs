@@ -1,0 +1,161 @@
+//! Where the trials and tasks of an exploration run: on this machine, or on a cluster.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    ffi::OsString,
+    path::PathBuf,
+    time::Duration,
+};
+
+use anyhow::Result;
+
+use super::{Exploration, Preview, resources};
+use crate::{
+    base::{
+        device::{Gpu, Place},
+        machine,
+    },
+    learn::{
+        config::TrialConfig,
+        train::memory::{peak_bytes, peak_bytes_beside_gpu},
+    },
+    search::{
+        space::Trial,
+        worker::{
+            Admissions, Local, LocalTasks, Memory, Slot, Slots, Tasks, Worker,
+            slurm::{self, Need, Needs, Profile, Setup, Slurm, SlurmTasks},
+        },
+    },
+    timing::predict,
+};
+
+/// Memory that a job asks for: so much more than is predicted, in MiB and as a factor, in steps of so many.
+const MORE_MEMORY: (u64, f64, u64) = (256, 1.5, 256);
+/// Time that a job asks for: the predicted one so many times, and this for what is not training. Nodes differ.
+const MORE_TIME: (f64, Duration) = (3.0, Duration::from_secs(600));
+/// Times that jobs ask for, in minutes: few, so that trials share arrays. One that needs longer goes on in a further job.
+const TIMES: [u64; 9] = [15, 30, 60, 120, 240, 480, 720, 1440, 2880];
+
+/// Where trials and tasks run.
+#[derive(Clone, Debug, Default)]
+pub enum Backend {
+    /// As processes of this machine.
+    #[default]
+    Local,
+    /// As jobs of a cluster.
+    Slurm(Box<Profile>),
+}
+
+impl Backend {
+    pub fn is_local(&self) -> bool {
+        matches!(self, Backend::Local)
+    }
+
+    /// The slots of jobs, where a profile says how many there are.
+    pub fn slots(profile: &Profile) -> Result<Slots> {
+        Ok(match profile.device {
+            Place::Cpu => Slots::on_cores(profile.jobs(), profile.cpus),
+            place => format!("{place}x{}", profile.jobs()).parse()?,
+        })
+    }
+}
+
+impl Exploration {
+    pub(super) fn tasks(&self) -> Box<dyn Tasks> {
+        let program = self.program.clone();
+        match &self.backend {
+            Backend::Local => Box::new(LocalTasks { program }),
+            Backend::Slurm(profile) => Box::new(SlurmTasks { profile: (**profile).clone(), program }),
+        }
+    }
+
+    pub(super) fn worker(&self, trials: &[Trial], gpus: &BTreeMap<Place, Gpu>) -> Result<Box<dyn Worker>> {
+        let cores = if self.backend.is_local() { machine::own_cores() } else { Vec::new() };
+        let mut slots: Vec<Slot> = self.slots.place(&cores);
+        for slot in &mut slots {
+            slot.gpu = gpus.get(&slot.place).map(|gpu| gpu.name.clone());
+        }
+        match &self.backend {
+            Backend::Local => {
+                let admissions = Admissions::new(self.memory_of_slots(trials)?, resources::gpu_memory(gpus));
+                Ok(Box::new(Local::new(self.program.clone(), self.trial_arguments.clone(), slots, admissions)))
+            }
+            Backend::Slurm(profile) => {
+                let needs = self.needs(profile, trials)?;
+                let setup = Setup {
+                    profile: (**profile).clone(),
+                    home: self.home_of_jobs(),
+                    program: self.program.clone(),
+                    arguments: words(&self.trial_arguments),
+                    slots,
+                    needs,
+                };
+                Ok(Box::new(Slurm::new(setup)?))
+            }
+        }
+    }
+
+    /// The memory that slots share; trials on other hosts share none.
+    pub(super) fn memory_of_slots(&self, trials: &[Trial]) -> Result<Option<Memory>> {
+        match &self.backend {
+            Backend::Local => resources::memory(self.memory, trials, &self.slots),
+            Backend::Slurm(_) => Ok(None),
+        }
+    }
+
+    fn home_of_jobs(&self) -> PathBuf {
+        slurm::home(&self.study.folder)
+    }
+
+    /// What each configuration asks of a node, as far as the profile does not say: predicted memory and time, with a margin.
+    ///
+    /// Errors: a configuration that makes no network.
+    fn needs(&self, profile: &Profile, trials: &[Trial]) -> Result<Needs> {
+        let configs: Vec<&TrialConfig> =
+            trials.iter().filter(|trial| trial.replicate == 0).map(|trial| &trial.config).collect();
+        let times = match profile.time {
+            Some(_) => vec![None; configs.len()],
+            None => {
+                predict::wall_seconds(self.tasks().as_ref(), profile.device, &configs)?.into_iter().map(Some).collect()
+            }
+        };
+        let (device, cpus) = (profile.device, profile.cpus);
+        let needed = |config: &TrialConfig, seconds: Option<f64>| {
+            let bytes = if device.is_cpu() { peak_bytes(config, cpus)? } else { peak_bytes_beside_gpu(config) };
+            let (base, factor, step) = MORE_MEMORY;
+            let mebibytes = base + (factor * bytes as f64 / f64::from(1 << 20)) as u64;
+            anyhow::Ok(Need { mebibytes: Some(mebibytes.next_multiple_of(step)), time: seconds.map(asked_time) })
+        };
+        let known = configs.iter().zip(times).map(|(config, seconds)| Ok((unseeded(config), needed(config, seconds)?)));
+        let known: HashMap<String, Need> = known.collect::<Result<_>>()?;
+        let nothing = Need { mebibytes: None, time: None };
+        Ok(Box::new(move |config| known.get(&unseeded(config)).copied().unwrap_or(nothing)))
+    }
+
+    /// The script of the first array that would be submitted; none where trials run on this machine, or nothing would be trained.
+    ///
+    /// Errors: a configuration that makes no network.
+    pub fn script(&self, preview: &Preview) -> Result<Option<String>> {
+        let (Backend::Slurm(profile), Some(first)) = (&self.backend, preview.wanted.first()) else { return Ok(None) };
+        let need = self.needs(profile, &preview.trials)?(&preview.trials[*first].config);
+        let tasks = preview.wanted.len().min(profile.jobs());
+        let arguments = words(&self.trial_arguments);
+        Ok(Some(slurm::preview(profile, &self.home_of_jobs(), &self.program, &arguments, tasks, need)))
+    }
+}
+
+/// A configuration whatever its seed.
+fn unseeded(config: &TrialConfig) -> String {
+    TrialConfig { seed: 0, ..config.clone() }.key("")
+}
+
+fn words(arguments: &[OsString]) -> Vec<String> {
+    arguments.iter().map(|word| word.to_string_lossy().into_owned()).collect()
+}
+
+/// The time that a job asks for whose trial is predicted to take so many seconds.
+fn asked_time(seconds: f64) -> Duration {
+    let wanted = MORE_TIME.0 * seconds + MORE_TIME.1.as_secs_f64();
+    let minutes = TIMES.into_iter().find(|minutes| (minutes * 60) as f64 >= wanted).unwrap_or(TIMES[TIMES.len() - 1]);
+    Duration::from_secs(60 * minutes)
+}

@@ -1,0 +1,179 @@
+//! What a site's Slurm is asked for, and where the work lies there: a file in TOML.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde::{Deserialize, Deserializer, de::Error};
+
+use crate::base::device::Place;
+
+/// Jobs that are wanted at once where nobody says how many.
+const JOBS: usize = 100;
+
+/// How trials become jobs. What is absent is left to the site's defaults.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Profile {
+    pub partition: Option<String>,
+    pub account: Option<String>,
+    pub qos: Option<String>,
+    pub constraint: Option<String>,
+    /// As `--gres` takes it, of each job.
+    pub gres: Option<String>,
+    /// What a trial trains on there: `cpu`, or `cuda:0`, the GPU that `gres` asks for.
+    #[serde(deserialize_with = "place")]
+    pub device: Place,
+    /// Cores of each job: the threads of a trial.
+    pub cpus: usize,
+    /// Memory of each job, in MiB; predicted where it is absent.
+    #[serde(deserialize_with = "mebibytes")]
+    pub memory: Option<u64>,
+    /// The longest that a job may take; a trial that needs longer continues in a further job.
+    #[serde(deserialize_with = "duration")]
+    pub time: Option<Duration>,
+    /// The time before that in which a trial writes its checkpoint.
+    #[serde(deserialize_with = "some_duration")]
+    pub checkpoint_before: Duration,
+    /// The most tasks of one array that run at once, its `%N`.
+    pub array_limit: Option<usize>,
+    /// Jobs in the queue or running at once.
+    pub jobs: Option<usize>,
+    /// Further options of `sbatch` and `srun`, as they stand after `#SBATCH`.
+    pub extra: Vec<String>,
+    /// Lines of shell before each trial.
+    pub prologue: Vec<String>,
+    /// A folder that this machine and the nodes share; absent: one in the study's folder, which must be shared then.
+    pub work: Option<PathBuf>,
+    /// This program, as the nodes find it; absent: as it is found here.
+    pub program: Option<PathBuf>,
+    /// What steps are timed on, in place of `constraint`: times are of one kind of node.
+    pub timing_constraint: Option<String>,
+}
+
+impl Default for Profile {
+    fn default() -> Profile {
+        Profile {
+            partition: None,
+            account: None,
+            qos: None,
+            constraint: None,
+            gres: None,
+            device: Place::Cpu,
+            cpus: 1,
+            memory: None,
+            time: None,
+            checkpoint_before: Duration::from_secs(120),
+            array_limit: None,
+            jobs: None,
+            extra: Vec::new(),
+            prologue: Vec::new(),
+            work: None,
+            program: None,
+            timing_constraint: None,
+        }
+    }
+}
+
+fn place<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Place, D::Error> {
+    let place: Place = String::deserialize(deserializer)?.parse().map_err(D::Error::custom)?;
+    match place {
+        Place::Cpu | Place::Cuda(0) => Ok(place),
+        // A job sees the GPUs that it was given, from 0.
+        Place::Cuda(_) => Err(D::Error::custom("a job has one GPU, cuda:0; `gres` says of which kind")),
+    }
+}
+
+fn mebibytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let number: u64 = text[..split].parse().unwrap_or(0);
+    let factor = match text[split..].trim() {
+        "M" | "MiB" | "MB" => 1,
+        "G" | "GiB" | "GB" => 1024,
+        _ => 0,
+    };
+    match number.saturating_mul(factor) {
+        0 => Err(D::Error::custom(format!("{text:?} is no memory: write it as Slurm does, \"2000M\" or \"4G\""))),
+        mebibytes => Ok(Some(mebibytes)),
+    }
+}
+
+fn some_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let duration = humantime::parse_duration(text.trim()).ok().filter(|duration| !duration.is_zero());
+    duration.ok_or_else(|| D::Error::custom(format!("{text:?} is no duration: write \"2h\" or \"1h 30m\"")))
+}
+
+fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    some_duration(deserializer).map(Some)
+}
+
+impl Profile {
+    /// Reads a profile.
+    ///
+    /// Errors: the file cannot be read; a field that is unknown or has a value that cannot be used, with its line.
+    pub fn read(path: &Path) -> Result<Profile> {
+        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let profile: Profile = toml::from_str(&text).with_context(|| format!("in {}", path.display()))?;
+        profile.check().with_context(|| format!("in {}", path.display()))?;
+        Ok(profile)
+    }
+
+    fn check(&self) -> Result<()> {
+        ensure!((1..=4096).contains(&self.cpus), "cpus = {}: give from 1 to 4096", self.cpus);
+        ensure!(self.jobs != Some(0), "jobs = 0: at least one job must be wanted at once");
+        ensure!(self.array_limit != Some(0), "array_limit = 0: at least one task of an array must run at once");
+        if self.time.is_some_and(|time| time <= self.checkpoint_before) {
+            bail!("time must be longer than checkpoint_before, the time in which a trial writes its checkpoint");
+        }
+        ensure!(
+            self.device.is_cpu() || self.gres.is_some(),
+            "device = \"{}\" needs gres, as in gres = \"gpu:1\"",
+            self.device
+        );
+        let words = [&self.partition, &self.account, &self.qos, &self.constraint, &self.gres, &self.timing_constraint];
+        for word in words.into_iter().flatten().chain(&self.extra) {
+            ensure!(
+                !word.trim().is_empty() && !word.contains('\n'),
+                "{word:?} is no value of an option: give one line"
+            );
+        }
+        for option in &self.extra {
+            ensure!(
+                option.starts_with('-'),
+                "extra: {option:?} is no option: write it as after #SBATCH, \"--exclude=n3\""
+            );
+        }
+        for path in [&self.work, &self.program].into_iter().flatten() {
+            ensure!(path.is_absolute(), "{} must be an absolute path: nodes do not share this folder", path.display());
+        }
+        Ok(())
+    }
+
+    /// Jobs in the queue or running at once.
+    pub fn jobs(&self) -> usize {
+        self.jobs.or(self.array_limit).unwrap_or(JOBS)
+    }
+
+    /// This program, as the nodes find it, where `here` is what this process calls it: `/proc/self/exe` is another one there.
+    pub(super) fn program(&self, here: &Path) -> PathBuf {
+        let real = || here.canonicalize().unwrap_or_else(|_| here.to_path_buf());
+        self.program.clone().unwrap_or_else(real)
+    }
+
+    /// Options that `sbatch` and `srun` share, each as one word.
+    pub(super) fn options(&self, constraint: Option<&String>) -> Vec<String> {
+        let named = [
+            ("partition", &self.partition),
+            ("account", &self.account),
+            ("qos", &self.qos),
+            ("constraint", &constraint.cloned()),
+            ("gres", &self.gres),
+        ];
+        let given = named.into_iter().filter_map(|(name, value)| Some(format!("--{name}={}", value.as_ref()?)));
+        given.chain(self.extra.iter().cloned()).collect()
+    }
+}

@@ -1,0 +1,51 @@
+//! Tasks beside trials as job steps of their own, through `srun`: a look at a GPU, times predicted, steps timed on a node that
+//! nobody else uses.
+
+use std::{ffi::OsString, path::PathBuf, process::Command};
+
+use anyhow::Result;
+
+use super::profile::Profile;
+use crate::search::worker::{Dialogue, Task, Tasks, tasks::talk_with};
+
+/// Starts each task on a node.
+#[derive(Clone, Debug)]
+pub struct SlurmTasks {
+    pub profile: Profile,
+    /// The program that knows the subcommands, where the profile has none.
+    pub program: PathBuf,
+}
+
+impl SlurmTasks {
+    /// The words after `srun`.
+    fn words(&self, task: &Task) -> Vec<OsString> {
+        let profile = &self.profile;
+        let mut options = vec!["--job-name=fastrcaps-task".to_string(), "--quiet".into(), "--unbuffered".into()];
+        options.extend(["--nodes=1".into(), "--ntasks=1".into()]);
+        options.push(format!("--cpus-per-task={}", task.threads.max(profile.cpus)));
+        options.extend(profile.memory.map(|mebibytes| format!("--mem={mebibytes}M")));
+        if task.is_exclusive {
+            options.push("--exclusive".into());
+        }
+        let constraint = profile.timing_constraint.as_ref().filter(|_| task.is_exclusive);
+        options.extend(profile.options(constraint.or(profile.constraint.as_ref())));
+        let mut words: Vec<OsString> = options.into_iter().map(OsString::from).collect();
+        words.push(profile.program(&self.program).into());
+        words.extend(task.arguments.iter().cloned());
+        // A job sees the GPU that it was given, and no other.
+        words.extend(["--device".into(), profile.device.to_string().into()]);
+        words
+    }
+}
+
+impl Tasks for SlurmTasks {
+    fn start(&self, task: &Task) -> Result<Box<dyn Dialogue>> {
+        let mut command = Command::new("srun");
+        command.args(self.words(task)).env("RAYON_NUM_THREADS", task.threads.to_string());
+        talk_with(command)
+    }
+
+    fn is_elsewhere(&self) -> bool {
+        true
+    }
+}

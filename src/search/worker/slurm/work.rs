@@ -1,0 +1,245 @@
+//! A study's folder of work, which this machine and the nodes share: its arrays, its attempts, and the word of those that ended.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs,
+    io::ErrorKind,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result};
+
+use crate::{
+    base::files::{make_folder, name, write_atomically},
+    learn::{
+        folder::TrialFolder,
+        record::{Status, TrialRecord},
+    },
+};
+
+/// The folder of work.
+#[derive(Clone, Debug)]
+pub(super) struct Work {
+    pub path: PathBuf,
+}
+
+/// The word of a start of a task that it is over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Over {
+    pub attempt: String,
+    pub code: i32,
+}
+
+impl Work {
+    /// Makes it where it is not there yet.
+    pub fn open(path: PathBuf) -> Result<Work> {
+        for folder in ["batches", "attempts", "ended"] {
+            make_folder(&path.join(folder))?;
+        }
+        Ok(Work { path })
+    }
+
+    pub fn batch(&self, number: u64) -> PathBuf {
+        self.path.join("batches").join(number.to_string())
+    }
+
+    pub fn attempt(&self, attempt: &str) -> Attempt {
+        Attempt { base: self.path.join("attempts").join(attempt) }
+    }
+
+    /// Names of the attempts of every array that was written.
+    pub fn batches(&self) -> Result<BTreeMap<u64, Vec<String>>> {
+        let numbers = entries(&self.path.join("batches"))?;
+        let numbers = numbers.iter().filter_map(|path| name(path).parse().ok());
+        let tasks = |number: u64| {
+            let text = fs::read_to_string(self.batch(number).join("tasks")).unwrap_or_default();
+            let first = |line: &str| line.split(' ').next().unwrap_or_default().to_string();
+            (number, text.lines().map(first).collect())
+        };
+        Ok(numbers.map(tasks).collect())
+    }
+
+    /// Writes an array's tasks and script; gives the script's path.
+    pub fn write_batch(&self, number: u64, tasks: &str, script: &str) -> Result<PathBuf> {
+        let folder = self.batch(number);
+        make_folder(&folder)?;
+        write_atomically(&folder.join("tasks"), tasks.as_bytes())?;
+        let path = folder.join("job.sh");
+        write_atomically(&path, script.as_bytes())?;
+        Ok(path)
+    }
+
+    pub fn remove_batch(&self, number: u64) {
+        // Nobody reads it any more.
+        let _ = fs::remove_dir_all(self.batch(number));
+    }
+
+    /// Takes up the words of starts that are over.
+    pub fn take_ended(&self) -> Vec<Over> {
+        let all = entries(&self.path.join("ended")).unwrap_or_default();
+        let of = |path: PathBuf| {
+            let attempt = name(&path).rsplit_once(".r")?.0.to_string();
+            if attempt.starts_with('.') {
+                return None;
+            }
+            let code = fs::read_to_string(&path).ok()?.trim().parse().ok()?;
+            let _ = fs::remove_file(&path);
+            Some(Over { attempt, code })
+        };
+        all.into_iter().filter_map(of).collect()
+    }
+
+    /// The last number of an attempt of each trial.
+    pub fn numbers(&self) -> Result<HashMap<String, u64>> {
+        let mut last: HashMap<String, u64> = HashMap::new();
+        for path in entries(&self.path.join("attempts"))? {
+            if let Some((key, number)) = name(&path).rsplit_once('.')
+                && let Ok(number) = number.parse()
+            {
+                let known = last.entry(key.into()).or_default();
+                *known = (*known).max(number);
+            }
+        }
+        Ok(last)
+    }
+}
+
+fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
+    let read = fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    Ok(read.filter_map(|entry| Some(entry.ok()?.path())).collect())
+}
+
+/// The folder of an attempt: what a trial begins with, and a folder for each start of its job (Slurm starts one again whose node
+/// is lost, and the one before may still train there).
+#[derive(Clone, Debug)]
+pub(super) struct Attempt {
+    pub base: PathBuf,
+}
+
+impl Attempt {
+    /// Lays out what `folder` has for the start of a training.
+    pub fn lay_out(&self, folder: &TrialFolder) -> Result<()> {
+        // Another explorer's of the same number, which no job is to find.
+        self.remove();
+        make_folder(&self.base)?;
+        let from = [folder.config(), folder.record(), folder.checkpoint(), folder.previous_checkpoint()];
+        for from in from {
+            if from.exists() {
+                take_over(&from, &self.base.join(name(&from)))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The folders of its starts, the last one last.
+    pub fn starts(&self) -> Vec<TrialFolder> {
+        let numbered = |path: PathBuf| Some((name(&path).strip_prefix('r')?.parse::<u64>().ok()?, path.clone()));
+        let mut starts: Vec<(u64, PathBuf)> =
+            entries(&self.base).unwrap_or_default().into_iter().filter_map(numbered).collect();
+        starts.sort();
+        starts.into_iter().map(|(_, path)| TrialFolder::new(path)).collect()
+    }
+
+    /// Has a training that runs end at a checkpoint when it looks, and one that waits not begin.
+    pub fn ask_to_stop(&self) {
+        // Where this fails its job is told so by Slurm, or is ended when its time is over.
+        let _ = fs::write(self.base.join("stop"), "");
+    }
+
+    /// The start whose training is whole, if there is one; else the last that has anything to go on from, else the last.
+    pub fn best(&self, key: &str) -> Option<TrialFolder> {
+        let starts = self.starts();
+        let is_whole =
+            |start: &&TrialFolder| matches!(start.read_end(key), Ok(Some((record, _))) if is_result(&record));
+        let found = starts.iter().find(is_whole);
+        let last = || starts.iter().rev().find(|start| start.checkpoint().exists()).or(starts.last());
+        found.or_else(last).cloned()
+    }
+
+    /// Brings into a trial's folder what its attempt left: of the best of its starts, and what all of them said.
+    ///
+    /// Errors: it cannot be read or written; it may be tried again.
+    pub fn bring_home(&self, key: &str, folder: &TrialFolder) -> Result<()> {
+        let Some(best) = self.best(key) else { return Ok(()) };
+        let starts = self.starts();
+        let mut log = fs::read(folder.log()).unwrap_or_default();
+        let before = log.len();
+        for start in &starts {
+            log.extend(fs::read(start.log()).unwrap_or_default());
+        }
+        let mixed = processors(&starts, &best).len() > 1;
+        for (from, to) in [
+            (best.checkpoint(), folder.checkpoint()),
+            (best.previous_checkpoint(), folder.previous_checkpoint()),
+            (best.weights(), folder.weights()),
+        ] {
+            if from.exists() {
+                take_over(&from, &to)?;
+            }
+        }
+        // A damaged file of rows is brought over as it is: who judges the trial says so.
+        if let Ok(epochs) = fs::read(best.epochs()) {
+            write_atomically(&folder.epochs(), &epochs)?;
+        }
+        match best.read_record() {
+            Ok(record) => {
+                let is_over = record.status.is_final();
+                let processor = record.processor.clone().filter(|_| !mixed);
+                // One that was killed says that it runs: that is for its explorer to say.
+                folder.write_record(&TrialRecord { processor, ..record })?;
+                if is_over && !best.checkpoint().exists() {
+                    folder.remove_checkpoints()?;
+                }
+            }
+            Err(_) if best.record().exists() => take_over(&best.record(), &folder.record())?,
+            Err(_) => {}
+        }
+        if log.len() > before {
+            write_atomically(&folder.log(), &log)?;
+        }
+        Ok(())
+    }
+
+    /// Whether it is there.
+    pub fn exists(&self) -> bool {
+        self.base.is_dir()
+    }
+
+    /// Removes it: no job begins it any more.
+    pub fn remove(&self) {
+        let gone = self.base.with_file_name(format!(".gone-{}", name(&self.base)));
+        let _ = fs::remove_dir_all(&gone);
+        if fs::rename(&self.base, &gone).is_ok() {
+            // A node that was cut off may still write there; what is left then is in nobody's way.
+            let _ = fs::remove_dir_all(&gone);
+        }
+    }
+}
+
+pub(super) fn is_result(record: &TrialRecord) -> bool {
+    matches!(record.status, Status::Done | Status::Diverged)
+}
+
+/// Kinds of processors on which starts trained, up to the best of them.
+fn processors(starts: &[TrialFolder], best: &TrialFolder) -> Vec<String> {
+    let mut kinds: Vec<String> = Vec::new();
+    for start in starts {
+        let has_part = start.path == best.path || start.checkpoint().exists();
+        let kind = start.read_record().ok().filter(|_| has_part).and_then(|record| record.processor);
+        kinds.extend(kind.filter(|kind| !kinds.contains(kind)));
+        if start.path == best.path {
+            break;
+        }
+    }
+    kinds
+}
+
+/// Has `to` be what `from` is. Files that are only ever replaced as a whole may be one file in both places.
+fn take_over(from: &Path, to: &Path) -> Result<()> {
+    let context = || format!("cannot bring {} to {}", from.display(), to.display());
+    match fs::remove_file(to) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error).with_context(context),
+        _ => {}
+    }
+    fs::hard_link(from, to).or_else(|_| fs::copy(from, to).map(drop)).with_context(context)
+}

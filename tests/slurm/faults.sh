@@ -1,0 +1,90 @@
+#!/usr/bin/env bash
+# What befalls a cluster, each so many times: all trials come to the same bits as without it, each once.
+# Usage: tests/slurm/faults.sh PROGRAM TIMES [KIND...]; prints a line a run.
+set -uo pipefail
+cd "$(dirname "$0")/../.."
+program=$(realpath "$1") times=$2 kinds=(${@:3})
+[ ${#kinds[@]} -gt 0 ] || kinds=(node-off node-cut slurmd-crash controller-stop explorer-killed array-cancelled time-limit)
+set -- --netns
+# shellcheck source=tests/slurm/cluster.sh
+. tests/slurm/cluster.sh
+# Trainings of a few seconds; where their time is to be over, of ten times that.
+space() { # epochs
+    cat <<END
+replicates = 2
+[base.data]
+name = "glyphs"
+train_samples = 600
+test_samples = 100
+validation_fraction = 0.2
+[base.model]
+preset = "tiny"
+[base.train]
+epochs = $1
+[axes]
+"model.routing_iterations" = [3, 1]
+END
+}
+profile() { # lines...
+    printf 'cpus = 1\njobs = 4\nprogram = "%s"\n' "$program" >"$site/slurm.toml"
+    printf '%s\n' "$@" >>"$site/slurm.toml"
+}
+explore() { # study; in the background: it takes the place of its shell
+    exec "$program" explore "$site/space-$epochs.toml" --out "$1" --quiet --no-confirm --checkpoint-every 1s --backoff 2s \
+        --executor slurm --executor-file "$site/slurm.toml"
+}
+running() { squeue -h -r -t RUNNING | wc -l; }
+until_running() { # at least so many
+    local n=0
+    until [ "$(running 2>/dev/null || echo 0)" -ge "$1" ] || [ $n -ge 300 ]; do sleep 0.2; n=$((n + 1)); done
+}
+
+for epochs in 10 100; do
+    space $epochs >"$site/space-$epochs.toml"
+    case " ${kinds[*]} " in
+    *' time-limit '*) ;;
+    *) [ $epochs = 10 ] || continue ;;
+    esac
+    "$program" explore "$site/space-$epochs.toml" --out "$site/local-$epochs" --no-confirm --quiet || exit 1
+    figures "$site/local-$epochs" >"$site/local-$epochs.txt"
+done
+bad=0
+for kind in "${kinds[@]}"; do
+    for run in $(seq "$times"); do
+        study=$site/$kind-$run began=$SECONDS
+        profile 'time = "1h"'
+        epochs=10
+        # Slurm's signal comes half a minute after the start.
+        [ $kind = time-limit ] && epochs=100 && profile 'time = "2m"' 'checkpoint_before = "90s"'
+        explore "$study" 2>"$study.err" &
+        explorer=$!
+        until_running 3
+        sleep 2
+        case $kind in
+        node-off) cluster node n1 off; sleep 15; cluster node n1 on ;;
+        node-cut) cluster node n1 cut; sleep 20; cluster node n1 on ;;
+        slurmd-crash) cluster node n1 crash; sleep 3; cluster node n1 on ;;
+        controller-stop) cluster ctl off; sleep 12; cluster up ;;
+        explorer-killed)
+            kill -KILL $explorer
+            wait $explorer 2>/dev/null
+            explore "$study" 2>>"$study.err" &
+            explorer=$!
+            ;;
+        array-cancelled) scancel --me ;;
+        time-limit) ;;
+        esac >/dev/null 2>&1
+        wait $explorer
+        code=$?
+        figures "$study" >"$study.txt" 2>&1
+        same=same; cmp -s "$site/local-$epochs.txt" "$study.txt" || same=DIFFERENT
+        once=$(awk '{ print $1 }' "$study.txt" | sort | uniq -d | wc -l)
+        left=$(squeue -h 2>/dev/null | wc -l)
+        done=$(grep -c ' done ' "$study.txt")
+        attempts=$(python3 -c 'import csv,sys; print(*[row["attempts"] for row in csv.DictReader(open(sys.argv[1]))])' "$study/trials.csv")
+        starts=$(cat "$study"/trials/*/log.txt | grep -c '^=== attempt of')
+        echo "$kind $run: exit $code, $done done, twice $once, bits $same, attempts $attempts, $starts starts, $left jobs left, $((SECONDS - began)) s"
+        [ $code = 0 ] && [ $same = same ] && [ "$once" = 0 ] || { bad=1; tail -3 "$study.err"; }
+    done
+done
+exit $bad

@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Trials by a real Slurm: every worker's tests on a cluster, and a space that comes to the same bits there as on this machine.
+# Usage: tests/slurm/run.sh [PROGRAM]; it is skipped, with a word, where no cluster can be had.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+program=$(realpath "${1:-target/release/fastrcaps}")
+set --
+# shellcheck source=tests/slurm/cluster.sh
+. tests/slurm/cluster.sh
+printf 'cpus = 1\njobs = 6\ntime = "30m"\n' >"$site/slurm.toml"
+
+# Where the nodes find it, as in a home folder that all have.
+mkdir "$site/bin" && cp "$program" "$site/bin/fastrcaps"
+"$program" explore search-spaces/smoke.toml --out "$site/local" --no-confirm --quiet
+"$site/bin/fastrcaps" explore search-spaces/smoke.toml --out "$site/slurm" --quiet --no-confirm \
+    --executor slurm --executor-file "$site/slurm.toml"
+figures "$site/local" >"$site/local.txt"
+figures "$site/slurm" >"$site/slurm.txt"
+cmp "$site/local.txt" "$site/slurm.txt" || { diff "$site/local.txt" "$site/slurm.txt"; exit 1; }
+grep -c . "$site/slurm.txt" | sed 's/$/ trials by Slurm, to the same bits as on this machine/'
+"$program" study check "$site/slurm"
+
+if [ -z "${SLURM_SMOKE_ONLY:-}" ]; then
+    cargo test --release --locked --test it -- --nocapture --test-threads=2 workers:: slurm:: 2>&1 | tee "$site/tests.log"
+    ! grep SKIPPED "$site/tests.log"
+fi
