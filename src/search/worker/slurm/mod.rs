@@ -331,7 +331,9 @@ impl Slurm {
     }
 
     fn look_at_queue(&mut self) {
-        if !self.is_looking && self.queued.elapsed() >= self.queue_every && self.running.iter().any(Option::is_some) {
+        // Also where nothing runs any more: a trouble is over once the queue is seen.
+        let has_reason = self.trouble.is_some() || self.running.iter().any(Option::is_some);
+        if has_reason && !self.is_looking && self.queued.elapsed() >= self.queue_every {
             self.is_looking = true;
             self.control.ask(Ask::Look);
         }
