@@ -4,7 +4,7 @@ use std::{
     io::Read,
     path::PathBuf,
     process::{Command, Stdio},
-    sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+    sync::mpsc::{Receiver, Sender, channel},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -93,10 +93,7 @@ impl Control {
     }
 
     pub fn wait(&self, patience: Duration) -> Option<Answer> {
-        match self.answers.recv_timeout(patience) {
-            Ok(answer) => Some(answer),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-        }
+        self.answers.recv_timeout(patience).ok()
     }
 }
 
