@@ -1,5 +1,6 @@
-//! Passes the commit that is built on to the program, for the `git_revision` of its records. With the feature `cuda`, compiles
-//! every `.cu` of src/learn/kernels/ to PTX, which the program carries in it (`src/learn/kernels/cuda/`).
+//! Passes the commit that is built on to the program, for the `git_revision` of its records. Finds the file of Apache ECharts in
+//! the sources of the crate `charming`, for the page of a study (`src/present/page/`). With the feature `cuda`, compiles every
+//! `.cu` of src/learn/kernels/ to PTX, which the program carries in it (`src/learn/kernels/cuda/`).
 
 use std::{
     env,
@@ -37,9 +38,45 @@ fn main() {
         if is_clean { commit } else { format!("{commit}-dirty") }
     });
     println!("cargo::rustc-env=FASTRCAPS_GIT_REVISION={}", revision.unwrap_or_default());
+    pass_on_echarts();
     if env::var_os("CARGO_FEATURE_CUDA").is_some() {
         compile_kernels();
     }
+}
+
+/// Says where `echarts-VERSION.min.js` is, and its version: the crate's folder is known to cargo, which has fetched it.
+fn pass_on_echarts() {
+    let path = echarts_folder().and_then(|folder| {
+        let entries = fs::read_dir(&folder).map_err(|error| format!("cannot read {}: {error}", folder.display()))?;
+        let mut paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+        paths.find(|path| echarts_version(path).is_some()).ok_or_else(|| format!("{} has none", folder.display()))
+    });
+    let path = path.unwrap_or_else(|why| fail(&format!("Apache ECharts is not found in the crate `charming`: {why}")));
+    println!("cargo::rerun-if-changed={}", path.display());
+    println!("cargo::rustc-env=FASTRCAPS_ECHARTS={}", path.display());
+    println!("cargo::rustc-env=FASTRCAPS_ECHARTS_VERSION={}", echarts_version(&path).unwrap_or_default());
+}
+
+fn echarts_version(path: &Path) -> Option<&str> {
+    path.file_name()?.to_str()?.strip_prefix("echarts-")?.strip_suffix(".min.js")
+}
+
+/// Where `charming` keeps what it carries.
+fn echarts_folder() -> Result<PathBuf, String> {
+    let known = |name: &str| env::var(name).map_err(|_| format!("cargo does not set {name}"));
+    let mut command = Command::new(known("CARGO")?);
+    command.args(["metadata", "--format-version", "1", "--locked", "--offline", "--filter-platform"]);
+    // What other platforms need is not fetched.
+    command.arg(known("TARGET")?).current_dir(known("CARGO_MANIFEST_DIR")?);
+    let output = command.output().map_err(|error| format!("cannot run cargo metadata: {error}"))?;
+    if !output.status.success() {
+        return Err(format!("cargo metadata failed: {}", String::from_utf8_lossy(&output.stderr).trim()));
+    }
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).map_err(|error| error.to_string())?;
+    let packages = metadata["packages"].as_array().into_iter().flatten();
+    let manifest = packages.filter(|package| package["name"] == "charming").find_map(|of| of["manifest_path"].as_str());
+    let folder = manifest.and_then(|manifest| Path::new(manifest).parent()).ok_or("cargo metadata does not name it")?;
+    Ok(folder.join("src/asset"))
 }
 
 /// Writes `OUT_DIR/ptx.rs`: an array of pairs, the name of each `.cu` and its PTX.

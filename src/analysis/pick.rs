@@ -1,19 +1,19 @@
-//! One configuration out of a study: what is wished for, which one it is, why, and how sure that is.
+//! One configuration out of a study: by which constraints, which one it is, why, and how sure that is.
 
+mod constraint;
 mod field;
 mod knee;
-mod wish;
 mod words;
 
-pub use wish::Wish;
+pub use constraint::Constraint;
 
 use crate::analysis::{Design, Point};
 use field::Field;
 
-/// What is wished for: at least one thing.
+/// What is asked for: at least one constraint, or a choice.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Wishes {
-    pub limits: Vec<Wish>,
+pub struct Constraints {
+    pub limits: Vec<Constraint>,
     pub near_best: Option<NearBest>,
     pub choice: Choice,
 }
@@ -30,20 +30,20 @@ pub enum NearBest {
 /// Which one is taken of those that keep to everything.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Choice {
-    /// The fastest where a wish is about accuracy, else the most accurate.
+    /// The fastest where a constraint is about accuracy, else the most accurate.
     #[default]
-    ByWishes,
+    ByConstraints,
     /// Where the front bends most.
     Knee,
 }
 
-/// The configuration that was wished for.
+/// The configuration that was asked for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pick {
     /// Index of the point.
     pub point: usize,
     pub why: String,
-    /// Points with a time, an accuracy, and no replicate that diverged; where a wish compares with the baseline, those that
+    /// Points with a time, an accuracy, and no replicate that diverged; where a constraint compares with the baseline, those that
     /// can be compared with it.
     pub considered: usize,
     /// Those of them that keep to everything.
@@ -56,18 +56,18 @@ pub struct Pick {
     pub notes: Vec<String>,
 }
 
-/// How sure it is that the point keeps to the wishes.
+/// How sure it is that the point meets the constraints.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Confidence {
-    /// No wish is about a measured figure.
+    /// No constraint is about a measured figure.
     Certain,
     /// The share of draws of the study in which it does.
     Share(f64),
-    /// The same, but for the knee or the one standard error that was wished for too: these are judged in no draw.
+    /// The same, but for the knee or the one standard error that was asked for too: these are judged in no draw.
     ShareOfOthers(f64),
     /// A spread that it takes is not known.
     Unknown,
-    /// Nothing that draws judge is wished for.
+    /// Nothing that draws judge is asked for.
     NotComputed,
 }
 
@@ -92,16 +92,16 @@ pub struct RunnerUp {
 /// Why there is nothing to pick.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum PickError {
-    #[error("nothing is wished for: ask for a time, an accuracy, a speed-up, a size, or the knee of the front")]
-    NoWish,
+    #[error("nothing is asked for: give a time, an accuracy, a speed-up, a size, or the knee of the front")]
+    NoConstraint,
     #[error(
         "no configuration has a time, an accuracy, and no replicate that diverged: there is nothing to pick from yet"
     )]
     NoPoints,
-    #[error("{wish:?} compares with the baseline, and {why}")]
-    NoBaseline { wish: String, why: &'static str },
-    #[error("no configuration meets every wish. {nearest}")]
-    NothingMeets { nearest: String },
+    #[error("{:?} compares with the baseline, and {why}", constraint.words())]
+    NoBaseline { constraint: Constraint, why: BaselineLacks },
+    #[error("no configuration meets every constraint. {}.", nearest.iter().map(Nearest::words).collect::<Vec<_>>().join("; "))]
+    NothingMeets { nearest: Vec<Nearest> },
     #[error(
         "the standard error of the most accurate configuration ({label}) is not known, it has one replicate: explore the \
          space with two or more, or say how far below it is near enough"
@@ -109,32 +109,59 @@ pub enum PickError {
     NoStandardError { label: String },
     #[error(
         "there is no knee: it takes a point of the front above the straight line between its ends, and the front of what is \
-         left has {0}; ask for a time or an accuracy"
+         left has {}; ask for a time or an accuracy",
+        words::knee_lacks(*points)
     )]
-    NoKnee(String),
+    NoKnee { points: usize },
 }
 
-/// The point that `wishes` ask for, out of a study's.
-pub fn pick(points: &[Point], design: &Design, wishes: &Wishes) -> Result<Pick, PickError> {
-    if *wishes == Wishes::default() {
-        return Err(PickError::NoWish);
+/// What the baseline lacks where a constraint compares with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BaselineLacks {
+    #[error("the space has none: its [baseline] was excluded, or set to something else")]
+    Declaration,
+    #[error("none of its trials has ended yet")]
+    End,
+    #[error("a replicate of it diverged")]
+    Convergence,
+    #[error("its time or its accuracy is not known")]
+    Figures,
+}
+
+/// What comes closest to a constraint that is not met.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Nearest {
+    pub constraint: Constraint,
+    /// Index of the point.
+    pub point: usize,
+    pub label: String,
+    /// Its figure that the constraint is about.
+    pub value: f64,
+    /// Whether it meets all other constraints: where there are others and none meets them, it is the closest of all.
+    pub meets_the_rest: bool,
+}
+
+/// The point that `constraints` ask for, out of a study's.
+pub fn pick(points: &[Point], design: &Design, constraints: &Constraints) -> Result<Pick, PickError> {
+    if *constraints == Constraints::default() {
+        return Err(PickError::NoConstraint);
     }
-    let field = Field::new(points, design, wishes)?;
+    let field = Field::new(points, design, constraints)?;
     let within_limits = field.within_limits()?;
-    let met = field.near_best(&within_limits, wishes.near_best)?;
-    let order = match wishes.choice {
+    let met = field.near_best(&within_limits, constraints.near_best)?;
+    let order = match constraints.choice {
         Choice::Knee => knee::order(&field.objectives, &met)?,
-        Choice::ByWishes => field.ordered(met.clone()),
+        Choice::ByConstraints => field.ordered(met.clone()),
     };
     // Of a limit something kept to, the best is within any distance of itself, and a knee was found.
     let chosen = order[0];
     Ok(Pick {
         point: chosen,
-        why: field.why(wishes, &met),
+        why: field.why(constraints, &met),
         considered: field.considered.len(),
         met: met.len(),
-        runner_up: field.runner_up(wishes, &order, &within_limits),
-        confidence: field.confidence(wishes, chosen, &within_limits),
+        runner_up: field.runner_up(constraints, &order, &within_limits),
+        confidence: field.confidence(constraints, chosen, &within_limits),
         baseline: field.baseline,
         notes: field.notes(chosen),
     })

@@ -108,6 +108,16 @@ pub fn code_point(letter: char) -> String {
     format!("U+{:04X}", u32::from(letter))
 }
 
+/// These words as a shell command.
+pub fn shell_line(words: impl IntoIterator<Item = String>) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-./=:,@%+".contains(c);
+    let quote = |word: String| match !word.is_empty() && word.chars().all(is_plain) {
+        true => word,
+        false => format!("'{}'", word.replace('\'', "'\\''")),
+    };
+    words.into_iter().map(quote).collect::<Vec<_>>().join(" ")
+}
+
 /// An accuracy in per cent, or that it is unknown.
 pub fn accuracy(share: Option<f64>) -> String {
     share.map_or("unknown".to_string(), |share| percent(share, 2))

@@ -12,6 +12,7 @@ use fastrcaps::{
     },
     base::words::three_digits,
     present::report::{
+        cells::{INTERVALS, SCREENED, accuracy_cell, factor, points as signed_points, speed_cell},
         effects::{self, name, step_name},
         view::StudyView,
     },
@@ -91,10 +92,6 @@ pub fn run(args: Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-const INTERVALS: &str = "[ ] holds the mean over other seeds (of times: over other rounds of timing) in 95 of 100 studies; \
-     it is absent with one replicate.";
-const SCREENED: &str = "* by times of the sweep, taken beside other trials; `fastrcaps time` confirms them.";
-
 fn effects_table(space: &Space, effects: &[Effect]) -> String {
     if effects.is_empty() {
         return "no two configurations that differ in one optimisation alone were trained yet".into();
@@ -103,7 +100,7 @@ fn effects_table(space: &Space, effects: &[Effect]) -> String {
     rows.extend(effects.iter().map(|effect| {
         let Change { contexts, diverged, accuracy, speed_up, parameters, .. } = &effect.overall;
         let alone = effect.at_baseline.as_ref().map(|of| {
-            let accuracy = of.accuracy.map(|of| points(of.estimate));
+            let accuracy = of.accuracy.map(|of| signed_points(of.estimate));
             let known = [of.speed_up.map(|of| factor(of.factor.estimate)), accuracy];
             let known: Vec<String> = known.into_iter().flatten().collect();
             if of.diverged > 0 { "diverged".into() } else { known.join(", ") }
@@ -151,7 +148,7 @@ pub fn ladder_table(view: &StudyView, points: &[Point], target: usize) -> Result
             if is_first { String::new() } else { speed_cell(rung.speed_up) },
             rung.total_speed_up.map(|of| factor(of.factor.estimate)).unwrap_or_default(),
             if is_first { String::new() } else { accuracy_cell(rung.accuracy) },
-            rung.total_accuracy.map(|of| self::points(of.estimate)).unwrap_or_default(),
+            rung.total_accuracy.map(|of| signed_points(of.estimate)).unwrap_or_default(),
             point.parameters.to_string(),
         ]
     }));
@@ -175,27 +172,6 @@ fn with_notes(rows: &[Vec<String>], is_screened: bool) -> String {
 
 fn is_screened(of: Option<SpeedUp>) -> bool {
     of.is_some_and(|of| of.basis == Basis::Screened)
-}
-
-fn factor(value: f64) -> String {
-    format!("{value:.2}×")
-}
-
-fn points(value: f64) -> String {
-    // Rounded before the sign is chosen, so that nothing is "-0.00".
-    format!("{:+.2}", (1e4 * value).round() / 100.0 + 0.0)
-}
-
-fn speed_cell(of: Option<SpeedUp>) -> String {
-    let Some(SpeedUp { factor: of, basis }) = of else { return "unknown".into() };
-    let interval = of.interval.map(|(low, high)| format!(" [{low:.2}, {high:.2}]")).unwrap_or_default();
-    format!("{}{interval}{}", factor(of.estimate), if basis == Basis::Screened { " *" } else { "" })
-}
-
-fn accuracy_cell(of: Option<Measured>) -> String {
-    let Some(of) = of else { return "unknown".into() };
-    let interval = of.interval.map(|(low, high)| format!(" [{}, {}]", points(low), points(high)));
-    points(of.estimate) + &interval.unwrap_or_default()
 }
 
 /// Index of the point with this name; the error names the most similar ones.

@@ -284,7 +284,7 @@ fn object(of: &Measurement, all: &[Measured]) -> serde_json::Value {
         "device": device_object(*place, gpu.as_ref()),
         "precision": precision,
         "threads": threads,
-        "network": { "name": network, "parameters": config.parameters(), "model": config.model, "data": config.data.name },
+        "network": { "name": network, "parameters": config.parameters(), "model": config.model, "data": config.data.name.as_str() },
         "ceilings": { "gflops": ceilings.flops / 1e9, "gigabytes_per_second": ceilings.bandwidth / 1e9 },
         "batches": batches.collect::<Vec<_>>(),
     })

@@ -3,6 +3,7 @@
 use std::{ffi::OsString, sync::atomic::AtomicBool, time::Duration};
 
 use fastrcaps::learn::train::{
+    beginning::Shared,
     run::Interruption,
     session::{CHECKPOINT_EVERY, Foreign},
 };
@@ -35,6 +36,7 @@ impl CheckpointsArg {
     /// That, for a training that ends when `stop` is set, and what is done about checkpoints of others.
     pub fn interruption<'a>(&self, stop: &'a AtomicBool, foreign: Foreign) -> Interruption<'a> {
         let checkpoint_every = Duration::from(self.checkpoint_every);
-        Interruption { stop, checkpoint_every, keep_checkpoints: self.keep_checkpoints, foreign }
+        let keep_checkpoints = self.keep_checkpoints;
+        Interruption { stop, checkpoint_every, keep_checkpoints, foreign, shared: Shared::default() }
     }
 }

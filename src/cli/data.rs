@@ -1,4 +1,4 @@
-//! `fastrcaps data`: list, fetch and verify data sets.
+//! `fastrcaps data`: list, fetch and verify data sets, and look at images of one's own.
 
 use std::{ffi::OsString, fmt::Write as _, path::PathBuf};
 
@@ -18,9 +18,12 @@ use fastrcaps::{
 };
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::input::print_line;
+use super::{
+    input::{print_line, tell},
+    inspect::{self, class_table},
+};
 
-/// List, fetch and verify data sets.
+/// List, fetch and verify data sets, and look at images of your own.
 #[derive(clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -58,6 +61,7 @@ Examples:
         #[command(flatten)]
         dirs: DataDirArg,
     },
+    Inspect(inspect::Args),
 }
 
 /// Folder of the data sets, for every subcommand that reads them.
@@ -91,6 +95,7 @@ pub fn run(args: Args) -> Result<()> {
         Command::List { dirs } => print_line(list(&dirs.dirs()).trim_end()),
         Command::Fetch { name, mirror, dirs } => fetch(name, mirror.as_deref(), &dirs.dirs()),
         Command::Verify { name, dirs } => verify(name, &dirs.dirs()),
+        Command::Inspect(args) => inspect::run(args),
     }
 }
 
@@ -150,9 +155,18 @@ fn fetch(name: DatasetName, mirror: Option<&str>, dirs: &DataDirs) -> Result<()>
     print_line(text.trim_end())
 }
 
+/// Warns of data that is not what its name says.
+pub fn tell_differences(differences: &[String]) {
+    differences.iter().for_each(|difference| tell(&format!("warning: {difference}")));
+}
+
 /// Whether a data set is there and undamaged, in words.
 pub fn state(name: DatasetName, dirs: &DataDirs) -> String {
     let text = name.as_str();
+    if let Some(own) = name.descriptor().own() {
+        let whole = verify::verify(name, dirs).map(|_| format!("{} in {}, readable", name.label(), own.path));
+        return whole.unwrap_or_else(|error| format!("{error:#}"));
+    }
     if name.descriptor().source().is_none() {
         return format!("{text}, built in");
     }
@@ -183,14 +197,7 @@ fn verify(name: DatasetName, dirs: &DataDirs) -> Result<()> {
         };
         let _ = writeln!(text, "{}  {}  {identity}", file.path.display(), plural(file.bytes as usize, "byte"));
     }
-    let _ = writeln!(text, "\nclass {:>8} {:>8}", "train", "test");
-    for (class, (train, test)) in verification.train.iter().zip(&verification.test).enumerate() {
-        let shown = name.class_name(class);
-        let shown = if shown == class.to_string() { String::new() } else { format!("  {shown}") };
-        let _ = writeln!(text, "{class:>5} {train:>8} {test:>8}{shown}");
-    }
-    let (train, test): (usize, usize) = (verification.train.iter().sum(), verification.test.iter().sum());
-    let _ = writeln!(text, "  all {train:>8} {test:>8}");
+    let _ = write!(text, "\n{}", class_table(|class| name.class_name(class), &verification.train, &verification.test));
     print_line(text.trim_end())?;
     if verification.files.iter().any(|file| file.identity == Identity::Altered) {
         bail!(

@@ -6,7 +6,6 @@ use std::{
     time::Instant,
 };
 
-pub use fastrcaps::base::words::{accuracy as percent, duration};
 use fastrcaps::{
     base::device::Place,
     engine::sweep_log::{event_line, slot_name},
@@ -16,6 +15,10 @@ use fastrcaps::{
         dispatch::{Ending, Event},
         worker::Slot,
     },
+};
+pub use fastrcaps::{
+    base::words::{accuracy as percent, duration},
+    present::report::cells::{mean_and_deviation, share_of_draws},
 };
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::json;
@@ -135,9 +138,11 @@ impl Display {
                 self.line(&event_line(event, &self.trials[*trial].label));
             }
             Event::Rested { trial, record } => {
-                // What it trained is behind us, whatever is decided about it.
-                self.epochs_trained += record.epochs.saturating_sub(self.running[*trial]);
-                self.leaves(*trial);
+                // What it trained is behind us, whatever is decided about it. One that is set aside rested before.
+                if record.status != Status::Paused {
+                    self.epochs_trained += record.epochs.saturating_sub(self.running[*trial]);
+                    self.leaves(*trial);
+                }
                 self.emit_of(*trial, || json!({"event": "rested", "record": record}));
             }
             Event::Stopped { trial, record } => {
@@ -330,6 +335,11 @@ pub fn given_up(count: usize) -> String {
     if count == 0 { String::new() } else { format!(", {count} given up") }
 }
 
+/// How many trials the search set aside, as the last of a list; nothing where there are none.
+pub fn set_aside(count: usize) -> String {
+    if count == 0 { String::new() } else { format!(", {count} paused") }
+}
+
 /// Why a sweep ends, as a word of JSON events.
 fn word(why: Ending) -> &'static str {
     match why {
@@ -346,23 +356,6 @@ fn word(why: Ending) -> &'static str {
 pub fn emit(event: &serde_json::Value) {
     let mut out = std::io::stdout().lock();
     let _ = writeln!(out, "{event}").and_then(|()| out.flush());
-}
-
-/// A mean accuracy with the standard deviation of its replicates, in per cent.
-pub fn mean_and_deviation(mean: Option<f64>, deviation: Option<f64>) -> String {
-    match (mean, deviation) {
-        (Some(mean), Some(deviation)) => format!("{:.2} ± {:.2} %", 100.0 * mean, 100.0 * deviation),
-        (mean, _) => percent(mean),
-    }
-}
-
-/// A share of draws in per cent: never all or none of them, as it is of no more than so many.
-pub fn share_of_draws(share: f64) -> String {
-    match (100.0 * share).round() {
-        percent if percent >= 100.0 => ">99 %".into(),
-        percent if percent < 1.0 => "<1 %".into(),
-        percent => format!("{percent} %"),
-    }
 }
 
 /// Rows as lines of columns: the first to the left, the others to the right. A wide letter (CJK, emoji) takes two columns.
@@ -387,12 +380,6 @@ mod tests {
     use fastrcaps::learn::config::TrialConfig;
 
     use super::*;
-
-    #[test]
-    fn no_share_of_draws_is_all_or_none() {
-        let words: Vec<String> = [0.0, 0.0049, 0.01, 0.5, 0.994, 0.995, 1.0].into_iter().map(share_of_draws).collect();
-        assert_eq!(words, ["<1 %", "<1 %", "1 %", "50 %", "99 %", ">99 %", ">99 %"]);
-    }
 
     #[test]
     fn columns_stand_below_each_other_also_after_wide_letters() {

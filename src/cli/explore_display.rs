@@ -17,6 +17,7 @@ use fastrcaps::{
 
 use super::{
     confirming::tell,
+    data::tell_differences,
     display::{Display, Mode},
     input::errln,
     limits::MemoryArg,
@@ -72,6 +73,7 @@ impl<'a> ExploreDisplay<'a> {
             Event::Confirming(event) => self.confirming(event),
             Event::Confirmed { confirmed, view } => tell(self.mode, &self.study, confirmed, view),
             Event::NotConfirmed(error) => errln!("warning: the times of the trials are not confirmed: {error:#}"),
+            Event::OtherData { differences } => tell_differences(differences),
             Event::Over { view, ending } => self.sweep.iter().for_each(|sweep| sweep.over(view, *ending)),
             _ if self.mode == Mode::Quiet => {}
             Event::OtherBuild { begun_by, build } => errln!(
@@ -89,6 +91,7 @@ impl<'a> ExploreDisplay<'a> {
             Event::Predicting { deadline } => {
                 errln!("until {}: timing a few steps, to begin with what tells most", machine::rfc3339(*deadline));
             }
+            Event::Timing => errln!("the strategy decides by times of steps: taking those that the study lacks"),
             Event::Planned { wanted, kept, slots, gpus } => self.planned(*wanted, *kept, slots, gpus),
             Event::Open { configurations } => {
                 errln!("it is open who is on the front: another seed for {configurations} of the configurations");

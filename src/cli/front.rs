@@ -9,6 +9,7 @@ use fastrcaps::{
     base::words::{by_count, plural},
     present::report::{
         self,
+        cells::{letter, marked_time},
         findings::{Findings, accuracy_sd, test_accuracy, test_accuracy_sd},
         reach::{self, Reach},
         view::StudyView,
@@ -18,6 +19,7 @@ use fastrcaps::{
 };
 
 use super::{
+    data::tell_differences,
     display::{aligned, duration, mean_and_deviation, percent, share_of_draws},
     input::{TimesArg, outln, parse_accuracy},
 };
@@ -82,6 +84,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         outln!("{}", String::from_utf8_lossy(&report::tables::front(&view, &findings)?).trim_end());
         return Ok(ExitCode::SUCCESS);
     }
+    tell_differences(&study.read()?.data_differences);
     outln!("{}", table(&view, &findings, args.objectives.into()));
     if let Some(text) = beside_other_machines(&study, &view, &findings)? {
         outln!("\n{text}");
@@ -95,18 +98,40 @@ pub fn table(view: &StudyView, findings: &Findings, objectives: Objectives) -> S
     if front.is_empty() {
         return "no configuration was trained to its end in all its replicates: there is no front yet".into();
     }
-    let header = "CONFIGURATION|TIME|VALIDATION|TEST|PARAMETERS|SPEED-UP|ACCURACY|ON FRONT|GROUP";
-    let mut rows: Vec<Vec<String>> = vec![header.split('|').map(String::from).collect()];
     let groups = findings.groups(objectives);
     let has_no_spread = groups.iter().all(Option::is_none);
+    let mut text = aligned(&rows_of(findings, objectives, &groups));
+    text += &size_of_front(view, findings, objectives);
+    if !has_no_spread {
+        text += "ON FRONT: how probable that is, given the spread over replicates. Points of one GROUP cannot be told apart by accuracy.\n";
+    }
+    let replicates = || front.iter().chain(&findings.baseline).map(|index| findings.points[*index].accuracy.len());
+    if let (Some(least), Some(most)) = (replicates().min(), replicates().max())
+        && least < most
+    {
+        let _ = writeln!(
+            text,
+            "They have {least} to {most} replicates: means of different numbers are over different seeds. ACCURACY is over those \
+             that a point and the baseline share."
+        );
+    }
+    text += &notes(view, findings);
+    text.trim_end().into()
+}
+
+/// The points of the front, in their groups, and the baseline.
+fn rows_of(findings: &Findings, objectives: Objectives, groups: &[Option<usize>]) -> Vec<Vec<String>> {
+    let front = findings.on(objectives);
+    let header = "CONFIGURATION|TIME|VALIDATION|TEST|PARAMETERS|SPEED-UP|ACCURACY|ON FRONT|GROUP";
+    let mut rows: Vec<Vec<String>> = vec![header.split('|').map(String::from).collect()];
     let probability = |index: usize| findings.memberships()[index].of(objectives);
-    rows.extend(front.iter().zip(&groups).map(|(index, group)| {
+    rows.extend(front.iter().zip(groups).map(|(index, group)| {
         let mut cells = row(findings, *index);
         cells.push(probability(*index).map_or(String::new(), share_of_draws));
         cells.push(group.map_or(String::new(), letter));
         cells
     }));
-    if has_no_spread {
+    if groups.iter().all(Option::is_none) {
         rows.iter_mut().for_each(|cells| cells.truncate(7));
     }
     if let Some(baseline) = findings.baseline.filter(|index| !front.contains(index)) {
@@ -114,7 +139,13 @@ pub fn table(view: &StudyView, findings: &Findings, objectives: Objectives) -> S
         cells[0].push_str(" (not on the front)");
         rows.push(cells);
     }
-    let mut text = aligned(&rows);
+    rows
+}
+
+/// How many configurations are on the front, and how much it dominates.
+fn size_of_front(view: &StudyView, findings: &Findings, objectives: Objectives) -> String {
+    let front = findings.on(objectives);
+    let mut text = String::new();
     let candidates: std::collections::BTreeSet<usize> =
         findings.points.iter().filter(|point| !point.accuracy.is_empty()).map(|point| point.candidate).collect();
     let of: std::collections::BTreeSet<usize> = front.iter().map(|index| findings.points[*index].candidate).collect();
@@ -138,21 +169,7 @@ pub fn table(view: &StudyView, findings: &Findings, objectives: Objectives) -> S
             of.reference[1],
         );
     }
-    if !has_no_spread {
-        text += "ON FRONT: how probable that is, given the spread over replicates. Points of one GROUP cannot be told apart by accuracy.\n";
-    }
-    let replicates = || front.iter().chain(&findings.baseline).map(|index| findings.points[*index].accuracy.len());
-    if let (Some(least), Some(most)) = (replicates().min(), replicates().max())
-        && least < most
-    {
-        let _ = writeln!(
-            text,
-            "They have {least} to {most} replicates: means of different numbers are over different seeds. ACCURACY is over those \
-             that a point and the baseline share."
-        );
-    }
-    text += &notes(view, findings);
-    text.trim_end().into()
+    text
 }
 
 fn reach_table(reaches: &[Reach], target: f64, view: &StudyView) -> String {
@@ -246,20 +263,13 @@ fn beside_other_machines(study: &Study, view: &StudyView, findings: &Findings) -
     Ok(Some(text.trim_end().into()))
 }
 
-/// A group's name: a, b, … z, then numbers.
-fn letter(group: usize) -> String {
-    let letter = u8::try_from(group).ok().filter(|at| *at < 26).map(|at| char::from(b'a' + at));
-    letter.map_or((group + 1).to_string(), |letter| letter.to_string())
-}
-
 fn row(findings: &Findings, index: usize) -> Vec<String> {
     let of = &findings.points[index];
-    let mark = if of.time.basis == Basis::Screened { "~" } else { "" };
     let change = findings.change(index);
     let replicates = of.accuracy.len();
     vec![
         if replicates > 1 { format!("{} ({replicates} replicates)", of.label) } else { of.label.clone() },
-        of.seconds().map_or("unknown".into(), |seconds| format!("{mark}{}", duration(seconds))),
+        marked_time(of),
         mean_and_deviation(of.mean_accuracy(), accuracy_sd(of)),
         mean_and_deviation(test_accuracy(of), test_accuracy_sd(of)),
         of.parameters.to_string(),

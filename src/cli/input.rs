@@ -3,21 +3,29 @@
 use std::{io::Write, path::Path, time::Duration};
 
 use anyhow::{Context, Result};
+pub use fastrcaps::base::words::shell_line;
 use fastrcaps::{
     base::{
         files::{make_folder, write_atomically},
         source::{Document, segments},
         words::{plural, spelled},
     },
-    learn::config::TrialConfig,
+    learn::{config::TrialConfig, data::own::Looked},
     present::report::view::StudyView,
     search::study::Study,
 };
+use toml::Value;
 
-/// Reads a trial's config file; errors name file, line, key and value.
+/// Reads a trial's config file, and looks at images of the user's own; errors name file, line, key and value.
 pub fn read_config(path: &Path) -> Result<TrialConfig> {
     let document = Document::read(path)?;
-    TrialConfig::resolve(document.table.clone())
+    let mut table = document.table.clone();
+    if let Some(Value::Table(data)) = table.get_mut("data") {
+        let looked = Looked::at(data, path.parent().unwrap_or(Path::new("")));
+        let placed = looked.map_err(|error| document.error_at(&segments("data.path"), format!("{error:#}")))?;
+        placed.into_iter().for_each(|looked| looked.complete(data));
+    }
+    TrialConfig::resolve(table)
         .map_err(|error| anyhow::Error::new(document.error_at(&segments(error.path()), error.to_string())))
 }
 
@@ -79,20 +87,14 @@ pub struct TimesArg {
 }
 
 impl TimesArg {
+    pub fn name(&self) -> Option<&str> {
+        self.times.as_deref()
+    }
+
     /// Reads a study with these times.
     pub fn read(&self, study: &Study) -> Result<StudyView> {
-        StudyView::read_with_times(study, self.times.as_deref())
+        StudyView::read_with_times(study, self.name())
     }
-}
-
-/// These words as a shell command.
-pub fn shell_line(words: impl IntoIterator<Item = String>) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-./=:,@%+".contains(c);
-    let quote = |word: String| match !word.is_empty() && word.chars().all(is_plain) {
-        true => word,
-        false => format!("'{}'", word.replace('\'', "'\\''")),
-    };
-    words.into_iter().map(quote).collect::<Vec<_>>().join(" ")
 }
 
 /// Writes the result of a command as one file; creates its folder if it is missing.

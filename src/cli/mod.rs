@@ -4,17 +4,21 @@ mod attribution;
 mod bench;
 mod cancel;
 mod checkpoints;
+mod compare;
 mod completions;
 mod confirming;
+mod constraints;
 mod data;
 mod device;
 mod display;
 mod estimate;
 mod executor;
+mod explain;
 mod explore;
 mod explore_display;
 mod front;
 pub(crate) mod input;
+mod inspect;
 mod interrupt;
 mod limits;
 mod lr_find;
@@ -23,9 +27,12 @@ mod pick;
 mod plan;
 mod predict;
 mod probe_device;
+mod report;
 mod run_trial;
 mod schedule;
 mod selftest;
+mod serve;
+mod simulate;
 mod status;
 mod study;
 mod threads;
@@ -33,7 +40,6 @@ mod time;
 mod time_steps;
 mod timing_display;
 mod train;
-mod wishes;
 
 use std::process::ExitCode;
 
@@ -55,6 +61,7 @@ Examples:
   fastrcaps front results/smoke                     the front of a study, as a table
   fastrcaps pick results/smoke --within 0.1pp       one configuration of it, ready to train
   fastrcaps attribution results/smoke               the effect of each optimisation
+  fastrcaps report results/smoke                    all of it as one page for a browser
   fastrcaps status results/smoke                    progress of a sweep, from another terminal
   fastrcaps train results/smoke/trials/KEY/config.toml --out results/again
 
@@ -72,7 +79,12 @@ enum Command {
     Pick(pick::Args),
     #[command(visible_alias = "ablation")]
     Attribution(attribution::Args),
+    Report(report::Args),
+    Serve(serve::Args),
+    Compare(compare::Args),
     Status(status::Args),
+    Explain(explain::Args),
+    Simulate(simulate::Args),
     Cancel(cancel::Args),
     Study(study::Args),
     Plan(plan::Args),
@@ -101,7 +113,12 @@ pub fn run() -> Result<ExitCode> {
         Command::Front(args) => front::run(args),
         Command::Pick(args) => pick::run(args),
         Command::Attribution(args) => attribution::run(args),
+        Command::Report(args) => report::run(args),
+        Command::Serve(args) => serve::run(args),
+        Command::Compare(args) => compare::run(args),
         Command::Status(args) => status::run(args),
+        Command::Explain(args) => explain::run(args),
+        Command::Simulate(args) => simulate::run(args),
         Command::Cancel(args) => cancel::run(args),
         Command::Study(args) => study::run(args),
         Command::Plan(args) => plan::run(args),

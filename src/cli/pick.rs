@@ -8,13 +8,13 @@ use std::{
 use anyhow::{Context, Result};
 use fastrcaps::{
     analysis::{
-        Basis, Extent, Point,
+        Extent, Point,
         bootstrap::{accuracy_interval, difference_interval, time_interval},
-        pick::{self, Confidence, Pick},
+        pick::{self, Pick},
     },
-    base::{files::check_target, words::plural},
-    learn::config::TrialConfig,
+    base::files::check_target,
     present::report::{
+        cells,
         findings::{accuracy_sd, test_accuracy, test_accuracy_sd},
         view::StudyView,
     },
@@ -24,9 +24,9 @@ use serde_json::json;
 
 use super::{
     attribution::{ladder_json, ladder_table},
-    display::{duration, mean_and_deviation, share_of_draws},
+    constraints::ConstraintsArg,
+    display::mean_and_deviation,
     input::{TimesArg, outln, shell_line, write_out},
-    wishes::WishesArg,
 };
 
 /// Pick one configuration of a study by constraints, and write the config file that trains it.
@@ -46,7 +46,7 @@ pub struct Args {
     /// A study folder, made by `fastrcaps explore`
     study: PathBuf,
     #[command(flatten)]
-    wishes: WishesArg,
+    constraints: ConstraintsArg,
     #[command(flatten)]
     times: TimesArg,
     /// Print one JSON object
@@ -64,7 +64,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let study = Study::new(args.study);
     let view = args.times.read(&study)?;
     let points = view.points();
-    let pick = pick::pick(&points, &view.design(), &args.wishes.wishes())
+    let pick = pick::pick(&points, &view.design(), &args.constraints.constraints())
         .with_context(|| format!("nothing is picked from {}", study.folder.display()))?;
     let out = args.out.unwrap_or_else(|| study.folder.join("pick").join("config.toml"));
     let of = Picked { study: &study, view: &view, points: &points, pick: &pick, out: &out, force: args.force };
@@ -116,16 +116,12 @@ impl Picked<'_> {
 
     fn config(&self) -> Result<String> {
         let point = self.point();
-        let mut config = self.view.expansion.candidates[point.candidate].config.clone();
-        config.train.epochs = point.epochs;
-        // A beginning of a training is a training of its own only if it passes as one.
-        let config = TrialConfig::resolve(config.to_table())
-            .with_context(|| format!("{} cannot be trained by itself", point.label))?;
+        let config = self.view.config(point)?;
         let lines = [
             format!("{PICKED} from the study {}: {}", self.study.folder.display(), point.label),
             format!("# Why: {}", self.pick.why),
-            format!("# Time: {}; {}", self.time(), self.view.times_line_of(point.time.basis)),
-            format!("# Validation accuracy: {}", self.accuracy()),
+            format!("# Time: {}; {}", cells::time(self.point()), self.view.times_line_of(point.time.basis)),
+            format!("# Validation accuracy: {}", cells::accuracy(self.point())),
         ];
         // A path or a label may hold anything; a comment ends with its line.
         let comment = |line: String| line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<String>();
@@ -135,29 +131,6 @@ impl Picked<'_> {
     fn command(&self) -> String {
         let words = ["fastrcaps", "train", &self.out.display().to_string(), "--out", "trained"];
         shell_line(words.map(String::from))
-    }
-
-    fn time(&self) -> String {
-        let point = self.point();
-        let count = point.time.seconds.len();
-        let measured = match point.time.basis {
-            Basis::Confirmed => plural(count, "round"),
-            Basis::Screened => plural(count, "replicate"),
-        };
-        let basis = format!("{}, {measured}", point.time.basis.as_str());
-        let interval = time_interval(point).map_or("interval not known".into(), |(low, high)| {
-            format!("95 %: {} to {}", duration(low), duration(high))
-        });
-        format!("{} ({interval}; {basis})", point.seconds().map_or("unknown".into(), duration))
-    }
-
-    fn accuracy(&self) -> String {
-        let point = self.point();
-        let interval = accuracy_interval(point).map_or("interval not known".into(), |(low, high)| {
-            format!("95 %: {:.2} to {:.2} %", 100.0 * low, 100.0 * high)
-        });
-        let mean = mean_and_deviation(point.mean_accuracy(), accuracy_sd(point));
-        format!("{mean} ({interval}; {})", plural(point.accuracy.len(), "replicate"))
     }
 
     fn text(&self) -> String {
@@ -173,26 +146,16 @@ impl Picked<'_> {
             Some(next) => format!("{}: {}", self.points[next.point].label, next.why_not),
             None => "nothing else".into(),
         };
-        let met = |share| format!("met in {} of draws from what is known of its figures", share_of_draws(share));
-        let confidence = match pick.confidence {
-            Confidence::Certain => "certain: nothing of what is wished for is measured".into(),
-            Confidence::Share(share) => format!("the wishes are {}", met(share)),
-            Confidence::ShareOfOthers(share) => {
-                format!("the wishes, but for the knee or one standard error, are {}", met(share))
-            }
-            Confidence::Unknown => "not known".into(),
-            Confidence::NotComputed => "not computed: no draw judges the knee or one standard error".into(),
-        };
         let rows = [
             ("configuration", point.label.clone()),
-            ("time", self.time()),
-            ("validation", self.accuracy()),
+            ("time", cells::time(self.point())),
+            ("validation", cells::accuracy(self.point())),
             ("test", mean_and_deviation(test_accuracy(point), test_accuracy_sd(point))),
             ("parameters", point.parameters.to_string()),
             ("to the baseline", format!("{speedup}, {change}")),
             ("why", pick.why.clone()),
             ("next", next),
-            ("confidence", confidence),
+            ("confidence", cells::confidence(pick.confidence)),
         ];
         let rows = rows.into_iter().chain(pick.notes.iter().map(|note| ("note", note.clone())));
         let lines: String = rows.map(|(name, value)| format!("{name:<17}{value}\n")).collect();

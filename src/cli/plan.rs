@@ -1,13 +1,17 @@
 //! `fastrcaps plan`: what a space holds, and how long it would take.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{collections::BTreeSet, path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
 use fastrcaps::{
     base::{device::Place, machine, words::plural},
     engine::explore,
     learn::{config::TrialConfig, kernels::open_device},
-    search::{space::Space, worker::Slots},
+    search::{
+        beginnings::{Beginnings, Stage},
+        space::{Space, Trial},
+        worker::Slots,
+    },
     timing::predict::StepClock,
 };
 
@@ -56,15 +60,17 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let slots = args.slots.unwrap_or_else(|| Slots::one_per_core(machine::usable_cores()));
     threads::install(slots.threads())?;
 
-    let times: Vec<Option<f64>> = if args.no_timing {
-        vec![None; expansion.candidates.len()]
-    } else {
+    let configs = || expansion.candidates.iter().map(|candidate| &candidate.config);
+    let mut clock = None;
+    if !args.no_timing {
         // Beside slots on CPU cores, which are slower, those on GPUs are taken for no faster.
         let place = if slots.has_cpu() { Place::Cpu } else { slots.first_place() };
-        let configs = || expansion.candidates.iter().map(|candidate| &candidate.config);
         configs().try_for_each(|config| device::check(place, config))?;
-        let mut clock = StepClock::on(open_device(place)?);
-        configs().map(|config| clock.predict(config).map(Some)).collect::<Result<_>>()?
+        clock = Some(StepClock::on(open_device(place)?));
+    }
+    let times: Vec<Option<f64>> = match &mut clock {
+        None => vec![None; expansion.candidates.len()],
+        Some(clock) => configs().map(|config| clock.predict(config).map(Some)).collect::<Result<_>>()?,
     };
     outln!("{:>12}  {:>12}  {:>10}  CONFIGURATION", "PARAMETERS", "SAMPLES", "TIME");
     for (candidate, time) in expansion.candidates.iter().zip(&times) {
@@ -94,6 +100,9 @@ pub fn run(args: Args) -> Result<ExitCode> {
             duration(total / slots.count().min(at_once) as f64)
         );
     }
+    if let Some(line) = sharing(&trials, clock)? {
+        outln!("{line}");
+    }
     for note in memory.iter().flat_map(|memory| args.memory.notes(memory, &all, &slots)) {
         outln!("{note}");
     }
@@ -101,4 +110,35 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let data = expansion.candidates[0].config.data.name;
     outln!("data: {}", data_state(data, &args.data_dir.dirs()));
     Ok(ExitCode::SUCCESS)
+}
+
+/// What the trials' shared beginnings save, in a line; none where they share nothing. Weighed by the time of steps where there is
+/// a clock, else by samples.
+fn sharing(trials: &[Trial], clock: Option<StepClock>) -> Result<Option<String>> {
+    // Configurations alone say what is shared, whatever the data.
+    let beginnings = Beginnings::of(trials, |_| "");
+    let saved = beginnings.saved();
+    if saved.is_empty() {
+        return Ok(None);
+    }
+    let of = if clock.is_some() { "time of steps" } else { "samples" };
+    let mut clock = clock;
+    let mut cost = |trial: usize, epochs: usize| match &mut clock {
+        Some(clock) => clock.predict_first(&trials[trial].config, epochs),
+        None => Ok((trials[trial].config.data.counts().train * epochs) as f64),
+    };
+    let (mut all, mut shared) = (0.0, 0.0);
+    for (index, trial) in trials.iter().enumerate() {
+        all += cost(index, trial.config.train.epochs)?;
+    }
+    for Stage { trial, from, to } in &saved {
+        shared += cost(*trial, *to)? - cost(*trial, *from)?;
+    }
+    let takers: BTreeSet<usize> = saved.iter().map(|stage| stage.trial).collect();
+    let percent = 100.0 * shared / all;
+    Ok(Some(format!(
+        "shared beginnings: {} of {} go on from epochs that another trains, which saves {percent:.1} % of the {of}",
+        takers.len(),
+        plural(trials.len(), "trial"),
+    )))
 }

@@ -20,8 +20,9 @@ use fastrcaps::{
         record::{EpochRow, Fault, Status, TrialRecord},
         train::{
             Observer,
+            beginning::{Beginning, Shared},
             checkpoint::State,
-            run::{RunOutcome, run_in_folder},
+            run::{Interruption, RunOutcome, run_in_folder},
             session::Foreign,
         },
     },
@@ -58,6 +59,12 @@ pub struct Args {
     /// Stop with a checkpoint once so many epochs are completed, unless they are all
     #[arg(long, value_name = "N")]
     until_epoch: Option<usize>,
+    /// Without a checkpoint, go on from this state of another training after so many epochs; the first that can be used
+    #[arg(long, value_name = "EPOCHS=FILE", value_parser = parse_beginning)]
+    begin_from: Vec<(usize, PathBuf)>,
+    /// Leave the state after so many epochs for other trainings
+    #[arg(long, value_name = "EPOCHS=FILE", value_parser = parse_beginning)]
+    leave: Vec<(usize, PathBuf)>,
     #[command(flatten)]
     checkpoints: CheckpointsArg,
     #[command(flatten)]
@@ -115,15 +122,28 @@ fn train(args: &Args, folder: &TrialFolder, record: TrialRecord, stop: &AtomicBo
     if key != record.key {
         bail!("the data changed since the sweep began: this is trial {key}, {} was asked for", record.key);
     }
+    let beginning = |(epochs, path): &(usize, PathBuf)| {
+        let key = config.beginning(*epochs, data.train.len(), &data.fingerprint);
+        Beginning { epochs: *epochs, key, path: path.clone() }
+    };
+    let from: Vec<Beginning> = args.begin_from.iter().map(beginning).collect();
+    let leave: Vec<Beginning> = args.leave.iter().map(beginning).collect();
+    let shared = Shared { from: &from, leave: &leave };
     run_in_folder(
         folder,
         &config,
         record,
         &data,
         &device,
-        args.checkpoints.interruption(stop, Foreign::SetAside),
+        Interruption { shared, ..args.checkpoints.interruption(stop, Foreign::SetAside) },
         &mut Log { stop, until_epoch: args.until_epoch },
     )
+}
+
+/// A pair of epochs and file.
+fn parse_beginning(text: &str) -> Result<(usize, PathBuf), String> {
+    let (epochs, path) = text.split_once('=').ok_or("expected EPOCHS=FILE")?;
+    Ok((epochs.parse().map_err(|_| format!("{epochs:?} is no number of epochs"))?, path.into()))
 }
 
 /// Has the record say that its training begins here and now.
@@ -185,8 +205,14 @@ impl Observer for Log<'_> {
     }
 
     fn resumed(&mut self, state: &State) -> Result<()> {
-        self.stop_after(state.epochs.len());
-        self.say(&format!("note: continues after step {}, in epoch {}", state.steps, state.epochs.len() + 1));
+        let epochs = state.epochs.len();
+        self.stop_after(epochs);
+        match state.shared_epochs {
+            Some(shared) if shared == epochs && state.sums.seen == 0 => {
+                self.say(&format!("note: epochs 1 to {epochs} are those of another trial"));
+            }
+            _ => self.say(&format!("note: continues after step {}, in epoch {}", state.steps, epochs + 1)),
+        }
         Ok(())
     }
 

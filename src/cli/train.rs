@@ -17,7 +17,7 @@ use fastrcaps::{
     },
     learn::{
         config::TrialConfig,
-        data::{self, Dataset},
+        data::{self, Dataset, verify},
         folder::TrialFolder,
         model::{
             Network, argmax,
@@ -37,7 +37,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::{
     checkpoints::CheckpointsArg,
-    data::DataDirArg,
+    data::{DataDirArg, tell_differences},
     device::DeviceArg,
     display::{duration, percent},
     input::{errln, outln, read_config, shell_line, tell_notes},
@@ -105,6 +105,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     args.threads.install()?;
     let device = args.device.open(&config)?;
     let data = data::load(&config.data, &args.data_dir.dirs())?;
+    tell_differences(&verify::differences(config.data.name, &args.data_dir.dirs())?);
     make_folder(&folder.path)?;
     // Held to the end. Whoever held it until now may have changed what is there.
     let _claim = folder.claim_within(PATIENCE)?;
@@ -125,14 +126,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let stop = stop_on_signals()?;
     folder.prepare(&config, &record)?;
     if !args.quiet {
-        errln!(
-            "{} parameters, {} training, {} validation and {} test images; seed {}",
-            record.parameters,
-            data.train.len(),
-            data.validation.len(),
-            data.test.len(),
-            config.seed
-        );
+        tell_sizes(&record, &data, config.seed);
     }
     let mut progress = Progress::new(args.quiet, config.train.epochs, data.train.len());
     let interruption = args.checkpoints.interruption(&stop, Foreign::Refuse);
@@ -141,13 +135,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     progress.bar.finish_and_clear();
     let (record, trained) = match outcome? {
         RunOutcome::Ended(record, trained) => (record, trained),
-        RunOutcome::Stopped(_, kept) => {
-            let kept = kept.map_or("no checkpoint could be written, so that it begins anew".into(), |step| {
-                format!("the last checkpoint is of step {step}")
-            });
-            errln!("stopped; {kept}; this continues it:\n  {}", continuing());
-            return Ok(ExitCode::from(INTERRUPTED));
-        }
+        RunOutcome::Stopped(_, kept) => return Ok(stopped(kept)),
     };
     if record.status == Status::Diverged {
         bail!(
@@ -156,6 +144,25 @@ pub fn run(args: Args) -> Result<ExitCode> {
         );
     }
     show(&folder, &config, &record, &trained.trainer.network, &data)
+}
+
+fn tell_sizes(record: &TrialRecord, data: &Dataset, seed: u64) {
+    errln!(
+        "{} parameters, {} training, {} validation and {} test images; seed {seed}",
+        record.parameters,
+        data.train.len(),
+        data.validation.len(),
+        data.test.len()
+    );
+}
+
+/// Says how a training that was stopped goes on, from the step of its last checkpoint.
+fn stopped(kept: Option<u64>) -> ExitCode {
+    let kept = kept.map_or("no checkpoint could be written, so that it begins anew".into(), |step| {
+        format!("the last checkpoint is of step {step}")
+    });
+    errln!("stopped; {kept}; this continues it:\n  {}", continuing());
+    ExitCode::from(INTERRUPTED)
 }
 
 /// Writes the results of a finished training, and prints its accuracies.

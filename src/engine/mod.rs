@@ -2,5 +2,7 @@
 
 pub mod confirming;
 pub mod explore;
+pub mod live;
+pub mod simulate;
 pub mod sweep_log;
 pub mod upkeep;

@@ -139,12 +139,32 @@ impl TrialConfig {
         }
     }
 
-    /// The trial's identity: 16 hexadecimal digits of the hash of this config and the data's `fingerprint`.
+    /// The trial's identity: 16 hexadecimal digits of the hash of this config and the data's `fingerprint`. Where the user's own images
+    /// lie is no part of it.
     pub fn key(&self, fingerprint: &str) -> String {
         // Numbers, strings, arrays and string-keyed maps: what JSON can hold.
-        let json = serde_json::to_string(self).expect("a config is JSON");
+        let identified = TrialConfig { data: self.data.identity(), ..self.clone() };
+        let json = serde_json::to_string(&identified).expect("a config is JSON");
         let digest = Sha256::new().chain_update(json).chain_update([0]).chain_update(fingerprint).finalize();
         hex(&digest[..8])
+    }
+
+    /// Identity of the first `epochs` epochs of this training on `samples` samples: the same for every training that is the same
+    /// up to there, whatever its schedule does afterwards and however long it is.
+    pub fn beginning(&self, epochs: usize, samples: usize, fingerprint: &str) -> String {
+        let digest = match epochs {
+            0 => None,
+            _ => self.schedule.step_digests(self.train.epochs, samples).nth(epochs - 1),
+        };
+        self.beginning_of_steps(&digest.unwrap_or_default(), fingerprint)
+    }
+
+    /// [`TrialConfig::beginning`], where the hash of its steps is known.
+    pub fn beginning_of_steps(&self, digest: &[u8; 32], fingerprint: &str) -> String {
+        // Length and schedule are what they make of the steps, and nothing else.
+        let train = TrainConfig { epochs: 0, ..self.train.clone() };
+        let plain = TrialConfig { schedule: ScheduleConfig::default(), train, ..self.clone() };
+        plain.key(&format!("{fingerprint} {}", hex(digest)))
     }
 
     /// The same training with its products computed in `precision`.

@@ -281,8 +281,15 @@ impl TrialFolder {
         }
     }
 
-    /// The line of the log that says best why the last attempt ended, or none.
-    pub fn last_words(&self) -> Option<String> {
+    /// The last lines of the log of the last attempt, not more than `count`; none where there is no log.
+    pub fn last_lines(&self, count: usize) -> Option<String> {
+        let tail = self.tail_of_log()?;
+        let lines: Vec<&str> = tail.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
+        Some(lines[lines.len().saturating_sub(count)..].join("\n"))
+    }
+
+    /// What the last attempt said, or the end of it.
+    fn tail_of_log(&self) -> Option<String> {
         let mut log = fs::File::open(self.log()).ok()?;
         // However much it said, its last words are short.
         let end = log.metadata().ok()?.len();
@@ -291,6 +298,12 @@ impl TrialFolder {
         log.take(LAST_WORDS).read_to_end(&mut tail).ok()?;
         let text = String::from_utf8_lossy(&tail);
         let last = text.rfind(ATTEMPT).map_or(&text[..], |at| text[at..].split_once('\n').map_or("", |(_, rest)| rest));
+        Some(last.into())
+    }
+
+    /// The line of the log that says best why the last attempt ended, or none.
+    pub fn last_words(&self) -> Option<String> {
+        let last = self.tail_of_log()?;
         let is_telling = |line: &&str| !line.is_empty() && !line.starts_with("note:");
         let lines: Vec<&str> = last.lines().map(str::trim).filter(is_telling).collect();
         let telling = |line: &&&str| line.contains("memory allocation of") || line.starts_with("error:");

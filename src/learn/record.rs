@@ -19,6 +19,8 @@ pub enum Status {
     Failed,
     /// The search gave it up before its last epoch.
     Stopped,
+    /// The search set it aside at a checkpoint, from which it may go on.
+    Paused,
 }
 
 impl Status {
@@ -31,6 +33,7 @@ impl Status {
             Status::Diverged => "diverged",
             Status::Failed => "failed",
             Status::Stopped => "stopped",
+            Status::Paused => "paused",
         }
     }
 
@@ -141,6 +144,10 @@ pub struct TrialRecord {
     /// Of one that failed or diverged.
     pub fault: Option<Fault>,
     pub error: Option<String>,
+    /// Its first epochs, where another trial of the study had trained them: to the same bits, and in `train_seconds_screen` as if
+    /// it had trained them itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared_epochs: Option<usize>,
 }
 
 impl TrialRecord {
@@ -172,6 +179,7 @@ impl TrialRecord {
             weights_sha256: None,
             fault: None,
             error: None,
+            shared_epochs: None,
         }
     }
 

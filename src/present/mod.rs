@@ -1,4 +1,5 @@
 //! What is shown of a study.
 
 pub mod charts;
+pub mod page;
 pub mod report;

@@ -7,7 +7,7 @@ mod lock;
 use std::{
     collections::{BTreeMap, HashSet},
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result, bail};
@@ -24,7 +24,10 @@ use crate::{
         data::DataConfig,
         folder::{TrialFolder, trials_folder},
     },
-    search::space::{Expansion, MOST_TRIALS, Space, Trial},
+    search::{
+        beginnings::Beginnings,
+        space::{Expansion, MOST_TRIALS, Space, Trial},
+    },
 };
 pub use difference::difference;
 use holdings::{FolderKind, Holdings};
@@ -48,6 +51,9 @@ pub struct StudyFile {
     pub asked_replicates: usize,
     /// Fingerprint of each data selection the space trains on, by its hash.
     pub data: BTreeMap<String, String>,
+    /// In what a published data set that the space trains on is not the published one, a line a file.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub data_differences: Vec<String>,
     /// Name of the space.
     pub name: String,
     /// `path=value` pairs that went over the space's base.
@@ -107,6 +113,13 @@ impl Plan {
         &self.keys[..self.expansion.candidates.len()]
     }
 
+    /// What the study's trials have in common.
+    pub fn beginnings(&self) -> Beginnings {
+        // Where the keys are known, so are the fingerprints.
+        let fingerprint = |trial: &Trial| self.file.data.get(&data_id(&trial.config.data)).map_or("", String::as_str);
+        Beginnings::of(&self.trials, fingerprint)
+    }
+
     /// Trainings that each configuration may have.
     pub fn replicates(&self) -> usize {
         self.space.replicates + self.file.further_replicates
@@ -145,6 +158,17 @@ impl Study {
 
     pub fn trial(&self, key: &str) -> TrialFolder {
         TrialFolder::new(trials_folder(&self.folder).join(key))
+    }
+
+    /// Beginnings that trials left for others, and that somebody still waits for.
+    pub fn beginnings(&self) -> PathBuf {
+        self.folder.join(BEGINNINGS)
+    }
+
+    /// The file of a beginning by its key: what CPU cores and GPUs come to differs in bits.
+    pub fn beginning(&self, key: &str, is_on_cpu: bool) -> PathBuf {
+        let device = if is_on_cpu { "cpu" } else { "gpu" };
+        self.beginnings().join(format!("{key}-{device}{BEGINNING}"))
     }
 
     fn file(&self) -> PathBuf {
@@ -342,10 +366,20 @@ impl Study {
     }
 }
 
+/// The folder of beginnings, and how the names of its files end.
+const BEGINNINGS: &str = "beginnings";
+const BEGINNING: &str = ".safetensors";
+
+/// The key of the beginning that [`Study::beginning`] keeps at `path`; none where it keeps none of this name.
+pub fn key_of_beginning(path: &Path) -> Option<&str> {
+    let (key, device) = path.file_name()?.to_str()?.strip_suffix(BEGINNING)?.split_once('-')?;
+    (holdings::is_key(key) && ["cpu", "gpu"].contains(&device)).then_some(key)
+}
+
 /// Hash of a selection of data, under which a study keeps its fingerprint.
 pub fn data_id(config: &DataConfig) -> String {
     // Numbers and strings: what JSON can hold.
-    seal::checksum(serde_json::to_string(config).expect("a data config is JSON").as_bytes())
+    seal::checksum(serde_json::to_string(&config.identity()).expect("a data config is JSON").as_bytes())
 }
 
 /// The identity of every trial, from the fingerprints of the data they train on by [`data_id`].

@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeSet, HashMap},
     rc::Rc,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use fastrcaps::{
@@ -18,6 +18,7 @@ use fastrcaps::{
         record::{EpochRow, Fault, Status, TrialRecord},
     },
     search::{
+        beginnings::Beginnings,
         dispatch::{Dispatcher, Ending, Event, Limits, MaxFailures, Past},
         journal::Journal,
         space::{Space, Trial},
@@ -26,6 +27,8 @@ use fastrcaps::{
         worker::{Admission, Admissions, End, GpuMemory, Memory, Report, Slot, Slots, Work, Worker},
     },
 };
+
+use crate::facts::Facts;
 
 /// What a pretended trial does.
 #[derive(Clone, Copy)]
@@ -53,8 +56,10 @@ enum Act {
     Hang,
 }
 
-/// A worker that pretends.
+/// A worker that pretends, also that time passes.
 struct Pretender {
+    began: (Instant, SystemTime),
+    passed: Duration,
     slots: Vec<Slot>,
     admissions: Admissions,
     /// By epochs; the first attempt of a trial does the first, and so on; the last one stays.
@@ -76,7 +81,9 @@ struct Pretended {
 impl Pretender {
     fn new(slots: Vec<Slot>, admissions: Admissions, acts: HashMap<usize, Vec<Act>>) -> Pretender {
         let running = slots.iter().map(|_| None).collect();
-        Pretender { slots, admissions, acts, started: Vec::new(), most_at_once: 0, running, queue: None }
+        let began = (Instant::now(), SystemTime::now());
+        let (passed, started) = (Duration::ZERO, Vec::new());
+        Pretender { began, passed, slots, admissions, acts, started, most_at_once: 0, running, queue: None }
     }
 
     /// Does what `act` leaves in the folder of a trial that pauses after `epochs`; how it ends.
@@ -92,7 +99,7 @@ impl Pretender {
             ..record.clone()
         };
         match act {
-            Act::CannotStart => anyhow::bail!("no such program"),
+            Act::CannotStart => anyhow::bail!("no-such-program"),
             Act::NoRoom => Err(std::io::Error::from(std::io::ErrorKind::StorageFull).into()),
             Act::NoProcess => Err(std::io::Error::from(std::io::ErrorKind::WouldBlock).into()),
             Act::LoseAnEpoch => {
@@ -118,7 +125,9 @@ impl Pretender {
                 std::fs::write(folder.path.join("trial.json"), "{\"key\": 3")?;
                 Ok(End::Exited("exit code 0".into()))
             }
-            Act::WriteAnothersRecord => write(TrialRecord { key: "other".into(), status: Status::Done, ..record }),
+            Act::WriteAnothersRecord => {
+                write(TrialRecord { key: "key-of-another".into(), status: Status::Done, ..record })
+            }
             Act::FailWithReason => write(failed(Fault::Configuration, "no data")),
         }
     }
@@ -180,7 +189,15 @@ impl Worker for Pretender {
     }
 
     fn wait(&mut self) {
-        std::thread::sleep(Duration::from_millis(1));
+        self.passed += Duration::from_millis(10);
+    }
+
+    fn now(&self) -> Instant {
+        self.began.0 + self.passed
+    }
+
+    fn date(&self) -> SystemTime {
+        self.began.1 + self.passed
     }
 
     fn is_elsewhere(&self) -> bool {
@@ -230,7 +247,7 @@ struct Case<'a> {
     watch: &'a mut dyn FnMut(&Event, &AtomicBool),
 }
 
-/// Limits without waiting.
+/// Limits with which little time passes.
 fn hasty() -> Limits {
     Limits { backoff: Duration::ZERO, grace: Duration::from_millis(200), ..Limits::default() }
 }
@@ -261,6 +278,7 @@ fn run(case: Case) -> Outcome {
         study: &study,
         trials: &trials,
         keys: &keys,
+        beginnings: &Beginnings::default(),
         journal: &mut journal,
         worker: &mut worker,
         limits: case.limits,
@@ -335,24 +353,26 @@ fn trials_that_ended_before_are_not_trained_again() {
 
 #[test]
 fn whatever_becomes_of_a_trial_is_a_row_with_its_reason_and_the_rest_goes_on() {
-    for (act, status, fault, attempts, reason) in [
-        (Act::Panic, Status::Failed, Fault::Configuration, 1, "panicked: index"),
-        (Act::Kill, Status::Failed, Fault::Machine, 3, "killed by signal 9"),
-        (Act::ExitSilently, Status::Failed, Fault::Machine, 3, "exit code 0 and no result"),
-        (Act::WriteGarbage, Status::Failed, Fault::Machine, 3, "is no trial record"),
-        (Act::WriteAnothersRecord, Status::Failed, Fault::Machine, 3, "record of another trial"),
-        (Act::FailWithReason, Status::Failed, Fault::Configuration, 1, "no data"),
-        (Act::CannotStart, Status::Failed, Fault::Machine, 3, "no such program"),
-        (Act::CannotAllocate, Status::Failed, Fault::Memory, 2, "bytes failed, also with nothing beside it"),
-        (Act::Diverge, Status::Diverged, Fault::Configuration, 1, ""),
-    ] {
+    // What the worker said of it, or what of its folder is wrong.
+    let rows: [(Act, Status, Fault, usize, &[&str]); 9] = [
+        (Act::Panic, Status::Failed, Fault::Configuration, 1, &["panicked", "index"]),
+        (Act::Kill, Status::Failed, Fault::Machine, 3, &["signal 9"]),
+        (Act::ExitSilently, Status::Failed, Fault::Machine, 3, &["exit code 0"]),
+        (Act::WriteGarbage, Status::Failed, Fault::Machine, 3, &["exit code 0", "trial.json"]),
+        (Act::WriteAnothersRecord, Status::Failed, Fault::Machine, 3, &["key-of-another"]),
+        (Act::FailWithReason, Status::Failed, Fault::Configuration, 1, &["no data"]),
+        (Act::CannotStart, Status::Failed, Fault::Machine, 3, &["no-such-program"]),
+        (Act::CannotAllocate, Status::Failed, Fault::Memory, 2, &["377487360 bytes"]),
+        (Act::Diverge, Status::Diverged, Fault::Configuration, 1, &[]),
+    ];
+    for (act, status, fault, attempts, reason) in rows {
         let outcome = sweep(&[(2, &[act])], "2x1", None, None);
         let mut expected = [Status::Done; 5];
         expected[1] = status;
-        assert_eq!(outcome.history, expected, "{reason}");
+        assert_eq!(outcome.history, expected, "{reason:?}");
         let record = outcome.records.iter().find(|record| record.status == status).unwrap();
         let error = record.error.clone().unwrap_or_default();
-        assert!(error.contains(reason), "{error} does not say {reason}");
+        error.names(reason);
         assert_eq!((record.fault, record.attempts), (Some(fault), attempts), "{error}");
         assert_eq!((outcome.retried, outcome.ended_events), (attempts - 1, 5), "{error}");
     }
@@ -417,7 +437,7 @@ fn a_trial_that_takes_too_long_is_ended_and_not_tried_again() {
     assert_eq!(outcome.ending, Ending::Finished);
     let record = outcome.records.iter().find(|record| record.status == Status::Failed).unwrap();
     assert_eq!((record.fault, record.attempts), (Some(Fault::Timeout), 1));
-    assert!(record.error.clone().unwrap().contains("not done after 0.0050 minutes"), "{:?}", record.error);
+    record.error.as_ref().unwrap().names(["0.0050 minutes"]);
 }
 
 #[test]
@@ -458,7 +478,8 @@ fn on_a_gpu(look: fn(&Gpu) -> Option<u64>) -> Admissions {
         driver: None,
     };
     let expected = |config: &TrialConfig| Some(if config.train.epochs == 2 { 11 } else { 3 } * 1_000_000_000);
-    Admissions::new(None, Some(GpuMemory::new([(Place::Cuda(0), gpu)].into(), Rc::new(expected), look)))
+    let memory = GpuMemory::new([(Place::Cuda(0), gpu)].into(), Rc::new(expected), look);
+    Admissions::new(None, Some(memory.looking_every(Duration::ZERO)))
 }
 
 #[test]
@@ -468,7 +489,7 @@ fn trials_share_a_gpu_while_they_fit_and_what_never_will_is_a_row_at_once() {
     assert_eq!(outcome.history[1], Status::Failed);
     let record = outcome.records.iter().find(|record| record.status == Status::Failed).unwrap();
     assert_eq!((record.fault, record.attempts, record.device.as_deref()), (Some(Fault::Memory), 0, Some("cuda:0")));
-    assert!(record.error.clone().unwrap().contains("about 11.00 GB of GPU memory, and one has 10.00 GB"));
+    record.error.as_ref().unwrap().names(["11.00 GB", "one", "10.00 GB"]);
 }
 
 #[test]
@@ -506,6 +527,7 @@ fn what_an_earlier_engine_left_running_is_adopted_and_not_started_twice() {
         study: &study,
         trials: &trials,
         keys: &keys,
+        beginnings: &Beginnings::default(),
         journal: &mut journal,
         worker: &mut worker,
         limits: hasty(),
@@ -556,7 +578,9 @@ fn while_others_have_the_gpus_memory_the_sweep_waits_and_says_so() {
     let admissions = on_a_gpu(|_| Some(FREE.load(Ordering::Relaxed)));
     let outcome = run(Case { admissions, limit: Some(1), ..case(&[], "cuda:0x2", &mut watch) });
     assert_eq!(outcome.history[0], Status::Done);
-    assert_eq!(said, ["cuda:0 (one) has 1.00 GB of memory left, the next trial wants about 3.00 GB", "resumed"]);
+    let [paused, resumed] = &said[..] else { panic!("{said:?}") };
+    paused.names(["cuda:0 (one)", "1.00 GB", "3.00 GB"]);
+    assert_eq!(resumed, "resumed");
 }
 
 #[test]

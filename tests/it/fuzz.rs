@@ -18,7 +18,11 @@ use fastrcaps::{
     base::{rng, seal, source::Document},
     learn::{
         config::TrialConfig,
-        data::{self, DataDirs, Dataset, ImageShape, cifar, idx, sets::cifar10},
+        data::{
+            self, DataDirs, Dataset, ImageShape, cifar, idx,
+            own::{Wishes, inspect},
+            sets::cifar10,
+        },
         folder::TrialFolder,
         model::tensor_file,
         record::{EpochRow, Status, TrialRecord},
@@ -38,7 +42,7 @@ use fastrcaps::{
 use flate2::{Compression, write::GzEncoder};
 use rand::{Rng, seq::IndexedRandom};
 
-use super::{allocations, checkpoint::small_checkpoint};
+use super::{allocations, checkpoint::small_checkpoint, data::own};
 
 type Read = fn(&Path, &[u8]) -> bool;
 
@@ -60,6 +64,8 @@ const TARGETS: &[Target] = &[
         valid: cifar_records,
     },
     Target { name: "cifar archives", read: read_archive, valid: archives },
+    Target { name: "own IDX images", read: read_own_idx, valid: || with_gzip(vec![own::idx(&[12, 4, 4], &[7; 192])]) },
+    Target { name: "own arrays", read: read_own_npz, valid: own_arrays },
     Target { name: "spaces", read: read_space, valid: spaces },
     Target { name: "configs", read: read_config, valid: configs },
     Target { name: "schedules", read: read_schedule, valid: schedules },
@@ -347,6 +353,26 @@ fn read_archive(folder: &Path, input: &[u8]) -> bool {
     cifar::read_archive(&write(folder, "cifar.tar.gz", input), &cifar10::SET).is_ok()
 }
 
+fn reads(path: &Path, format: &str) -> bool {
+    inspect(path.to_str().unwrap(), Some(format), Wishes::default()).is_ok()
+}
+
+fn read_own_idx(folder: &Path, input: &[u8]) -> bool {
+    write(folder, "train-images-idx3-ubyte", input);
+    write(folder, "train-labels-idx1-ubyte", &own::idx(&[12], &[0, 1].repeat(6)));
+    reads(folder, "idx")
+}
+
+fn own_arrays() -> Vec<Vec<u8>> {
+    let [images, labels] = [("12, 4, 4", [7; 192].as_slice()), ("12,", &[0, 1].repeat(6))]
+        .map(|(sizes, values)| own::npy("|u1", sizes, values));
+    vec![own::npz(&[("x", images), ("y", labels)])]
+}
+
+fn read_own_npz(folder: &Path, input: &[u8]) -> bool {
+    reads(&write(folder, "data.npz", input), "npz")
+}
+
 /// Those of the repository that are small enough to be expanded over and over, and one with all that a space may declare.
 fn spaces() -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("search-spaces");
@@ -403,6 +429,7 @@ fn schedules() -> Vec<Vec<u8>> {
         "{ policy = 'step', initial = 0.01, factor = 0.1, milestones = [1, 2.5, 3] }",
         "{ policy = 'one-cycle', initial = 0.001, peak = 0.01, last = 0.0001, up = 0.45, down = 0.45 }",
         "{ policy = 'cosine', initial = 0.001, last = 0.0 }",
+        "{ policy = 'cooldown', rate = 0.001, share = 0.2 }",
         "{ policy = 'warm-restarts', peak = 0.01, floor = 0.001, period = 1.5, multiplier = 2.0 }",
     ];
     let batch =
@@ -498,6 +525,7 @@ fn studies() -> Vec<Vec<u8>> {
         further_replicates: 2,
         asked_replicates: 0,
         data: [("a".to_string(), "b".to_string())].into(),
+        data_differences: Vec::new(),
         name: "all".into(),
         set: vec![("train.epochs".into(), "2".into())],
         space,

@@ -3,6 +3,8 @@
 use fastrcaps::learn::schedule::{BatchPolicy, Progress, ScheduleConfig, outline::outline};
 use proptest::prelude::*;
 
+use crate::facts::Facts;
+
 fn schedule(toml: &str) -> ScheduleConfig {
     toml::from_str(toml).unwrap()
 }
@@ -193,15 +195,15 @@ fn an_outline_shows_turns_jumps_and_what_is_between() {
 #[test]
 fn what_a_policy_does_by_odd_values_is_told_and_its_defaults_are_silent() {
     let note = |lr: &str| schedule(&format!("lr = {{ policy = {lr} }}")).note();
-    for (lr, wanted) in [
-        ("'one-cycle', peak = 5e-4", "goes down to its peak, 5e-4"),
-        ("'one-cycle', initial = 1e-2", "stays at 1e-2 until it is over"),
-        ("'warm-restarts', peak = 1e-3", "stays at 1e-3, without restarts: peak and floor are the same"),
-        ("'exponential', decay = 1.0", "decay is 1"),
-        ("'step', factor = 1.0, milestones = [1]", "factor is 1"),
-        ("'cosine', last = 1e-3", "initial and last are the same"),
+    for (lr, facts) in [
+        ("'one-cycle', peak = 5e-4", &["peak", "5e-4"][..]),
+        ("'one-cycle', initial = 1e-2", &["1e-2"]),
+        ("'warm-restarts', peak = 1e-3", &["1e-3", "peak", "floor"]),
+        ("'exponential', decay = 1.0", &["decay", "1"]),
+        ("'step', factor = 1.0, milestones = [1]", &["factor", "1"]),
+        ("'cosine', last = 1e-3", &["initial", "last"]),
     ] {
-        assert!(note(lr).is_some_and(|note| note.contains(wanted) && note.starts_with("schedule.lr: ")), "{lr}");
+        note(lr).expect(lr).names(["schedule.lr"]).names(facts);
         assert_eq!(schedule(&format!("lr = {{ policy = {lr} }}")).validate(10), Ok(()), "{lr}");
     }
     for lr in ["'fixed'", "'exponential'", "'step', milestones = [1]", "'one-cycle'", "'cosine'", "'warm-restarts'"] {
@@ -209,7 +211,7 @@ fn what_a_policy_does_by_odd_values_is_told_and_its_defaults_are_silent() {
     }
     let below = schedule("lr = { policy = 'warm-restarts', peak = 5e-4 }").validate(10).unwrap_err();
     assert_eq!(below.path, "schedule.lr.floor");
-    assert!(below.to_string().contains("from 0 to peak = 0.0005; where it is not given, it is 0.001"), "{below}");
+    below.to_string().names(["schedule.lr.floor = 0.001", "0", "peak = 0.0005"]);
 }
 
 #[test]
@@ -293,6 +295,20 @@ proptest! {
             prop_assert_eq!(schedule.steps_by_size(stop, epochs, samples), walked);
         }
     }
+}
+
+#[test]
+fn a_cooldown_is_constant_up_to_its_share_and_ends_at_zero() {
+    let lr = schedule("lr = { policy = 'cooldown', rate = 1e-2, share = 0.4 }");
+    for (epoch, wanted) in [(0.0, 1e-2), (6.0, 1e-2), (7.0, 5e-3), (10.0, 0.0)] {
+        assert_close(rate(&lr, epoch, 10.0), wanted);
+    }
+    let share = |share: f64| schedule(&format!("lr = {{ policy = 'cooldown', share = {share:?} }}")).validate(10);
+    assert!(share(1.0).is_ok() && share(1e-300).is_ok());
+    for wrong in [0.0, -0.1, 1.1] {
+        assert_eq!(share(wrong).unwrap_err().path, "schedule.lr.share");
+    }
+    assert_eq!(schedule("lr = { policy = 'cooldown' }").stops(8), [8]);
 }
 
 #[test]

@@ -195,7 +195,7 @@ fn a_cluster_that_is_not_there_is_an_error_before_anything_is_trained() {
     let site = Site::new(&[("scontrol", "exit 127"), ("squeue", "exit 127")]);
     fs::remove_file(site.path("bin/scontrol")).unwrap();
     if Command::new("scontrol").output().is_ok() {
-        println!("SKIPPED: Slurm is installed here");
+        crate::skipped::skipped("Slurm is installed here");
         return;
     }
     let explored = site.explore(&[]);

@@ -33,6 +33,8 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use sha2::{Digest, Sha256};
 
+use crate::facts::Facts;
+
 /// Six trials that nobody trains here.
 const SPACE: &str = "
 replicates = 2
@@ -67,6 +69,7 @@ pub fn declare_space(folder: &Path, text: &str, fingerprint: &str) -> Study {
         further_replicates: 0,
         asked_replicates: 0,
         data,
+        data_differences: Vec::new(),
         name: "space".into(),
         set: Vec::new(),
         space: text.into(),
@@ -153,6 +156,11 @@ fn tables(study: &Study) -> [String; 2] {
 pub fn problems(study: &Study) -> Vec<String> {
     let found = check::check(study).unwrap();
     found.problems.iter().map(|of| format!("{}: {}; {}", of.place.display(), of.what, of.mend)).collect()
+}
+
+/// The places of its problems.
+fn places(study: &Study) -> Vec<String> {
+    check::check(study).unwrap().problems.iter().map(|of| of.place.display().to_string()).collect()
 }
 
 pub fn copy_folder(from: &Path, to: &Path) {
@@ -242,11 +250,13 @@ fn a_declaration_that_does_not_mean_its_identity_is_refused() {
     table["space"] = toml::Value::from(SPACE.replace("[1, 2, 3]", "[1, 2, 4]"));
     fs::write(&path, toml::to_string(&table).unwrap()).unwrap();
     let said = format!("{:#}", study.plan().err().unwrap());
-    assert!(said.contains("study.toml") && said.contains("no checksum") && said.contains("--out"), "{said}");
+    let name = path.display().to_string();
+    said.names([&name[..], "--out"]);
     fs::write(&path, seal::to_toml(&table).unwrap()).unwrap();
     let said = format!("{:#}", study.plan().err().unwrap());
-    assert!(said.contains("study.toml declares trials of identity") && said.contains("--out"), "{said}");
-    assert!(problems(&study)[0].contains("study.toml"));
+    // Sealed as it should be, it is the identity that is wrong.
+    said.names([&name[..], table["identity"].as_str().unwrap(), "--out"]);
+    assert_eq!(places(&study), ["study.toml"]);
 }
 
 #[test]
@@ -297,7 +307,7 @@ fn copies_taken_while_a_writer_commits_are_of_one_moment_or_refused_and_made_aga
                     check_moment(&keys, &records, &epochs);
                 }
                 Err(error) => {
-                    assert!(format!("{error:#}").contains("study rebuild"), "{error:#}");
+                    format!("{error:#}").names(["fastrcaps study rebuild"]);
                     refused += 1;
                     assert!(!problems(&copy).is_empty());
                     rebuild::rebuild(&copy, &copy.hold("rebuilt").unwrap()).unwrap();
@@ -387,42 +397,54 @@ fn a_check_finds_nothing_in_a_whole_study_and_each_damage_where_it_is() {
         fs::write(path, &bytes[..bytes.len() / 2]).unwrap();
     };
     type Plant<'a> = &'a dyn Fn(&Path);
-    let damages: [(String, Plant, &str); 18] = [
-        ("study.toml".into(), &replace("tiny", "Tiny"), "study.toml is damaged"),
-        ("machine.json".into(), &halved, "machine.json: it is no JSON"),
-        ("journal.sqlite".into(), &halved, "study rebuild"),
-        ("journal.sqlite".into(), &remove, "there is no journal"),
+    let row = format!("trials/{key}");
+    // Each with the place where it is found, where that is another, and the facts of it.
+    let damages: [(String, Plant, Option<&str>, &[&str]); 18] = [
+        ("study.toml".into(), &replace("tiny", "Tiny"), None, &[]),
+        ("machine.json".into(), &halved, None, &["JSON"]),
+        ("journal.sqlite".into(), &halved, None, &["fastrcaps study rebuild"]),
+        ("journal.sqlite".into(), &remove, None, &["fastrcaps study rebuild"]),
         (
             "journal.sqlite".into(),
             &sql("UPDATE trials SET record = replace(record, 'done', 'failed')"),
-            "changed or damaged",
+            None,
+            &["fastrcaps study rebuild"],
         ),
-        ("journal.sqlite".into(), &sql("DELETE FROM epochs WHERE epoch = 2"), "are lost"),
-        ("journal.sqlite".into(), &running, "its folder says done, the journal says running"),
-        ("journal.sqlite".into(), &stranger, "trial 0123456789abcdef is no trial of the space"),
-        (in_trial("trial.json"), &replace("0.5", "0.6"), "its checksum is not that of its content"),
-        (in_trial("trial.json"), &resealed, "its folder says test_accuracy = 0.9, the journal says 0.5"),
-        (in_trial("trial.json"), &remove, "cannot read"),
-        (in_trial("epochs.csv"), &halved, "epochs.csv"),
-        (in_trial("config.toml"), &anothers, "is the configuration of another trial"),
-        (in_trial("config.toml"), &remove, "cannot read"),
-        (in_trial("weights.safetensors"), &write, "its SHA-256 is"),
-        (in_trial("weights.safetensors"), &remove, "cannot read"),
-        (in_trial(".writing-abc"), &write, "was being written when its writer died"),
-        ("trials/notes.txt".into(), &write, "is no trial of this study"),
+        (
+            "journal.sqlite".into(),
+            &sql("DELETE FROM epochs WHERE epoch = 2"),
+            None,
+            &["epochs", "fastrcaps study rebuild"],
+        ),
+        ("journal.sqlite".into(), &running, Some(&row), &["done", "running"]),
+        ("journal.sqlite".into(), &stranger, None, &["0123456789abcdef"]),
+        (in_trial("trial.json"), &replace("0.5", "0.6"), None, &["checksum"]),
+        (in_trial("trial.json"), &resealed, Some(&row), &["test_accuracy", "0.9", "0.5"]),
+        (in_trial("trial.json"), &remove, None, &["os error 2"]),
+        (in_trial("epochs.csv"), &halved, None, &[]),
+        (in_trial("config.toml"), &anothers, None, &[&other]),
+        (in_trial("config.toml"), &remove, None, &["os error 2"]),
+        (in_trial("weights.safetensors"), &write, None, &["SHA-256"]),
+        (in_trial("weights.safetensors"), &remove, None, &["os error 2"]),
+        (in_trial(".writing-abc"), &write, None, &[]),
+        ("trials/notes.txt".into(), &write, None, &[]),
     ];
-    for (number, (place, plant, wanted)) in damages.iter().enumerate() {
+    for (number, (place, plant, found_at, facts)) in damages.iter().enumerate() {
         let study = Study::new(folder.path().join(number.to_string()));
         copy_folder(&whole.folder, &study.folder);
         plant(&study.folder.join(place));
-        let found = problems(&study);
-        assert!(found.len() == 1 && found[0].contains(wanted), "{place}: {found:?} without {wanted}");
+        let ([at], [problem]) = (&places(&study)[..], &problems(&study)[..]) else {
+            panic!("{place}: {:?}", problems(&study));
+        };
+        // Of a trial's record and config, it is the trial that is named first.
+        let wanted = found_at.unwrap_or(place);
+        assert!(at == wanted || wanted.starts_with(&format!("{at}/")), "{place}: {problem}");
+        problem.names([wanted.rsplit('/').next().unwrap()]).names(*facts);
     }
     println!("{} kinds of damage, each found", damages.len());
     // A trial whose folder is gone.
     fs::remove_dir_all(whole.trial(&key).path).unwrap();
-    let found = problems(&whole);
-    assert!(found.len() == 1 && found[0].contains("its folder has no end"), "{found:?}");
+    assert_eq!(places(&whole), [row], "{:?}", problems(&whole));
 }
 
 #[test]
@@ -438,14 +460,14 @@ fn while_a_study_is_explored_what_runs_is_no_problem() {
     assert_eq!(problems(&study), [""; 0]);
     let standing = status::standing(&study).unwrap();
     let who = standing.explorer.unwrap();
-    assert!(who.contains(&format!("process {} on {} since 20", std::process::id(), machine::host())), "{who}");
+    who.names([format!("process {} on {}", std::process::id(), machine::host())]);
     assert_eq!((standing.done, standing.running.len(), standing.pending), (1, 1, 4));
     assert_eq!((standing.running[0].epoch, standing.running[0].epochs), (2, 2));
     assert_eq!(standing.running[0].validation_accuracy, Some(0.51));
     drop(lock);
     let standing = status::standing(&study).unwrap();
     assert_eq!((standing.explorer, standing.interrupted, standing.pending), (None, 1, 5));
-    assert!(standing.last_explorer.unwrap().contains("process"));
+    assert_eq!(standing.last_explorer, Some(who));
     assert_eq!(problems(&study).len(), 2);
 }
 
@@ -558,13 +580,13 @@ fn only_studies_that_share_trials_and_whole_ones_are_merged() {
         format!("{:#}", merge::merge(&into, others, &lock).unwrap_err())
     };
     let said = refuse(&[other]);
-    assert!(said.contains("other is a study on other data than") && said.contains("not comparable"), "{said}");
+    let named = |name: &str| folder.path().join(name).display().to_string();
+    said.names([named("other"), named("into")]);
     let other = declare_space(&folder.path().join("third"), &SPACE.replace("[1, 2, 3]", "[4, 5]"), "the data");
-    let (said, folder_name) = (refuse(&[other]), folder.path().display());
-    let wanted = format!("axes.train.epochs: 4, 5 in {folder_name}/third alone, 1, 2, 3 in {folder_name}/into alone");
-    assert!(said.contains("none of its 2 configurations") && said.contains(&wanted), "{said}");
-    assert!(refuse(&[Study::new(folder.path().join("into/../into"))]).contains("is the study"));
-    assert!(refuse(&[Study::new(folder.path())]).contains("a study folder"));
+    let facts = ["2 configurations", "axes.train.epochs", "4, 5", &named("third"), "1, 2, 3", &named("into")];
+    refuse(&[other]).names(facts);
+    refuse(&[Study::new(folder.path().join("into/../into"))]).names([named("into/../into")]);
+    refuse(&[Study::new(folder.path())]).names([folder.path().display().to_string()]);
     let damaged = declare(&folder.path().join("damaged"));
     let (record, _) = finish(&damaged, 0, Status::Done);
     fs::write(damaged.trial(&record.key).weights(), "others").unwrap();
@@ -585,7 +607,8 @@ fn an_exported_study_unpacked_elsewhere_is_whole() {
         let archive = folder.path().join(format!("{number}.tar.gz"));
         let exported = export::export(&study, &archive, weights, false).unwrap();
         assert_eq!(exported.trials, 6);
-        assert!(format!("{:#}", export::export(&study, &archive, weights, false).unwrap_err()).contains("--force"));
+        let said = format!("{:#}", export::export(&study, &archive, weights, false).unwrap_err());
+        said.names([&archive.display().to_string()[..], "--force"]);
         export::export(&study, &archive, weights, true).unwrap();
         let there = folder.path().join(format!("unpacked-{number}"));
         tar::Archive::new(flate2::read::GzDecoder::new(fs::File::open(&archive).unwrap())).unpack(&there).unwrap();
@@ -595,8 +618,7 @@ fn an_exported_study_unpacked_elsewhere_is_whole() {
         assert_eq!(unpacked.trial(key).weights().exists(), weights);
         assert_eq!(fs::read_dir(unpacked.trial(key).path).unwrap().count(), if weights { 4 } else { 3 });
         assert_eq!(StudyView::read(&unpacked).unwrap().records, StudyView::read(&study).unwrap().records);
-        let (well, said) = say(&there, &["front", "study"]);
-        assert!(well && said.contains("on the front"), "{said}");
+        assert_eq!(say(&there, &["front", "study"]), say(folder.path(), &["front", "study"]));
     }
 }
 
@@ -608,26 +630,31 @@ fn only_a_study_that_nobody_explores_is_removed() {
     fs::write(here.join("notes/study.toml"), "name = 'mine'").unwrap();
     fs::write(here.join("notes/precious"), "x").unwrap();
     let study = finished(&here.join("study"));
-    for (arguments, wanted) in [
-        (vec!["study", "rm", "nowhere", "--yes"], "is no study folder"),
-        (vec!["study", "rm", ".", "--yes"], "is no study folder"),
-        (vec!["study", "rm", "notes", "--yes"], "was not written by fastrcaps"),
-        (vec!["study", "rm", "study"], "--yes"),
-        (vec!["study", "rm", "study", "--trial", "../..", "--yes"], "has no trial ../.."),
+    std::os::unix::fs::symlink("study", here.join("link")).unwrap();
+    for (arguments, facts) in [
+        (vec!["study", "rm", "nowhere", "--yes"], ["nowhere"]),
+        (vec!["study", "rm", ".", "--yes"], ["."]),
+        (vec!["study", "rm", "notes", "--yes"], ["notes/study.toml"]),
+        (vec!["study", "rm", "study"], ["--yes"]),
+        (vec!["study", "rm", "study", "--trial", "../..", "--yes"], ["../.."]),
+        (vec!["study", "rm", "link", "--yes"], ["link"]),
     ] {
         let (well, said) = say(here, &arguments);
-        assert!(!well && said.contains(wanted), "{arguments:?} says {said}");
+        assert!(!well, "{arguments:?} says {said}");
+        said.names(facts);
     }
-    std::os::unix::fs::symlink("study", here.join("link")).unwrap();
-    assert!(say(here, &["study", "rm", "link", "--yes"]).1.contains("is a link"));
+    assert!(here.join("notes/precious").exists() && here.join("link").is_symlink());
     let lock = study.open().unwrap();
     let (well, said) = say(here, &["study", "rm", "study", "--yes"]);
-    assert!(!well && said.contains("is being explored by process") && said.contains(" on "), "{said}");
+    assert!(!well, "{said}");
+    said.names([format!("process {} on {}", std::process::id(), machine::host())]);
     drop(lock);
+    assert_eq!(problems(&study), [""; 0]);
     // Trials are pending then, and not taken up again.
     let keys = study.plan().unwrap().keys;
     let (well, said) = say(here, &["study", "rm", "study", "--trial", &keys[0], "--trial", &keys[5], "--yes"]);
-    assert!(well && said.contains("removed 2 trials"), "{said}");
+    assert!(well, "{said}");
+    said.names(["2 trials"]);
     let mut view = StudyView::read(&study).unwrap();
     assert_eq!((view.count(Status::Done), view.count(Status::Failed)), (3, 0));
     let mut journal = Journal::open(&study.journal()).unwrap();
@@ -678,9 +705,11 @@ fn who_holds_a_study_says_what_for() {
     let Explorer::Busy(line) = study.explorer() else { panic!("{:?}", study.explorer()) };
     assert!(line.starts_with(&wanted), "{line}");
     let said = format!("{:#}", study.open().err().unwrap());
-    assert!(said.contains(&format!("is being {wanted}")), "{said}");
+    let facts = ["rebuilt".to_string(), format!("process {} on {}", std::process::id(), machine::host())];
+    said.names(&facts);
     let (well, said) = say(folder.path(), &["status", "."]);
-    assert!(well && said.contains(&format!("nobody explores it; it is being {wanted}")), "{said}");
+    assert!(well, "{said}");
+    said.names(&facts);
     drop(lock);
     assert_eq!(study.explorer(), Explorer::Nobody);
     // What is no lock that can be asked for.
@@ -688,7 +717,8 @@ fn who_holds_a_study_says_what_for() {
     std::os::unix::fs::symlink("study.lock", folder.path().join("study.lock")).unwrap();
     assert!(matches!(study.explorer(), Explorer::Unknown(_)), "{:?}", study.explorer());
     let (well, said) = say(folder.path(), &["status", "."]);
-    assert!(well && said.contains("cannot be known"), "{said}");
+    assert!(well, "{said}");
+    said.is_silent_on(["process"]);
 }
 
 #[test]
@@ -710,8 +740,9 @@ fn who_explores_clears_away_what_killed_writers_left_and_brings_back_what_they_m
     // What a trial's own folder holds is the trial's.
     let own = study.trial(&other.key).path.join(".writing-own");
     fs::write(&own, "x").unwrap();
-    let found = problems(&study);
-    assert_eq!(found.iter().filter(|said| said.contains("when its writer died")).count(), left.len() + 3, "{found:?}");
+    let found = places(&study);
+    let unfinished = |place: &&String| place.contains("/.") || place.starts_with('.');
+    assert_eq!(found.iter().filter(unfinished).count(), left.len() + 3, "{found:?}");
     drop(study.open().unwrap());
     assert_eq!(problems(&study).len(), 1, "{:?}", problems(&study));
     assert!(own.exists() && study.trial(&record.key).read_end(&record.key).unwrap().is_some());
@@ -731,12 +762,13 @@ fn no_folder_is_changed_in_which_a_process_trains() {
         vec!["study", "merge", "study", "other"],
     ] {
         let (well, said) = say(folder.path(), &arguments);
-        assert!(!well && said.contains("a process trains in"), "{arguments:?} says {said}");
+        assert!(!well, "{arguments:?} says {said}");
+        said.names([&record.key]);
         assert!(there("study/study.toml") && study.trial(&record.key).read_end(&record.key).unwrap().is_some());
     }
     drop(claim);
     let (well, said) = say(folder.path(), &["study", "merge", "study", "other"]);
-    assert!(well && said.contains("1 in the place of failed ones"), "{said}");
+    assert!(well && StudyView::read(&study).unwrap().count(Status::Failed) == 0, "{said}");
     let (well, said) = say(folder.path(), &["study", "rm", "study", "--yes"]);
     assert!(well && !there("study"), "{said}");
 }
@@ -830,15 +862,21 @@ fn a_sweep_is_watched_and_checked_while_it_runs() {
     println!("{checks} checks and {active} looks while a sweep ran");
     assert!(active > 0);
     let (well, said) = say(folder.path(), &["status", "results/space"]);
-    assert!(well && said.contains("nobody explores it now") && said.contains("6 of 6 trials done"), "{said}");
-    assert!(said.contains("best so far"), "{said}");
+    assert!(well, "{said}");
+    said.names(["6", "6 trials"]);
+    let (_, said) = say(folder.path(), &["status", "results/space", "--json"]);
+    let standing: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((&standing["explorer"], &standing["done"]), (&serde_json::Value::Null, &6.into()), "{standing}");
     fs::write(folder.path().join("results/space/trials/x"), "x").unwrap();
     let output = run(folder.path(), &["study", "check", "results/space", "--json"]);
     assert_eq!(output.status.code(), Some(1));
     let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(found["problems"][0]["place"], "trials/x");
     let (well, said) = say(folder.path(), &["study", "rebuild", "results/space"]);
-    assert!(well && said.contains("6 done") && said.contains("journal.sqlite.bak-"), "{said}");
+    assert!(well, "{said}");
+    let kept = fs::read_dir(folder.path().join("results/space")).unwrap().map(|entry| entry.unwrap().file_name());
+    let kept = kept.map(|name| name.into_string().unwrap()).find(|name| name.starts_with("journal.sqlite.bak-"));
+    said.names(["6 done", &kept.expect("the journal of before is kept")]);
 }
 
 #[test]
@@ -850,6 +888,6 @@ fn a_damaged_set_of_times_keeps_nobody_from_the_front_and_the_others() {
     }
     fs::write(folder.path().join("times/second.json"), "{").unwrap();
     let (is_well, said) = say(folder.path(), &["front", "."]);
-    assert!(is_well && said.contains("first: ") && said.contains("third: "), "{said}");
-    assert!(said.contains("warning: ") && said.contains("second.json is damaged"), "{said}");
+    assert!(is_well, "{said}");
+    said.names(["first", "third", "warning", "second.json"]);
 }

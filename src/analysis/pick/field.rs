@@ -1,8 +1,8 @@
-//! Who keeps to the wishes, in which order they are preferred, and how surely.
+//! Which points meet the constraints, in which order they are preferred, and how surely.
 
 use std::cmp::Ordering;
 
-use super::{Choice, Confidence, NearBest, PickError, Wish, Wishes, wish};
+use super::{BaselineLacks, Choice, Confidence, Constraint, Constraints, NearBest, PickError, constraint};
 use crate::{
     analysis::{
         Design, Point, baseline,
@@ -21,12 +21,12 @@ pub struct Field<'a> {
     pub against: Vec<[f64; 3]>,
     /// Points that were left out as they cannot be compared with the baseline.
     pub incomparable: usize,
-    pub limits: &'a [Wish],
+    pub limits: &'a [Constraint],
     pub wants_fastest: bool,
 }
 
 impl<'a> Field<'a> {
-    pub fn new(points: &'a [Point], design: &Design, wishes: &'a Wishes) -> Result<Field<'a>, PickError> {
+    pub fn new(points: &'a [Point], design: &Design, constraints: &'a Constraints) -> Result<Field<'a>, PickError> {
         let objectives: Vec<[f64; 3]> = points.iter().map(Point::objectives).collect();
         let is_known = |index: &usize| objectives[*index].iter().all(|v| v.is_finite()) && objectives[*index][0] > 0.0;
         let known: Vec<usize> = (0..points.len()).filter(is_known).collect();
@@ -36,36 +36,38 @@ impl<'a> Field<'a> {
         let baseline = baseline(points, design);
         let against: Vec<[f64; 3]> = points.iter().map(|of| against(of, baseline.map(|base| &points[base]))).collect();
         let base = baseline.map_or([f64::NAN; 3], |index| objectives[index]);
-        let relative = || wishes.limits.iter().filter(|wish| wish.is_relative());
-        for wish in relative() {
-            if wish.value(&base, &base).is_nan() {
+        let relative = || constraints.limits.iter().filter(|constraint| constraint.is_relative());
+        for constraint in relative() {
+            if constraint.value(&base, &base).is_nan() {
                 let why = match (design.baseline, baseline) {
-                    (None, _) => "the space has none: its [baseline] was excluded, or set to something else",
-                    (_, None) => "none of its trials has ended yet",
-                    (_, Some(index)) if points[index].diverged > 0 => "a replicate of it diverged",
-                    _ => "its time or its accuracy is not known",
+                    (None, _) => BaselineLacks::Declaration,
+                    (_, None) => BaselineLacks::End,
+                    (_, Some(index)) if points[index].diverged > 0 => BaselineLacks::Convergence,
+                    _ => BaselineLacks::Figures,
                 };
-                return Err(PickError::NoBaseline { wish: wish.words(), why });
+                return Err(PickError::NoBaseline { constraint: *constraint, why });
             }
         }
-        let is_comparable =
-            |index: &usize| relative().all(|wish| !wish.value(&objectives[*index], &against[*index]).is_nan());
+        let is_comparable = |index: &usize| {
+            relative().all(|constraint| !constraint.value(&objectives[*index], &against[*index]).is_nan())
+        };
         let considered: Vec<usize> = known.iter().copied().filter(is_comparable).collect();
         if considered.is_empty() {
             return Err(PickError::NoPoints);
         }
         let incomparable = known.len() - considered.len();
-        let wants_fastest = wishes.near_best.is_some() || wishes.limits.iter().any(|wish| wish.is_about_accuracy());
-        let limits = &wishes.limits;
+        let wants_fastest = constraints.near_best.is_some()
+            || constraints.limits.iter().any(|constraint| constraint.is_about_accuracy());
+        let limits = &constraints.limits;
         Ok(Field { points, objectives, considered, baseline, against, incomparable, limits, wants_fastest })
     }
 
-    pub fn meets(&self, index: usize, wish: Wish) -> bool {
-        wish.is_met(&self.objectives[index], &self.against[index])
+    pub fn meets(&self, index: usize, constraint: Constraint) -> bool {
+        constraint.is_met(&self.objectives[index], &self.against[index])
     }
 
     pub fn within_limits(&self) -> Result<Vec<usize>, PickError> {
-        let meets_all = |index: &usize| self.limits.iter().all(|wish| self.meets(*index, *wish));
+        let meets_all = |index: &usize| self.limits.iter().all(|constraint| self.meets(*index, *constraint));
         let met: Vec<usize> = self.considered.iter().copied().filter(meets_all).collect();
         if met.is_empty() { Err(PickError::NothingMeets { nearest: self.nearest() }) } else { Ok(met) }
     }
@@ -78,11 +80,11 @@ impl<'a> Field<'a> {
             NearBest::OneStandardError => standard_error(&self.points[best])
                 .ok_or_else(|| PickError::NoStandardError { label: self.points[best].label.clone() })?,
         };
-        let least = self.objectives[best][1] - margin - wish::SLACK;
+        let least = self.objectives[best][1] - margin - constraint::SLACK;
         Ok(within.iter().copied().filter(|index| self.objectives[*index][1] >= least).collect())
     }
 
-    /// The better by the wishes first; then by the other of time and accuracy, by parameters, in grid order.
+    /// The better by the constraints first; then by the other of time and accuracy, by parameters, in grid order.
     pub fn compare(&self, a: usize, b: usize) -> Ordering {
         if self.wants_fastest { self.by_time(a, b) } else { self.by_accuracy(a, b) }
     }
@@ -102,17 +104,17 @@ impl<'a> Field<'a> {
         among
     }
 
-    pub fn confidence(&self, wishes: &Wishes, chosen: usize, within_limits: &[usize]) -> Confidence {
-        let margin = match wishes.near_best {
+    pub fn confidence(&self, constraints: &Constraints, chosen: usize, within_limits: &[usize]) -> Confidence {
+        let margin = match constraints.near_best {
             Some(NearBest::Within(margin)) => Some(margin),
             _ => None,
         };
         let draws = Draws::of(self.points);
         let mut needed: Vec<(bool, bool, usize)> = Vec::new();
-        for wish in self.limits {
-            let (time, accuracy) = (wish.is_about_time(), wish.is_about_accuracy());
+        for constraint in self.limits {
+            let (time, accuracy) = (constraint.is_about_time(), constraint.is_about_accuracy());
             needed.push((time, accuracy, chosen));
-            needed.extend(self.baseline.filter(|_| wish.is_relative()).map(|base| (time, accuracy, base)));
+            needed.extend(self.baseline.filter(|_| constraint.is_relative()).map(|base| (time, accuracy, base)));
         }
         if margin.is_some() {
             needed.extend(within_limits.iter().map(|index| (false, true, *index)));
@@ -121,7 +123,7 @@ impl<'a> Field<'a> {
             (!time || draws.knows_seconds(*index)) && (!accuracy || draws.knows_accuracy(*index))
         };
         // What draws do not judge.
-        let has_more = wishes.choice == Choice::Knee || wishes.near_best == Some(NearBest::OneStandardError);
+        let has_more = constraints.choice == Choice::Knee || constraints.near_best == Some(NearBest::OneStandardError);
         if !needed.iter().any(|(time, accuracy, _)| *time || *accuracy) {
             return if has_more { Confidence::NotComputed } else { Confidence::Certain };
         }
@@ -136,10 +138,10 @@ impl<'a> Field<'a> {
                 let [seconds, accuracy, parameters] = drawn[index];
                 [seconds, accuracy + shift, parameters]
             });
-            let keeps_limits = self.limits.iter().all(|wish| wish.is_met(&drawn[chosen], &base));
+            let keeps_limits = self.limits.iter().all(|constraint| constraint.is_met(&drawn[chosen], &base));
             let is_near = margin.is_none_or(|margin| {
                 let best = within_limits.iter().map(|index| drawn[*index][1]).fold(f64::NEG_INFINITY, f64::max);
-                drawn[chosen][1] >= best - margin - wish::SLACK
+                drawn[chosen][1] >= best - margin - constraint::SLACK
             });
             kept += usize::from(keeps_limits && is_near);
         });

@@ -1,10 +1,7 @@
 //! The knee of a front: where it bends most.
 
 use super::PickError;
-use crate::{
-    analysis::{Objectives, front},
-    base::words::plural,
-};
+use crate::analysis::{Objectives, front};
 
 /// The points of the front of `among`, its knee first: by their distance above the straight line between the front's ends,
 /// with accuracy and the logarithm of time each scaled to 0..=1. Of equal distance the faster one comes first, of equal
@@ -15,7 +12,7 @@ pub fn order(objectives: &[[f64; 3]], among: &[usize]) -> Result<Vec<usize>, Pic
     line.dedup_by_key(|index| [objectives[*index][0], objectives[*index][1]]);
     let ends = line.first().zip(line.last()).map(|(first, last)| (objectives[*first], objectives[*last]));
     let Some(([fast, low, _], [slow, high, _])) = ends.filter(|_| line.len() > 2) else {
-        return Err(PickError::NoKnee(plural(line.len(), "point")));
+        return Err(PickError::NoKnee { points: line.len() });
     };
     let above = |index: usize| {
         let [seconds, accuracy, _] = objectives[index];
@@ -24,9 +21,5 @@ pub fn order(objectives: &[[f64; 3]], among: &[usize]) -> Result<Vec<usize>, Pic
     };
     line.sort_by(|a, b| above(*b).total_cmp(&above(*a)));
     // Of the ends it is 0, but for rounding.
-    if above(line[0]) > 1e-12 {
-        Ok(line)
-    } else {
-        Err(PickError::NoKnee(format!("{} points, none of them above", line.len())))
-    }
+    if above(line[0]) > 1e-12 { Ok(line) } else { Err(PickError::NoKnee { points: line.len() }) }
 }

@@ -1,46 +1,65 @@
 //! A choice in words: why this one, why not the next, what came closest, and what its figures must not be taken for.
 
-use super::{Choice, NearBest, RunnerUp, Wish, Wishes, field::Field, wish};
+use super::{Choice, Constraint, Constraints, NearBest, Nearest, RunnerUp, constraint, field::Field};
 use crate::{
     analysis::Basis,
     base::words::{by_count, plural},
 };
 
+impl Nearest {
+    /// The constraint, and what comes closest to it.
+    pub(super) fn words(&self) -> String {
+        let of = if self.meets_the_rest { "of those that meet the rest" } else { "of all" };
+        let figure = self.constraint.figure(self.value);
+        format!("{}: {of}, {} comes closest, with {figure}", self.constraint.words(), self.label)
+    }
+}
+
+/// What a front of so many points has, that has no knee.
+pub(super) fn knee_lacks(points: usize) -> String {
+    if points > 2 { format!("{points} points, none of them above") } else { plural(points, "point") }
+}
+
 impl Field<'_> {
-    /// For every wish, what comes closest to it among those that meet all others, or among all where none does.
-    pub fn nearest(&self) -> String {
-        let mut lines = Vec::new();
-        for (which, wish) in self.limits.iter().enumerate() {
+    /// For every constraint, what comes closest to it among those that meet all others, or among all where none does.
+    pub fn nearest(&self) -> Vec<Nearest> {
+        let mut nearest = Vec::new();
+        for (which, constraint) in self.limits.iter().enumerate() {
             let others = || self.limits.iter().enumerate().filter(|(other, _)| *other != which);
             let meets_others = |index: &&usize| others().all(|(_, other)| self.meets(**index, *other));
             let mut among: Vec<usize> = self.considered.iter().filter(meets_others).copied().collect();
-            let are_all = among.is_empty() || self.limits.len() == 1;
+            let meets_the_rest = !among.is_empty() && self.limits.len() > 1;
             if among.is_empty() {
                 among.clone_from(&self.considered);
             }
-            let short = |index: &usize| wish.shortfall(&self.objectives[*index], &self.against[*index]);
-            let nearest = among.into_iter().min_by(|a, b| short(a).total_cmp(&short(b)).then(self.compare(*a, *b)));
-            // There is one: something is considered, or there would be nothing to miss a wish.
-            let Some(nearest) = nearest else { continue };
-            let figure = wish.figure(wish.value(&self.objectives[nearest], &self.against[nearest]));
-            let of = if are_all { "of all" } else { "of those that meet the rest" };
-            lines.push(format!("{}: {of}, {} comes closest, with {figure}", wish.words(), self.points[nearest].label));
+            let short = |index: &usize| constraint.shortfall(&self.objectives[*index], &self.against[*index]);
+            let closest = among.into_iter().min_by(|a, b| short(a).total_cmp(&short(b)).then(self.compare(*a, *b)));
+            // There is one: something is considered, or there would be nothing to miss a constraint.
+            let Some(point) = closest else { continue };
+            let value = constraint.value(&self.objectives[point], &self.against[point]);
+            nearest.push(Nearest {
+                constraint: *constraint,
+                point,
+                label: self.points[point].label.clone(),
+                value,
+                meets_the_rest,
+            });
         }
-        format!("{}.", lines.join("; "))
+        nearest
     }
 
-    pub fn why(&self, wishes: &Wishes, met: &[usize]) -> String {
-        let mut asked: Vec<String> = self.limits.iter().map(|wish| wish.words()).collect();
-        asked.extend(wishes.near_best.map(|near| match near {
+    pub fn why(&self, constraints: &Constraints, met: &[usize]) -> String {
+        let mut asked: Vec<String> = self.limits.iter().map(|constraint| constraint.words()).collect();
+        asked.extend(constraints.near_best.map(|near| match near {
             NearBest::Within(margin) => {
-                format!("at most {} less accurate than the best of what is left", wish::points(margin))
+                format!("at most {} less accurate than the best of what is left", constraint::points(margin))
             }
             NearBest::OneStandardError => "within one standard error of the most accurate of what is left".into(),
         }));
-        let which = match wishes.choice {
+        let which = match constraints.choice {
             Choice::Knee => "the knee of the front",
-            Choice::ByWishes if self.wants_fastest => "the fastest",
-            Choice::ByWishes => "the most accurate",
+            Choice::ByConstraints if self.wants_fastest => "the fastest",
+            Choice::ByConstraints => "the most accurate",
         };
         let (met, considered) = (met.len(), self.considered.len());
         match asked.is_empty() {
@@ -52,46 +71,49 @@ impl Field<'_> {
         }
     }
 
-    pub fn runner_up(&self, wishes: &Wishes, order: &[usize], within_limits: &[usize]) -> Option<RunnerUp> {
+    pub fn runner_up(&self, constraints: &Constraints, order: &[usize], within_limits: &[usize]) -> Option<RunnerUp> {
         if let Some(&point) = order.get(1) {
             let [chosen, next] = [order[0], point].map(|index| self.objectives[index]);
-            let [time, accuracy] = [wish::seconds(next[0]), wish::percent(next[1])];
-            let slower = || format!("slower: {time} instead of {}", wish::seconds(chosen[0]));
-            let lesser = || format!("less accurate: {accuracy} instead of {}", wish::percent(chosen[1]));
-            let why_not = match wishes.choice {
+            let [time, accuracy] = [constraint::seconds(next[0]), constraint::percent(next[1])];
+            let slower = || format!("slower: {time} instead of {}", constraint::seconds(chosen[0]));
+            let lesser = || format!("less accurate: {accuracy} instead of {}", constraint::percent(chosen[1]));
+            let why_not = match constraints.choice {
                 Choice::Knee => "nearer to the straight line between the ends of the front".into(),
-                Choice::ByWishes if next[..2] == chosen[..2] => "as fast and as accurate, and larger or later".into(),
-                Choice::ByWishes if self.wants_fastest && next[0] == chosen[0] => format!("as fast, {}", lesser()),
-                Choice::ByWishes if self.wants_fastest => slower(),
-                Choice::ByWishes if next[1] == chosen[1] => format!("as accurate, {}", slower()),
-                Choice::ByWishes => lesser(),
+                Choice::ByConstraints if next[..2] == chosen[..2] => {
+                    "as fast and as accurate, and larger or later".into()
+                }
+                Choice::ByConstraints if self.wants_fastest && next[0] == chosen[0] => format!("as fast, {}", lesser()),
+                Choice::ByConstraints if self.wants_fastest => slower(),
+                Choice::ByConstraints if next[1] == chosen[1] => format!("as accurate, {}", slower()),
+                Choice::ByConstraints => lesser(),
             };
             return Some(RunnerUp { point, why_not });
         }
         // None is left beside the chosen one: what was left out by least.
         let too_far = within_limits.iter().copied().filter(|index| !order.contains(index));
         if let Some(point) = too_far.min_by(|a, b| self.by_accuracy(*a, *b)) {
-            let why_not = format!("too far from the most accurate: {}", wish::percent(self.objectives[point][1]));
+            let why_not = format!("too far from the most accurate: {}", constraint::percent(self.objectives[point][1]));
             return Some(RunnerUp { point, why_not });
         }
-        let missed = |index: usize| self.limits.iter().filter(move |wish| !self.meets(index, **wish));
+        let missed = |index: usize| self.limits.iter().filter(move |constraint| !self.meets(index, **constraint));
         let failed = self.considered.iter().copied().filter(|index| missed(*index).next().is_some());
-        let measure =
-            |index: usize| (missed(index).count(), missed(index).map(|wish| self.relative(index, *wish)).sum::<f64>());
+        let measure = |index: usize| {
+            (missed(index).count(), missed(index).map(|constraint| self.relative(index, *constraint)).sum::<f64>())
+        };
         let point = failed.min_by(|a, b| {
             let [(count, short), (other_count, other_short)] = [*a, *b].map(measure);
             count.cmp(&other_count).then(short.total_cmp(&other_short)).then(self.compare(*a, *b))
         })?;
-        let misses = missed(point).map(|wish| {
-            let figure = wish.figure(wish.value(&self.objectives[point], &self.against[point]));
-            format!("{figure}, not {}", wish.words())
+        let misses = missed(point).map(|constraint| {
+            let figure = constraint.figure(constraint.value(&self.objectives[point], &self.against[point]));
+            format!("{figure}, not {}", constraint.words())
         });
         Some(RunnerUp { point, why_not: misses.collect::<Vec<_>>().join("; ") })
     }
 
-    /// By how much a point misses a wish, as a share of the most that any misses it by.
-    fn relative(&self, index: usize, wish: Wish) -> f64 {
-        let short = |index: usize| wish.shortfall(&self.objectives[index], &self.against[index]);
+    /// By how much a point misses a constraint, as a share of the most that any misses it by.
+    fn relative(&self, index: usize, constraint: Constraint) -> f64 {
+        let short = |index: usize| constraint.shortfall(&self.objectives[index], &self.against[index]);
         let most = self.considered.iter().map(|index| short(*index)).fold(f64::MIN_POSITIVE, f64::max);
         short(index) / most
     }

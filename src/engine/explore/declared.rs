@@ -10,7 +10,7 @@ use anyhow::Result;
 use super::{Exploration, Scope};
 use crate::{
     base::machine,
-    learn::data::{self, DataDirs},
+    learn::data::{self, DataDirs, verify},
     search::{
         space::Trial,
         study::{self, Study, StudyFile},
@@ -28,11 +28,18 @@ impl Exploration {
             further_replicates: scope.most - self.space.replicates,
             asked_replicates: scope.first,
             data,
+            data_differences: Vec::new(),
             name: self.space.name.clone(),
-            set: self.sets.clone(),
+            set: self.space.sets().to_vec(),
             space: self.space.text().to_string(),
         })
     }
+}
+
+/// In what the data set that the trials train on is not the published one. Configurations of a space differ in nothing that says
+/// which images there are.
+pub(super) fn differences(trials: &[Trial], dirs: &DataDirs) -> Result<Vec<String>> {
+    trials.first().map_or(Ok(Vec::new()), |trial| verify::differences(trial.config.data.name, dirs))
 }
 
 /// Fingerprint of every selection of data that the trials train on; reads all of it, so that damage shows before a start.

@@ -21,6 +21,10 @@ pub type Observer<'a> = dyn FnMut(&Event) + 'a;
 
 /// What happens in an exploration, in this order; the sweeps' events as often as there are sweeps.
 pub enum Event<'a> {
+    /// What is trained on under the name of a published data set is not that one: in what, a line a file.
+    OtherData {
+        differences: &'a [String],
+    },
     /// The study was begun by another build: bits and times may differ.
     OtherBuild {
         begun_by: &'a str,
@@ -35,6 +39,8 @@ pub enum Event<'a> {
     Predicting {
         deadline: SystemTime,
     },
+    /// Steps are timed where the study keeps no times of them, as the strategy decides by what trainings cost.
+    Timing,
     /// Trials that are to be trained, and those of the order that have ended already.
     Planned {
         wanted: usize,

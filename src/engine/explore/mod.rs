@@ -31,20 +31,23 @@ use crate::{
         device::{Gpu, Place},
         machine::{self, Machine},
     },
-    engine::confirming::{AfterSweep, finished},
+    engine::{
+        confirming::{AfterSweep, finished},
+        upkeep,
+    },
     learn::{config::TrialConfig, data::DataDirs, record::Status},
-    present::report::view::StudyView,
+    present::{page, report::view::StudyView},
     search::{
         dispatch::{Dispatcher, Ending, Limits, Past},
         journal::Journal,
         space::{Expansion, Space, Trial},
-        strategy::{Grid, STRATEGIES, Strategy},
-        study::{self, Declared, Lock, Study},
+        strategy::{Audit, Grid, STRATEGIES, Settings, Strategy},
+        study::{self, Declared, Lock, Study, StudyFile},
         worker::{Slots, Tasks, probe_all},
     },
     timing::{confirm, rounds::EndReason},
 };
-use declared::{fingerprints, fingerprints_of};
+use declared::{differences, fingerprints, fingerprints_of};
 use search::{Choice, Chosen};
 use sweep::Sweeper;
 
@@ -55,8 +58,6 @@ const MOST_REPLICATES: usize = 10;
 #[derive(Clone, Debug)]
 pub struct Exploration {
     pub space: Space,
-    /// `path=value` pairs that were set over the space's base when it was read.
-    pub sets: Vec<(String, String)>,
     pub study: Study,
     /// The program that knows `run-trial`, `time-steps` and `probe-device`: fastrcaps.
     pub program: PathBuf,
@@ -71,6 +72,10 @@ pub struct Exploration {
     pub backend: Backend,
     /// How trials are chosen where there is no deadline; with one it is by what tells most in least time.
     pub strategy: &'static Strategy,
+    /// What is wanted of a strategy that audits what it pauses.
+    pub settings: Settings,
+    /// A file of step times that a strategy decides by, where the study has none yet; absent: they are taken.
+    pub costs: Option<PathBuf>,
     /// Trains the first trials of the order and no others.
     pub limit: Option<usize>,
     /// Absent: those of the space, or as many as were asked for earlier.
@@ -101,6 +106,10 @@ pub struct Explored {
     pub view: StudyView,
     pub ending: Ending,
     pub took: Duration,
+    /// What the strategy's audit found, where it makes one and came to its end.
+    pub audit: Option<Audit>,
+    /// The page that was written at the end, or why there is none: that is no failure of the sweep.
+    pub page: Result<PathBuf>,
 }
 
 /// What would be trained.
@@ -127,7 +136,6 @@ impl Exploration {
     pub fn new(space: Space, study: Study, program: PathBuf, data_dirs: DataDirs) -> Exploration {
         Exploration {
             space,
-            sets: Vec::new(),
             study,
             program,
             data_dirs,
@@ -136,6 +144,8 @@ impl Exploration {
             slots: Slots::one_per_core(machine::usable_cores()),
             backend: Backend::Local,
             strategy: STRATEGIES[0],
+            settings: Settings::default(),
+            costs: None,
             limit: None,
             replicates: None,
             max_replicates: None,
@@ -179,7 +189,12 @@ impl Exploration {
         let scope = self.scope()?;
         let gpus = self.look_at_gpus()?;
         let asked = scope.expansion.trials(scope.first);
+        let data_differences = differences(&asked, &self.data_dirs)?;
+        if !data_differences.is_empty() {
+            observer(&Event::OtherData { differences: &data_differences });
+        }
         let declared = self.declared(&scope, fingerprints(&asked, &self.data_dirs)?)?;
+        let declared = StudyFile { data_differences, ..declared };
         let lock = self.study.open()?;
         let Declared { begun_by, before } = self.study.declare(&lock, &declared)?;
         if begun_by != declared.git_revision {
@@ -198,7 +213,7 @@ impl Exploration {
         if self.retry_failed {
             past::try_again(&self.study, &mut journal, &chosen.order, &mut past)?;
         }
-        let is_pending = |index: &usize| past[*index].status == Status::Pending;
+        let is_pending = |index: &usize| matches!(past[*index].status, Status::Pending | Status::Paused);
         let wanted: Vec<usize> = chosen.order.iter().copied().filter(is_pending).collect();
         if !wanted.is_empty() {
             let described = gpus.iter().map(|(place, gpu)| format!("{place} {}", gpu.name)).collect();
@@ -218,10 +233,12 @@ impl Exploration {
             Some(confirm) => confirm::end_of_sweep(deadline, &configs_of(&scope.expansion), confirm.rounds),
             None => deadline,
         };
+        let beginnings = plan.beginnings();
         let dispatcher = Dispatcher {
             study: &self.study,
             trials: &plan.trials,
             keys: &plan.keys,
+            beginnings: &beginnings,
             journal: &mut journal,
             worker: worker.as_mut(),
             limits: Limits { deadline: scope.deadline.map(leaving), ..self.limits.clone() },
@@ -230,13 +247,16 @@ impl Exploration {
         let mut sweeper = Sweeper { dispatcher, slots: &self.slots };
         let began = Instant::now();
         let (view, ending) = sweeper.sweep(chosen.searcher.as_ref(), &wanted, past, observer)?;
+        let audit = chosen.searcher.audit();
+        upkeep::keep_audit(&self.study, audit.as_ref())?;
         let swept = Swept { began, has_trained: !wanted.is_empty(), ending, gpus: &gpus, lock: &lock, stop };
         let (view, ending) = self.confirm(&scope, swept, view, observer);
         // Nothing more is timed after what follows.
         sweeper.dispatcher.limits.deadline = scope.deadline;
         let (view, ending) = self.train_further(&scope, &mut sweeper, view, ending, observer)?;
         observer(&Event::Over { view: &view, ending });
-        Ok(Explored { view, ending, took: began.elapsed() })
+        let page = page::write(&self.study, None, false).map(|(path, _)| path);
+        Ok(Explored { view, ending, took: began.elapsed(), audit, page })
     }
 
     fn scope(&self) -> Result<Scope> {
@@ -274,6 +294,8 @@ impl Exploration {
             asked: 0,
             begun: &[],
             strategy: self.strategy,
+            settings: self.settings,
+            costs: self.costs.as_deref(),
             limit: self.limit,
             deadline: scope.deadline,
             places: self.slots.places().collect(),
@@ -285,7 +307,9 @@ impl Exploration {
         let would_be: Vec<Past> = past.iter().map(|past| past::retried(past, self.retry_failed)).collect();
         let asked = scope.first * scope.expansion.candidates.len();
         // Further ones that an earlier exploration began: nobody would end them otherwise.
-        let is_begun = |index: &usize| would_be[*index].status == Status::Pending && would_be[*index].attempts > 0;
+        let is_begun = |index: &usize| {
+            matches!(would_be[*index].status, Status::Pending | Status::Paused) && would_be[*index].attempts > 0
+        };
         let further = (asked..plan.trials.len()).filter(|index| self.limit.is_none() && is_begun(index));
         let begun: Vec<usize> = further.collect();
         let tasks = self.tasks();

@@ -159,7 +159,7 @@ impl Check<'_> {
                 Status::Failed => &mut self.findings.failed,
                 Status::Stopped => &mut self.findings.stopped,
                 Status::Running => &mut self.findings.running,
-                Status::Pending => continue,
+                Status::Pending | Status::Paused => continue,
             };
             *count += 1;
             let what = match index.get(record.key.as_str()) {
@@ -187,64 +187,81 @@ impl Check<'_> {
         }
         let without_weights = super::export::left_out_weights(self.study);
         for (trial, key) in plan.trials.iter().zip(&plan.keys) {
-            let folder = self.study.trial(key);
-            let place = Path::new("trials").join(key);
             let record = journal.get(key.as_str()).copied();
-            let is_final = record.is_some_and(|record| record.status.is_final());
-            if !is_final && self.findings.explored {
-                // It may begin, or end, while this looks.
-                continue;
-            }
-            let anew = format!("fastrcaps study rm {} --trial {key}, then explore again", self.study.folder.display());
-            let rebuild = format!("fastrcaps study rebuild {}", self.study.folder.display());
-            let end = match folder.read_end(key) {
-                Ok(end) => end,
-                // One that failed may have left anything; its record in the journal says why.
-                Err(_) if record.is_some_and(|record| record.status == Status::Failed) => continue,
-                // Killed before it could leave anything.
-                Err(_) if !is_final && !folder.path.join("trial.json").exists() => continue,
-                Err(error) => {
-                    self.add(place, error, &anew);
-                    continue;
-                }
-            };
-            self.temporaries(&folder.path);
-            match (record, end) {
-                (record, Some(end)) => {
-                    if end.0.status == Status::Failed && !is_final {
-                        // It was to be tried again, and its explorer ended first.
-                        continue;
-                    }
-                    self.findings.folders += 1;
-                    if self.has_journal
-                        && let Some(what) = difference(record, rows.get(key.as_str()), &end)
-                    {
-                        self.say(place.clone(), what, &rebuild);
-                    }
-                    if end.0.status == Status::Failed {
-                        continue;
-                    }
-                    // Every trial's data was fingerprinted, or it would have no key.
-                    let fingerprint = &plan.file.data[&study::data_id(&trial.config.data)];
-                    if let Err(error) = check_config(&folder, key, fingerprint) {
-                        self.add(place.clone(), error, &anew);
-                    }
-                    if without_weights && !folder.weights().exists() {
-                        continue;
-                    }
-                    self.findings.weights += usize::from(end.0.weights_sha256.is_some());
-                    if let Err(error) = check_weights(&folder, &end.0) {
-                        self.add(place, error, &anew);
-                    }
-                }
-                (Some(record), None) if record.status != Status::Failed && is_final => {
-                    let what = format!("the journal has it as {}, and its folder has no end", record.status.as_str());
-                    self.say(place, what, &anew);
-                }
-                _ => {}
+            if let Some(end) = self.end(key, record) {
+                let data = study::data_id(&trial.config.data);
+                self.against_journal(key, (record, rows.get(key.as_str())), &end);
+                // Every trial's data was fingerprinted, or it would have no key.
+                self.files(key, &plan.file.data[&data], &end, without_weights);
             }
         }
         self.foreign(plan);
+    }
+
+    /// The end in a trial's folder, where there is one that is to be held against the journal.
+    fn end(&mut self, key: &str, record: Option<&TrialRecord>) -> Option<End> {
+        let folder = self.study.trial(key);
+        let place = Path::new("trials").join(key);
+        let is_final = record.is_some_and(|record| record.status.is_final());
+        if !is_final && self.findings.explored {
+            // It may begin, or end, while this looks.
+            return None;
+        }
+        let end = match folder.read_end(key) {
+            Ok(end) => end,
+            // One that failed may have left anything; its record in the journal says why.
+            Err(_) if record.is_some_and(|record| record.status == Status::Failed) => return None,
+            // Killed before it could leave anything.
+            Err(_) if !is_final && !folder.path.join("trial.json").exists() => return None,
+            Err(error) => {
+                self.add(place, error, &self.anew(key));
+                return None;
+            }
+        };
+        self.temporaries(&folder.path);
+        match (record, &end) {
+            (Some(record), None) if record.status != Status::Failed && is_final => {
+                let what = format!("the journal has it as {}, and its folder has no end", record.status.as_str());
+                self.say(place, what, &self.anew(key));
+            }
+            // It was to be tried again, and its explorer ended first.
+            (_, Some(end)) if end.0.status == Status::Failed && !is_final => return None,
+            _ => {}
+        }
+        end
+    }
+
+    /// How a trial is made again.
+    fn anew(&self, key: &str) -> String {
+        format!("fastrcaps study rm {} --trial {key}, then explore again", self.study.folder.display())
+    }
+
+    fn against_journal(&mut self, key: &str, journal: (Option<&TrialRecord>, Option<&Vec<EpochRow>>), end: &End) {
+        self.findings.folders += 1;
+        if self.has_journal
+            && let Some(what) = difference(journal.0, journal.1, end)
+        {
+            let rebuild = format!("fastrcaps study rebuild {}", self.study.folder.display());
+            self.say(Path::new("trials").join(key), what, &rebuild);
+        }
+    }
+
+    /// The configuration and the weights of a trial that ended.
+    fn files(&mut self, key: &str, fingerprint: &str, (record, _): &End, without_weights: bool) {
+        if record.status == Status::Failed {
+            return;
+        }
+        let (folder, place) = (self.study.trial(key), Path::new("trials").join(key));
+        if let Err(error) = check_config(&folder, key, fingerprint) {
+            self.add(place.clone(), error, &self.anew(key));
+        }
+        if without_weights && !folder.weights().exists() {
+            return;
+        }
+        self.findings.weights += usize::from(record.weights_sha256.is_some());
+        if let Err(error) = check_weights(&folder, record) {
+            self.add(place, error, &self.anew(key));
+        }
     }
 
     /// Every set of times: whole, and of the steps of this study.

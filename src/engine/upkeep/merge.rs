@@ -59,38 +59,13 @@ pub fn merge(into: &Study, others: &[Study], lock: &Lock) -> Result<Merged> {
     let mut view = StudyView::blank(into)?;
     view.update(&journal)?;
     super::take_up(into, &mut view, &mut journal)?;
-    let mut merged = Merged::default();
+    let mut merged = Merged { useless: shared.iter().map(|of| of.useless).sum(), ..Merged::default() };
     for (other, shared) in others.iter().zip(&shared) {
-        merged.useless += shared.useless;
         for (at, key) in plan.keys.iter().enumerate().filter(|(_, key)| shared.keys.contains(*key)) {
             let here = view.records[at].as_ref().map(|record| record.status).filter(|status| status.is_final());
             let folder = other.trial(key);
             let fingerprint = &plan.file.data[&study::data_id(&plan.trials[at].config.data)];
-            let whole = || -> Result<Option<End>> {
-                let Some(end) = folder.read_end(key)? else { return Ok(None) };
-                if end.0.status != Status::Failed {
-                    check_config(&folder, key, fingerprint)?;
-                    check_weights(&folder, &end.0)?;
-                }
-                Ok(Some(end))
-            };
-            let is_whole = |status| !matches!(status, Status::Failed | Status::Stopped);
-            if here.is_some_and(is_whole) {
-                merged.kept += usize::from(matches!(folder.read_end(key), Ok(Some(_))));
-                continue;
-            }
-            let (record, epochs) = match whole() {
-                Ok(Some(end)) => end,
-                Ok(None) => continue,
-                Err(error) => {
-                    merged.refused.push((folder.path.display().to_string(), format!("{error:#}")));
-                    continue;
-                }
-            };
-            if here.is_some() && !is_whole(record.status) {
-                merged.kept += 1;
-                continue;
-            }
+            let Some((record, epochs)) = wanted(here, &folder, key, fingerprint, &mut merged) else { continue };
             copy_trial(&folder.path, into, key)?;
             journal.put(&record, &epochs)?;
             *(if here.is_some() { &mut merged.replaced } else { &mut merged.taken }) += 1;
@@ -111,6 +86,43 @@ pub fn merge(into: &Study, others: &[Study], lock: &Lock) -> Result<Merged> {
     merged.pending = view.wanted().filter(|index| !has_ended(&view.records[*index])).count();
     report::write_all(into, &view)?;
     Ok(merged)
+}
+
+/// What is to be taken up of a trial's folder, which is counted otherwise: where it ended `here` in the journal as it did there or
+/// better, that stays; what cannot be trusted is refused.
+fn wanted(
+    here: Option<Status>,
+    folder: &TrialFolder,
+    key: &str,
+    fingerprint: &str,
+    merged: &mut Merged,
+) -> Option<End> {
+    let is_whole = |status| !matches!(status, Status::Failed | Status::Stopped);
+    if here.is_some_and(is_whole) {
+        merged.kept += usize::from(matches!(folder.read_end(key), Ok(Some(_))));
+        return None;
+    }
+    match whole_end(folder, key, fingerprint) {
+        Ok(Some((record, _))) if here.is_some() && !is_whole(record.status) => {
+            merged.kept += 1;
+            None
+        }
+        Ok(end) => end,
+        Err(error) => {
+            merged.refused.push((folder.path.display().to_string(), format!("{error:#}")));
+            None
+        }
+    }
+}
+
+/// The end in a trial's folder, with configuration and weights held against it.
+fn whole_end(folder: &TrialFolder, key: &str, fingerprint: &str) -> Result<Option<End>> {
+    let Some(end) = folder.read_end(key)? else { return Ok(None) };
+    if end.0.status != Status::Failed {
+        check_config(folder, key, fingerprint)?;
+        check_weights(folder, &end.0)?;
+    }
+    Ok(Some(end))
 }
 
 /// Brings the sets of times of `other` over, each for itself: those of the steps of `shapes`.

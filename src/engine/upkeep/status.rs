@@ -12,6 +12,7 @@ use crate::{
     present::report::{findings::Findings, view::StudyView},
     search::{
         journal::Journal,
+        strategy::Audit,
         study::{Explorer, Study},
     },
 };
@@ -30,12 +31,18 @@ pub struct Standing {
     pub held: Option<String>,
     /// Why it cannot be known who explores it; absent where it can.
     pub unknown: Option<String>,
+    /// In what a published data set that it trains on is not the published one, a line a file.
+    pub data_differences: Vec<String>,
     pub trials: usize,
     pub done: usize,
     pub diverged: usize,
     pub failed: usize,
     /// Given up by the search.
     pub stopped: usize,
+    /// Set aside by the search at a checkpoint: they may go on.
+    pub paused_trials: usize,
+    /// What the last audit of the paused found, where there was one.
+    pub audit: Option<Audit>,
     pub running: Vec<Running>,
     /// Trials that nobody runs and that have not ended, those among them that were running when their explorer ended.
     pub pending: usize,
@@ -145,7 +152,7 @@ impl Tally {
                 self.interrupted += usize::from(record.status == Status::Running);
                 self.epochs_left += epochs;
             }
-            Status::Done | Status::Diverged | Status::Failed | Status::Stopped => {
+            Status::Done | Status::Diverged | Status::Failed | Status::Stopped | Status::Paused => {
                 self.learn(record, record.epochs, record.ended.as_deref().and_then(from_rfc3339));
                 if record.status == Status::Failed {
                     self.failures.push(Failure {
@@ -194,8 +201,8 @@ pub fn standing(study: &Study) -> Result<Standing> {
     let Tally { interrupted, running, mut failures, .. } = tally;
     failures.sort_by(|a, b| b.ended.cmp(&a.ended));
     failures.truncate(FAILURES);
-    let [done, diverged, failed, stopped] =
-        [Status::Done, Status::Diverged, Status::Failed, Status::Stopped].map(|of| view.count(of));
+    let [done, diverged, failed, stopped, paused_trials] =
+        [Status::Done, Status::Diverged, Status::Failed, Status::Stopped, Status::Paused].map(|of| view.count(of));
     let [mut active, mut gone, mut held, mut unknown] = [const { None }; 4];
     match explorer {
         Explorer::Active(line) => active = Some(line),
@@ -209,12 +216,15 @@ pub fn standing(study: &Study) -> Result<Standing> {
         last_explorer: gone,
         held,
         unknown,
+        data_differences: study.read()?.data_differences,
         trials: view.wanted().count(),
         done,
         diverged,
         failed,
         stopped,
-        pending: view.wanted().count() - done - diverged - failed - stopped - running.len(),
+        paused_trials,
+        audit: super::audit(study),
+        pending: view.wanted().count() - done - diverged - failed - stopped - paused_trials - running.len(),
         interrupted,
         running,
         failures,

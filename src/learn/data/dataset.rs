@@ -9,7 +9,7 @@ use super::{
     dirs::{DataDirs, Found},
     file,
     images::{ImageShape, Images},
-    split,
+    own, split,
 };
 use crate::base::rng;
 
@@ -41,6 +41,10 @@ pub fn load(config: &DataConfig, dirs: &DataDirs) -> Result<Dataset> {
             draw(config.seed, Part::Test, counts.test),
         ),
         Origin::Files(_) => read_published(config.name, &dirs.find(config.name)?)?,
+        Origin::Own(own) => {
+            let whole = own::read_described(set, own)?;
+            (whole.train, whole.test)
+        }
     };
     let classes = set.classes();
     let draw = |part: &Images, among: &[u32], take: usize, purpose: &str| {

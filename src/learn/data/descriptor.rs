@@ -11,7 +11,10 @@ use std::{
 
 use anyhow::Result;
 
-use super::images::{ImageShape, Images};
+use super::{
+    images::{ImageShape, Images},
+    own::format::Own,
+};
 
 /// A data set.
 #[derive(Debug)]
@@ -36,6 +39,8 @@ pub enum Origin {
     Drawn(fn(u64, Part, usize) -> Images),
     /// Read from files.
     Files(Source),
+    /// The user's own images.
+    Own(Own),
 }
 
 /// Which part of a data set an image belongs to; the parts share nothing.
@@ -109,13 +114,22 @@ impl Descriptor {
     /// Where its files are published; a data set that is drawn has none.
     pub fn source(&self) -> Option<&Source> {
         match &self.origin {
-            Origin::Drawn(_) => None,
             Origin::Files(source) => Some(source),
+            Origin::Drawn(_) | Origin::Own(_) => None,
+        }
+    }
+
+    /// Where the user's own images lie, and how they are read.
+    pub fn own(&self) -> Option<&Own> {
+        match &self.origin {
+            Origin::Own(own) => Some(own),
+            Origin::Drawn(_) | Origin::Files(_) => None,
         }
     }
 }
 
-/// A data set in a config: written as its name, and all of its descriptor in memory.
+/// A data set in a config: written as its name (own images: with what was seen of them beside it), and all of its descriptor in
+/// memory.
 #[derive(Clone, Copy)]
 pub struct DatasetName(&'static Descriptor);
 
@@ -131,6 +145,11 @@ impl DatasetName {
     /// The name as written in a config.
     pub fn as_str(self) -> &'static str {
         self.0.name
+    }
+
+    /// What a user calls it: the label of own images, else the name.
+    pub fn label(self) -> &'static str {
+        self.0.own().and_then(|own| own.label.as_deref()).unwrap_or(self.0.name)
     }
 
     pub fn image_shape(self) -> ImageShape {
@@ -149,7 +168,9 @@ impl DatasetName {
 
 impl PartialEq for DatasetName {
     fn eq(&self, other: &DatasetName) -> bool {
-        self.0.name == other.0.name
+        let is_known = |set: &Descriptor| set.own().is_none();
+        // Own images are described once each.
+        std::ptr::eq(self.0, other.0) || (is_known(self.0) && is_known(other.0) && self.0.name == other.0.name)
     }
 }
 

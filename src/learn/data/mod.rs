@@ -2,7 +2,7 @@
 //!
 //! [`sets`] has a row and a file for each data set: its [`descriptor::Descriptor`], from which everything else takes sizes,
 //! classes, files and reader. [`load`] makes a [`Dataset`] of a [`DataConfig`] and the [`DataDirs`] to look in; [`batch`] makes
-//! batches of it; [`fetch`] downloads published files; [`verify`] checks them. A file format is a file, too: [`idx`], [`cifar`].
+//! batches of it; [`fetch`] downloads published files; [`verify`] checks them. A file format is a file, too: [`idx`], [`cifar`]; those of the user's own images lie in [`own`].
 
 mod archive;
 pub mod batch;
@@ -16,6 +16,7 @@ mod file;
 pub mod identity;
 pub mod idx;
 pub mod images;
+pub mod own;
 pub mod sets;
 mod split;
 pub mod verify;

@@ -10,8 +10,10 @@ use super::{
     dataset::read_published,
     descriptor::{DatasetName, Origin, Part},
     dirs::DataDirs,
+    file,
     identity::identify,
     images::Images,
+    own,
 };
 
 /// One file, checked.
@@ -25,12 +27,35 @@ pub struct FileCheck {
 /// A data set, checked and decoded in full.
 #[derive(Clone, Debug)]
 pub struct Verification {
-    /// Empty where the set is drawn.
+    /// Empty where the set is drawn, or the user's own.
     pub files: Vec<FileCheck>,
     /// Images of each class in the training part.
     pub train: Vec<usize>,
     /// Images of each class in the test part.
     pub test: Vec<usize>,
+}
+
+/// In what the files of a published data set differ from what was published, a sentence a file. Empty where they do not, and of sets
+/// without published files.
+///
+/// # Errors
+/// When files are missing or cannot be read.
+pub fn differences(name: DatasetName, dirs: &DataDirs) -> Result<Vec<String>> {
+    let Some(source) = name.descriptor().source() else { return Ok(Vec::new()) };
+    let found = dirs.find(name)?;
+    let mut differences = Vec::new();
+    for (path, names) in found.files.iter().zip(found.layout.format.names()) {
+        if identify(source, path, names)? == Identity::Altered {
+            let contents =
+                file::sha256(file::open(path)?).with_context(|| format!("cannot read {}", path.display()))?;
+            differences.push(format!(
+                "{} is trained on as {}, and is not its published contents: its own have the SHA-256 {contents}",
+                path.display(),
+                name.as_str()
+            ));
+        }
+    }
+    Ok(differences)
 }
 
 /// Checks the files of a data set and decodes them; draws those of a set that is drawn.
@@ -47,6 +72,10 @@ pub fn verify(name: DatasetName, dirs: &DataDirs) -> Result<Verification> {
             let train = draw(config.seed, Part::Train, sizes.train + sizes.validation);
             let test = draw(config.seed, Part::Test, sizes.test);
             return Ok(Verification { files: Vec::new(), train: counts(&train), test: counts(&test) });
+        }
+        Origin::Own(own) => {
+            let whole = own::read_described(name.descriptor(), own)?;
+            return Ok(Verification { files: Vec::new(), train: counts(&whole.train), test: counts(&whole.test) });
         }
     };
     let found = dirs.find(name)?;

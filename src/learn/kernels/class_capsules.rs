@@ -110,8 +110,8 @@ impl CustomOp3 for ClassCapsules {
         let plan =
             CudaClassCapsules::new(&gpu, batch, capsules, weight_shape, [classes, dim], iterations, kind, order)?;
         let v = gpu.zeros(batch * classes * dim)?;
-        let (u, weight) = (tensors::address(&gpu, u, lu)?, tensors::address(&gpu, weight, lw)?);
-        plan.forward(&gpu, batch, u, weight, tensors::address(&gpu, bias, lb)?, v.start())?;
+        let (u, weight) = (tensors::input(u, lu)?, tensors::input(weight, lw)?);
+        plan.forward(&gpu, batch, u, weight, tensors::input(bias, lb)?, v.output())?;
         *self.held() = Some(Box::new(plan));
         Ok((tensors::wrap(&gpu, v), Shape::from((batch, classes, dim))))
     }
@@ -135,10 +135,8 @@ impl CustomOp3 for ClassCapsules {
             let Some(plan) = plan else { bail!("class_capsules: a gradient without a forward pass") };
             let zeros = |operand: &Tensor| gpu.zeros(operand.elem_count());
             let (du, dweight, dbias) = (zeros(u)?, zeros(weight)?, zeros(bias)?);
-            let (u_values, weight_values) =
-                (tensors::storage_address(&gpu, &su, lu)?, tensors::storage_address(&gpu, &sw, lw)?);
-            let (dv, results) =
-                (tensors::storage_address(&gpu, &sd, ld)?, (du.start(), dweight.start(), dbias.start()));
+            let (u_values, weight_values) = (tensors::held_input(&su, lu)?, tensors::held_input(&sw, lw)?);
+            let (dv, results) = (tensors::held_input(&sd, ld)?, (du.output(), dweight.output(), dbias.output()));
             plan.backward(&gpu, u.dim(0)?, u_values, weight_values, dv, results.0, results.1, results.2)?;
             let gradient = |buffer, operand: &Tensor| Some(tensors::tensor(&gpu, buffer, operand.shape()));
             return Ok((gradient(du, u), gradient(dweight, weight), gradient(dbias, bias)));

@@ -152,9 +152,9 @@ impl CustomOp3 for Linear {
     ) -> Result<(candle_core::CudaStorage, Shape)> {
         let gpu = cuda::Gpu::of_cuda(candle_core::backend::BackendStorage::device(x))?;
         let ((batch, inputs), (outputs, _)) = (lx.shape().dims2()?, lw.shape().dims2()?);
-        let [x, weight, bias] = [(x, lx), (weight, lw), (bias, lb)].map(|(s, l)| tensors::address(&gpu, s, l));
+        let [x, weight, bias] = [(x, lx), (weight, lw), (bias, lb)].map(|(s, l)| tensors::input(s, l));
         let (y, kind) = (gpu.zeros(batch * outputs)?, Activation::None);
-        cuda::linear_forward(&gpu, Precision::F32, batch, inputs, outputs, x?, weight?, bias?, kind, y.start())?;
+        cuda::linear_forward(&gpu, Precision::F32, batch, inputs, outputs, x?, weight?, bias?, kind, y.output())?;
         Ok((tensors::wrap(&gpu, y), Shape::from((batch, outputs))))
     }
 
@@ -173,11 +173,10 @@ impl CustomOp3 for Linear {
         #[cfg(feature = "cuda")]
         if x.device().is_cuda() {
             let gpu = cuda::Gpu::of(x.device())?;
-            let at = |storage, layout| tensors::storage_address(&gpu, storage, layout);
-            let (x_at, weight_at, dy_at) = (at(&sx, lx)?, at(&sw, lw)?, at(&sd, ld)?);
+            let (x_at, weight_at) = (tensors::held_input(&sx, lx)?, tensors::held_input(&sw, lw)?);
+            let dy_at = tensors::held_input(&sd, ld)?;
             let (dx, dweight, dbias) =
                 (gpu.zeros(x.elem_count())?, gpu.zeros(weight.elem_count())?, gpu.zeros(outputs)?);
-            let y = cuda::Address::null();
             cuda::linear_backward(
                 &gpu,
                 Precision::F32,
@@ -186,12 +185,10 @@ impl CustomOp3 for Linear {
                 outputs,
                 x_at,
                 weight_at,
-                Activation::None,
-                y,
-                dy_at,
-                Some(dx.start()),
-                dweight.start(),
-                dbias.start(),
+                cuda::OutputGradient::Plain(dy_at),
+                Some(dx.output()),
+                dweight.output(),
+                dbias.output(),
             )?;
             return Ok((
                 Some(tensors::tensor(&gpu, dx, x.shape())),

@@ -57,7 +57,7 @@ impl CustomOp1 for MaxPool {
         let shape = Shape::from((batch, channels, height / 2, width / 2));
         let y = gpu.zeros(shape.elem_count())?;
         let images = cuda::Images { planes: batch * channels, height, width, inner: 1 };
-        images.max_pool_forward(&gpu, tensors::address(&gpu, x, layout)?, y.start())?;
+        images.max_pool_forward(&gpu, tensors::input(x, layout)?, y.output())?;
         Ok((tensors::wrap(&gpu, y), shape))
     }
 
@@ -68,10 +68,10 @@ impl CustomOp1 for MaxPool {
         #[cfg(feature = "cuda")]
         if x.device().is_cuda() {
             let gpu = cuda::Gpu::of(x.device())?;
-            let (x_at, dy_at) = (tensors::storage_address(&gpu, &sx, lx)?, tensors::storage_address(&gpu, &sd, ld)?);
+            let (x_at, dy_at) = (tensors::held_input(&sx, lx)?, tensors::held_input(&sd, ld)?);
             let dx = gpu.zeros(x.elem_count())?;
             let images = cuda::Images { planes: x.elem_count() / (h * w), height: h, width: w, inner: 1 };
-            images.max_pool_backward(&gpu, x_at, dy_at, dx.start())?;
+            images.max_pool_backward(&gpu, x_at, dy_at, dx.output())?;
             return Ok(Some(tensors::tensor(&gpu, dx, x.shape())));
         }
         for_real!(x.dtype(), T => {

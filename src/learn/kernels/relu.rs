@@ -51,7 +51,7 @@ impl CustomOp1 for Relu {
         let gpu = cuda::Gpu::of_cuda(candle_core::backend::BackendStorage::device(x))?;
         let count = layout.shape().elem_count();
         let y = gpu.zeros(count)?;
-        cuda::relu_forward(&gpu, count, tensors::address(&gpu, x, layout)?, y.start())?;
+        cuda::relu_forward(&gpu, count, tensors::input(x, layout)?, y.output())?;
         Ok((tensors::wrap(&gpu, y), layout.shape().clone()))
     }
 
@@ -61,9 +61,9 @@ impl CustomOp1 for Relu {
         #[cfg(feature = "cuda")]
         if y.device().is_cuda() {
             let gpu = cuda::Gpu::of(y.device())?;
-            let (y_at, dy_at) = (tensors::storage_address(&gpu, &sy, ly)?, tensors::storage_address(&gpu, &sd, ld)?);
+            let (y_at, dy_at) = (tensors::held_input(&sy, ly)?, tensors::held_input(&sd, ld)?);
             let dx = gpu.zeros(y.elem_count())?;
-            cuda::relu_backward(&gpu, y.elem_count(), y_at, dy_at, dx.start())?;
+            cuda::relu_backward(&gpu, y.elem_count(), y_at, dy_at, dx.output())?;
             return Ok(Some(tensors::tensor(&gpu, dx, y.shape())));
         }
         for_real!(y.dtype(), T => {

@@ -148,7 +148,7 @@ impl CustomOp1 for SquashOp {
         let gpu = Gpu::of_cuda(&s.device)?;
         let v = gpu.zeros(layout.shape().elem_count())?;
         let (rows, dim) = rows(layout.shape().dims());
-        cuda::squash::squash_forward(&gpu, self.0, rows, dim, tensors::address(&gpu, s, layout)?, v.start())?;
+        cuda::squash::squash_forward(&gpu, self.0, rows, dim, tensors::input(s, layout)?, v.output())?;
         Ok((tensors::wrap(&gpu, v), layout.shape().clone()))
     }
 
@@ -160,9 +160,9 @@ impl CustomOp1 for SquashOp {
         if s.device().is_cuda() {
             let gpu = Gpu::of(s.device())?;
             let ds = gpu.zeros(s.elem_count())?;
-            let [s_values, dv] = [tensors::storage_address(&gpu, &ss, ls)?, tensors::storage_address(&gpu, &sd, ld)?];
+            let [s_values, dv] = [tensors::held_input(&ss, ls)?, tensors::held_input(&sd, ld)?];
             let (rows, dim) = rows(s.dims());
-            cuda::squash::squash_backward(&gpu, self.0, rows, dim, s_values, dv, ds.start())?;
+            cuda::squash::squash_backward(&gpu, self.0, rows, dim, s_values, dv, ds.output())?;
             return Ok(Some(tensors::tensor(&gpu, ds, s.shape())));
         }
         for_real!(s.dtype(), T => {

@@ -5,10 +5,13 @@
 //! share a matrix, both can be had without the votes: `û·x = u·(W x)` and `Σ c û = (Σ c u) W`, so that the matrix is multiplied
 //! once for all of them.
 
+mod backward;
+
 use candle_core::{Result, bail};
 use pulp::Simd;
 
 use super::real::Real;
+pub(super) use backward::Terms;
 
 /// `û_i = u_i · weight[i div sharing]`: u_i `[in_dim]`, weight `[matrices, in_dim, n]`, û_i `[n]`, `n = classes × dim`.
 #[derive(Clone, Copy)]
@@ -92,26 +95,6 @@ fn contract<S: Simd, T: Real, const L: usize, const W: usize>(
 pub(super) trait Couple<T, const L: usize> {
     /// Turns the products of capsule i, one for each class, into the factors of its votes.
     fn couple<S: Simd>(&mut self, simd: S, i: usize, products: &mut [[T; L]]);
-}
-
-/// The terms of which the gradient of every vote is a sum, `dû_ij = Σ_m factor_mij · x_mj`, of one group of samples. The first has
-/// the factor 1.
-pub(super) struct Terms<'a, T, const L: usize> {
-    /// The factors of two terms an iteration but the first: in each slice, `[capsules, classes]` every `stride`.
-    pub(super) factors: [&'a [[T; L]]; 2],
-    pub(super) stride: usize,
-    /// `[terms, n]`
-    pub(super) x: &'a [[T; L]],
-    /// The same, `[terms, samples, n]`.
-    pub(super) rows: &'a [T],
-}
-
-impl<T, const L: usize> Terms<'_, T, L> {
-    /// Of term m, from 1 on, the factors from `at` on.
-    #[inline(always)]
-    pub(super) fn factors(&self, m: usize, at: usize) -> &[[T; L]] {
-        &self.factors[(m - 1) % 2][(m - 1) / 2 * self.stride + at..]
-    }
 }
 
 impl Votes {
@@ -366,140 +349,6 @@ impl Votes {
                 weight,
                 [self.n(), n]
             ));
-        }
-    }
-
-    /// Of one group of samples: writes the gradients of the capsules, adds those of the matrices.
-    #[inline(always)]
-    pub(super) fn backward<S: Simd, T: Real, const L: usize>(
-        &self,
-        simd: S,
-        (u, weight): (&[[T; L]], &[T]),
-        terms: &Terms<T, L>,
-        (du, dweight): (&mut [[T; L]], &mut [T]),
-        scratch: &mut [[T; L]],
-    ) {
-        if self.is_factored() {
-            self.backward_factored(simd, (u, weight), terms, (du, dweight), scratch)
-        } else {
-            self.backward_votes(simd, (u, weight), terms, (du, dweight))
-        }
-    }
-
-    #[inline(always)]
-    fn backward_votes<S: Simd, T: Real, const L: usize>(
-        &self,
-        simd: S,
-        (u, weight): (&[[T; L]], &[T]),
-        terms: &Terms<T, L>,
-        (du, dweight): (&mut [[T; L]], &mut [T]),
-    ) {
-        let Votes { sharing, in_dim, classes, dim, .. } = *self;
-        let columns = self.n();
-        let count = terms.x.len() / columns;
-        for (i, (u, du)) in u.chunks_exact(in_dim).zip(du.chunks_exact_mut(in_dim)).enumerate() {
-            let at = i / sharing * self.matrix();
-            let (weight, dweight) = (&weight[at..][..self.matrix()], &mut dweight[at..][..self.matrix()]);
-            du.fill([T::zero(); L]);
-            for j in 0..classes {
-                pieces!(j * dim..(j + 1) * dim, [16, 8, 1], |n, W| {
-                    // Twice: a sample in each lane for the capsule's gradient, a value of the vote in each lane for the matrix's.
-                    let mut dvotes: [[T; L]; W] = *piece(terms.x, n);
-                    for m in 1..count {
-                        let (x, factor) =
-                            (piece::<_, W>(terms.x, m * columns + n), &terms.factors(m, i * classes + j)[0]);
-                        for t in 0..W {
-                            T::add_product(simd, &mut dvotes[t], factor, &x[t]);
-                        }
-                    }
-                    contract(simd, du, &dvotes, weight, [columns, n]);
-                    let row = |m: usize, sample: usize| piece::<T, W>(terms.rows, (m * L + sample) * columns + n);
-                    let mut rows = [[T::zero(); W]; L];
-                    for (sample, sum) in rows.iter_mut().enumerate() {
-                        *sum = *row(0, sample);
-                    }
-                    for m in 1..count {
-                        let factor = &terms.factors(m, i * classes + j)[0];
-                        for sample in 0..L {
-                            T::add_times(simd, &mut rows[sample], factor[sample], row(m, sample));
-                        }
-                    }
-                    for (u, dweight) in u.iter().zip(dweight.chunks_exact_mut(columns)) {
-                        let dweight: &mut [T; W] = dweight[n..].first_chunk_mut().expect("a piece inside its row");
-                        let mut sum = *dweight;
-                        for (&u, row) in u.iter().zip(&rows) {
-                            T::add_times(simd, &mut sum, u, row);
-                        }
-                        *dweight = sum;
-                    }
-                });
-            }
-        }
-    }
-
-    #[inline(always)]
-    fn backward_factored<S: Simd, T: Real, const L: usize>(
-        &self,
-        simd: S,
-        (u, weight): (&[[T; L]], &[T]),
-        terms: &Terms<T, L>,
-        (du, dweight): (&mut [[T; L]], &mut [T]),
-        scratch: &mut [[T; L]],
-    ) {
-        let Votes { sharing, in_dim, classes, dim, .. } = *self;
-        let (columns, len) = (self.n(), classes * in_dim);
-        let count = terms.x.len() / columns;
-        let (total, scratch) = scratch.split_at_mut(in_dim);
-        let (products, sums) = scratch.split_at_mut(count * len);
-        let sums = &mut sums[..count * len];
-        let matrices = u.chunks_exact(sharing * in_dim).zip(du.chunks_exact_mut(sharing * in_dim));
-        let weights = weight.chunks_exact(self.matrix()).zip(dweight.chunks_exact_mut(self.matrix()));
-        for (matrix, ((u, du), (weight, dweight))) in matrices.zip(weights).enumerate() {
-            for (x, products) in terms.x.chunks_exact(columns).zip(products.chunks_exact_mut(len)) {
-                self.products(simd, x, weight, products);
-            }
-            self.total(simd, u, total);
-            sums[..len].chunks_exact_mut(in_dim).for_each(|sums| sums.copy_from_slice(total));
-            sums[len..].fill([T::zero(); L]);
-            self.total(simd, &products[..len], total);
-            for m in 1..count {
-                let factors = &terms.factors(m, matrix * sharing * classes)[..sharing * classes];
-                self.add_outer(simd, factors, u, &mut sums[m * len..][..len]);
-            }
-            for (i, du) in du.chunks_exact_mut(in_dim).enumerate() {
-                du.copy_from_slice(total);
-                for m in 1..count {
-                    let factors = &terms.factors(m, (matrix * sharing + i) * classes)[..classes];
-                    for (k, du) in du.iter_mut().enumerate() {
-                        let mut sum = *du;
-                        for (factor, products) in factors.iter().zip(products[m * len..][..len].chunks_exact(in_dim)) {
-                            T::add_product(simd, &mut sum, factor, &products[k]);
-                        }
-                        *du = sum;
-                    }
-                }
-            }
-            for j in 0..classes {
-                pieces!(0..in_dim, [8, 1], |k, K| {
-                    pieces!(j * dim..(j + 1) * dim, [16, 8, 1], |n, W| {
-                        let mut block: [[T; W]; K] =
-                            std::array::from_fn(|row| *piece(dweight, (k + row) * columns + n));
-                        for m in 0..count {
-                            let factors = piece::<_, K>(sums, m * len + j * in_dim + k);
-                            let rows = terms.rows[m * L * columns..].chunks_exact(columns).take(L);
-                            for (sample, x) in rows.enumerate() {
-                                let x = piece::<T, W>(x, n);
-                                for row in 0..K {
-                                    T::add_times(simd, &mut block[row], factors[row][sample], x);
-                                }
-                            }
-                        }
-                        for row in 0..K {
-                            dweight[(k + row) * columns + n..][..W].copy_from_slice(&block[row]);
-                        }
-                    });
-                });
-            }
         }
     }
 }

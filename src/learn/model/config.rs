@@ -34,6 +34,15 @@ pub enum ClassSharing {
     ByType,
 }
 
+impl ClassSharing {
+    fn matrices(self, capsules: &PrimaryCapsuleLayer) -> usize {
+        match self {
+            ClassSharing::None => capsules.capsules(),
+            ClassSharing::ByType => capsules.types,
+        }
+    }
+}
+
 /// What reconstructs the image from the class capsules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -44,6 +53,17 @@ pub enum Decoder {
     Small,
     /// No decoder, no reconstruction loss.
     None,
+}
+
+impl Decoder {
+    /// Whether it sees the capsules of all classes; none, if there is no decoder.
+    fn keeps_all(self) -> Option<bool> {
+        match self {
+            Decoder::Full => Some(true),
+            Decoder::Small => Some(false),
+            Decoder::None => None,
+        }
+    }
 }
 
 /// Sizes and options of a CapsNet.
@@ -235,21 +255,13 @@ impl CapsNetConfig {
             name: "class_caps",
             capsules: capsules.capsules(),
             in_dim: primary_dim,
-            matrices: match class_sharing {
-                ClassSharing::None => capsules.capsules(),
-                ClassSharing::ByType => primary_types,
-            },
+            matrices: class_sharing.matrices(&capsules),
             classes,
             dim: class_dim,
             iterations: routing_iterations,
             squash,
         };
-        let keeps_all = match decoder {
-            Decoder::Full => Some(true),
-            Decoder::Small => Some(false),
-            Decoder::None => None,
-        };
-        let decoder = keeps_all.map(|keeps_all| {
+        let decoder = decoder.keeps_all().map(|keeps_all| {
             let mask = MaskLayer { classes: classes.classes, dim: class_dim, keeps_all, reconstruction_weight };
             decoder_layers(mask, decoder_hidden, shape.pixels())
         });
@@ -276,8 +288,12 @@ impl CapsNetConfig {
             }
         }
         let CapsNetLayers { conv1, primary, classes, .. } = self.layers(shape, classes);
-        fits("model.conv1_kernel", &conv1, "the images")?;
-        fits("model.primary_kernel", &primary, "the feature map after Conv1")?;
+        fits("model.conv1_kernel", &conv1, "each of the images")?;
+        let map = format!(
+            "the feature map after Conv1 (kernel {} with stride {} on images of {}×{} pixels)",
+            conv1.kernel, conv1.stride, shape.height, shape.width
+        );
+        fits("model.primary_kernel", &primary, &map)?;
         match classes.votes() {
             votes if votes <= MOST_VOTES => Ok(()),
             votes => Err(Invalid::new(
@@ -315,6 +331,9 @@ fn fits(path: &str, layer: &ConvolutionLayer, what: &str) -> Result<(), Invalid>
     let side = height.min(width);
     match (1..=side).contains(&kernel) {
         true => Ok(()),
-        false => Err(Invalid::new(path, kernel, format!("1 to {side}, to fit {what} ({side} pixels high or wide)"))),
+        false => {
+            let allowed = format!("1 to {side}, to fit {what}, which is {height}×{width} pixels large");
+            Err(Invalid::new(path, kernel, allowed))
+        }
     }
 }

@@ -31,7 +31,7 @@ use crate::learn::{
     kernels::{
         adam::Constants,
         cuda::{
-            Address, Buffer, Gpu,
+            Buffer, Gpu, Input, Output,
             adam::{ALIGNMENT, Flat},
             batch::{Batch, Source},
             conv2d::Conv2d,
@@ -109,11 +109,18 @@ fn each_weight([filters, in_channels, rows, columns]: [usize; 4], mut task: impl
     }
 }
 
-/// Weight and bias of a layer: offsets in the flat buffers.
+/// Weight and bias of a layer.
 #[derive(Clone, Copy)]
 struct Variables {
-    weight: usize,
-    bias: usize,
+    weight: Span,
+    bias: Span,
+}
+
+/// Values in the flat buffers.
+#[derive(Clone, Copy)]
+struct Span {
+    offset: usize,
+    len: usize,
 }
 
 /// Forward and backward passes of one network on a device.
@@ -177,7 +184,7 @@ impl DevicePass {
         };
         let core = Core {
             flat: Flat::zeros(&gpu, len)?,
-            images: Batch::new(&gpu, [shape.channels, shape.height, shape.width], most)?,
+            images: Batch::new(&gpu, [shape.channels, shape.height, shape.width], classes, most)?,
             losses: Losses::new(&gpu, most, classes, class_dim)?,
             gpu,
         };
@@ -234,7 +241,11 @@ impl DevicePass {
 
     /// Enqueues a training step on `batch` samples. Without an optimizer the weights stay what they are. Calls `enqueued` after
     /// each part.
-    pub fn step(
+    ///
+    /// # Safety
+    /// Once the device comes to this, the cursor of the step's source stands where there are metrics and factors of a step, and
+    /// the indices of `batch` images of the source from there on (without an order, as many images).
+    pub unsafe fn step(
         &self,
         batch: usize,
         step: Step,
@@ -242,7 +253,8 @@ impl DevicePass {
         enqueued: &mut dyn FnMut(Enqueued) -> Result<()>,
     ) -> Result<()> {
         let Core { gpu, flat, images, losses } = &self.core;
-        images.gather(gpu, batch, step.source)?;
+        // SAFETY: what the caller ensures of the cursor, here and below; nothing moves it before the end of the step.
+        unsafe { images.gather(gpu, batch, step.source)? };
         enqueued(Enqueued::Batch)?;
         let mut has_stages = false;
         let mut ended = |stage| {
@@ -255,22 +267,30 @@ impl DevicePass {
             enqueued(Enqueued::Passes)?;
         }
         if let Some(Optimizer { constants, factors }) = optimizer {
-            flat.step(gpu, constants, factors, step.source.cursor)?;
+            unsafe { flat.step(gpu, constants, factors, step.source.cursor)? };
         }
-        losses.end_of_step(gpu, batch, step.metrics, step.source.cursor)?;
+        unsafe { losses.end_of_step(gpu, batch, step.metrics, step.source.cursor)? };
         enqueued(Enqueued::Adam)
     }
 
     /// Loads what a step with an optimizer calls beside one without.
-    pub fn rehearse(&self, optimizer: Optimizer, cursor: &Buffer<i32>) -> Result<()> {
-        self.core.flat.rehearse(&self.core.gpu, optimizer.constants, optimizer.factors, cursor)
+    ///
+    /// # Safety
+    /// Once the device comes to this, the cursor stands where there are factors of a step.
+    pub unsafe fn rehearse(&self, optimizer: Optimizer, cursor: &Buffer<i32>) -> Result<()> {
+        // SAFETY: what the caller ensures.
+        unsafe { self.core.flat.rehearse(&self.core.gpu, optimizer.constants, optimizer.factors, cursor) }
     }
 
     /// Enqueues the losses of `batch` samples with [`super::Mask::Longest`], without gradients.
-    pub fn evaluate(&self, batch: usize, step: Step) -> Result<()> {
-        self.core.images.gather(&self.core.gpu, batch, step.source)?;
+    ///
+    /// # Safety
+    /// As [`Self::step`] without an optimizer.
+    pub unsafe fn evaluate(&self, batch: usize, step: Step) -> Result<()> {
+        // SAFETY: what the caller ensures of the cursor, here and below.
+        unsafe { self.core.images.gather(&self.core.gpu, batch, step.source)? };
         self.layers.forward(&self.core, batch, Purpose::Evaluation, &mut |_| Ok(()))?;
-        self.core.losses.end_of_step(&self.core.gpu, batch, step.metrics, step.source.cursor)
+        unsafe { self.core.losses.end_of_step(&self.core.gpu, batch, step.metrics, step.source.cursor) }
     }
 
     /// Lengths of the class capsules of the last batch, `[batch, classes]`, once the device has come to them.
@@ -312,21 +332,23 @@ fn places(parameters: &Parameters) -> Result<(Vec<Place>, usize)> {
 
 impl Variables {
     fn find(places: &[Place], name: &str) -> Result<Variables> {
-        let offset = |what: &str| {
+        let span = |what: &str| {
             let name = format!("{name}.{what}");
             match places.iter().find(|place| place.name == name) {
-                Some(place) => Ok(place.offset),
+                Some(Place { offset, len, .. }) => Ok(Span { offset: *offset, len: *len }),
                 None => bail!("the network has no variable `{name}`"),
             }
         };
-        Ok(Variables { weight: offset("weight")?, bias: offset("bias")? })
+        Ok(Variables { weight: span("weight")?, bias: span("bias")? })
     }
 
-    fn values(self, flat: &Flat) -> (Address<f32>, Address<f32>) {
-        (flat.theta.at(self.weight), flat.theta.at(self.bias))
+    fn values(self, flat: &Flat) -> (Input<'_, f32>, Input<'_, f32>) {
+        let of = |span: Span| flat.theta.input().part(span.offset, span.len);
+        (of(self.weight), of(self.bias))
     }
 
-    fn gradients(self, flat: &Flat) -> (Address<f32>, Address<f32>) {
-        (flat.gradient.at(self.weight), flat.gradient.at(self.bias))
+    fn gradients(self, flat: &Flat) -> (Output<'_, f32>, Output<'_, f32>) {
+        let of = |span: Span| flat.gradient.output().part(span.offset, span.len);
+        (of(self.weight), of(self.bias))
     }
 }

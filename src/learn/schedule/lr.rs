@@ -58,6 +58,14 @@ pub enum LearningRatePolicy {
         #[serde(default)]
         last: f64,
     },
+    /// `rate`, and over the last `share` of the training down to 0 as `rate × (1 − √x)`, x being the part of that stretch which
+    /// is done (Hägele et al. 2024). Trainings of any length are the same up to where the shorter one cools down.
+    Cooldown {
+        #[serde(default = "base_rate")]
+        rate: f64,
+        #[serde(default = "cooldown_share")]
+        share: f64,
+    },
     /// Half a cosine from `peak` to `floor` per cycle, then up again (SGDR; Loshchilov and Hutter 2017).
     WarmRestarts {
         #[serde(default = "peak_rate")]
@@ -116,6 +124,9 @@ fn step_factor() -> f64 {
 fn cycle_share() -> f64 {
     0.45
 }
+fn cooldown_share() -> f64 {
+    0.2
+}
 fn one() -> f64 {
     1.0
 }
@@ -151,6 +162,12 @@ impl LearningRatePolicy {
                 }
             }
             LearningRatePolicy::Cosine { initial, last } => half_cosine(*initial, *last, progress.fraction()),
+            LearningRatePolicy::Cooldown { rate, share } => {
+                let start = progress.epochs * (1.0 - share);
+                let cooled = ((progress.epoch - start) / (progress.epochs - start)).clamp(0.0, 1.0);
+                // Not a number where the stretch is shorter than rounding.
+                if cooled > 0.0 { rate * (1.0 - cooled.sqrt()) } else { *rate }
+            }
             LearningRatePolicy::WarmRestarts { peak, floor, period, multiplier } => {
                 let (start, end) = match period {
                     Period::Epochs(first) => cycle_span(*first, *multiplier, progress.epoch),
@@ -170,6 +187,7 @@ impl LearningRatePolicy {
             LearningRatePolicy::Exponential { period, .. } => (1..=most).map(|stair| stair as f64 * period).collect(),
             LearningRatePolicy::Step { milestones, .. } => milestones.clone(),
             LearningRatePolicy::OneCycle { up, down, .. } => vec![up * epochs, (up + down) * epochs],
+            LearningRatePolicy::Cooldown { share, .. } => vec![epochs * (1.0 - share)],
             LearningRatePolicy::WarmRestarts { period: Period::Epochs(first), multiplier, .. } => {
                 let cycles = std::iter::successors(Some((*first, *first)), |(end, length)| {
                     Some((end + length * multiplier, length * multiplier))
@@ -217,7 +235,9 @@ impl LearningRatePolicy {
             LearningRatePolicy::Fixed { .. }
             | LearningRatePolicy::Exponential { .. }
             | LearningRatePolicy::Step { .. } => true,
-            LearningRatePolicy::OneCycle { .. } | LearningRatePolicy::Cosine { .. } => false,
+            LearningRatePolicy::OneCycle { .. }
+            | LearningRatePolicy::Cosine { .. }
+            | LearningRatePolicy::Cooldown { .. } => false,
             LearningRatePolicy::WarmRestarts { period, multiplier, .. } => {
                 // Where a cycle begins, one has ended; by rounding, the moment may still count to that one.
                 let (start, end) = match period {
@@ -267,6 +287,10 @@ impl LearningRatePolicy {
             LearningRatePolicy::Cosine { initial, last } => {
                 rate("initial", *initial)?;
                 check("last", *last, *last >= 0.0 && *last <= *initial, "a learning rate from 0 to initial")
+            }
+            LearningRatePolicy::Cooldown { rate: value, share } => {
+                rate("rate", *value)?;
+                check("share", *share, *share > 0.0 && *share <= 1.0, "a share of the training above 0, up to 1")
             }
             LearningRatePolicy::WarmRestarts { peak, floor, period, multiplier } => {
                 rate("peak", *peak)?;

@@ -4,6 +4,7 @@
 //! and a change of batch size cannot make the learning rate jump.
 
 pub mod batch;
+mod digest;
 pub mod lr;
 pub mod outline;
 
@@ -12,6 +13,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use batch::BatchPolicy;
+pub use digest::StepDigests;
 pub use lr::LearningRatePolicy;
 
 use crate::base::invalid::Invalid;

@@ -19,7 +19,10 @@ use sha2::{Digest, Sha256};
 
 use super::StepOutcome;
 use crate::{
-    base::{files::write_keeping_previous, machine},
+    base::{
+        files::{make_folder, write_keeping_previous, write_through},
+        machine,
+    },
     learn::{
         folder::TrialFolder,
         kernels::vector_width,
@@ -59,6 +62,9 @@ pub struct State {
     pub sums: Sums,
     /// The largest resident size of the processes before this one.
     pub peak_memory_bytes: Option<u64>,
+    /// Epochs that another training left it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared_epochs: Option<usize>,
 }
 
 /// Sums over the steps of an epoch so far.
@@ -188,6 +194,13 @@ impl Checkpoint {
         write_keeping_previous(&folder.checkpoint(), &folder.previous_checkpoint(), is_newest_whole, |path| {
             tensor_file::write(path, &tensors)
         })
+    }
+
+    /// Writes it as the file `path`, in the place of what was there, and makes the folder for it.
+    pub(super) fn leave_at(&self, path: &Path) -> Result<()> {
+        path.parent().map_or(Ok(()), make_folder)?;
+        let tensors = self.tensors()?;
+        write_through(path, |path| tensor_file::write(path, &tensors))
     }
 
     /// Reads a file that [`Checkpoint::write`] wrote.

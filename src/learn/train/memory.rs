@@ -107,7 +107,7 @@ impl Data {
         // A file's bytes move while its buffer grows; what is drawn stays where it was drawn.
         let (whole, reading) = match set.origin {
             Origin::Drawn(_) => (splits, 0),
-            Origin::Files(_) => {
+            Origin::Files(_) | Origin::Own(_) => {
                 let whole = image * (set.available.0 + set.available.1);
                 (whole, 2 * whole)
             }

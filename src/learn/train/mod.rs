@@ -1,5 +1,6 @@
 //! Training one configuration: the loop, readable top to bottom.
 
+pub mod beginning;
 pub mod checkpoint;
 mod evaluate;
 pub mod laps;
@@ -17,7 +18,7 @@ pub use outcome::StepOutcome;
 pub use session::Session;
 pub use trainer::Trainer;
 
-use std::time::SystemTime;
+use std::{ops::ControlFlow, time::SystemTime};
 
 use anyhow::Result;
 use candle_core::Device;
@@ -97,6 +98,8 @@ pub struct Trained {
     pub started: Option<String>,
     pub train_seconds: f64,
     pub samples: u64,
+    /// Epochs that it took over from another training, if it did.
+    pub shared_epochs: Option<usize>,
     /// The largest resident size of this process and of those that the training goes on from.
     pub peak_memory_bytes: Option<u64>,
     /// The network with the weights of `best_epoch`, or its initial ones if there is none.
@@ -116,6 +119,9 @@ struct Training {
     state: State,
 }
 
+/// Whether a training goes on, or how it ended.
+type Flow = ControlFlow<TrainingEnd>;
+
 /// Trains `config` on `data`, and tests the weights of the best validation accuracy and the last ones.
 ///
 /// Only the steps count as training time: not decoding, evaluation, checkpoints or start-up. Where `session` goes on from
@@ -133,47 +139,97 @@ pub fn train(
     let mut training = Training { trainer, best_weights, state };
     session.take_up(&mut training, config, data.train.len(), observer)?;
     let mut ending = TrainingEnd::Finished;
+    for epoch in training.state.epochs.len()..config.train.epochs {
+        let mut flow = training.steps_of(epoch, config, data, &mut session, observer)?;
+        if flow.is_continue() {
+            flow = training.validate(epoch, config, data, observer)?;
+        }
+        if let Flow::Break(end) = flow {
+            ending = end;
+            break;
+        }
+        // What is left after the last epoch is done whoever asks to stop.
+        if session.after_epoch(&mut training, observer).is_break() && epoch + 1 < config.train.epochs {
+            ending = TrainingEnd::Stopped;
+            break;
+        }
+    }
+    if ending == TrainingEnd::Finished {
+        session.at_end(&mut training, observer);
+    }
+    training.end(ending, data)
+}
 
-    'training: for epoch in training.state.epochs.len()..config.train.epochs {
+impl Training {
+    /// Takes the steps of an epoch that are left of it.
+    fn steps_of(
+        &mut self,
+        epoch: usize,
+        config: &TrialConfig,
+        data: &Dataset,
+        session: &mut Session,
+        observer: &mut dyn Observer,
+    ) -> Result<Flow> {
         let order = epoch_order(data.train.len(), config.seed, epoch);
-        let steps = || config.schedule.epoch_steps(epoch, config.train.epochs, order.len());
-        let seen = training.state.sums.seen;
-        let ahead: Vec<Step> = steps().skip_while(|step| step.samples.start < seen).collect();
+        let steps = config.schedule.epoch_steps(epoch, config.train.epochs, order.len());
+        let seen = self.state.sums.seen;
+        let ahead: Vec<Step> = steps.skip_while(|step| step.samples.start < seen).collect();
         let sizes = ahead.iter().map(|step| (step.samples.len(), step.learning_rate)).collect();
-        training.trainer.prepare(data, &order[seen..], epoch, sizes)?;
+        self.trainer.prepare(data, &order[seen..], epoch, sizes)?;
         let mut unsettled = ahead.iter();
         for (index, step) in ahead.iter().enumerate() {
-            training.trainer.enqueue(data, &order[step.samples.clone()], epoch, step.learning_rate)?;
-            let goes_on = training.trainer.is_asynchronous() && index + 1 < ahead.len();
+            self.trainer.enqueue(data, &order[step.samples.clone()], epoch, step.learning_rate)?;
+            let goes_on = self.trainer.is_asynchronous() && index + 1 < ahead.len();
             if goes_on && !session.is_due_after_step() {
                 continue;
             }
-            for (outcome, step) in training.trainer.settle()?.iter().zip(&mut unsettled) {
-                let state = &mut training.state;
-                state.count(outcome, step.samples.len());
-                if !outcome.loss.is_finite() {
-                    let reason =
-                        format!("the loss became {} at learning rate {:.3e}", outcome.loss, step.learning_rate);
-                    ending = TrainingEnd::Diverged { epoch: epoch + 1, reason };
-                    break 'training;
-                }
-                observer.step(&StepReport {
-                    step,
-                    loss: outcome.loss,
-                    train_accuracy: state.sums.accuracy(),
-                    samples: state.samples,
-                    train_seconds: state.clock.as_secs_f64(),
-                });
+            let flow = self.settle(epoch, &mut unsettled, observer)?;
+            if flow.is_break() {
+                return Ok(flow);
             }
-            if session.after_step(&mut training, observer).is_break() {
-                ending = TrainingEnd::Stopped;
-                break 'training;
+            if session.after_step(self, observer).is_break() {
+                return Ok(Flow::Break(TrainingEnd::Stopped));
             }
         }
+        Ok(Flow::Continue(()))
+    }
 
-        let validation = training.trainer.evaluate(data, &data.validation)?;
-        let state = &mut training.state;
-        let last_step = steps().last();
+    /// Waits for the steps that were enqueued, which are the next of `unsettled`, and counts them.
+    fn settle<'a>(
+        &mut self,
+        epoch: usize,
+        unsettled: &mut impl Iterator<Item = &'a Step>,
+        observer: &mut dyn Observer,
+    ) -> Result<Flow> {
+        for (outcome, step) in self.trainer.settle()?.iter().zip(unsettled) {
+            let state = &mut self.state;
+            state.count(outcome, step.samples.len());
+            if !outcome.loss.is_finite() {
+                let reason = format!("the loss became {} at learning rate {:.3e}", outcome.loss, step.learning_rate);
+                return Ok(Flow::Break(TrainingEnd::Diverged { epoch: epoch + 1, reason }));
+            }
+            observer.step(&StepReport {
+                step,
+                loss: outcome.loss,
+                train_accuracy: state.sums.accuracy(),
+                samples: state.samples,
+                train_seconds: state.clock.as_secs_f64(),
+            });
+        }
+        Ok(Flow::Continue(()))
+    }
+
+    /// Ends an epoch with its validation, and keeps the weights if they are the best so far.
+    fn validate(
+        &mut self,
+        epoch: usize,
+        config: &TrialConfig,
+        data: &Dataset,
+        observer: &mut dyn Observer,
+    ) -> Result<Flow> {
+        let validation = self.trainer.evaluate(data, &data.validation)?;
+        let state = &mut self.state;
+        let last_step = config.schedule.epoch_steps(epoch, config.train.epochs, data.train.len()).last();
         let row = EpochRow {
             epoch: epoch + 1,
             learning_rate: last_step.as_ref().map_or(0.0, |step| step.learning_rate),
@@ -196,41 +252,37 @@ pub fn train(
             } else {
                 format!("the validation loss became {}", validation.loss)
             };
-            ending = TrainingEnd::Diverged { epoch: epoch + 1, reason };
-            break;
+            return Ok(Flow::Break(TrainingEnd::Diverged { epoch: epoch + 1, reason }));
         }
         if state.best.is_none_or(|(_, accuracy)| validation.accuracy > accuracy) {
             state.best = Some((epoch + 1, validation.accuracy));
-            training.best_weights = training.trainer.snapshot()?;
+            self.best_weights = self.trainer.snapshot()?;
         }
-        // What is left after the last epoch is done whoever asks to stop.
-        if session.after_epoch(&mut training, observer).is_break() && epoch + 1 < config.train.epochs {
-            ending = TrainingEnd::Stopped;
-            break;
-        }
+        Ok(Flow::Continue(()))
     }
 
-    if ending == TrainingEnd::Finished {
-        session.at_end(&mut training, observer);
+    /// Tests the last weights and the best ones, if the training is finished; leaves the network with the best ones.
+    fn end(self, ending: TrainingEnd, data: &Dataset) -> Result<Trained> {
+        let Training { mut trainer, best_weights, state } = self;
+        let is_finished = ending == TrainingEnd::Finished;
+        let test = |trainer: &mut Trainer| Ok::<_, anyhow::Error>(trainer.evaluate(data, &data.test)?.accuracy);
+        let last_test_accuracy = if is_finished { Some(test(&mut trainer)?) } else { None };
+        trainer.restore(&best_weights)?;
+        let is_last = state.best.is_some_and(|(epoch, _)| epoch == state.epochs.len());
+        let test_accuracy = if is_finished && !is_last { Some(test(&mut trainer)?) } else { last_test_accuracy };
+        Ok(Trained {
+            ending,
+            best_epoch: state.best.map(|(epoch, _)| epoch),
+            validation_accuracy: state.best.map(|(_, accuracy)| accuracy),
+            test_accuracy,
+            last_test_accuracy,
+            started: state.started,
+            train_seconds: state.clock.as_secs_f64(),
+            samples: state.samples,
+            shared_epochs: state.shared_epochs,
+            peak_memory_bytes: state.peak_memory_bytes.max(machine::peak_memory_bytes()),
+            epochs: state.epochs,
+            trainer,
+        })
     }
-    let Training { mut trainer, best_weights, state } = training;
-    let is_finished = ending == TrainingEnd::Finished;
-    let test = |trainer: &mut Trainer| Ok::<_, anyhow::Error>(trainer.evaluate(data, &data.test)?.accuracy);
-    let last_test_accuracy = if is_finished { Some(test(&mut trainer)?) } else { None };
-    trainer.restore(&best_weights)?;
-    let is_last = state.best.is_some_and(|(epoch, _)| epoch == state.epochs.len());
-    let test_accuracy = if is_finished && !is_last { Some(test(&mut trainer)?) } else { last_test_accuracy };
-    Ok(Trained {
-        ending,
-        best_epoch: state.best.map(|(epoch, _)| epoch),
-        validation_accuracy: state.best.map(|(_, accuracy)| accuracy),
-        test_accuracy,
-        last_test_accuracy,
-        started: state.started,
-        train_seconds: state.clock.as_secs_f64(),
-        samples: state.samples,
-        peak_memory_bytes: state.peak_memory_bytes.max(machine::peak_memory_bytes()),
-        epochs: state.epochs,
-        trainer,
-    })
 }

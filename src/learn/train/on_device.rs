@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use candle_core::{
     Device,
     cuda_backend::{
@@ -162,6 +162,14 @@ impl OnDevice {
     pub fn prepare(&mut self, plan: Plan, parameters: &Parameters, adam: &Adam) -> Result<()> {
         self.fetch()?;
         let Plan { data, epoch, order, steps } = plan;
+        // What steps read by the cursor.
+        let samples: usize = steps.iter().map(|step| step.0).sum();
+        ensure!(samples <= order.len(), "steps of {samples} samples, in an order of {}", order.len());
+        let images = data.train.len();
+        ensure!(
+            order.iter().all(|index| (*index as usize) < images),
+            "an order of images beyond the {images} there are"
+        );
         self.make_room(order.len(), steps.len(), data, &steps, parameters, adam)?;
         let factors = steps.iter().zip(adam.steps() + 1..).flat_map(|(&(_, learning_rate), t)| {
             let Factors { step_size, correction, .. } = self.constants.factors(t, learning_rate);
@@ -230,10 +238,12 @@ impl OnDevice {
         let source = self.source(&self.residents[self.plan.images].1);
         let step = Step { source, metrics: &self.room.metrics };
         let optimizer = Optimizer { constants: self.constants, factors: &self.room.factors };
-        self.pass.step(indices.len(), step, Some(optimizer), &mut |part| {
+        let mut enqueued = |part| {
             ends.push((part, self.gpu.stream().record_event(Some(TIMED)).w()?));
             Ok(())
-        })?;
+        };
+        // SAFETY: this is the next step of the plan, and there the cursor stands: order, factors and metrics are of all steps of it.
+        unsafe { self.pass.step(indices.len(), step, Some(optimizer), &mut enqueued)? };
         self.gpu.synchronize()?;
         laps.begin();
         let mut before = &begun;
@@ -269,7 +279,8 @@ impl OnDevice {
             largest_shift: 0,
         };
         for &count in &batches {
-            self.pass.evaluate(count, Step { source, metrics: &metrics })?;
+            // SAFETY: the cursor begins at 0 and moves by each batch; together they are the images, and each has its metrics.
+            unsafe { self.pass.evaluate(count, Step { source, metrics: &metrics })? };
         }
         let metrics = metrics.download(&self.gpu)?;
         let each = metrics.chunks_exact(2).zip(&batches);
@@ -384,12 +395,18 @@ impl OnDevice {
         let (pass, room) = (&self.pass, &self.room);
         let step = Step { source: self.source(&self.residents[images].1), metrics: &room.metrics };
         let optimizer = Optimizer { constants: self.constants, factors: &room.factors };
-        pass.rehearse(optimizer, &room.cursor)?;
-        pass.step(size, step, None, &mut |_| Ok(()))?;
+        // SAFETY: the cursor stands at 0, where there are factors and metrics of a step, and no step has more samples than the order.
+        unsafe {
+            pass.rehearse(optimizer, &room.cursor)?;
+            pass.step(size, step, None, &mut |_| Ok(()))?;
+        }
         self.gpu.synchronize()?;
         let stream = self.gpu.stream();
         stream.begin_capture(sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL).w()?;
-        let enqueued = pass.step(size, step, Some(optimizer), &mut |_| Ok(()));
+        // SAFETY: the graph is launched as the next step of a plan alone, which is where the cursor stands. What it was captured with
+        // stays as long as it does: `make_room` drops all graphs before it puts another pass or other room in its place, and
+        // residents stay.
+        let enqueued = unsafe { pass.step(size, step, Some(optimizer), &mut |_| Ok(())) };
         // A capture that failed has to be ended too.
         let graph = stream.end_capture(sys::CUgraphInstantiate_flags(0));
         enqueued?;

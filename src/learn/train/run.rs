@@ -11,7 +11,10 @@ use std::{
 use anyhow::{Context, Result};
 use candle_core::{Device, DeviceLocation, Tensor};
 
-use super::{Observer, Session, StepReport, Trained, TrainingEnd, checkpoint::State, predict, session::Foreign, train};
+use super::{
+    Observer, Session, StepReport, Trained, TrainingEnd, beginning::Shared, checkpoint::State, predict,
+    session::Foreign, train,
+};
 use crate::{
     base::{
         device::Place,
@@ -33,7 +36,7 @@ const WAIT_FOR_ROOM: Duration = Duration::from_secs(2);
 /// How often somebody who waits looks whether to stop.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// How a training in a folder can be interrupted.
+/// How a training in a folder can be interrupted, and where it goes on.
 #[derive(Clone, Copy, Debug)]
 pub struct Interruption<'a> {
     /// Once set, the training ends after the step it is at, and leaves a checkpoint.
@@ -43,6 +46,7 @@ pub struct Interruption<'a> {
     /// Whether the checkpoints stay when the training has come to its end.
     pub keep_checkpoints: bool,
     pub foreign: Foreign,
+    pub shared: Shared<'a>,
 }
 
 /// What came of a training in a folder.
@@ -134,9 +138,9 @@ impl Recorder<'_> {
         device: &Device,
     ) -> Result<Option<(TrialRecord, Trained)>> {
         let folder = self.folder;
-        let Interruption { stop, checkpoint_every, keep_checkpoints, foreign } = self.interruption;
+        let Interruption { stop, checkpoint_every, keep_checkpoints, foreign, shared } = self.interruption;
         let session = Session::in_folder(folder, &record.key, checkpoint_every, stop);
-        let session = session.with_foreign(foreign).keeping(keep_checkpoints);
+        let session = session.with_foreign(foreign).keeping(keep_checkpoints).sharing(shared);
         let trained = train(config, data, device, session, self)?;
         let (status, error) = match &trained.ending {
             TrainingEnd::Stopped => return Ok(None),
@@ -162,6 +166,7 @@ impl Recorder<'_> {
             train_seconds_screen: Some(trained.train_seconds),
             samples_per_second: Some(trained.samples as f64 / trained.train_seconds),
             threads: Some(rayon::current_num_threads()),
+            shared_epochs: trained.shared_epochs,
             peak_memory_bytes: trained.peak_memory_bytes,
             started: trained.started.clone().or(record.started),
             ended: Some(machine::rfc3339(SystemTime::now())),

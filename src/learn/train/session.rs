@@ -14,6 +14,7 @@ use anyhow::{Context, Error, Result, anyhow, ensure};
 
 use super::{
     Observer, Training,
+    beginning::Shared,
     checkpoint::{BEST, Build, Checkpoint, Envelope, MOMENTS, State, Stored, Unusable, WEIGHTS},
 };
 use crate::{
@@ -57,6 +58,7 @@ static NEVER: AtomicBool = AtomicBool::new(false);
 pub struct Session<'a> {
     stop: &'a AtomicBool,
     checkpoints: Option<Checkpoints<'a>>,
+    shared: Shared<'a>,
 }
 
 struct Checkpoints<'a> {
@@ -79,7 +81,7 @@ struct Checkpoints<'a> {
 
 impl Default for Session<'_> {
     fn default() -> Self {
-        Session { stop: &NEVER, checkpoints: None }
+        Session { stop: &NEVER, checkpoints: None, shared: Shared::default() }
     }
 }
 
@@ -100,7 +102,7 @@ impl<'a> Session<'a> {
             is_failing: false,
             is_newest_whole: false,
         };
-        Session { stop, checkpoints: Some(checkpoints) }
+        Session { stop, checkpoints: Some(checkpoints), shared: Shared::default() }
     }
 
     /// This one, with something else done about checkpoints that are not its own.
@@ -115,8 +117,14 @@ impl<'a> Session<'a> {
         self
     }
 
-    /// Puts `training` of `config` on `samples` samples where the newest usable checkpoint was written. One that cannot be
-    /// used is told of.
+    /// This one, which without a checkpoint of its own goes on from a beginning that others left, and leaves some for others.
+    pub fn sharing(mut self, shared: Shared<'a>) -> Self {
+        self.shared = shared;
+        self
+    }
+
+    /// Puts `training` of `config` on `samples` samples where the newest usable checkpoint was written, or else a beginning. One
+    /// that cannot be used is told of.
     pub(super) fn take_up(
         &mut self,
         training: &mut Training,
@@ -127,6 +135,8 @@ impl<'a> Session<'a> {
         let Some(checkpoints) = &mut self.checkpoints else { return Ok(()) };
         if checkpoints.take_up(training, config, samples, observer)? {
             observer.kept(training.state.steps);
+            observer.resumed(&training.state)?;
+        } else if self.shared.take_up(training, config, samples, observer)? {
             observer.resumed(&training.state)?;
         }
         // Values, the best values, and two moments.
@@ -149,6 +159,7 @@ impl<'a> Session<'a> {
 
     /// The same after an epoch, when least is to be done again.
     pub(super) fn after_epoch(&mut self, training: &mut Training, observer: &mut dyn Observer) -> ControlFlow<()> {
+        self.shared.leave(training, observer);
         self.go_on(training, observer, |every, least| if every.is_zero() { every } else { least })
     }
 
@@ -324,7 +335,7 @@ fn set_aside(path: &Path) -> Result<PathBuf> {
 
 impl Checkpoint {
     /// Where `training` of trial `key` is now, without a copy of its tensors: to be written before the next step.
-    fn of(training: &Training, key: &str) -> Checkpoint {
+    pub(super) fn of(training: &Training, key: &str) -> Checkpoint {
         let Training { trainer, best_weights, state } = training;
         let mut state = state.clone();
         state.peak_memory_bytes = state.peak_memory_bytes.max(machine::peak_memory_bytes());
@@ -341,7 +352,7 @@ impl Checkpoint {
 
 impl<R: Read + Seek> Stored<R> {
     /// Whether it is of `training`, which is trial `key`: `config` on `samples` training samples.
-    fn check(&self, training: &Training, key: &str, config: &TrialConfig, samples: usize) -> Result<()> {
+    pub(super) fn check(&self, training: &Training, key: &str, config: &TrialConfig, samples: usize) -> Result<()> {
         let Envelope { key: of, state, .. } = &self.envelope;
         ensure!(of == key, "it is of trial {of}, and this is trial {key}");
         check_place(state, config, samples)?;
@@ -358,7 +369,7 @@ impl<R: Read + Seek> Stored<R> {
     /// Puts `training`, which it is of, where it was taken.
     ///
     /// Errors: it could not be read to its end. `training` is to be used only after another one was put into it.
-    fn put_into(mut self, training: &mut Training) -> Result<()> {
+    pub(super) fn put_into(mut self, training: &mut Training) -> Result<()> {
         let (_, moments) = training.trainer.optimizer();
         self.read_into(WEIGHTS, training.trainer.parameters.view().tensors())?;
         self.read_into(BEST, training.best_weights.tensors())?;

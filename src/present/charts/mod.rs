@@ -7,6 +7,7 @@
 //! - [`schedule`]: learning rate and batch size over the epochs.
 //! - [`lr_find`]: the learning-rate range test and the rate it suggests.
 //! - [`reconstructions`]: images beside what the decoder makes of them.
+//! - [`image_sheet`]: images of a data set, some of each class.
 
 pub mod attribution;
 pub mod axis;
@@ -15,6 +16,7 @@ pub mod curves;
 mod encode;
 mod font;
 pub mod front;
+pub mod image_sheet;
 pub mod labels;
 mod layout;
 mod lettering;

@@ -1,11 +1,13 @@
 //! What a user reads of a study: tables and charts, all derived from its journal.
 
+pub mod cells;
+pub mod comparison;
 pub mod departures;
 pub mod effects;
 pub mod findings;
 pub mod keeper;
 pub mod origins;
-mod pictures;
+pub mod pictures;
 pub mod reach;
 pub mod tables;
 pub mod view;

@@ -42,6 +42,7 @@ pub fn trials(view: &StudyView) -> Result<Vec<u8>> {
         "fault",
         "error",
         "device",
+        "shared_epochs",
     ];
     table.write_record(["key", "status", "configuration"].into_iter().chain(axes).chain(fixed))?;
     for index in view.wanted() {
@@ -59,7 +60,7 @@ pub fn trials(view: &StudyView) -> Result<Vec<u8>> {
 }
 
 /// A record's cells; `train_seconds` are those of its configuration, confirmed.
-fn record_cells(record: &TrialRecord, train_seconds: Option<f64>) -> [String; 24] {
+fn record_cells(record: &TrialRecord, train_seconds: Option<f64>) -> [String; 25] {
     [
         record.attempts.to_string(),
         record.replicate.to_string(),
@@ -85,6 +86,7 @@ fn record_cells(record: &TrialRecord, train_seconds: Option<f64>) -> [String; 24
         cell(&record.fault.map(Fault::as_str)),
         text_cell(&record.error),
         text_cell(&record.device),
+        cell(&record.shared_epochs),
     ]
 }
 

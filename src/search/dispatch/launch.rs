@@ -15,6 +15,7 @@ use crate::{
     learn::{
         folder::trials_folder,
         record::{Fault, Status, TrialRecord},
+        train::beginning::Shared,
     },
     search::{
         strategy::{Offer, Proposal, Searcher, Told},
@@ -31,8 +32,10 @@ enum Next {
         trial: usize,
         epochs: usize,
     },
-    Stop {
+    /// It is trained no further, and is of this status then.
+    SetAside {
         trial: usize,
+        status: Status,
         reason: String,
     },
     /// Nothing now.
@@ -72,9 +75,9 @@ impl Dispatcher<'_> {
             while state.places[slot].is_none() {
                 let (trial, epochs) = match self.next(state, searcher, slot) {
                     Next::Nothing => break,
-                    Next::Stop { trial, reason } => {
+                    Next::SetAside { trial, status, reason } => {
                         let record = self.record_of(trial, state.attempts[trial], slot);
-                        state.give_up(trial, record, reason);
+                        state.set_aside(trial, status, record, reason);
                         continue;
                     }
                     Next::Train { trial, epochs } => (trial, epochs),
@@ -141,11 +144,16 @@ impl Dispatcher<'_> {
         }
         let place = self.worker.slots()[slot].place;
         let refuses = |trial: usize| state.refuses(trial, place);
+        // First what need not wait for a beginning that is being trained, then anything: an idle slot saves nothing.
+        let holds = |trial: usize| refuses(trial) || self.is_held(state, trial, slot);
         let told = self.told(state);
-        match searcher.propose(&told, &Offer { place, refuses: &refuses }) {
-            Proposal::Train { trial, epochs } => return Next::Train { trial, epochs },
-            Proposal::Stop { trial, reason } => return Next::Stop { trial, reason },
-            Proposal::Wait | Proposal::Done => {}
+        for refuses in [&holds as &dyn Fn(usize) -> bool, &refuses] {
+            match searcher.propose(&told, &Offer { place, refuses }) {
+                Proposal::Train { trial, epochs } => return Next::Train { trial, epochs },
+                Proposal::Stop { trial, reason } => return Next::SetAside { trial, status: Status::Stopped, reason },
+                Proposal::Pause { trial, reason } => return Next::SetAside { trial, status: Status::Paused, reason },
+                Proposal::Wait | Proposal::Done => {}
+            }
         }
         // The searcher has the last word: there may be no time left for it.
         let Some(alone) = state.next_alone() else { return Next::Nothing };
@@ -161,7 +169,11 @@ impl Dispatcher<'_> {
     /// Whether the file system has room for what `trial` writes, beside what the running ones may still write.
     fn has_room(&self, state: &State, trial: usize) -> Result<(), String> {
         // Weights, and three checkpoints of four values a parameter: while one is written, two are there.
-        let of = |trial: usize| OTHER_FILES + 52 * self.trials[trial].config.parameters() as u64;
+        // And what it may leave for others.
+        let of = |trial: usize| {
+            let left = self.beginnings.branches(trial).len() as u64;
+            OTHER_FILES + (52 + 16 * left) * self.trials[trial].config.parameters() as u64
+        };
         let wanted = of(trial) + state.running().map(|running| of(running.trial)).sum::<u64>();
         let folder = &self.study.folder;
         match files::free_bytes(folder) {
@@ -242,7 +254,10 @@ impl Dispatcher<'_> {
                 false => Err(error),
             };
         }
-        let work = Work { folder: &folder, config: &self.trials[trial].config, epochs, behind };
+        let from = if is_continued { Vec::new() } else { self.beginnings_for(trial, slot, epochs) };
+        let leave = self.beginnings_of(state, trial, slot, from.first().map_or(behind, |longest| longest.epochs));
+        let shared = Shared { from: &from, leave: &leave };
+        let work = Work { folder: &folder, config: &self.trials[trial].config, epochs, behind, shared };
         if let Err(error) = self.worker.start(&work, slot) {
             let is_common = may_pass(&error);
             return self.could_not_start(state, trial, record, error, is_common, observe);

@@ -62,9 +62,8 @@ impl MaxFailures {
 }
 
 impl Limits {
-    /// Seconds until the deadline; below 0 after it.
-    pub(super) fn seconds_left(&self) -> Option<f64> {
-        let now = SystemTime::now();
+    /// Seconds from `now` until the deadline; below 0 after it.
+    pub(super) fn seconds_left(&self, now: SystemTime) -> Option<f64> {
         self.deadline.map(|deadline| match deadline.duration_since(now) {
             Ok(left) => left.as_secs_f64(),
             Err(over) => -over.duration().as_secs_f64(),

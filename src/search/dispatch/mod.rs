@@ -8,6 +8,7 @@ mod launch;
 mod limits;
 mod outcome;
 mod running;
+mod sharing;
 mod state;
 
 pub use events::{Ending, Event, Observe, Past, Swept};
@@ -25,9 +26,10 @@ use crate::{
     base::{files, machine},
     learn::record::{EpochRow, Status, TrialRecord},
     search::{
-        journal::Journal,
+        beginnings::Beginnings,
+        journal::{Journal, Noted, NotedBasis},
         space::Trial,
-        strategy::{Offer, Proposal, Searcher, Told},
+        strategy::{Decision, Offer, Proposal, Searcher, Told},
         study::Study,
         worker::{End, Report, Worker},
     },
@@ -45,6 +47,8 @@ pub struct Dispatcher<'a> {
     pub trials: &'a [Trial],
     /// Identity of each trial.
     pub keys: &'a [String],
+    /// What trials have in common.
+    pub beginnings: &'a Beginnings,
     pub journal: &'a mut Journal,
     pub worker: &'a mut dyn Worker,
     pub limits: Limits,
@@ -71,6 +75,7 @@ impl Dispatcher<'_> {
                 observe(&Event::Stopping { why, running: state.running().count() })?;
             }
             let wants_more = self.launch(&mut state, searcher, observe)?;
+            self.note(&mut state, searcher);
             if self.limits.detach && state.unwritten.is_empty() && self.worker.is_handed_over() {
                 return Ok(Swept { progress: state.progress, ending: Ending::Detached, unwritten: None });
             }
@@ -90,6 +95,22 @@ impl Dispatcher<'_> {
         }
     }
 
+    /// Writes down what the searcher decided since it was last asked. What cannot be written now is written with the next.
+    fn note(&mut self, state: &mut State, searcher: &dyn Searcher) {
+        let decisions = searcher.decisions(state.noted);
+        if decisions.is_empty() {
+            return;
+        }
+        let noted: Vec<Noted> = decisions.iter().map(|of| noted(of, &self.keys[of.trial])).collect();
+        match self.journal.note(state.noted, &noted) {
+            Ok(()) => state.noted += noted.len(),
+            Err(error) if may_pass(&error) => {}
+            Err(error) => {
+                state.broken.get_or_insert(error);
+            }
+        }
+    }
+
     /// Where a sweep begins: with what the worker adopted running.
     fn begin(&self, past: Vec<Past>) -> State {
         let adopted: Vec<(usize, usize)> =
@@ -97,12 +118,13 @@ impl Dispatcher<'_> {
         let mut state = State::new(past, self.worker.slots().len());
         for (trial, slot) in adopted {
             let folder = self.study.trial(&self.keys[trial]);
-            // An earlier searcher's wish for fewer epochs is not known: it comes back as one that stopped, and is asked for anew.
+            // How far an earlier searcher had it trained is not known: it comes back as one that stopped, and is asked for anew.
             let until = self.trials[trial].config.train.epochs;
             state.places[slot] = Some(Running::new(trial, slot, folder, until, self.worker));
             state.progress[trial].status = Status::Running;
         }
         state.count_co_runners();
+        self.remove_unwanted_beginnings(&state);
         state
     }
 
@@ -124,7 +146,7 @@ impl Dispatcher<'_> {
         if self.stop.load(Ordering::Relaxed) {
             return Some(Ending::Asked);
         }
-        if self.limits.seconds_left().is_some_and(|seconds| seconds <= 0.0) {
+        if self.limits.seconds_left(self.worker.date()).is_some_and(|seconds| seconds <= 0.0) {
             return Some(Ending::Deadline);
         }
         let (failed, ended) = (self.limits.failed_before + state.failed, self.limits.ended_before + state.ended);
@@ -137,13 +159,20 @@ impl Dispatcher<'_> {
         let wants = |slot: usize| {
             let refuses = |trial: usize| state.refuses(trial, self.worker.slots()[slot].place);
             let offer = Offer { place: self.worker.slots()[slot].place, refuses: &refuses };
-            matches!(searcher.propose(&told, &offer), Proposal::Train { .. } | Proposal::Stop { .. })
+            matches!(
+                searcher.propose(&told, &offer),
+                Proposal::Train { .. } | Proposal::Stop { .. } | Proposal::Pause { .. }
+            )
         };
         state.is_waiting() || state.next_alone().is_some() || (0..self.worker.slots().len()).any(wants)
     }
 
     fn told<'a>(&'a self, state: &'a State) -> Told<'a> {
-        Told { trials: self.trials, progress: &state.progress, seconds_left: self.limits.seconds_left() }
+        Told {
+            trials: self.trials,
+            progress: &state.progress,
+            seconds_left: self.limits.seconds_left(self.worker.date()),
+        }
     }
 
     /// The record of an attempt of `trial` in `slot` without any result.
@@ -205,11 +234,13 @@ impl Dispatcher<'_> {
         let trial = ended.trial;
         let outcome = outcome::judge(&ended, end, self.blank(trial, state.attempts[trial], slot));
         let now = self.worker.now();
-        // A later attempt went on from a checkpoint, and says nothing of a whole training.
-        if outcome.record.status == Status::Done && state.attempts[trial] == 1 {
+        // A later attempt went on from a checkpoint, others from a beginning: they say nothing of a whole training.
+        let is_whole = outcome.record.status == Status::Done && outcome.record.shared_epochs.is_none();
+        if is_whole && state.attempts[trial] == 1 {
             state.progress[trial].took = ended.began.map(|began| (ended.place, (now - began).as_secs_f64()));
         }
         state.settle(outcome, &self.limits, now);
+        self.remove_unwanted_beginnings(state);
     }
 
     /// Writes ends into folder and journal, and tells of them then. While they cannot be written, they wait.
@@ -223,7 +254,8 @@ impl Dispatcher<'_> {
             let folder = self.study.trial(&record.key);
             // Where no folder could be made, the journal alone holds the row.
             let written = if files::is_folder(&folder.path) { folder.write_record(record) } else { Ok(()) };
-            let epochs: &[EpochRow] = if record.status.is_final() { epochs } else { &[] };
+            let keeps_epochs = record.status.is_final() || record.status == Status::Paused;
+            let epochs: &[EpochRow] = if keeps_epochs { epochs } else { &[] };
             let written = written.and_then(|()| self.journal.put(record, epochs));
             if let Err(error) = written.with_context(|| format!("trial {}", record.key)) {
                 match state.phase {
@@ -247,6 +279,20 @@ impl Dispatcher<'_> {
         }
         Ok(())
     }
+}
+
+/// A decision as the journal has it.
+fn noted(of: &Decision, key: &str) -> Noted {
+    let basis = of.basis.map(|basis| NotedBasis {
+        trained_epochs: basis.trained,
+        validation_accuracy: basis.reached,
+        point_epochs: basis.stop,
+        point_seconds: basis.seconds,
+        expected_accuracy: basis.expected,
+        possible_accuracy: basis.possible,
+        accuracy_to_beat: basis.to_beat,
+    });
+    Noted { key: key.into(), round: of.round, epochs: of.epochs, why: of.why.as_str().into(), words: of.words(), basis }
 }
 
 /// Whether an error is of the system, not of what was asked of it: what may be otherwise in a while.

@@ -4,7 +4,10 @@
 //! database. Epochs of a trial come in with its last record, in one transaction. What is read is what was written, or it
 //! is an error: every row against its checksum, every table against its seal.
 
+mod decisions;
 mod tables;
+
+pub use decisions::{Noted, NotedBasis};
 
 use std::{
     io,
@@ -65,7 +68,7 @@ impl Journal {
         }
         // Nobody writes into what is damaged: that would make it worse.
         self.check_structure()?;
-        Ok(self.connection.busy_timeout(WRITER_PATIENCE)?)
+        self.set_patience(WRITER_PATIENCE)
     }
 
     /// Opens the journal of a study for reading, beside its writer.
@@ -96,6 +99,11 @@ impl Journal {
             thread::sleep(BIRTH / 20);
         }
         Ok(())
+    }
+
+    /// Sets how long a commit waits for a moment without readers.
+    pub fn set_patience(&mut self, patience: Duration) -> Result<()> {
+        Ok(self.connection.busy_timeout(patience)?)
     }
 
     /// Whether it has no tables yet. Tables of another version are an error.

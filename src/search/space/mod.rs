@@ -98,6 +98,11 @@ impl Space {
         &self.document.text
     }
 
+    /// The `(path, value)` pairs that went over the base.
+    pub fn sets(&self) -> &[(String, String)] {
+        &self.sets
+    }
+
     /// What the space declares, with everything that was set over it.
     pub fn declaration(&self) -> &Table {
         &self.document.table
@@ -111,10 +116,7 @@ impl Space {
     /// Every distinct configuration, in grid order (the first axis changes slowest), each valid.
     pub fn expand(&self) -> Result<Expansion, SourceError> {
         let combinations = self.size();
-        if combinations > LARGEST_GRID {
-            let message = format!("the axes make {combinations} combinations; at most {LARGEST_GRID} are allowed");
-            return Err(self.document.error_at(&["axes".into()], message));
-        }
+        self.check_size(combinations)?;
         let mut candidates: Vec<Candidate> = Vec::new();
         let mut seen: HashMap<String, usize> = HashMap::new();
         let (mut excluded, mut duplicates) = (0, 0);
@@ -126,13 +128,12 @@ impl Space {
             let config = self.config(&choice)?;
             let resolved = config.to_table();
             let labels = self.labels(&choice);
-            let mut is_excluded = false;
-            for (pattern, used) in self.exclude.iter().zip(&mut exclude_used) {
-                if pattern.matches(&resolved, &labels) {
-                    *used = true;
-                    is_excluded = true;
-                }
-            }
+            let matching = self.exclude.iter().map(|pattern| pattern.matches(&resolved, &labels));
+            // Each that matches is used: none is left out for the sake of another.
+            let is_excluded = exclude_used.iter_mut().zip(matching).fold(false, |any, (used, matches)| {
+                *used |= matches;
+                any | matches
+            });
             if is_excluded {
                 excluded += 1;
                 continue;
@@ -154,15 +155,7 @@ impl Space {
             }
         }
         self.check_patterns(&candidates, &exclude_used, &baselines)?;
-        let trials = candidates.len().saturating_mul(self.replicates);
-        if trials > MOST_TRIALS {
-            let message = format!(
-                "{} configurations × {} replicates are {trials} trials; at most {MOST_TRIALS} are allowed: take fewer of either",
-                candidates.len(),
-                self.replicates
-            );
-            return Err(self.document.error_at(&["replicates".into()], message));
-        }
+        self.check_trials(candidates.len())?;
         let baseline = if self.baseline.is_some() { baselines.first().copied() } else { first };
         label::name_candidates(&self.axes, &mut candidates, baseline);
         if let Some(twice) = label::first_shared(&candidates) {
@@ -172,6 +165,27 @@ impl Space {
         Ok(Expansion { candidates, baseline, combinations, excluded, duplicates })
     }
 
+    fn check_size(&self, combinations: usize) -> Result<(), SourceError> {
+        if combinations > LARGEST_GRID {
+            let message = format!("the axes make {combinations} combinations; at most {LARGEST_GRID} are allowed");
+            return Err(self.document.error_at(&["axes".into()], message));
+        }
+        Ok(())
+    }
+
+    fn check_trials(&self, configurations: usize) -> Result<(), SourceError> {
+        let replicates = self.replicates;
+        let trials = configurations.saturating_mul(replicates);
+        if trials > MOST_TRIALS {
+            let message = format!(
+                "{configurations} configurations × {replicates} replicates are {trials} trials; at most {MOST_TRIALS} are allowed: \
+                 take fewer of either"
+            );
+            return Err(self.document.error_at(&["replicates".into()], message));
+        }
+        Ok(())
+    }
+
     fn check_patterns(
         &self,
         left: &[Candidate],
@@ -179,7 +193,7 @@ impl Space {
         baselines: &[usize],
     ) -> Result<(), SourceError> {
         // A pattern may be about an axis that was set to one value: what it matches then is nobody's mistake.
-        let is_as_written = self.sets.is_empty();
+        let is_as_written = self.sets.iter().all(|(path, _)| path == "data.path" || path == "data.images");
         if let Some(index) = exclude_used.iter().position(|used| !used).filter(|_| is_as_written) {
             let message = format!(
                 "[[exclude]] number {} matches no configuration; check its paths and values, or remove it",

@@ -2,14 +2,17 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Error, Result};
 use toml::{Table, Value};
 
 use super::{
     Axis, AxisValue, Space, label,
     pattern::{self, Pattern},
 };
-use crate::base::source::{Document, SourceError};
+use crate::{
+    base::source::{Document, SourceError},
+    learn::data::own::Looked,
+};
 
 /// Values of an axis above which it is taken for a mistake: names are told apart pair by pair.
 const LONGEST_AXIS: usize = 10_000;
@@ -17,10 +20,25 @@ const LONGEST_AXIS: usize = 10_000;
 const KEYS: [&str; 7] = ["name", "replicates", "timeout_minutes", "base", "axes", "exclude", "baseline"];
 
 impl Space {
-    /// Reads a space file; `sets` are `(path, value)` pairs that go over its base (and replace an axis of that path).
+    /// Reads a space file; `sets` are `(path, value)` pairs that go over its base (and replace an axis of that path). Images of the
+    /// user's own are looked at, and what was seen is set, too: who reads the space again need not have them.
     pub fn read(path: &Path, sets: &[(String, String)]) -> Result<Space> {
         let stem = path.file_stem().map_or_else(|| "space".into(), |stem| stem.to_string_lossy().into_owned());
-        Space::from_document(Document::read(path)?, &stem, sets)
+        let document = Document::read(path)?;
+        let mut set = document.clone();
+        for (key, value) in sets {
+            apply_set(&mut set.table, key, value)?;
+        }
+        // A path in the file begins where the file lies, one on the command line where the command is given.
+        let is_set = sets.iter().any(|(key, _)| key == "data" || key == "data.path");
+        let folder = if is_set { Path::new("") } else { path.parent().unwrap_or(Path::new("")) };
+        let data = set.table.get("base").and_then(|base| base.get("data")).and_then(Value::as_table);
+        let looked = data.map_or(Ok(None), |data| Looked::at(data, folder)).map_err(|error| {
+            let place = ["base", "data", "path"].map(String::from);
+            Error::new(document.error_at(&place, format!("{error:#}")))
+        })?;
+        let looked = looked.map_or(Vec::new(), |looked| looked.sets());
+        Space::from_document(document, &stem, &[sets, &looked].concat())
     }
 
     /// Reads a space; `default_name` serves where the document names none.
@@ -32,76 +50,123 @@ impl Space {
     }
 
     fn declared(document: Document, default_name: &str) -> Result<Space, SourceError> {
-        let table = &document.table;
-        let fail = |path: &[&str], message: String| {
-            document.error_at(&path.iter().map(|segment| segment.to_string()).collect::<Vec<_>>(), message)
-        };
-        if let Some(key) = table.keys().find(|key| !KEYS.contains(&key.as_str())) {
-            return Err(fail(&[key], format!("unknown key `{key}`: a space has {}", KEYS.join(", "))));
+        let declaration = Declaration { document: &document };
+        declaration.check_keys()?;
+        let name = declaration.name(default_name)?;
+        let replicates = declaration.replicates()?;
+        let timeout_minutes = declaration.timeout_minutes()?;
+        let base = declaration.base()?;
+        let axes = declaration.axes()?;
+        let exclude = declaration.exclude()?;
+        let baseline = declaration.baseline()?;
+        Ok(Space { name, replicates, timeout_minutes, axes, base, exclude, baseline, document, sets: Vec::new() })
+    }
+}
+
+/// What a document declares, key by key.
+struct Declaration<'a> {
+    document: &'a Document,
+}
+
+impl Declaration<'_> {
+    fn get(&self, key: &str) -> Option<&Value> {
+        self.document.table.get(key)
+    }
+
+    fn error(&self, path: &[&str], message: String) -> SourceError {
+        self.document.error_at(&path.iter().map(|segment| segment.to_string()).collect::<Vec<_>>(), message)
+    }
+
+    fn no_table(&self, path: &[&str], value: &Value) -> SourceError {
+        self.error(path, format!("{} is {}, it must be a table", path[0], value.type_str()))
+    }
+
+    fn check_keys(&self) -> Result<(), SourceError> {
+        match self.document.table.keys().find(|key| !KEYS.contains(&key.as_str())) {
+            Some(key) => Err(self.error(&[key], format!("unknown key `{key}`: a space has {}", KEYS.join(", ")))),
+            None => Ok(()),
         }
-        let name = match table.get("name") {
+    }
+
+    fn name(&self, default_name: &str) -> Result<String, SourceError> {
+        match self.get("name") {
             None => match label::why_no_name(default_name) {
-                None => default_name.to_string(),
+                None => Ok(default_name.to_string()),
                 Some(why) => {
                     let message =
                         format!("the file's name names the space, {default_name:?}: {why}, or give a name = ...");
-                    return Err(fail(&[], message));
+                    Err(self.error(&[], message))
                 }
             },
-            Some(Value::String(name)) if is_folder_name(name) => name.clone(),
+            Some(Value::String(name)) if is_folder_name(name) => Ok(name.clone()),
             Some(other) => {
                 let allowed = "it must be a string of letters, digits, '-', '_' and '.': it names the study's folder";
-                return Err(fail(&["name"], format!("name = {other}: {allowed}")));
+                Err(self.error(&["name"], format!("name = {other}: {allowed}")))
             }
-        };
-        let replicates = match table.get("replicates") {
-            None => 1,
-            Some(Value::Integer(count)) if (1..=10_000).contains(count) => *count as usize,
+        }
+    }
+
+    fn replicates(&self) -> Result<usize, SourceError> {
+        match self.get("replicates") {
+            None => Ok(1),
+            Some(Value::Integer(count)) if (1..=10_000).contains(count) => Ok(*count as usize),
             Some(other) => {
-                return Err(fail(
-                    &["replicates"],
-                    format!("replicates = {other}: it must be a whole number from 1 to 10000"),
-                ));
+                let message = format!("replicates = {other}: it must be a whole number from 1 to 10000");
+                Err(self.error(&["replicates"], message))
             }
-        };
-        let timeout_minutes = match table.get("timeout_minutes") {
-            None => None,
-            Some(Value::Integer(minutes)) if (1..=1_000_000).contains(minutes) => Some(*minutes as f64),
-            Some(Value::Float(minutes)) if *minutes > 0.0 && *minutes <= 1e6 => Some(*minutes),
+        }
+    }
+
+    fn timeout_minutes(&self) -> Result<Option<f64>, SourceError> {
+        match self.get("timeout_minutes") {
+            None => Ok(None),
+            Some(Value::Integer(minutes)) if (1..=1_000_000).contains(minutes) => Ok(Some(*minutes as f64)),
+            Some(Value::Float(minutes)) if *minutes > 0.0 && *minutes <= 1e6 => Ok(Some(*minutes)),
             Some(other) => {
-                return Err(fail(
-                    &["timeout_minutes"],
-                    format!("timeout_minutes = {other}: it must be a number of minutes above 0, up to 1000000"),
-                ));
+                let allowed = "it must be a number of minutes above 0, up to 1000000";
+                Err(self.error(&["timeout_minutes"], format!("timeout_minutes = {other}: {allowed}")))
             }
-        };
-        let base = match table.get("base") {
-            None => Table::new(),
-            Some(Value::Table(base)) => base.clone(),
-            Some(other) => return Err(fail(&["base"], format!("base is {}, it must be a table", other.type_str()))),
-        };
+        }
+    }
+
+    fn base(&self) -> Result<Table, SourceError> {
+        match self.get("base") {
+            None => Ok(Table::new()),
+            Some(Value::Table(base)) => Ok(base.clone()),
+            Some(other) => Err(self.no_table(&["base"], other)),
+        }
+    }
+
+    fn axes(&self) -> Result<Vec<Axis>, SourceError> {
         let mut axes = Vec::new();
-        match table.get("axes") {
+        match self.get("axes") {
             None => {}
-            Some(Value::Table(declared)) => read_axes(&document, declared, "", &mut axes)?,
-            Some(other) => return Err(fail(&["axes"], format!("axes is {}, it must be a table", other.type_str()))),
+            Some(Value::Table(declared)) => read_axes(self.document, declared, "", &mut axes)?,
+            Some(other) => return Err(self.no_table(&["axes"], other)),
         }
-        let read_pattern = |path: &[&str], value: &Value| match value {
-            Value::Table(table) => Pattern::new(table).map_err(|message| fail(path, message)),
-            other => Err(fail(path, format!("{} is {}, it must be a table", path[0], other.type_str()))),
-        };
-        let mut exclude = Vec::new();
-        match table.get("exclude") {
-            None => {}
+        Ok(axes)
+    }
+
+    fn exclude(&self) -> Result<Vec<Pattern>, SourceError> {
+        match self.get("exclude") {
+            None => Ok(Vec::new()),
             Some(Value::Array(patterns)) => {
-                for (index, value) in patterns.iter().enumerate() {
-                    exclude.push(read_pattern(&["exclude", &index.to_string()], value)?);
-                }
+                let pattern = |(index, value): (usize, &Value)| self.pattern(&["exclude", &index.to_string()], value);
+                patterns.iter().enumerate().map(pattern).collect()
             }
-            Some(_) => return Err(fail(&["exclude"], "exclude must be a list of tables: write [[exclude]]".into())),
+            Some(_) => Err(self.error(&["exclude"], "exclude must be a list of tables: write [[exclude]]".into())),
         }
-        let baseline = table.get("baseline").map(|value| read_pattern(&["baseline"], value)).transpose()?;
-        Ok(Space { name, replicates, timeout_minutes, axes, base, exclude, baseline, document, sets: Vec::new() })
+    }
+
+    fn baseline(&self) -> Result<Option<Pattern>, SourceError> {
+        self.get("baseline").map(|value| self.pattern(&["baseline"], value)).transpose()
+    }
+
+    fn pattern(&self, path: &[&str], value: &Value) -> Result<Pattern, SourceError> {
+        match value {
+            Value::Table(table) => Pattern::new(table).map_err(|message| self.error(path, message)),
+            other => Err(self.no_table(path, other)),
+        }
     }
 }
 

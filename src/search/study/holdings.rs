@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use super::{Study, UNFINISHED_FOLDER};
+use super::{BEGINNINGS, Study, UNFINISHED_FOLDER, key_of_beginning};
 use crate::{
     base::files::{check_no_file_in_way, is_link, is_unfinished, name, remove_if_there},
     learn::folder::TrialFolder,
@@ -26,10 +26,17 @@ pub const EXPORT_NOTE: &str = "exported.json";
 /// What a study's lock says of who removes it, before the rest of the line.
 pub const REMOVED: &str = "removed";
 
-const FILES: [&str; 11] = [
+/// The page of a study.
+pub const PAGE: &str = "report.html";
+/// How every page begins.
+pub const PAGE_MARK: &str = "<!DOCTYPE html><!-- Written by fastrcaps. -->";
+
+const FILES: [&str; 13] = [
     "study.toml",
     LOCK,
     "machine.json",
+    "costs.json",
+    "audit.json",
     "journal.sqlite",
     "sweep.log",
     EXPORT_NOTE,
@@ -50,6 +57,8 @@ pub enum FolderKind {
     /// The study's own.
     Study,
     Charts,
+    /// Of beginnings that trials share.
+    Beginnings,
     Times,
     Pick,
     Trials,
@@ -64,11 +73,15 @@ impl FolderKind {
     pub fn holds(self, path: &Path) -> bool {
         let name = name(path);
         match self {
+            FolderKind::Study if name == PAGE => {
+                fs::read(path).is_ok_and(|bytes| bytes.starts_with(PAGE_MARK.as_bytes()))
+            }
             FolderKind::Study => FILES.contains(&name) || is_journal(name),
             FolderKind::Charts => {
                 let stem = name.strip_suffix(".png").or(name.strip_suffix(".svg"));
                 stem.is_some_and(|stem| CHARTS.contains(&stem))
             }
+            FolderKind::Beginnings => key_of_beginning(path).is_some(),
             // Damaged ones, too.
             FolderKind::Times => {
                 let is_sealed = || fs::read(path).is_ok_and(|bytes| contains(&bytes, b"\"checksum\""));
@@ -88,6 +101,7 @@ impl FolderKind {
         let is_trial = || keys.map_or_else(|| is_key(name), |keys| keys.contains(name));
         match (self, name) {
             (FolderKind::Study, "charts") => Some(FolderKind::Charts),
+            (FolderKind::Study, BEGINNINGS) => Some(FolderKind::Beginnings),
             (FolderKind::Study, "times") => Some(FolderKind::Times),
             (FolderKind::Study, "pick") => Some(FolderKind::Pick),
             (FolderKind::Study, "trials") => Some(FolderKind::Trials),
@@ -252,7 +266,7 @@ pub(super) fn not_through(link: &Path) -> Result<()> {
 }
 
 /// Whether a folder of this name can be a trial's.
-fn is_key(name: &str) -> bool {
+pub(super) fn is_key(name: &str) -> bool {
     name.len() == 16 && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 

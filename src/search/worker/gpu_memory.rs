@@ -12,7 +12,7 @@ use crate::{
     learn::config::TrialConfig,
 };
 
-/// How long a look at a GPU holds.
+/// How long a look at a GPU holds, unless told otherwise.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Bytes that a training is expected to take of a GPU at its peak, where that is known.
@@ -25,6 +25,8 @@ pub struct GpuMemory {
     gpus: BTreeMap<Place, Known>,
     /// Bytes that are free on a GPU now; absent where nobody says.
     look: fn(&Gpu) -> Option<u64>,
+    /// How long such a look holds.
+    holds: Duration,
 }
 
 #[derive(Clone, Debug)]
@@ -40,16 +42,21 @@ impl GpuMemory {
     /// GPUs on which nothing of ours runs yet.
     pub fn new(gpus: BTreeMap<Place, Gpu>, expected: ExpectedOnGpu, look: fn(&Gpu) -> Option<u64>) -> GpuMemory {
         let known = |(place, gpu): (Place, Gpu)| (place, Known { quiet: gpu.free_bytes, gpu, last: None });
-        GpuMemory { expected, gpus: gpus.into_iter().map(known).collect(), look }
+        GpuMemory { expected, gpus: gpus.into_iter().map(known).collect(), look, holds: LOOK }
+    }
+
+    /// Looks anew once a look is that old.
+    pub fn looking_every(self, holds: Duration) -> GpuMemory {
+        GpuMemory { holds, ..self }
     }
 
     /// Why `config` cannot start on the GPU at `place` now, beside the trainings `running` there; nothing where it can, or where
     /// it is not known what it takes.
     pub(super) fn refusal(&mut self, place: Place, running: &[&TrialConfig], config: &TrialConfig) -> Option<String> {
         let bytes = (self.expected)(config)?;
-        let look = self.look;
+        let (look, holds) = (self.look, self.holds);
         let known = self.gpus.get_mut(&place)?;
-        let free = known.free(look);
+        let free = known.free(look, holds);
         if let Some(free) = free.filter(|_| running.is_empty()) {
             known.quiet = free;
         }
@@ -88,8 +95,8 @@ impl fmt::Debug for GpuMemory {
 }
 
 impl Known {
-    fn free(&mut self, look: fn(&Gpu) -> Option<u64>) -> Option<u64> {
-        if self.last.is_none_or(|(at, _)| at.elapsed() >= LOOK) {
+    fn free(&mut self, look: fn(&Gpu) -> Option<u64>, holds: Duration) -> Option<u64> {
+        if self.last.is_none_or(|(at, _)| at.elapsed() >= holds) {
             self.last = Some((Instant::now(), look(&self.gpu)));
         }
         self.last?.1

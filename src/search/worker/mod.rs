@@ -22,7 +22,7 @@ pub use simulated::{Curve, Simulated};
 pub use slots::{Slot, SlotError, Slots};
 pub use tasks::{Dialogue, Heard, LocalTasks, Task, Tasks};
 
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use anyhow::Result;
 
@@ -30,6 +30,7 @@ use crate::learn::{
     config::TrialConfig,
     folder::TrialFolder,
     record::{EpochRow, Fault},
+    train::beginning::Shared,
 };
 
 /// Exit code of `run-trial` where it was asked to stop, or has completed the epochs that it was asked for: a checkpoint is
@@ -45,6 +46,8 @@ pub struct Work<'a> {
     pub epochs: usize,
     /// Epochs that earlier attempts trained, from which it goes on: 0 where there is no checkpoint.
     pub behind: usize,
+    /// Without a checkpoint it goes on from the first of these that can be used, and it leaves some for others.
+    pub shared: Shared<'a>,
 }
 
 /// Whether a trial may start in a slot.
@@ -126,6 +129,11 @@ pub trait Worker {
     /// The time by this worker's clock.
     fn now(&self) -> Instant {
         Instant::now()
+    }
+
+    /// The date and time by this worker's clock, which deadlines are held against.
+    fn date(&self) -> SystemTime {
+        SystemTime::now()
     }
 
     /// Sees to what an earlier engine left running in a trial's folder: the slot in which it goes on under this worker, or

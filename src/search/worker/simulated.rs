@@ -2,16 +2,20 @@
 
 use std::{
     fs,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use anyhow::{Context, Result};
 
 use super::{Admission, End, Report, Slot, Work, Worker};
-use crate::learn::{
-    config::TrialConfig,
-    folder::TrialFolder,
-    record::{EpochRow, Status, TrialRecord},
+use crate::{
+    base::files::make_folder,
+    learn::{
+        config::TrialConfig,
+        folder::TrialFolder,
+        record::{EpochRow, Status, TrialRecord},
+        train::beginning::Beginning,
+    },
 };
 
 /// The longest that a wait lets pass.
@@ -24,6 +28,8 @@ pub struct Curve {
     pub seconds_per_epoch: f64,
     /// Validation accuracy after each epoch, in 0..=1; the last one stays.
     pub accuracies: Vec<f64>,
+    /// Whether it diverges after the last of them.
+    pub diverges: bool,
 }
 
 impl Curve {
@@ -51,7 +57,7 @@ pub struct Simulated<F> {
     /// What a configuration would come to.
     curve: F,
     running: Vec<Option<Running>>,
-    began: Instant,
+    began: (Instant, SystemTime),
     /// Since then.
     passed: Duration,
 }
@@ -63,6 +69,10 @@ struct Running {
     /// Epochs behind it, and those after which it pauses.
     epochs: usize,
     until: usize,
+    /// Epochs that were reported.
+    told: usize,
+    leave: Vec<Beginning>,
+    shared_epochs: Option<usize>,
     /// When its next epoch is over.
     due: Duration,
     asked_to_stop: bool,
@@ -72,7 +82,7 @@ struct Running {
 impl<F: Fn(&TrialConfig) -> Curve> Simulated<F> {
     pub fn new(slots: Vec<Slot>, curve: F) -> Simulated<F> {
         let running = slots.iter().map(|_| None).collect();
-        Simulated { slots, curve, running, began: Instant::now(), passed: Duration::ZERO }
+        Simulated { slots, curve, running, began: (Instant::now(), SystemTime::now()), passed: Duration::ZERO }
     }
 
     /// Seconds that have seemed to pass.
@@ -92,12 +102,17 @@ impl<F: Fn(&TrialConfig) -> Curve> Worker for Simulated<F> {
 
     fn start(&mut self, work: &Work, slot: usize) -> Result<()> {
         let curve = (self.curve)(work.config);
-        let rows: Vec<EpochRow> = (1..=work.behind).map(|epoch| curve.row(epoch)).collect();
+        let taken = work.shared.from.first().filter(|_| work.behind == 0);
+        let behind = taken.map_or(work.behind, |beginning| beginning.epochs);
+        let rows: Vec<EpochRow> = (1..=behind).map(|epoch| curve.row(epoch)).collect();
         work.folder.write_epochs(&rows)?;
         self.running[slot] = Some(Running {
             folder: work.folder.clone(),
             config: work.config.clone(),
-            epochs: work.behind,
+            epochs: behind,
+            told: work.behind,
+            leave: work.shared.leave.to_vec(),
+            shared_epochs: taken.map(|beginning| beginning.epochs),
             until: work.epochs,
             due: self.passed + Duration::from_secs_f64(curve.seconds_per_epoch),
             curve,
@@ -139,7 +154,11 @@ impl<F: Fn(&TrialConfig) -> Curve> Worker for Simulated<F> {
     }
 
     fn now(&self) -> Instant {
-        self.began + self.passed
+        self.began.0 + self.passed
+    }
+
+    fn date(&self) -> SystemTime {
+        self.began.1 + self.passed
     }
 
     /// What ran ended with its engine.
@@ -151,15 +170,30 @@ impl<F: Fn(&TrialConfig) -> Curve> Worker for Simulated<F> {
 impl Running {
     /// Does what is due by `now`; how it ended, once it has.
     fn advance(&mut self, now: Duration, tell: &mut dyn FnMut(Report)) -> Result<Option<End>> {
-        while self.epochs < self.until && self.due <= now && !self.was_killed {
+        while self.told < self.epochs {
+            self.told += 1;
+            tell(Report::Epoch(self.curve.row(self.told)));
+        }
+        let last = if self.curve.diverges { self.curve.accuracies.len() } else { self.until };
+        while self.epochs < self.until.min(last) && self.due <= now && !self.was_killed {
             self.epochs += 1;
+            self.told += 1;
             let row = self.curve.row(self.epochs);
             self.folder.append_epoch(&row)?;
             self.due += Duration::from_secs_f64(self.curve.seconds_per_epoch);
             tell(Report::Epoch(row));
+            for beginning in self.leave.iter().filter(|beginning| beginning.epochs == self.epochs) {
+                beginning.path.parent().map_or(Ok(()), make_folder)?;
+                fs::write(&beginning.path, "simulated")?;
+            }
         }
         if self.was_killed {
             return Ok(Some(End::Killed));
+        }
+        if self.curve.diverges && self.epochs >= self.curve.accuracies.len() {
+            let record = self.folder.read_record()?;
+            self.folder.write_record(&TrialRecord { status: Status::Diverged, epochs: self.epochs, ..record })?;
+            return self.folder.remove_checkpoints().map(|()| Some(End::Exited("diverged".into())));
         }
         if self.epochs == self.config.train.epochs {
             return self.finish().map(|()| Some(End::Exited("ended".into())));
@@ -185,6 +219,7 @@ impl Running {
             validation_accuracy: best.map(|row| row.validation_accuracy),
             test_accuracy: best.map(|row| row.validation_accuracy),
             last_test_accuracy: rows.last().map(|row| row.validation_accuracy),
+            shared_epochs: self.shared_epochs,
             train_seconds_screen: rows.last().map(|row| row.train_seconds_screen),
             ..self.folder.read_record()?
         };

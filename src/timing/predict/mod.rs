@@ -1,8 +1,10 @@
 //! A training's time predicted from a few of its steps, before it is begun.
 
 mod apart;
+mod costs;
 
-pub use apart::wall_seconds;
+pub use apart::{step_seconds, wall_seconds};
+pub use costs::StepCosts;
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -16,7 +18,7 @@ use crate::{
     },
     timing::{
         repeat,
-        shape::{Shape, steps_of},
+        shape::{Shape, shapes, steps_of},
         stand_in::stand_in,
     },
 };
@@ -52,8 +54,13 @@ impl StepClock {
 
     /// Seconds of training steps that `config` would take, alone on the machine.
     pub fn predict(&mut self, config: &TrialConfig) -> Result<f64> {
+        self.predict_first(config, config.train.epochs)
+    }
+
+    /// Those of its first `epochs` epochs.
+    pub fn predict_first(&mut self, config: &TrialConfig, epochs: usize) -> Result<f64> {
         let mut seconds = 0.0;
-        for (shape, steps) in steps_of(config, config.train.epochs) {
+        for (shape, steps) in steps_of(config, epochs) {
             seconds += self.step_seconds(config, &shape)? * steps as f64;
         }
         Ok(seconds)
@@ -72,9 +79,15 @@ impl StepClock {
         let set = config.data.name.descriptor();
         let loading = match set.origin {
             Origin::Drawn(_) => DRAW_SECONDS * (counts.train + counts.validation + counts.test) as f64,
-            Origin::Files(_) => READ_SECONDS * (set.available.0 + set.available.1) as f64,
+            Origin::Files(_) | Origin::Own(_) => READ_SECONDS * (set.available.0 + set.available.1) as f64,
         };
         Ok(START_SECONDS + loading + self.predict(config)? + EVALUATION * evaluated * of_a_sample)
+    }
+
+    /// Seconds of every kind of step of these trainings, by [`Shape::id`].
+    pub fn steps(&mut self, configs: &[&TrialConfig]) -> Result<BTreeMap<String, f64>> {
+        let kinds = shapes(configs).into_iter();
+        kinds.map(|(id, (shape, config))| Ok((id, self.step_seconds(config, &shape)?))).collect()
     }
 
     /// Seconds of one step: they depend on the network and the number of samples, not on the schedule.

@@ -16,6 +16,7 @@ use fastrcaps::learn::{
 };
 
 use super::{assert_near, gpu, own_gpu, random};
+use crate::facts::Facts;
 
 /// Sizes of class capsules.
 #[derive(Clone, Copy, Debug)]
@@ -171,10 +172,10 @@ impl OnGpu {
     }
 
     fn run(&self, gpu: &Gpu, plan: &ClassCapsules, batch: usize) {
-        let [u, weight, bias] = self.operands.each_ref().map(Buffer::start);
-        let [v, du, dweight, dbias] = self.results.each_ref().map(Buffer::start);
+        let [u, weight, bias] = self.operands.each_ref().map(Buffer::input);
+        let [v, du, dweight, dbias] = self.results.each_ref().map(Buffer::output);
         plan.forward(gpu, batch, u, weight, bias, v).unwrap();
-        plan.backward(gpu, batch, u, weight, self.dv.start(), du, dweight, dbias).unwrap();
+        plan.backward(gpu, batch, u, weight, self.dv.input(), du, dweight, dbias).unwrap();
     }
 
     /// v and the gradients, that of u as the op has it.
@@ -282,24 +283,37 @@ fn what_class_capsules_on_a_gpu_cannot_do_is_told() {
         made.err().expect("an error").to_string()
     };
     let by_sample = CapsuleOrder::BySample;
-    assert!(error(2, [6, 4, 33], [33, 1], 1, by_sample).contains("up to 32"));
-    assert!(error(2, [6, 4, 130], [2, 65], 1, by_sample).contains("up to 64"));
-    assert!(error(2, [4, 4, 10], [2, 5], 1, by_sample).contains("do not fit"));
-    assert!(error(2, [6, 4, 10], [2, 5], 0, by_sample).contains("0 iterations"));
-    assert!(error(2, [6, 4, 2048], [32, 64], 10, by_sample).contains("fewer iterations"));
-    assert!(error(2, [6, 4, 10], [2, 5], 1, CapsuleOrder::ByPosition { types: 4 }).contains("6 capsules of 4 types"));
+    error(2, [6, 4, 33], [33, 1], 1, by_sample).names(["33", "32"]);
+    error(2, [6, 4, 130], [2, 65], 1, by_sample).names(["65", "64"]);
+    error(2, [4, 4, 10], [2, 5], 1, by_sample).names(["6", "4"]);
+    error(2, [6, 4, 10], [2, 5], 0, by_sample).names(["0 iterations"]);
+    error(2, [6, 4, 2048], [32, 64], 10, by_sample).names(["10", "iterations"]);
+    error(2, [6, 4, 10], [2, 5], 1, CapsuleOrder::ByPosition { types: 4 }).names(["6 capsules", "4 types"]);
     let shape = sizes(3, [6, 1], 4, [2, 5], 1);
     let (plan, on_gpu) = (plan(&gpu, &shape, 2, by_sample), OnGpu::new(&gpu, &shape, by_sample));
-    let [u, weight, bias] = on_gpu.operands.each_ref().map(Buffer::start);
-    let error = plan.forward(&gpu, 3, u, weight, bias, on_gpu.results[0].start()).unwrap_err().to_string();
-    assert!(error.contains("made for up to 2"), "{error}");
+    let [u, weight, bias] = on_gpu.operands.each_ref().map(Buffer::input);
+    let error = plan.forward(&gpu, 3, u, weight, bias, on_gpu.results[0].output()).unwrap_err().to_string();
+    error.names(["3", "2"]);
+    let results = on_gpu.results.each_ref().map(Buffer::output);
+    let backward = |batch, dv| plan.backward(&gpu, batch, u, weight, dv, results[1], results[2], results[3]);
+    backward(3, on_gpu.dv.input()).unwrap_err().to_string().names(["3", "2"]);
+    // Operands of fewer values.
+    for short in 0..4 {
+        let all = [u.part(0, 48), weight, bias, results[0].input().part(0, 20)];
+        let len = |index: usize| all[index].len() - usize::from(index == short);
+        let [u, weight, bias] = [0, 1, 2].map(|index| all[index].part(0, len(index)));
+        assert!(plan.forward(&gpu, 2, u, weight, bias, results[0].part(0, len(3))).is_err(), "operand {short}");
+    }
+    plan.forward(&gpu, 2, u, weight, bias, results[0]).unwrap();
+    assert!(backward(2, on_gpu.dv.input().part(0, 19)).is_err());
+    backward(2, on_gpu.dv.input()).unwrap();
 }
 
 #[test]
 fn bytes_of_class_capsules_are_a_function_of_their_sizes() {
     let bytes = |most, iterations| ClassCapsules::bytes(most, 1152, [1152, 8, 160], [10, 16], iterations).unwrap();
-    // Couplings and gradients of logits of two iterations, sums of 72 chunks, and 10 rows a sample.
-    assert_eq!(bytes(128, 3), 4 * (4 * 1152 * 128 * 10 + 72 * 128 * 160 + (3 + 3 + 2 + 1) * 128 * 160));
+    // 23.6 MB of couplings and gradients of logits, 5.9 MB of sums, and 0.7 MB of s, its gradients and v.
+    assert_eq!(bytes(128, 3), 30_228_480);
     assert!(bytes(1, 1) < bytes(1, 2) && bytes(64, 3) < bytes(65, 3));
 }
 

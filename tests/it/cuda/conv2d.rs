@@ -14,6 +14,7 @@ use fastrcaps::learn::{
 use proptest::prelude::*;
 
 use super::{assert_near, from_bf16, gpu, ops::assert_ops_agree, own_gpu, random, to_bf16};
+use crate::facts::Facts;
 
 /// A convolution to try.
 #[derive(Clone, Debug)]
@@ -120,10 +121,10 @@ impl Case {
         let (x_on, weight, bias) = (upload(x), upload(&by_taps(&self.weight())), upload(&flat(&self.bias())));
         let (y, dy_on) = (unwritten(dy.len()), upload(dy));
         let (dx, dweight, dbias) = (unwritten(x.len()), unwritten(weight.len()), unwritten(bias.len()));
-        let dx_at = needs_input_gradient.then(|| dx.start());
-        conv.forward(gpu, batch, x_on.start(), weight.start(), bias.start(), y.start()).unwrap();
-        let (y_at, dy_at) = (y.start(), dy_on.start());
-        conv.backward(gpu, batch, weight.start(), y_at, dy_at, dx_at, dweight.start(), dbias.start()).unwrap();
+        let dx_at = needs_input_gradient.then(|| dx.output());
+        conv.forward(gpu, batch, x_on.input(), weight.input(), bias.input(), y.output()).unwrap();
+        let (y_at, dy_at) = (y.input(), dy_on.output());
+        conv.backward(gpu, batch, weight.input(), y_at, dy_at, dx_at, dweight.output(), dbias.output()).unwrap();
         let [y, dx, dweight, dbias] = [y, dx, dweight, dbias].map(|buffer: Buffer<f32>| buffer.download(gpu).unwrap());
         Passes { y, dx: needs_input_gradient.then_some(dx), dweight, dbias }
     }
@@ -280,9 +281,9 @@ fn a_captured_convolution_repeats_itself() {
             let (dx, dweight, dbias) =
                 (upload(&by_pixels(&case.x())), upload(&by_taps(&case.weight())), upload(&flat(&case.bias())));
             gpu.stream().begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL).unwrap();
-            conv.forward(&gpu, case.batch, x.start(), weight.start(), bias.start(), y.start()).unwrap();
-            let (dx_at, dweight_at, dbias_at) = (Some(dx.start()), dweight.start(), dbias.start());
-            conv.backward(&gpu, case.batch, weight.start(), y.start(), dy.start(), dx_at, dweight_at, dbias_at)
+            conv.forward(&gpu, case.batch, x.input(), weight.input(), bias.input(), y.output()).unwrap();
+            let (dx_at, dweight_at, dbias_at) = (Some(dx.output()), dweight.output(), dbias.output());
+            conv.backward(&gpu, case.batch, weight.input(), y.input(), dy.output(), dx_at, dweight_at, dbias_at)
                 .unwrap();
             let graph = gpu.stream().end_capture(CUgraphInstantiate_flags(0)).unwrap().unwrap();
             for _ in 0..2 {
@@ -300,16 +301,38 @@ fn more_samples_than_there_is_memory_for_are_refused() {
     let [case, _] = both_ways();
     let gpu = gpu();
     let conv = case.conv(&gpu, 2, Precision::F32, false);
-    let nothing = gpu.zeros::<f32>(1).unwrap().start();
-    let error = conv.forward(&gpu, 3, nothing, nothing, nothing, nothing).unwrap_err().to_string();
-    assert!(error.contains("3 samples") && error.contains("for 2"), "{error}");
+    let room = |len: usize| gpu.zeros::<f32>(len).unwrap();
+    let (x, weight) = (room(3 * case.image().iter().product::<usize>()), room(case.weight().elem_count()));
+    let (y, bias) = (room(3 * case.outputs(&conv)), room(case.channels()));
+    let forward = |batch| conv.forward(&gpu, batch, x.input(), weight.input(), bias.input(), y.output());
+    let error = forward(3).unwrap_err().to_string();
+    error.names(["3 samples", "2"]);
+    forward(2).unwrap();
     let conv = case.conv(&gpu, 2, Precision::Bf16, false);
-    let dx = Some(nothing);
-    let dy = gpu.zeros::<f32>(2 * case.outputs(&conv)).unwrap();
-    let (dweight, dbias) = (gpu.zeros(case.weight().elem_count()).unwrap(), gpu.zeros(case.channels()).unwrap());
-    let (y, dy, dweight, dbias) = (dy.start(), dy.start(), dweight.start(), dbias.start());
-    let error = conv.backward(&gpu, 2, nothing, y, dy, dx, dweight, dbias).unwrap_err().to_string();
-    assert!(error.contains("gradient of the image"), "{error}");
+    let (dy, dx, dweight) = (room(2 * case.outputs(&conv)), room(x.len()), room(weight.len()));
+    let (dx, dweight, dbias) = (Some(dx.output()), dweight.output(), bias.output());
+    let error = conv.backward(&gpu, 2, weight.input(), y.input(), dy.output(), dx, dweight, dbias);
+    let error = error.unwrap_err().to_string();
+    error.names(["gradient", "image"]);
+}
+
+#[test]
+fn operands_of_fewer_values_are_refused() {
+    let [case, _] = both_ways();
+    let gpu = gpu();
+    let conv = case.conv(&gpu, case.batch, Precision::F32, true);
+    let upload = |values: &[f32]| gpu.upload(values).unwrap();
+    let (x, weight, bias) =
+        (upload(&by_pixels(&case.x())), upload(&by_taps(&case.weight())), upload(&flat(&case.bias())));
+    let y = gpu.zeros::<f32>(case.batch * case.outputs(&conv)).unwrap();
+    let whole = [x.input(), weight.input(), bias.input(), y.input()];
+    for short in 0..4 {
+        let len = |index: usize| whole[index].len() - usize::from(index == short);
+        let [x, weight, bias] = [0, 1, 2].map(|index| whole[index].part(0, len(index)));
+        let refused = conv.forward(&gpu, case.batch, x, weight, bias, y.output().part(0, len(3)));
+        assert!(refused.is_err(), "operand {short} was taken");
+    }
+    conv.forward(&gpu, case.batch, x.input(), weight.input(), bias.input(), y.output()).unwrap();
 }
 
 #[test]

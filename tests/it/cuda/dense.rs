@@ -5,7 +5,7 @@ use fastrcaps::learn::{
     kernels::{
         self, Activation,
         chunks::most_chunks,
-        cuda::{Images, column_sums, linear_backward, linear_forward, permute_4d},
+        cuda::{Images, OutputGradient, column_sums, linear_backward, linear_forward, permute_4d},
     },
     model::config::Precision,
 };
@@ -40,14 +40,14 @@ fn assert_linear_agrees(
     let (x_on, weight_on, bias_on, dy_on) = (on(&x), on(&weight), on(&bias), on(&dy));
     let (y, dx) = (unwritten(batch * outputs), unwritten(batch * inputs));
     let (dweight, dbias) = (unwritten(outputs * inputs), unwritten(outputs));
-    let (x_at, weight_at, y_at) = (x_on.start(), weight_on.start(), y.start());
+    let (x_at, weight_at) = (x_on.input(), weight_on.input());
     let forward = || {
-        let bias = bias_on.start();
+        let (bias, y_at) = (bias_on.input(), y.output());
         linear_forward(&gpu, precision, batch, inputs, outputs, x_at, weight_at, bias, activation, y_at).unwrap();
         y.download(&gpu).unwrap()
     };
-    let y = forward();
-    assert_eq!(y, forward(), "the same operands again");
+    let first = forward();
+    assert_eq!(first, forward(), "the same operands again");
     linear_backward(
         &gpu,
         precision,
@@ -56,14 +56,13 @@ fn assert_linear_agrees(
         outputs,
         x_at,
         weight_at,
-        activation,
-        y_at,
-        dy_on.start(),
-        needs_input_gradient.then(|| dx.start()),
-        dweight.start(),
-        dbias.start(),
+        OutputGradient::new(activation, y.input(), dy_on.output()),
+        needs_input_gradient.then(|| dx.output()),
+        dweight.output(),
+        dbias.output(),
     )
     .unwrap();
+    let y = first;
 
     let (x, weight, bias) =
         (Var::from_tensor(&x).unwrap(), Var::from_tensor(&weight).unwrap(), Var::from_tensor(&bias).unwrap());
@@ -119,7 +118,7 @@ proptest! {
         let (x, partial) = (gpu.upload(&values).unwrap(), gpu.zeros(most_chunks(rows) * columns).unwrap());
         let sums = |partial| {
             let out = gpu.upload(&vec![f32::NAN; columns]).unwrap();
-            column_sums(&gpu, rows, columns, x.start(), partial, out.start()).unwrap();
+            column_sums(&gpu, rows, columns, x.input(), partial, out.output()).unwrap();
             out.download(&gpu).unwrap()
         };
         let mut expected = vec![0f64; columns];
@@ -127,7 +126,7 @@ proptest! {
             expected.iter_mut().zip(row).for_each(|(sum, &x)| *sum += f64::from(x));
         }
         let expected: Vec<f32> = expected.into_iter().map(|sum| sum as f32).collect();
-        for partial in [None, Some(partial.start())] {
+        for partial in [None, Some(partial.output())] {
             // Of many values between -1 and 1, the sum can be small beside them.
             let (got, size) = (sums(partial), (rows as f32).sqrt());
             let scaled = |sums: &[f32]| sums.iter().map(|sum| sum / size).chain([1.]).collect::<Vec<_>>();
@@ -140,7 +139,7 @@ proptest! {
     fn dimensions_are_permuted(dims in prop::array::uniform4(1usize..6), order in Just([0usize, 1, 2, 3]).prop_shuffle()) {
         let (gpu, x) = (gpu(), tensor("x", &dims));
         let (from, to) = (gpu.upload(&flat(&x)).unwrap(), gpu.zeros(x.elem_count()).unwrap());
-        permute_4d(&gpu, dims, order, from.start(), to.start()).unwrap();
+        permute_4d(&gpu, dims, order, from.input(), to.output()).unwrap();
         let [a, b, c, d] = order;
         assert_eq!(to.download(&gpu).unwrap(), flat(&x.permute((a, b, c, d)).unwrap()));
     }
@@ -156,8 +155,8 @@ fn max_pool_takes_the_layout_of_the_networks_passes_too() {
     let images = Images { planes: 1, height, width, inner: batch * channels };
     let (x_on, dy_on) = (gpu.upload(&by_pixels(&x)).unwrap(), gpu.upload(&by_pixels(&dy)).unwrap());
     let (y, dx) = (gpu.zeros(dy.elem_count()).unwrap(), gpu.upload(&vec![f32::NAN; x.elem_count()]).unwrap());
-    images.max_pool_forward(&gpu, x_on.start(), y.start()).unwrap();
-    images.max_pool_backward(&gpu, x_on.start(), dy_on.start(), dx.start()).unwrap();
+    images.max_pool_forward(&gpu, x_on.input(), y.output()).unwrap();
+    images.max_pool_backward(&gpu, x_on.input(), dy_on.input(), dx.output()).unwrap();
     let expected = kernels::max_pool_2x2(&x).unwrap();
     assert_eq!(y.download(&gpu).unwrap(), by_pixels(&expected));
     let gradients = (expected * dy).unwrap().sum_all().unwrap().backward().unwrap();

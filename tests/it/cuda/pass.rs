@@ -85,7 +85,8 @@ fn assert_agrees_with_the_cpu(
     let metrics = gpu.zeros(2).unwrap();
     let source = Source { images: &resident, order: Some(&order), cursor: &cursor, shift: &shift, largest_shift: 0 };
     let step = Step { source, metrics: &metrics };
-    pass.step(batch, step, Some(Optimizer { constants, factors: &factors }), &mut |_| Ok(())).unwrap();
+    // SAFETY: the cursor stands at the second index of the order, which has as many more, and at the first step.
+    unsafe { pass.step(batch, step, Some(Optimizer { constants, factors: &factors }), &mut |_| Ok(())) }.unwrap();
     let got = metrics.download(&gpu).unwrap();
     assert_close("loss", &got[..1], &[expected], tolerance);
     assert_eq!(cursor.download(&gpu).unwrap(), [1, 1 + batch as i32]);
@@ -121,7 +122,8 @@ fn assert_evaluates_as_the_cpu(
     let order = gpu.upload(&order).unwrap();
     let (cursor, shift, metrics) = (gpu.zeros(2).unwrap(), gpu.zeros(2).unwrap(), gpu.zeros(2).unwrap());
     let source = Source { images: resident, order: Some(&order), cursor: &cursor, shift: &shift, largest_shift: 0 };
-    pass.evaluate(batch, Step { source, metrics: &metrics }).unwrap();
+    // SAFETY: the cursor stands at the first of the order's indices, which are as many, and at the first step.
+    unsafe { pass.evaluate(batch, Step { source, metrics: &metrics }) }.unwrap();
     assert_close("loss of the longest", &metrics.download(gpu).unwrap()[..1], &[expected], tolerance);
 }
 
@@ -310,4 +312,29 @@ fn lenet_trains_on_the_device_as_on_the_cpu() {
         losses
     };
     assert_close("losses", &losses(&device()), &losses(&Device::Cpu), 1e-3);
+}
+
+#[test]
+fn images_of_any_shape_in_any_number_of_classes_train_on_the_device_as_on_the_cpu() {
+    for (shape, classes) in [((1, 20, 24), 26), ((3, 32, 32), 2), ((1, 28, 28), 47)] {
+        let shape = ImageShape { channels: shape.0, height: shape.1, width: shape.2 };
+        let part = |count: usize| Images {
+            labels: (0..count).map(|at| (at * 7 % classes) as u8).collect(),
+            ..images(shape, count)
+        };
+        let (train, validation, test) = (part(100), part(20), part(20));
+        let data = Dataset { shape, classes, train, validation, test, fingerprint: String::new() };
+        for model in ["kind = 'lenet5'", "preset = 'tiny', primary_kernel = 3"] {
+            let config = TrialConfig::resolve(toml::from_str(&format!("model = {{ {model} }}")).unwrap()).unwrap();
+            let losses = |device: &Device| {
+                let mut trainer = Trainer::new(&config, &data, device).unwrap();
+                let step = |step: u32| (0..20).map(|at| (step * 20 + at) % 100).collect::<Vec<u32>>();
+                let mut losses: Vec<f64> =
+                    (0..5).map(|at| trainer.step(&data, &step(at), 0, 1e-3).unwrap().loss).collect();
+                losses.push(trainer.evaluate(&data, &data.test).unwrap().loss);
+                losses
+            };
+            assert_close(model, &losses(&device()), &losses(&Device::Cpu), 1e-3);
+        }
+    }
 }

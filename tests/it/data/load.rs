@@ -21,7 +21,7 @@ fn glyphs(train: usize) -> DataConfig {
 pub fn real_mnist() -> Option<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/mnist");
     if !folder.join("train-images-idx3-ubyte.gz").is_file() {
-        println!("skipped: no MNIST in {}", folder.display());
+        crate::skipped::skipped(format_args!("no MNIST in {}", folder.display()));
         return None;
     }
     Some(folder)

@@ -5,4 +5,5 @@ mod fetch;
 mod glyphs;
 mod idx;
 pub mod load;
+pub mod own;
 mod shapes;

@@ -5,7 +5,7 @@ use candle_core::{CudaStorage, Layout, Result, Shape, Tensor, backend::BackendSt
 use super::options::Activation;
 use crate::learn::kernels::{
     Precision,
-    cuda::{Address, Buffer, Conv2d, Gpu, permute_4d, tensors},
+    cuda::{Buffer, Conv2d, Gpu, Input, permute_4d, tensors},
 };
 
 /// `[batch, channels, height, width]` to `[height, width, batch, channels]`, and back: it is its own inverse.
@@ -49,25 +49,25 @@ impl Op {
     }
 
     /// y, by pixels.
-    fn forward(&self, gpu: &Gpu, x: Address<f32>, weight: Address<f32>, bias: Address<f32>) -> Result<Buffer<f32>> {
+    fn forward(&self, gpu: &Gpu, x: Input<f32>, weight: Input<f32>, bias: Input<f32>) -> Result<Buffer<f32>> {
         let x = permuted(gpu, self.image, TO_PIXELS, x)?;
         let weight = permuted(gpu, self.weight, TO_TAPS, weight)?;
         let y = gpu.zeros(self.output().iter().product())?;
-        self.conv.forward(gpu, self.image[0], x.start(), weight.start(), bias, y.start())?;
+        self.conv.forward(gpu, self.image[0], x.input(), weight.input(), bias, y.output())?;
         Ok(y)
     }
 }
 
 /// x with its dimensions in another order.
-fn permuted(gpu: &Gpu, dims: [usize; 4], order: [usize; 4], x: Address<f32>) -> Result<Buffer<f32>> {
+fn permuted(gpu: &Gpu, dims: [usize; 4], order: [usize; 4], x: Input<f32>) -> Result<Buffer<f32>> {
     let y = gpu.zeros(dims.iter().product())?;
-    permute_4d(gpu, dims, order, x, y.start())?;
+    permute_4d(gpu, dims, order, x, y.output())?;
     Ok(y)
 }
 
 /// The same back in candle's layout: `dims` are those of the result.
 fn restored(gpu: &Gpu, dims: [usize; 4], [there, back]: [[usize; 4]; 2], x: &Buffer<f32>) -> Result<Buffer<f32>> {
-    permuted(gpu, there.map(|dim| dims[dim]), back, x.start())
+    permuted(gpu, there.map(|dim| dims[dim]), back, x.input())
 }
 
 /// The result of the op, and the convolution that its backward pass needs.
@@ -79,7 +79,7 @@ pub(super) fn forward(
     let gpu = Gpu::of_cuda(operands[0].0.device())?;
     let [(_, lx), (_, lw), (_, lb)] = operands;
     let op = Op::new(&gpu, lx, lw, lb, stride, activation)?;
-    let [x, weight, bias] = operands.map(|(storage, layout)| tensors::address(&gpu, storage, layout));
+    let [x, weight, bias] = operands.map(|(storage, layout)| tensors::input(storage, layout));
     let y = op.forward(&gpu, x?, weight?, bias?)?;
     let y = restored(&gpu, op.output(), [TO_PIXELS, TO_PIXELS], &y)?;
     Ok((tensors::wrap(&gpu, y), Shape::from(op.output().to_vec()), op.conv))
@@ -96,26 +96,26 @@ pub(super) fn backward(
     let mut op = Op::new(&gpu, x.layout(), weight.layout(), bias.layout(), stride, activation)?;
     let (held_x, held_weight, held_bias) =
         (x.storage_and_layout().0, weight.storage_and_layout().0, bias.storage_and_layout().0);
-    let x_at = tensors::storage_address(&gpu, &held_x, x.layout())?;
-    let weight_at = tensors::storage_address(&gpu, &held_weight, weight.layout())?;
+    let x_at = tensors::held_input(&held_x, x.layout())?;
+    let weight_at = tensors::held_input(&held_weight, weight.layout())?;
     match kept {
         Some(conv) => op.conv = conv,
         // A second backward pass.
         None => {
-            op.forward(&gpu, x_at, weight_at, tensors::storage_address(&gpu, &held_bias, bias.layout())?)?;
+            op.forward(&gpu, x_at, weight_at, tensors::held_input(&held_bias, bias.layout())?)?;
         }
     }
     let by_pixels = |tensor: &Tensor| {
         let (held, layout) = tensor.storage_and_layout();
-        permuted(&gpu, op.output(), TO_PIXELS, tensors::storage_address(&gpu, &held, layout)?)
+        permuted(&gpu, op.output(), TO_PIXELS, tensors::held_input(&held, layout)?)
     };
     let (y, dy) = (by_pixels(y)?, by_pixels(dy)?);
     let by_taps = permuted(&gpu, op.weight, TO_TAPS, weight_at)?;
     let dx = if x.track_op() { Some(gpu.zeros(x.elem_count())?) } else { None };
     let (dweight, dbias) = (gpu.zeros(weight.elem_count())?, gpu.zeros(op.channels)?);
-    let dx_at = dx.as_ref().map(Buffer::start);
-    let (batch, [y, dy]) = (op.image[0], [y.start(), dy.start()]);
-    op.conv.backward(&gpu, batch, by_taps.start(), y, dy, dx_at, dweight.start(), dbias.start())?;
+    let dx_at = dx.as_ref().map(Buffer::output);
+    let (batch, y, dy) = (op.image[0], y.input(), dy.output());
+    op.conv.backward(&gpu, batch, by_taps.input(), y, dy, dx_at, dweight.output(), dbias.output())?;
     let dx = dx.map(|dx| restored(&gpu, op.image, [TO_PIXELS, TO_PIXELS], &dx)).transpose()?;
     let dweight = restored(&gpu, op.weight, [TO_TAPS, TO_FILTERS], &dweight)?;
     Ok((

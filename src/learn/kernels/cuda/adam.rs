@@ -2,7 +2,7 @@
 
 use candle_core::Result;
 
-use super::{Address, Buffer, Gpu, arguments};
+use super::{Buffer, Gpu, arguments};
 use crate::learn::kernels::adam::Constants;
 
 /// Values that a flat buffer's variables begin at multiples of: whole cache lines, and whole `float4`s.
@@ -25,17 +25,40 @@ impl Flat {
 
     /// A step of [`crate::learn::kernels::Adam`] by the gradients. factors `[steps, 2]`: the step size and the correction of each step;
     /// `cursor`: which one is taken (see batch.cu).
-    pub fn step(&self, gpu: &Gpu, constants: Constants, factors: &Buffer<f32>, cursor: &Buffer<i32>) -> Result<()> {
-        self.launch(gpu, constants, factors, cursor, self.theta.len())
+    ///
+    /// # Safety
+    /// The cursor's step, once the device comes to this, is one that there are factors of.
+    pub unsafe fn step(
+        &self,
+        gpu: &Gpu,
+        constants: Constants,
+        factors: &Buffer<f32>,
+        cursor: &Buffer<i32>,
+    ) -> Result<()> {
+        // SAFETY: what the caller ensures.
+        unsafe { self.launch(gpu, constants, factors, cursor, self.theta.len()) }
     }
 
     /// Loads the kernel and moves nothing.
-    pub fn rehearse(&self, gpu: &Gpu, constants: Constants, factors: &Buffer<f32>, cursor: &Buffer<i32>) -> Result<()> {
-        self.launch(gpu, constants, factors, cursor, 0)
+    ///
+    /// # Safety
+    /// As [`Self::step`].
+    pub unsafe fn rehearse(
+        &self,
+        gpu: &Gpu,
+        constants: Constants,
+        factors: &Buffer<f32>,
+        cursor: &Buffer<i32>,
+    ) -> Result<()> {
+        // SAFETY: what the caller ensures.
+        unsafe { self.launch(gpu, constants, factors, cursor, 0) }
     }
 
     /// A step of the first `len` values.
-    fn launch(
+    ///
+    /// # Safety
+    /// As [`Self::step`].
+    unsafe fn launch(
         &self,
         gpu: &Gpu,
         constants: Constants,
@@ -48,26 +71,26 @@ impl Flat {
         const BLOCKS: usize = 2048;
         let Constants { beta1, beta2, epsilon } = constants;
         let quads = len / 4;
+        for (what, buffer) in [("gradients", &self.gradient), ("m", &self.m), ("v", &self.v), ("weights", &self.theta)]
+        {
+            buffer.input().need(what, len)?;
+        }
+        cursor.input().need("cursor", 1)?;
         let arguments = arguments![
-            self.theta.start(),
-            self.gradient.start(),
-            self.m.start(),
-            self.v.start(),
+            self.theta.output(),
+            self.gradient.input(),
+            self.m.output(),
+            self.v.output(),
             quads as i64,
-            factors.start(),
-            cursor.start(),
+            factors.input(),
+            cursor.input(),
             beta1 as f32,
             (1. - beta1) as f32,
             beta2 as f32,
             (1. - beta2) as f32,
             epsilon as f32,
         ];
-        // SAFETY: the four buffers have one length, which is a multiple of 4; the owner of the cursor keeps it within the factors.
+        // SAFETY: the four buffers have `len` values, and begin as allocations do; the caller keeps the cursor within the factors.
         unsafe { gpu.launch(("adam", "adam_step"), quads.div_ceil(BLOCK).clamp(1, BLOCKS), BLOCK, 0, arguments) }
-    }
-
-    /// Where variable values begin that stand `offset` values from the start, in values and gradients.
-    pub fn at(&self, offset: usize) -> (Address<f32>, Address<f32>) {
-        (self.theta.at(offset), self.gradient.at(offset))
     }
 }

@@ -33,9 +33,8 @@ fn flops_of<T: Element>(gpu: &Gpu, precision: Precision, value: impl Fn(usize) -
         let (a, b, out) = (gpu.upload(&factor)?, gpu.upload(&factor)?, gpu.zeros::<f32>(side * side)?);
         let sizes = Sizes { rows: side, columns: side, inner: side, count: 1 };
         let seconds = best(gpu, || {
-            let [a, b] = [&a, &b].map(|factor| Matrix::new(factor.start(), side));
-            // SAFETY: each of the three buffers holds side × side values.
-            unsafe { gpu.multiply(precision, sizes, a, b, Matrix::new(out.start(), side), false) }
+            let [a, b] = [&a, &b].map(|factor| Matrix::new(factor.input(), side));
+            gpu.multiply(precision, sizes, a, b, Matrix::new(out.output(), side), false)
         })?;
         if seconds >= ENOUGH || side == LARGEST {
             return Ok(2.0 * (side as f64).powi(3) / seconds);

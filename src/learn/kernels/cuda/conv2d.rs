@@ -3,7 +3,7 @@
 use candle_core::{Result, bail};
 
 use super::{
-    Address, Argument, Buffer, Element, Gpu, Matrix, Sizes, arguments,
+    Argument, Buffer, Element, Gpu, Input, Matrix, Output, Sizes, arguments,
     grid::{Columns, flat, is_by_fours},
     linear::{Products, finish},
     sums::{Left, rectified_sums},
@@ -80,28 +80,31 @@ impl Conv2d {
         &self,
         gpu: &Gpu,
         batch: usize,
-        x: Address<f32>,
-        weight: Address<f32>,
-        bias: Address<f32>,
-        y: Address<f32>,
+        x: Input<f32>,
+        weight: Input<f32>,
+        bias: Input<f32>,
+        y: Output<f32>,
     ) -> Result<()> {
         self.check(batch)?;
         let shape = &self.shape;
-        let z = if shape.is_in_place() { y } else { self.wide.start() };
+        x.need("conv2d: x", self.inputs(batch))?;
+        weight.need("conv2d: weight", shape.weights())?;
+        y.need("conv2d: y", self.outputs_of(batch))?;
+        let z = if shape.is_in_place() { y } else { self.wide.output() };
         match &self.copies {
             Copies::F32 { unfolded, .. } => {
                 let names = ["unfolded_unfold_f32", "unfolded_unfold_f32x4"];
-                self.unfold(gpu, batch, names, x, unfolded.start())?;
-                self.outputs(gpu, batch, unfolded.start(), weight, z)?;
+                self.unfold(gpu, batch, names, x, unfolded.output())?;
+                self.outputs(gpu, batch, unfolded.input(), weight, z)?;
             }
             Copies::Bf16 { unfolded, weight: copy, .. } => {
                 let names = ["unfolded_unfold_bf16", "unfolded_unfold_bf16x4"];
-                self.unfold(gpu, batch, names, x, unfolded.start())?;
-                convert(gpu, shape.weights(), weight, copy.start())?;
-                self.outputs(gpu, batch, unfolded.start(), copy.start(), z)?;
+                self.unfold(gpu, batch, names, x, unfolded.output())?;
+                convert(gpu, shape.weights(), weight, copy.output())?;
+                self.outputs(gpu, batch, unfolded.input(), copy.input(), z)?;
             }
         }
-        let products = Products { z, count: shape.products(), filters: shape.filters };
+        let products = Products { z: z.input(), count: shape.products(), filters: shape.filters };
         finish(gpu, shape.positions(batch), shape.channels, products, bias, self.activation, y)
     }
 
@@ -115,34 +118,49 @@ impl Conv2d {
         &self,
         gpu: &Gpu,
         batch: usize,
-        weight: Address<f32>,
-        y: Address<f32>,
-        dy: Address<f32>,
-        dx: Option<Address<f32>>,
-        dweight: Address<f32>,
-        dbias: Address<f32>,
+        weight: Input<f32>,
+        y: Input<f32>,
+        dy: Output<f32>,
+        dx: Option<Output<f32>>,
+        dweight: Output<f32>,
+        dbias: Output<f32>,
     ) -> Result<()> {
         self.check(batch)?;
         let shape = &self.shape;
+        weight.need("conv2d: weight", shape.weights())?;
+        y.need("conv2d: y", self.outputs_of(batch))?;
+        dy.need("conv2d: dy", self.outputs_of(batch))?;
+        dx.map_or(Ok(()), |dx| dx.need("conv2d: dx", self.inputs(batch)))?;
         match &self.copies {
             Copies::F32 { unfolded, dz } => {
-                let dz = if shape.is_shared() { dz.start() } else { dy };
+                let dz = if shape.is_shared() { dz.output() } else { dy };
                 self.output_gradient(gpu, batch, y, dy, Left::F32(dz), dbias)?;
-                self.weight_gradient(gpu, batch, unfolded.start(), dz, dweight)?;
+                self.weight_gradient(gpu, batch, unfolded.input(), dz.input(), dweight)?;
                 let Some(dx) = dx else { return Ok(()) };
                 // What is unfolded has been multiplied: its gradient takes its place.
-                self.image_gradient(gpu, batch, dz, weight, unfolded.start(), dx)
+                self.image_gradient(gpu, batch, dz.input(), weight, unfolded.output(), dx)
             }
             Copies::Bf16 { unfolded, dz, weight: copy } => {
-                self.output_gradient(gpu, batch, y, dy, Left::Bf16(dz.start()), dbias)?;
-                self.weight_gradient(gpu, batch, unfolded.start(), dz.start(), dweight)?;
+                self.output_gradient(gpu, batch, y, dy, Left::Bf16(dz.output()), dbias)?;
+                self.weight_gradient(gpu, batch, unfolded.input(), dz.input(), dweight)?;
                 let Some(dx) = dx else { return Ok(()) };
                 if self.wide.len() < shape.values(batch) {
                     bail!("conv2d: the gradient of the image is wanted, but was said not to be when memory was taken")
                 }
-                self.image_gradient(gpu, batch, dz.start(), copy.start(), self.wide.start(), dx)
+                self.image_gradient(gpu, batch, dz.input(), copy.input(), self.wide.output(), dx)
             }
         }
+    }
+
+    /// Values of x.
+    fn inputs(&self, batch: usize) -> usize {
+        let UnfoldedConv2d { in_channels, height, width, .. } = self.shape;
+        batch * height * width * in_channels
+    }
+
+    /// Values of y.
+    fn outputs_of(&self, batch: usize) -> usize {
+        self.shape.positions(batch) * self.shape.channels
     }
 
     fn check(&self, batch: usize) -> Result<()> {
@@ -158,8 +176,8 @@ impl Conv2d {
         gpu: &Gpu,
         batch: usize,
         [one, four]: [&'static str; 2],
-        x: Address<f32>,
-        to: Address<T>,
+        x: Input<f32>,
+        to: Output<T>,
     ) -> Result<()> {
         /// Samples that a thread walks along.
         const SAMPLES: usize = 16;
@@ -194,9 +212,9 @@ impl Conv2d {
         &self,
         gpu: &Gpu,
         batch: usize,
-        u: Address<T>,
-        weight: Address<T>,
-        z: Address<f32>,
+        u: Input<T>,
+        weight: Input<T>,
+        z: Output<f32>,
     ) -> Result<()> {
         let (shape, [columns, filters]) = (&self.shape, [self.shape.columns(), self.shape.filters]);
         let positions = shape.positions(batch);
@@ -206,19 +224,18 @@ impl Conv2d {
             let sizes = Sizes { rows: positions, columns: filters, inner: columns, count };
             let u = self.kernel_rows(batch, u, p);
             let weight =
-                Matrix::new(weight.plus(p * columns * filters), filters).every(shape.stride * columns * filters);
-            let out = Matrix::new(z.plus(first * positions * filters), filters).every(positions * filters);
-            // SAFETY: the phase's kernel rows of what is unfolded and of the weight, and as many matrices of the products.
-            unsafe { gpu.multiply(self.precision, sizes, u, weight, out, false)? };
+                Matrix::new(weight.after(p * columns * filters), filters).every(shape.stride * columns * filters);
+            let out = Matrix::new(z.after(first * positions * filters), filters).every(positions * filters);
+            gpu.multiply(self.precision, sizes, u, weight, out, false)?;
             first += count;
         }
         Ok(())
     }
 
     /// What the outputs see by the kernel rows of phase p: a batch of matrices, each a row of the image further down.
-    fn kernel_rows<T>(&self, batch: usize, u: Address<T>, p: usize) -> Matrix<T> {
+    fn kernel_rows<'a, T>(&self, batch: usize, u: Input<'a, T>, p: usize) -> Matrix<Input<'a, T>> {
         let row = self.row(batch);
-        Matrix::new(u.plus(p * self.shape.phase_rows() * row), self.shape.pitch()).every(row)
+        Matrix::new(u.after(p * self.shape.phase_rows() * row), self.shape.pitch()).every(row)
     }
 
     /// Unfolded values of an image row.
@@ -231,10 +248,10 @@ impl Conv2d {
         &self,
         gpu: &Gpu,
         batch: usize,
-        y: Address<f32>,
-        dy: Address<f32>,
+        y: Input<f32>,
+        dy: Output<f32>,
         dz: Left,
-        dbias: Address<f32>,
+        dbias: Output<f32>,
     ) -> Result<()> {
         let (shape, positions) = (&self.shape, self.shape.positions(batch));
         let is_rectified = self.activation == Activation::Relu;
@@ -244,7 +261,7 @@ impl Conv2d {
             _ => Left::Nothing,
         };
         let y = is_rectified.then_some(y);
-        rectified_sums(gpu, positions, shape.channels, dy, y, left, Some(self.sums.start()), dbias)?;
+        rectified_sums(gpu, positions, shape.channels, dy.input(), y, left, Some(self.sums.output()), dbias)?;
         if !shape.is_shared() {
             return Ok(());
         }
@@ -265,18 +282,18 @@ impl Conv2d {
         &self,
         gpu: &Gpu,
         batch: usize,
-        u: Address<T>,
-        dz: Address<T>,
-        dweight: Address<f32>,
+        u: Input<T>,
+        dz: Input<T>,
+        dweight: Output<f32>,
     ) -> Result<()> {
         let (shape, [columns, filters]) = (&self.shape, [self.shape.columns(), self.shape.filters]);
         for p in 0..shape.phases() {
             let sizes =
                 Sizes { rows: columns, columns: filters, inner: shape.positions(batch), count: shape.rows_of_phase(p) };
             let u = self.kernel_rows(batch, u, p).transposed();
-            let out = Matrix::new(dweight.plus(p * columns * filters), filters).every(shape.stride * columns * filters);
-            // SAFETY: as in the forward pass, with the gradients in the places of the values.
-            unsafe { gpu.multiply(self.precision, sizes, u, Matrix::new(dz, filters), out, false)? };
+            let out =
+                Matrix::new(dweight.after(p * columns * filters), filters).every(shape.stride * columns * filters);
+            gpu.multiply(self.precision, sizes, u, Matrix::new(dz, filters), out, false)?;
         }
         Ok(())
     }
@@ -286,10 +303,10 @@ impl Conv2d {
         &self,
         gpu: &Gpu,
         batch: usize,
-        dz: Address<T>,
-        weight: Address<T>,
-        du: Address<f32>,
-        dx: Address<f32>,
+        dz: Input<T>,
+        weight: Input<T>,
+        du: Output<f32>,
+        dx: Output<f32>,
     ) -> Result<()> {
         let (shape, [columns, filters]) = (&self.shape, [self.shape.columns(), self.shape.filters]);
         let (row, phase) = (self.row(batch), shape.phase_rows() * self.row(batch));
@@ -297,26 +314,26 @@ impl Conv2d {
         // No first kernel row of a phase reaches these.
         let (grid, block) = flat(phase - written);
         let arguments =
-            arguments![du.plus(written), Argument::Long((phase - written) as i64), Argument::Long(phase as i64)];
+            arguments![du.after(written), Argument::Long((phase - written) as i64), Argument::Long(phase as i64)];
         // SAFETY: unfolded.cu's arguments; it writes within the `phases()` phases of du.
         unsafe { gpu.launch(("unfolded", "unfolded_clear"), [grid, shape.phases()], block, 0, arguments)? };
         for (t, ky) in (0..shape.products()).step_by(shape.stride).enumerate() {
             let count = (shape.products() - ky).min(shape.stride);
             let sizes = Sizes { rows: shape.positions(batch), columns, inner: filters, count };
             let weight =
-                Matrix::new(weight.plus(ky * columns * filters), filters).transposed().every(columns * filters);
-            let out = Matrix::new(du.plus(t * row), shape.pitch()).every(phase);
-            // SAFETY: kernel rows of several phases, each with a matrix of its own in du.
-            unsafe { gpu.multiply(self.precision, sizes, Matrix::new(dz, filters), weight, out, t > 0)? };
+                Matrix::new(weight.after(ky * columns * filters), filters).transposed().every(columns * filters);
+            let out = Matrix::new(du.after(t * row), shape.pitch()).every(phase);
+            // Kernel rows of several phases, each with a matrix of its own in du.
+            gpu.multiply(self.precision, sizes, Matrix::new(dz, filters), weight, out, t > 0)?;
         }
-        self.fold(gpu, batch, du, dx)
+        self.fold(gpu, batch, du.input(), dx)
     }
 
-    fn fold(&self, gpu: &Gpu, batch: usize, du: Address<f32>, dx: Address<f32>) -> Result<()> {
+    fn fold(&self, gpu: &Gpu, batch: usize, du: Input<f32>, dx: Output<f32>) -> Result<()> {
         /// Samples of a thread: IN_FLIGHT of unfolded.cu.
         const SAMPLES: usize = 4;
         let shape = &self.shape;
-        let by_fours = is_by_fours(&[shape.in_channels], &[du, dx]);
+        let by_fours = is_by_fours(&[shape.in_channels], &[du, dx.input()]);
         let (name, lanes) = if by_fours { ("unfolded_fold4", 4) } else { ("unfolded_fold", 1) };
         let channels = shape.in_channels / lanes;
         let over = Columns::new(channels, 64);
@@ -341,7 +358,7 @@ impl Conv2d {
 }
 
 /// A copy in bf16.
-fn convert(gpu: &Gpu, count: usize, x: Address<f32>, to: Address<u16>) -> Result<()> {
+fn convert(gpu: &Gpu, count: usize, x: Input<f32>, to: Output<u16>) -> Result<()> {
     let by_fours = is_by_fours(&[count], &[x]);
     let (name, count) =
         if by_fours { ("unfolded_convert_bf16x4", count / 4) } else { ("unfolded_convert_bf16", count) };

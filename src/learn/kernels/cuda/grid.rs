@@ -1,6 +1,6 @@
 //! How threads are laid over values: what the kernels over rows and columns, and those over flat values, have in common.
 
-use super::Address;
+use super::Input;
 
 /// Threads of a block.
 const THREADS: usize = 256;
@@ -35,6 +35,6 @@ pub(super) fn flat(count: usize) -> (usize, usize) {
 
 /// Whether a kernel may take four values at once: these sizes divide by four, and these places begin where 16 bytes may be read.
 /// (Those in bf16 lie in buffers of their own, which begin so.)
-pub(super) fn is_by_fours(sizes: &[usize], places: &[Address<f32>]) -> bool {
-    sizes.iter().all(|size| size % 4 == 0) && places.iter().all(|place| place.at % 16 == 0)
+pub(super) fn is_by_fours(sizes: &[usize], places: &[Input<f32>]) -> bool {
+    sizes.iter().all(|size| size % 4 == 0) && places.iter().all(Input::is_aligned)
 }

@@ -2,7 +2,7 @@
 
 use candle_core::Result;
 
-use super::{Address, Gpu, arguments, grid::Columns};
+use super::{Gpu, Input, Output, arguments, grid::Columns};
 
 /// Images `[planes, height, width, inner]`: with their pixels side by side (inner = 1, planes = batch · channels) or the channels of
 /// all samples in each pixel (planes = 1, inner = batch · channels).
@@ -15,8 +15,18 @@ pub struct Images {
 }
 
 impl Images {
+    fn values(&self) -> usize {
+        self.planes * self.height * self.width * self.inner
+    }
+
+    fn pooled_values(&self) -> usize {
+        self.planes * (self.height / 2) * (self.width / 2) * self.inner
+    }
+
     /// x as described; writes y `[planes, height/2, width/2, inner]`.
-    pub fn max_pool_forward(self, gpu: &Gpu, x: Address<f32>, y: Address<f32>) -> Result<()> {
+    pub fn max_pool_forward(self, gpu: &Gpu, x: Input<f32>, y: Output<f32>) -> Result<()> {
+        x.need("max_pool: x", self.values())?;
+        y.need("max_pool: y", self.pooled_values())?;
         let Images { planes, height, width, inner } = self;
         let rows = planes * (height / 2);
         let over = Columns::new(width / 2 * inner, 64);
@@ -27,7 +37,10 @@ impl Images {
     }
 
     /// Writes dx, shaped as x, from the gradient `dy` of what was pooled.
-    pub fn max_pool_backward(self, gpu: &Gpu, x: Address<f32>, dy: Address<f32>, dx: Address<f32>) -> Result<()> {
+    pub fn max_pool_backward(self, gpu: &Gpu, x: Input<f32>, dy: Input<f32>, dx: Output<f32>) -> Result<()> {
+        x.need("max_pool: x", self.values())?;
+        dy.need("max_pool: dy", self.pooled_values())?;
+        dx.need("max_pool: dx", self.values())?;
         let Images { planes, height, width, inner } = self;
         let rows = planes * height.div_ceil(2);
         let over = Columns::new(width.div_ceil(2) * inner, 64);

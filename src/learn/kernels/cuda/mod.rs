@@ -1,15 +1,19 @@
 //! The device layer: buffers on a CUDA GPU, and launches of the kernels that stand as `.cu` beside their references; in
 //! `product.rs`, products by cuBLAS. Everything of a [`Gpu`] happens on one stream, in the order of the calls.
 //!
-//! Kernels take addresses ([`Address`]), not slices: what a launch reads and writes cannot be told to the compiler. So the unsafe
-//! functions here say what must hold, and the modules above check shapes before they call them.
+//! What a kernel reads and writes are views ([`Input`], [`Output`]): values on the device with their number, that are held while
+//! the kernel is enqueued. [`Gpu::launch`] is unsafe, as only the kernel's source says what it touches. The functions around the
+//! kernels ask each view for as many values as theirs will touch, and so are safe. Unsafe are those whose kernels take a place from
+//! the device itself, by a cursor that moves with every step.
 
 pub mod adam;
 pub mod batch;
+mod buffer;
 pub mod ceiling;
 pub mod class_capsules;
 pub mod conv2d;
 pub(super) mod grid;
+mod launch;
 pub mod linear;
 pub mod loss;
 pub mod max_pool;
@@ -19,10 +23,10 @@ pub mod relu;
 pub mod squash;
 pub mod sums;
 pub(super) mod tensors;
+mod view;
 
 use std::{
     collections::{HashMap, hash_map::Entry},
-    marker::PhantomData,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -33,20 +37,24 @@ use candle_core::{
         cudarc::{
             cublas::{CudaBlas, sys as blas_sys},
             driver::{
-                CudaFunction, CudaModule, CudaSlice, CudaStream, DevicePtr, DeviceRepr, LaunchConfig, PushKernelArg,
-                ValidAsZeroBits, result as driver, sys,
+                CudaFunction, CudaModule, CudaSlice, CudaStream, DevicePtr, LaunchConfig, PushKernelArg,
+                result as driver, sys,
             },
         },
     },
 };
 
+pub use buffer::Buffer;
 pub use conv2d::Conv2d;
-pub use linear::{linear_backward, linear_forward};
+pub(crate) use launch::arguments;
+pub use launch::{Argument, Dim, Pointer};
+pub use linear::{OutputGradient, linear_backward, linear_forward};
 pub use max_pool::Images;
 pub use permute::permute_4d;
 pub use product::{Element, Matrix, Sizes};
 pub use relu::{relu_backward, relu_forward};
 pub use sums::column_sums;
+pub use view::{Input, Output, StreamId};
 
 /// Every `.cu` and its PTX.
 static PTX: &[(&str, &str)] = &include!(concat!(env!("OUT_DIR"), "/ptx.rs"));
@@ -145,34 +153,20 @@ impl Gpu {
         Ok(())
     }
 
-    /// A buffer of `len` values of 0.
-    pub fn zeros<T: DeviceRepr + ValidAsZeroBits>(&self, len: usize) -> Result<Buffer<T>> {
-        // An allocation of nothing is an error to CUDA.
-        Ok(Buffer(
-            self.stream.alloc_zeros(len.max(1)).map_err(|error| self.explain(error.into(), len * size_of::<T>()))?,
-            len,
-        ))
-    }
-
-    /// A copy of `values` on the device.
-    pub fn upload<T: DeviceRepr + ValidAsZeroBits>(&self, values: &[T]) -> Result<Buffer<T>> {
-        let mut buffer = self.zeros(values.len())?;
-        buffer.fill_from(self, values)?;
-        Ok(buffer)
-    }
-
     /// Calls kernel `name` of `module`.cu.
     ///
+    /// Errors: an operand of another stream; a grid or a block that the device does not take.
+    ///
     /// # Safety
-    /// The arguments are those that the kernel declares, in number, order and size, and what it reads and writes by them for
-    /// this grid lies within live buffers of this device.
+    /// The arguments are those that the kernel declares, in number, order and type, and what it reads and writes by them for
+    /// this grid lies within the values of the views they come from.
     pub unsafe fn launch(
         &self,
         (module, name): (&'static str, &'static str),
         grid: impl Into<Dim>,
         block: impl Into<Dim>,
         shared_bytes: usize,
-        arguments: &[Argument],
+        arguments: &[Argument<'_>],
     ) -> Result<()> {
         let (Dim(grid), Dim(block)) = (grid.into(), block.into());
         if grid.contains(&0) {
@@ -183,7 +177,10 @@ impl Gpu {
         let mut builder = self.stream.launch_builder(&function);
         for argument in arguments {
             match argument {
-                Argument::Address(value) => builder.arg(value),
+                Argument::Pointer(pointer) => {
+                    self.check_stream(name, pointer.stream)?;
+                    builder.arg(&pointer.at)
+                }
                 Argument::Int(value) => builder.arg(value),
                 Argument::Long(value) => builder.arg(value),
                 Argument::Float(value) => builder.arg(value),
@@ -194,6 +191,14 @@ impl Gpu {
         let launched = unsafe { builder.launch(config) };
         launched.map_err(|error| Error::msg(format!("kernel {name} with grid {grid:?}, block {block:?}: {error}")))?;
         Ok(())
+    }
+
+    /// Whether an operand is of this stream: in another's order it may not be written yet, or given back already.
+    fn check_stream(&self, what: &str, stream: Option<StreamId>) -> Result<()> {
+        match stream {
+            Some(stream) if stream != StreamId::of(&self.stream) => bail!("{what}: an operand of another stream"),
+            _ => Ok(()),
+        }
     }
 
     /// The kernel, whose blocks may have `shared` bytes. What it was once allowed stays: a launch that was captured may need it.
@@ -255,159 +260,4 @@ impl Gpu {
 /// A panic under a lock here leaves whole values.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Sizes of a grid or a block.
-#[derive(Clone, Copy, Debug)]
-pub struct Dim([u32; 3]);
-
-impl From<usize> for Dim {
-    fn from(x: usize) -> Dim {
-        Dim([x as u32, 1, 1])
-    }
-}
-
-impl From<[usize; 2]> for Dim {
-    fn from([x, y]: [usize; 2]) -> Dim {
-        Dim([x as u32, y as u32, 1])
-    }
-}
-
-impl From<[usize; 3]> for Dim {
-    fn from(dim: [usize; 3]) -> Dim {
-        Dim(dim.map(|side| side as u32))
-    }
-}
-
-/// What a kernel is called with.
-#[derive(Clone, Copy, Debug)]
-pub enum Argument {
-    /// A pointer.
-    Address(u64),
-    /// `int`
-    Int(i32),
-    /// `long long`
-    Long(i64),
-    /// `float`
-    Float(f32),
-}
-
-impl<T> From<Address<T>> for Argument {
-    fn from(address: Address<T>) -> Argument {
-        Argument::Address(address.at)
-    }
-}
-
-impl From<usize> for Argument {
-    /// An `int`.
-    ///
-    /// # Panics
-    /// When it is none: a size of more than 2^31 is to go as [`Argument::Long`].
-    fn from(value: usize) -> Argument {
-        Argument::Int(i32::try_from(value).expect("a size passed to a kernel as int"))
-    }
-}
-
-impl From<i64> for Argument {
-    fn from(value: i64) -> Argument {
-        Argument::Long(value)
-    }
-}
-
-impl From<f32> for Argument {
-    fn from(value: f32) -> Argument {
-        Argument::Float(value)
-    }
-}
-
-/// The arguments of a launch.
-macro_rules! arguments {
-    ($($argument:expr),+ $(,)?) => { &[$($crate::learn::kernels::cuda::Argument::from($argument)),+] };
-}
-pub(crate) use arguments;
-
-/// Values on the device.
-pub struct Buffer<T>(CudaSlice<T>, usize);
-
-impl<T: DeviceRepr> Buffer<T> {
-    pub fn len(&self) -> usize {
-        self.1
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Where its values stand from the one at `index` on.
-    ///
-    /// # Panics
-    /// When that lies behind its end.
-    pub fn at(&self, index: usize) -> Address<T> {
-        assert!(index <= self.len(), "value {index} of a buffer of {}", self.len());
-        let start = self.0.device_ptr(self.0.stream()).0;
-        Address { at: start + (index * size_of::<T>()) as u64, kind: PhantomData }
-    }
-
-    /// Where its values begin.
-    pub fn start(&self) -> Address<T> {
-        self.at(0)
-    }
-
-    /// Copies `values` to its beginning.
-    pub fn fill_from(&mut self, gpu: &Gpu, values: &[T]) -> Result<()> {
-        if values.is_empty() { Ok(()) } else { gpu.stream.memcpy_htod(values, &mut self.0).w() }
-    }
-
-    /// A copy of all values, once the device has come to them.
-    pub fn download(&self, gpu: &Gpu) -> Result<Vec<T>> {
-        let mut values = gpu.stream.clone_dtoh(&self.0).w()?;
-        values.truncate(self.len());
-        Ok(values)
-    }
-
-    /// Sets all values to 0.
-    pub fn clear(&mut self, gpu: &Gpu) -> Result<()>
-    where
-        T: ValidAsZeroBits,
-    {
-        gpu.stream.memset_zeros(&mut self.0).w()
-    }
-
-    /// Its values, as candle's storage takes them.
-    pub fn into_slice(self) -> CudaSlice<T> {
-        self.0
-    }
-}
-
-/// A place in the memory of the device. It does not keep alive what stands there.
-#[derive(Debug)]
-pub struct Address<T> {
-    at: u64,
-    kind: PhantomData<T>,
-}
-
-impl<T> Clone for Address<T> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<T> Copy for Address<T> {}
-
-impl<T> Address<T> {
-    /// That of a slice which candle owns, from the value at `index` on.
-    pub fn of(gpu: &Gpu, slice: &CudaSlice<T>, index: usize) -> Address<T> {
-        assert!(index <= slice.len(), "value {index} of a slice of {}", slice.len());
-        Address { at: slice.device_ptr(&gpu.stream).0 + (index * size_of::<T>()) as u64, kind: PhantomData }
-    }
-
-    /// That of the value `count` further on.
-    pub fn plus(self, count: usize) -> Address<T> {
-        Address { at: self.at + (count * size_of::<T>()) as u64, kind: PhantomData }
-    }
-
-    /// None, for what a kernel need not write.
-    pub fn null() -> Address<T> {
-        Address { at: 0, kind: PhantomData }
-    }
 }

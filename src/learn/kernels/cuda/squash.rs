@@ -2,7 +2,7 @@
 
 use candle_core::Result;
 
-use super::{Address, Argument, Gpu, arguments};
+use super::{Argument, Gpu, Input, Output, arguments};
 use crate::learn::kernels::Squash;
 
 /// Threads of a block.
@@ -17,17 +17,12 @@ pub(super) fn kind_of(kind: Squash) -> usize {
 }
 
 /// `v = squash(s)` of `rows` capsules of `dim` values, one after the other.
-pub fn squash_forward(
-    gpu: &Gpu,
-    kind: Squash,
-    rows: usize,
-    dim: usize,
-    s: Address<f32>,
-    v: Address<f32>,
-) -> Result<()> {
+pub fn squash_forward(gpu: &Gpu, kind: Squash, rows: usize, dim: usize, s: Input<f32>, v: Output<f32>) -> Result<()> {
+    s.need("squash: s", rows * dim)?;
+    v.need("squash: v", rows * dim)?;
     let (blocks, lanes) = grid(rows, dim);
     let arguments = arguments![kind_of(kind), Argument::Long(rows as i64), dim, lanes, s, v];
-    // SAFETY: these are the kernel's arguments; it touches `rows × dim` values at s and at v, which the caller has there.
+    // SAFETY: these are the kernel's arguments; it touches `rows × dim` values of s and of v, which they have.
     unsafe { gpu.launch(("squash", "squash_forward"), blocks, THREADS, 0, arguments) }
 }
 
@@ -37,10 +32,13 @@ pub fn squash_backward(
     kind: Squash,
     rows: usize,
     dim: usize,
-    s: Address<f32>,
-    dv: Address<f32>,
-    ds: Address<f32>,
+    s: Input<f32>,
+    dv: Input<f32>,
+    ds: Output<f32>,
 ) -> Result<()> {
+    s.need("squash: s", rows * dim)?;
+    dv.need("squash: dv", rows * dim)?;
+    ds.need("squash: ds", rows * dim)?;
     let (blocks, lanes) = grid(rows, dim);
     let arguments = arguments![kind_of(kind), Argument::Long(rows as i64), dim, lanes, s, dv, ds];
     // SAFETY: as above, and a value of dv is read before the one of ds at its place is written, by the same thread.

@@ -1,26 +1,25 @@
-//! From candle's tensors to addresses that kernels take, and from buffers to tensors.
+//! From candle's tensors to views that kernels take, and from buffers to tensors.
 
 use candle_core::{CudaStorage, Layout, Result, Shape, Storage, Tensor, bail, op::BackpropOp};
 
-use super::{Address, Buffer, Gpu};
+use super::{Buffer, Gpu, Input};
 
-/// Where the values of a contiguous f32 operand begin. Whoever calls keeps the storage until the kernels have been launched; as
-/// they run in the order of their calls, and a storage is given back in that order too, this is long enough.
+/// The values of a contiguous f32 operand.
 ///
 /// Errors: values that are not contiguous, or of another type.
-pub fn address(gpu: &Gpu, storage: &CudaStorage, layout: &Layout) -> Result<Address<f32>> {
+pub fn input<'a>(storage: &'a CudaStorage, layout: &Layout) -> Result<Input<'a, f32>> {
     match layout.contiguous_offsets() {
-        Some((start, _)) => Ok(Address::of(gpu, storage.as_cuda_slice::<f32>()?, start)),
+        Some((start, end)) => Ok(Input::of(storage.as_cuda_slice::<f32>()?, start..end)),
         None => bail!("operand of shape {:?} has to be contiguous", layout.shape()),
     }
 }
 
 /// The same of a tensor whose storage is held.
 ///
-/// Errors: one on another device, besides those of [`address`].
-pub fn storage_address(gpu: &Gpu, storage: &Storage, layout: &Layout) -> Result<Address<f32>> {
+/// Errors: one on another device, besides those of [`input`].
+pub fn held_input<'a>(storage: &'a Storage, layout: &Layout) -> Result<Input<'a, f32>> {
     match storage {
-        Storage::Cuda(storage) => address(gpu, storage, layout),
+        Storage::Cuda(storage) => input(storage, layout),
         _ => bail!("operand of shape {:?} has to be on the GPU", layout.shape()),
     }
 }

@@ -5,11 +5,11 @@ use candle_core::Result;
 use super::{Core, Ended, Layers, Place, Purpose, Variables, convolution};
 use crate::learn::{
     kernels::cuda::{
-        Address, Buffer, Gpu,
+        Buffer, Gpu, Output,
         adam::Flat,
         class_capsules::{CapsuleOrder, ClassCapsules},
         conv2d::Conv2d,
-        linear::{linear_backward, linear_forward},
+        linear::{OutputGradient, linear_backward, linear_forward},
         loss::Masked,
         squash::{squash_backward, squash_forward},
     },
@@ -110,28 +110,27 @@ impl Layers for CapsNet {
         let is_training = purpose == Purpose::Training;
         let (layer, conv1) = &self.conv1;
         let (weight, bias) = layer.values(flat);
-        conv1.forward(gpu, batch, images.map.start(), weight, bias, values.map.start())?;
+        conv1.forward(gpu, batch, images.map.input(), weight, bias, values.map.output())?;
         ended(Stage::Conv1)?;
         let (layer, primary) = &self.primary;
         let (weight, bias) = layer.values(flat);
-        primary.forward(gpu, batch, values.map.start(), weight, bias, values.channels.start())?;
+        primary.forward(gpu, batch, values.map.input(), weight, bias, values.channels.output())?;
         let PrimaryCapsuleLayer { dim, squash, .. } = *in_channels;
-        let (channels, squashed) = (values.channels.start(), values.capsules.start());
-        squash_forward(gpu, squash, batch * in_channels.capsules(), dim, channels, squashed)?;
+        let (channels, squashed) = (values.channels.input(), &values.capsules);
+        squash_forward(gpu, squash, batch * in_channels.capsules(), dim, channels, squashed.output())?;
         ended(Stage::PrimaryCapsules)?;
         let (layer, classes) = &self.classes;
         let (weight, bias) = layer.values(flat);
-        let v = values.classes.start();
-        classes.forward(gpu, batch, squashed, weight, bias, v)?;
-        let masked = self.decoder.as_ref().map(|decoder| decoder.masked(&decoder.values));
-        let dv = is_training.then(|| self.gradients.classes.start());
-        losses.margin(gpu, batch, v, &images.labels, !is_training, dv, masked)?;
+        classes.forward(gpu, batch, squashed.input(), weight, bias, values.classes.output())?;
+        let masked = self.decoder.as_ref().map(|decoder| decoder.masked(decoder.values.masked.output()));
+        let dv = is_training.then(|| self.gradients.classes.output());
+        losses.margin(gpu, batch, values.classes.input(), &images.labels, !is_training, dv, masked)?;
         ended(Stage::ClassCapsules)?;
         let Some(decoder) = &self.decoder else { return Ok(()) };
         decoder.forward(gpu, flat, self.precision, batch)?;
         ended(Stage::Decoder)?;
-        let (z, weight) = (decoder.values.image.start(), decoder.sizes.mask.reconstruction_weight);
-        losses.reconstruction(gpu, batch, z, images.flat.start(), self.pixels, weight, is_training)?;
+        let (z, weight) = (decoder.values.image.output(), decoder.sizes.mask.reconstruction_weight);
+        losses.reconstruction(gpu, batch, z, images.flat.input(), self.pixels, weight, is_training)?;
         ended(Stage::Loss)
     }
 
@@ -140,26 +139,26 @@ impl Layers for CapsNet {
         let Core { gpu, flat, losses, .. } = core;
         if let Some(decoder) = &self.decoder {
             decoder.backward(gpu, flat, self.precision, batch)?;
-            let dmasked = decoder.masked(&decoder.gradients);
-            losses.unmask(gpu, batch, dmasked, d.classes.start())?;
+            let dmasked = decoder.masked(decoder.gradients.masked.input());
+            losses.unmask(gpu, batch, dmasked, d.classes.output())?;
             ended(Stage::DecoderBackward)?;
         }
         let (layer, classes) = &self.classes;
         let ((weight, _), (dweight, dbias)) = (layer.values(flat), layer.gradients(flat));
-        let (u, du) = (values.capsules.start(), d.capsules.start());
-        classes.backward(gpu, batch, u, weight, d.classes.start(), du, dweight, dbias)?;
+        let (u, du) = (values.capsules.input(), d.capsules.output());
+        classes.backward(gpu, batch, u, weight, d.classes.input(), du, dweight, dbias)?;
         ended(Stage::ClassCapsulesBackward)?;
         let PrimaryCapsuleLayer { dim, squash, .. } = *in_channels;
-        let (channels, dchannels) = (values.channels.start(), d.channels.start());
-        squash_backward(gpu, squash, batch * in_channels.capsules(), dim, channels, du, dchannels)?;
+        let (channels, dchannels) = (values.channels.input(), d.channels.output());
+        squash_backward(gpu, squash, batch * in_channels.capsules(), dim, channels, du.input(), dchannels)?;
         let (layer, primary) = &self.primary;
         let ((weight, _), (dweight, dbias)) = (layer.values(flat), layer.gradients(flat));
-        let dmap = d.map.start();
+        let dmap = d.map.output();
         primary.backward(gpu, batch, weight, channels, dchannels, Some(dmap), dweight, dbias)?;
         ended(Stage::PrimaryCapsulesBackward)?;
         let (layer, conv1) = &self.conv1;
         let ((weight, _), (dweight, dbias)) = (layer.values(flat), layer.gradients(flat));
-        conv1.backward(gpu, batch, weight, values.map.start(), dmap, None, dweight, dbias)?;
+        conv1.backward(gpu, batch, weight, values.map.input(), dmap, None, dweight, dbias)?;
         ended(Stage::Conv1Backward)
     }
 }
@@ -183,8 +182,8 @@ impl Decoder {
         })
     }
 
-    fn masked(&self, of: &Decoded) -> Masked {
-        Masked { at: of.masked.start(), is_small: !self.sizes.mask.keeps_all }
+    fn masked<V>(&self, values: V) -> Masked<V> {
+        Masked { values, is_small: !self.sizes.mask.keeps_all }
     }
 
     fn forward(&self, gpu: &Gpu, flat: &Flat, precision: Precision, batch: usize) -> Result<()> {
@@ -192,7 +191,7 @@ impl Decoder {
         for (index, (layer, size)) in self.layers.iter().zip(&self.sizes.dense).enumerate() {
             let (weight, bias) = layer.values(flat);
             let DenseLayer { inputs, outputs, activation, .. } = *size;
-            let (x, y) = (all[index], all[index + 1]);
+            let (x, y) = (all[index].input(), all[index + 1]);
             linear_forward(gpu, precision, batch, inputs, outputs, x, weight, bias, activation, y)?;
         }
         Ok(())
@@ -211,11 +210,9 @@ impl Decoder {
                 batch,
                 inputs,
                 outputs,
-                all[index],
+                all[index].input(),
                 weight,
-                activation,
-                all[index + 1],
-                d[index + 1],
+                OutputGradient::new(activation, all[index + 1].input(), d[index + 1]),
                 Some(d[index]),
                 dweight,
                 dbias,
@@ -227,7 +224,7 @@ impl Decoder {
 
 impl Decoded {
     /// What enters each layer and leaves the last.
-    fn all(&self) -> [Address<f32>; 4] {
-        [self.masked.start(), self.hidden[0].start(), self.hidden[1].start(), self.image.start()]
+    fn all(&self) -> [Output<'_, f32>; 4] {
+        [self.masked.output(), self.hidden[0].output(), self.hidden[1].output(), self.image.output()]
     }
 }

@@ -5,10 +5,10 @@ use candle_core::Result;
 use super::{Core, Ended, Layers, Place, Purpose, Variables, convolution};
 use crate::learn::{
     kernels::cuda::{
-        Address, Buffer, Gpu,
+        Buffer, Gpu, Input, Output,
         adam::Flat,
         conv2d::Conv2d,
-        linear::{linear_backward, linear_forward},
+        linear::{OutputGradient, linear_backward, linear_forward},
         max_pool::Images,
         permute::permute_4d,
     },
@@ -92,17 +92,17 @@ impl Convolution {
         Images { planes: 1, height, width, inner: batch * channels }
     }
 
-    fn forward(&self, gpu: &Gpu, flat: &Flat, batch: usize, x: Address<f32>) -> Result<()> {
+    fn forward(&self, gpu: &Gpu, flat: &Flat, batch: usize, x: Input<f32>) -> Result<()> {
         let (weight, bias) = self.layer.values(flat);
-        self.conv.forward(gpu, batch, x, weight, bias, self.map.start())?;
-        self.images(batch).max_pool_forward(gpu, self.map.start(), self.pooled.start())
+        self.conv.forward(gpu, batch, x, weight, bias, self.map.output())?;
+        self.images(batch).max_pool_forward(gpu, self.map.input(), self.pooled.output())
     }
 
     /// From the gradient by what was pooled.
-    fn backward(&self, gpu: &Gpu, flat: &Flat, batch: usize, dx: Option<Address<f32>>) -> Result<()> {
+    fn backward(&self, gpu: &Gpu, flat: &Flat, batch: usize, dx: Option<Output<f32>>) -> Result<()> {
         let ((weight, _), (dweight, dbias)) = (self.layer.values(flat), self.layer.gradients(flat));
-        let (map, dmap) = (self.map.start(), self.dmap.start());
-        self.images(batch).max_pool_backward(gpu, map, self.dpooled.start(), dmap)?;
+        let (map, dmap) = (self.map.input(), self.dmap.output());
+        self.images(batch).max_pool_backward(gpu, map, self.dpooled.input(), dmap)?;
         self.conv.backward(gpu, batch, weight, map, dmap, dx, dweight, dbias)
     }
 }
@@ -111,17 +111,17 @@ impl Layers for LeNet {
     fn forward(&self, core: &Core, batch: usize, purpose: Purpose, _ended: Ended) -> Result<()> {
         let Core { gpu, flat, images, losses } = core;
         let [first, second] = &self.convolutions;
-        first.forward(gpu, flat, batch, images.map.start())?;
-        second.forward(gpu, flat, batch, first.pooled.start())?;
-        permute_4d(gpu, self.pooled(batch), [2, 3, 0, 1], second.pooled.start(), self.values[0].start())?;
+        first.forward(gpu, flat, batch, images.map.input())?;
+        second.forward(gpu, flat, batch, first.pooled.input())?;
+        permute_4d(gpu, self.pooled(batch), [2, 3, 0, 1], second.pooled.input(), self.values[0].output())?;
         for (index, (layer, size)) in self.connected.iter().enumerate() {
             let (weight, bias) = layer.values(flat);
             let DenseLayer { inputs, outputs, activation, .. } = *size;
-            let (x, y) = (self.values[index].start(), self.values[index + 1].start());
+            let (x, y) = (self.values[index].input(), self.values[index + 1].output());
             linear_forward(gpu, self.precision, batch, inputs, outputs, x, weight, bias, activation, y)?;
         }
         let is_trained = purpose == Purpose::Training;
-        losses.cross_entropy(gpu, batch, self.values[3].start(), &images.labels, is_trained)
+        losses.cross_entropy(gpu, batch, self.values[3].output(), &images.labels, is_trained)
     }
 
     fn backward(&self, core: &Core, batch: usize, _ended: Ended) -> Result<()> {
@@ -129,9 +129,9 @@ impl Layers for LeNet {
         for (index, (layer, size)) in self.connected.iter().enumerate().rev() {
             let ((weight, _), (dweight, dbias)) = (layer.values(flat), layer.gradients(flat));
             let DenseLayer { inputs, outputs, activation, .. } = *size;
-            let (x, y) = (self.values[index].start(), self.values[index + 1].start());
+            let (x, y) = (self.values[index].input(), &self.values[index + 1]);
             // The logits have become their gradient.
-            let dy = if index == 2 { y } else { self.gradients[index + 1].start() };
+            let dy = if index == 2 { y } else { &self.gradients[index + 1] };
             linear_backward(
                 gpu,
                 self.precision,
@@ -140,10 +140,8 @@ impl Layers for LeNet {
                 outputs,
                 x,
                 weight,
-                activation,
-                y,
-                dy,
-                Some(self.gradients[index].start()),
+                OutputGradient::new(activation, y.input(), dy.output()),
+                Some(self.gradients[index].output()),
                 dweight,
                 dbias,
             )?;
@@ -151,8 +149,8 @@ impl Layers for LeNet {
         let [first, second] = &self.convolutions;
         let [height, width, batch, channels] = self.pooled(batch);
         let dims = [batch, channels, height, width];
-        permute_4d(gpu, dims, [2, 3, 0, 1], self.gradients[0].start(), second.dpooled.start())?;
-        second.backward(gpu, flat, batch, Some(first.dpooled.start()))?;
+        permute_4d(gpu, dims, [2, 3, 0, 1], self.gradients[0].input(), second.dpooled.output())?;
+        second.backward(gpu, flat, batch, Some(first.dpooled.output()))?;
         first.backward(gpu, flat, batch, None)
     }
 }

@@ -64,6 +64,13 @@ impl Local {
         if work.epochs < work.config.train.epochs {
             command.args(["--until-epoch", &work.epochs.to_string()]);
         }
+        let beginnings = [("--begin-from", work.shared.from), ("--leave", work.shared.leave)];
+        for (option, beginning) in beginnings.iter().flat_map(|(option, of)| of.iter().map(move |of| (option, of))) {
+            // As EPOCHS=FILE.
+            let mut value = OsString::from(format!("{}=", beginning.epochs));
+            value.push(&beginning.path);
+            command.arg(option).arg(value);
+        }
         if !slot.cores.is_empty() {
             let cores: Vec<String> = slot.cores.iter().map(usize::to_string).collect();
             command.args(["--cores", &cores.join(",")]);

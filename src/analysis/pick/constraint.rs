@@ -1,10 +1,10 @@
-//! One wish about one figure of a configuration.
+//! One constraint about one figure of a configuration.
 
 use crate::base::words::{self, number, plural};
 
 /// What a configuration must keep to.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Wish {
+pub enum Constraint {
     MaxSeconds(f64),
     MinAccuracy(f64),
     MinSpeedup(f64),
@@ -16,30 +16,30 @@ pub enum Wish {
 /// how they were rounded.
 pub const SLACK: f64 = 1e-9;
 
-impl Wish {
+impl Constraint {
     /// Whether it is about accuracy: then the fastest that meets it is wanted.
     pub fn is_about_accuracy(self) -> bool {
-        matches!(self, Wish::MinAccuracy(_) | Wish::MaxAccuracyLoss(_))
+        matches!(self, Constraint::MinAccuracy(_) | Constraint::MaxAccuracyLoss(_))
     }
 
     /// Whether it compares with the baseline.
     pub fn is_relative(self) -> bool {
-        matches!(self, Wish::MinSpeedup(_) | Wish::MaxAccuracyLoss(_))
+        matches!(self, Constraint::MinSpeedup(_) | Constraint::MaxAccuracyLoss(_))
     }
 
     /// Whether it is about time.
     pub fn is_about_time(self) -> bool {
-        matches!(self, Wish::MaxSeconds(_) | Wish::MinSpeedup(_))
+        matches!(self, Constraint::MaxSeconds(_) | Constraint::MinSpeedup(_))
     }
 
     /// The figure of a configuration that it is about; `objectives` are [`crate::analysis::Point::objectives`].
     pub fn value(self, objectives: &[f64; 3], baseline: &[f64; 3]) -> f64 {
         match self {
-            Wish::MaxSeconds(_) => objectives[0],
-            Wish::MinAccuracy(_) => objectives[1],
-            Wish::MinSpeedup(_) => baseline[0] / objectives[0],
-            Wish::MaxAccuracyLoss(_) => baseline[1] - objectives[1],
-            Wish::MaxParameters(_) => objectives[2],
+            Constraint::MaxSeconds(_) => objectives[0],
+            Constraint::MinAccuracy(_) => objectives[1],
+            Constraint::MinSpeedup(_) => baseline[0] / objectives[0],
+            Constraint::MaxAccuracyLoss(_) => baseline[1] - objectives[1],
+            Constraint::MaxParameters(_) => objectives[2],
         }
     }
 
@@ -47,11 +47,11 @@ impl Wish {
     pub fn shortfall(self, objectives: &[f64; 3], baseline: &[f64; 3]) -> f64 {
         let value = self.value(objectives, baseline);
         let (short, slack) = match self {
-            Wish::MaxSeconds(most) => (value - most, 0.0),
-            Wish::MinAccuracy(least) => (least - value, SLACK),
-            Wish::MinSpeedup(least) => (least - value, 0.0),
-            Wish::MaxAccuracyLoss(most) => (value - most, SLACK),
-            Wish::MaxParameters(most) => (value - most as f64, 0.0),
+            Constraint::MaxSeconds(most) => (value - most, 0.0),
+            Constraint::MinAccuracy(least) => (least - value, SLACK),
+            Constraint::MinSpeedup(least) => (least - value, 0.0),
+            Constraint::MaxAccuracyLoss(most) => (value - most, SLACK),
+            Constraint::MaxParameters(most) => (value - most as f64, 0.0),
         };
         if short <= slack { 0.0 } else { short }
     }
@@ -60,26 +60,26 @@ impl Wish {
         self.shortfall(objectives, baseline) == 0.0
     }
 
-    /// The wish in words.
+    /// The constraint in words.
     pub fn words(self) -> String {
         match self {
-            Wish::MaxSeconds(most) => format!("at most {}", seconds(most)),
-            Wish::MinAccuracy(least) => format!("validation accuracy of at least {}", percent(least)),
-            Wish::MinSpeedup(least) => format!("at least {} as fast as the baseline", times(least)),
-            Wish::MaxAccuracyLoss(most) => format!("at most {} below the baseline's accuracy", points(most)),
-            Wish::MaxParameters(most) => format!("at most {}", plural(most, "parameter")),
+            Constraint::MaxSeconds(most) => format!("at most {}", seconds(most)),
+            Constraint::MinAccuracy(least) => format!("validation accuracy of at least {}", percent(least)),
+            Constraint::MinSpeedup(least) => format!("at least {} as fast as the baseline", times(least)),
+            Constraint::MaxAccuracyLoss(most) => format!("at most {} below the baseline's accuracy", points(most)),
+            Constraint::MaxParameters(most) => format!("at most {}", plural(most, "parameter")),
         }
     }
 
     /// A figure that it is about, in words.
     pub fn figure(self, value: f64) -> String {
         match self {
-            Wish::MaxSeconds(_) => seconds(value),
-            Wish::MinAccuracy(_) => percent(value),
-            Wish::MinSpeedup(_) => format!("{} as fast", times(value)),
-            Wish::MaxAccuracyLoss(_) if value < 0.0 => format!("{} above", points(-value)),
-            Wish::MaxAccuracyLoss(_) => format!("{} below", points(value)),
-            Wish::MaxParameters(_) => plural(value as usize, "parameter"),
+            Constraint::MaxSeconds(_) => seconds(value),
+            Constraint::MinAccuracy(_) => percent(value),
+            Constraint::MinSpeedup(_) => format!("{} as fast", times(value)),
+            Constraint::MaxAccuracyLoss(_) if value < 0.0 => format!("{} above", points(-value)),
+            Constraint::MaxAccuracyLoss(_) => format!("{} below", points(value)),
+            Constraint::MaxParameters(_) => plural(value as usize, "parameter"),
         }
     }
 }

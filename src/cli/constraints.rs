@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::ArgGroup;
-use fastrcaps::analysis::pick::{Choice, NearBest, Wish, Wishes};
+use fastrcaps::analysis::pick::{Choice, Constraint, Constraints, NearBest};
 
 use super::input::{self, parse_accuracy, share_of};
 
@@ -13,49 +13,49 @@ const SPEEDUPS: &str = "give a ratio above 0, as in 2x, 1.5x or 2";
 
 /// Constraints on a configuration.
 #[derive(clap::Args)]
-#[command(group = ArgGroup::new("wish").required(true).multiple(true))]
-pub struct WishesArg {
+#[command(group = ArgGroup::new("constraint").required(true).multiple(true))]
+pub struct ConstraintsArg {
     /// Training time of at most this, as in 90s
-    #[arg(long, group = "wish", help_heading = "Constraints", value_name = "DURATION", value_parser = parse_time)]
+    #[arg(long, group = "constraint", help_heading = "Constraints", value_name = "DURATION", value_parser = parse_time)]
     max_time: Option<Duration>,
     /// Mean validation accuracy of at least this, as in 0.99 or 99%
-    #[arg(long, group = "wish", help_heading = "Constraints", value_name = "ACCURACY", value_parser = parse_accuracy)]
+    #[arg(long, group = "constraint", help_heading = "Constraints", value_name = "ACCURACY", value_parser = parse_accuracy)]
     min_accuracy: Option<f64>,
     /// At least this many times as fast as the baseline, as in 2x
-    #[arg(long, group = "wish", help_heading = "Constraints", value_name = "RATIO", value_parser = parse_speedup)]
+    #[arg(long, group = "constraint", help_heading = "Constraints", value_name = "RATIO", value_parser = parse_speedup)]
     min_speedup: Option<f64>,
     /// At most this much less accurate than the baseline, as in 0.001 or 0.1pp
-    #[arg(long, group = "wish", help_heading = "Constraints", value_name = "DIFFERENCE", value_parser = parse_margin)]
+    #[arg(long, group = "constraint", help_heading = "Constraints", value_name = "DIFFERENCE", value_parser = parse_margin)]
     max_accuracy_loss: Option<f64>,
     /// At most this many parameters
-    #[arg(long, group = "wish", help_heading = "Constraints", value_name = "N")]
+    #[arg(long, group = "constraint", help_heading = "Constraints", value_name = "N")]
     max_parameters: Option<usize>,
     /// At most this much less accurate than the most accurate that meets the other constraints, as in 0.1pp
-    #[arg(long, group = "wish", help_heading = "Constraints", value_name = "DIFFERENCE", value_parser = parse_margin)]
+    #[arg(long, group = "constraint", help_heading = "Constraints", value_name = "DIFFERENCE", value_parser = parse_margin)]
     within: Option<f64>,
     /// Within one standard error of the most accurate that meets the other constraints; needs two replicates
-    #[arg(long, group = "wish", help_heading = "Constraints", conflicts_with = "within")]
+    #[arg(long, group = "constraint", help_heading = "Constraints", conflicts_with = "within")]
     one_standard_error: bool,
     /// The knee of the front of those that meet the other constraints: where more time begins to bring less
-    #[arg(long, group = "wish", help_heading = "Constraints")]
+    #[arg(long, group = "constraint", help_heading = "Constraints")]
     knee: bool,
 }
 
-impl WishesArg {
+impl ConstraintsArg {
     /// The constraints; at least one, because the command line requires it.
-    pub fn wishes(&self) -> Wishes {
+    pub fn constraints(&self) -> Constraints {
         let limits = [
-            self.max_time.map(|time| Wish::MaxSeconds(time.as_secs_f64())),
-            self.min_accuracy.map(Wish::MinAccuracy),
-            self.min_speedup.map(Wish::MinSpeedup),
-            self.max_accuracy_loss.map(Wish::MaxAccuracyLoss),
-            self.max_parameters.map(Wish::MaxParameters),
+            self.max_time.map(|time| Constraint::MaxSeconds(time.as_secs_f64())),
+            self.min_accuracy.map(Constraint::MinAccuracy),
+            self.min_speedup.map(Constraint::MinSpeedup),
+            self.max_accuracy_loss.map(Constraint::MaxAccuracyLoss),
+            self.max_parameters.map(Constraint::MaxParameters),
         ];
         let one_error = self.one_standard_error.then_some(NearBest::OneStandardError);
-        Wishes {
+        Constraints {
             limits: limits.into_iter().flatten().collect(),
             near_best: self.within.map(NearBest::Within).or(one_error),
-            choice: if self.knee { Choice::Knee } else { Choice::ByWishes },
+            choice: if self.knee { Choice::Knee } else { Choice::ByConstraints },
         }
     }
 }
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn wishes_are_read_in_the_units_that_people_write() {
+    fn constraints_are_read_in_the_units_that_people_write() {
         assert_eq!(parse_time("1m 30s"), Ok(Duration::from_secs(90)));
         assert_eq!(parse_accuracy("99%"), Ok(0.99));
         assert_eq!(parse_accuracy("0.99"), Ok(0.99));
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_wish_is_refused_with_an_example() {
+    fn what_is_no_constraint_is_refused_with_an_example() {
         for text in ["0s", "-1s", "90", "", "soon"] {
             assert!(parse_time(text).expect_err(text).contains("as in 90s"), "{text}");
         }

@@ -1,0 +1,200 @@
+//! The pages that are served: written when they are asked for, and kept until their study changes.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use anyhow::Result;
+
+use super::{
+    request::{NOT_FOUND, Refusal, encoded},
+    watch::{Signature, signature, studies_at},
+};
+use crate::{
+    base::words::{accuracy, duration, plural},
+    engine::{
+        sweep_log,
+        upkeep::status::{Standing, standing},
+    },
+    present::{
+        page::{self, Content, Document, Report, index::Line, now::Now},
+        report::comparison::{Comparison, Side},
+    },
+    search::study::Study,
+};
+
+/// An answer that is a page.
+pub struct Answer {
+    pub kind: &'static str,
+    pub policy: String,
+    pub body: String,
+}
+
+/// A study as it was last seen.
+#[derive(Default)]
+struct Seen {
+    signature: Signature,
+    /// Keys of the trials that were running, whose epochs count as changes.
+    running: Vec<String>,
+    page: Option<Arc<String>>,
+    line: Option<Line>,
+}
+
+/// All pages of a place.
+pub struct Pages {
+    place: PathBuf,
+    seen: Mutex<HashMap<String, Seen>>,
+}
+
+impl Pages {
+    pub fn new(place: PathBuf) -> Pages {
+        Pages { place, seen: Mutex::default() }
+    }
+
+    fn seen(&self) -> MutexGuard<'_, HashMap<String, Seen>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn studies(&self) -> BTreeMap<String, Study> {
+        studies_at(&self.place)
+    }
+
+    fn find(&self, name: &str) -> Result<Study, Refusal> {
+        self.studies().remove(name).ok_or(NOT_FOUND)
+    }
+
+    /// The studies that have changed since this was asked last.
+    pub fn changed(&self) -> Vec<String> {
+        let studies = self.studies();
+        let mut seen = self.seen();
+        seen.retain(|name, _| studies.contains_key(name));
+        let has_changed = |(name, study): (String, Study)| {
+            let of = seen.entry(name.clone()).or_default();
+            let now = signature(&study, &of.running);
+            let is_new = of.signature.is_empty();
+            let has_changed = of.signature != now;
+            if has_changed {
+                (of.signature, of.page, of.line) = (now, None, None);
+            }
+            (has_changed && !is_new).then_some(name)
+        };
+        studies.into_iter().filter_map(has_changed).collect()
+    }
+
+    pub fn study(&self, name: &str) -> Result<Answer, Refusal> {
+        let study = self.find(name)?;
+        let content = Content::Live { events: format!("/events/{}", encoded(name)), home: "/".into() };
+        let kept = self.seen().get(name).and_then(|of| of.page.clone());
+        if let Some(page) = kept {
+            return Ok(answer(page.to_string(), &content));
+        }
+        // A change that comes while it is written is seen by the watcher, which compares with what was before.
+        let standing = standing(&study);
+        let running: Vec<String> = standing.iter().flat_map(|of| &of.running).map(|of| of.key.clone()).collect();
+        let before = signature(&study, &running);
+        let document = written(&study, standing);
+        let page = Arc::new(document.write(&content));
+        let mut seen = self.seen();
+        let of = seen.entry(name.into()).or_default();
+        (of.signature, of.running, of.page) = (before, running, Some(page.clone()));
+        drop(seen);
+        Ok(answer(page.to_string(), &content))
+    }
+
+    pub fn compare(&self, first: &str, second: &str) -> Result<Answer, Refusal> {
+        let (first, second) = (self.find(first)?, self.find(second)?);
+        let content = Content::Live { events: "/events".into(), home: "/".into() };
+        let read = || -> Result<Document> {
+            Ok(page::compare::html(&Comparison::of([Side::read(&first, None)?, Side::read(&second, None)?])))
+        };
+        let document = read().unwrap_or_else(|error| page::now::unreadable(&format!("{error:#}")));
+        Ok(answer(document.write(&content), &content))
+    }
+
+    /// All studies; where there is one, its page.
+    pub fn index(&self) -> Result<Answer, Refusal> {
+        let studies = self.studies();
+        if let (Some(only), 1) = (studies.keys().next(), studies.len()) {
+            return self.study(only);
+        }
+        let content = Content::Live { events: "/events".into(), home: "/".into() };
+        let lines: Vec<Line> = studies.iter().map(|(name, study)| self.line(name, study)).collect();
+        Ok(answer(page::index::html(&lines).write(&content), &content))
+    }
+
+    fn line(&self, name: &str, study: &Study) -> Line {
+        let kept = self.seen().get(name).and_then(|of| of.line.clone());
+        kept.unwrap_or_else(|| {
+            let line = match standing(study) {
+                Ok(of) => line_of(name, &of),
+                Err(error) => {
+                    Line { name: name.into(), path: encoded(name), progress: format!("{error:#}"), ..Line::default() }
+                }
+            };
+            self.seen().entry(name.into()).or_default().line = Some(line.clone());
+            line
+        })
+    }
+}
+
+fn line_of(name: &str, of: &Standing) -> Line {
+    let best = of.best.as_ref();
+    Line {
+        name: name.into(),
+        path: encoded(name),
+        progress: progress(of),
+        is_explored: of.explorer.is_some(),
+        best: best.map_or(String::new(), |best| best.configuration.clone()),
+        accuracy: best.map_or(String::new(), |best| accuracy(best.validation_accuracy)),
+        time: best.map_or(String::new(), |best| {
+            let basis = best.time_basis.map_or(String::new(), |basis| format!(", {basis}"));
+            format!("{}{basis}", best.train_seconds.map_or("unknown".into(), duration))
+        }),
+    }
+}
+
+fn progress(of: &Standing) -> String {
+    let counts =
+        [(of.diverged, "diverged"), (of.failed, "failed"), (of.stopped, "given up"), (of.running.len(), "running")];
+    let others = counts.into_iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!(", {count} {word}"));
+    format!("{} of {} done{}", of.done, plural(of.trials, "trial"), others.collect::<String>())
+}
+
+/// The page of a study as it is now; where it cannot be read, as before its first trial, why.
+fn written(study: &Study, standing: Result<Standing>) -> Document {
+    let report = || -> Result<Document> {
+        let standing = standing?;
+        page::html_with(&Report::read(study, None)?, Some(&now(study, &standing)))
+    };
+    report().unwrap_or_else(|error| page::now::unreadable(&format!("{error:#}")))
+}
+
+fn now(study: &Study, of: &Standing) -> Now {
+    let who = match (&of.explorer, &of.held, &of.unknown) {
+        (Some(line), ..) => format!("explored {line}"),
+        (_, Some(held), _) => held.clone(),
+        (.., Some(why)) => format!("whether it is explored cannot be known: {why}"),
+        _ => "nobody explores it now".into(),
+    };
+    let running = of.running.iter().map(|trial| {
+        [
+            format!("{}, replicate {}", trial.configuration, trial.replicate),
+            format!("{}/{}", trial.epoch, trial.epochs),
+            trial.validation_accuracy.map_or(String::new(), |of| accuracy(Some(of))),
+            trial.running_seconds.map_or(String::new(), duration),
+        ]
+    });
+    Now {
+        who,
+        progress: progress(of),
+        paused: of.explorer.as_ref().and_then(|_| sweep_log::pause(study)),
+        left: of.eta_seconds.map(duration),
+        running: running.collect(),
+    }
+}
+
+fn answer(body: String, content: &Content) -> Answer {
+    Answer { kind: "text/html; charset=utf-8", policy: page::policy(content), body }
+}

@@ -1,0 +1,41 @@
+//! Which steps a schedule takes, as hashes: schedules of equal hashes train alike up to there.
+
+use sha2::{Digest, Sha256};
+
+use super::ScheduleConfig;
+
+/// Hashes of the steps of a training: one after each epoch, over the number of samples and the learning rate of every step up
+/// to there.
+pub struct StepDigests<'a> {
+    schedule: &'a ScheduleConfig,
+    epochs: usize,
+    samples: usize,
+    /// Epochs that are in the digest.
+    epoch: usize,
+    digest: [u8; 32],
+}
+
+impl ScheduleConfig {
+    /// Hashes of the steps that a training of `epochs` on `samples` training samples takes.
+    pub fn step_digests(&self, epochs: usize, samples: usize) -> StepDigests<'_> {
+        StepDigests { schedule: self, epochs, samples, epoch: 0, digest: [0; 32] }
+    }
+}
+
+impl Iterator for StepDigests<'_> {
+    type Item = [u8; 32];
+
+    fn next(&mut self) -> Option<[u8; 32]> {
+        if self.epoch >= self.epochs {
+            return None;
+        }
+        let mut hasher = Sha256::new_with_prefix(self.digest);
+        for step in self.schedule.epoch_steps(self.epoch, self.epochs, self.samples) {
+            hasher.update((step.samples.len() as u64).to_le_bytes());
+            hasher.update(step.learning_rate.to_bits().to_le_bytes());
+        }
+        self.epoch += 1;
+        self.digest = hasher.finalize().into();
+        Some(self.digest)
+    }
+}

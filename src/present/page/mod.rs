@@ -1,0 +1,189 @@
+//! A study as one page of HTML that needs nothing beside it: no network, no other file, and no JavaScript to be read.
+//!
+//! [`Report::read`] gathers what the page tells, all of it by the functions that tables and the terminal use; [`html`] writes
+//! it. What is interactive takes its figures from one block of JSON in the page (`data.rs`, `js/`), and Apache ECharts
+//! draws them; without JavaScript there are the pictures of `present/charts` and tables in their place.
+
+pub mod compare;
+mod data;
+mod document;
+mod figures;
+mod front_table;
+pub mod index;
+mod method;
+pub mod now;
+mod origin;
+mod picks;
+mod recipe;
+mod trials;
+mod trouble;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use maud::{Markup, html};
+
+use crate::{
+    base::{
+        files::{check_target, write_atomically},
+        words::plural,
+    },
+    learn::record::Status,
+    present::report::{
+        effects::Effects,
+        findings::Findings,
+        view::{StudyView, epochs},
+    },
+    search::study::{Study, StudyFile, holdings::PAGE},
+    timing::sets::TimeSet,
+};
+pub use document::{Content, Document, MARK, policy};
+use now::Now;
+
+/// All that the page of a study tells.
+pub struct Report {
+    /// The study's folder, as it was named.
+    pub folder: String,
+    pub view: StudyView,
+    pub findings: Findings,
+    pub effects: Effects,
+    pub declared: StudyFile,
+    /// The sets of times other than the one of the view, and why one could not be read.
+    pub other_sets: Vec<TimeSet>,
+    pub unread_sets: Vec<String>,
+    /// Last lines of the logs of trials that failed or diverged, by index of the trial.
+    pub last_lines: Vec<(usize, String)>,
+}
+
+/// Trials whose logs are read, and lines of each that are shown.
+const LOGS: usize = 200;
+const LINES: usize = 6;
+
+impl Report {
+    /// Reads a study, with the set of times `times` where one is named.
+    pub fn read(study: &Study, times: Option<&str>) -> Result<Report> {
+        let view = StudyView::read_with_times(study, times)?;
+        let name = view.times.as_ref().map(|set| set.name.clone());
+        let (mut other_sets, mut unread_sets) = (Vec::new(), Vec::new());
+        for other in TimeSet::names(study)?.into_iter().filter(|other| Some(other) != name.as_ref()) {
+            // One that is damaged says nothing against the others.
+            match TimeSet::read(study, &other) {
+                Ok(set) => other_sets.extend(set),
+                Err(error) => unread_sets.push(format!("{error:#}")),
+            }
+        }
+        let has_failed = |index: &usize| {
+            view.records[*index].as_ref().is_some_and(|of| matches!(of.status, Status::Failed | Status::Diverged))
+        };
+        let failed = (0..view.trials.len()).filter(has_failed).take(LOGS);
+        let last_lines = failed.filter_map(|index| Some((index, study.trial(&view.keys[index]).last_lines(LINES)?)));
+        Ok(Report {
+            folder: study.folder.display().to_string(),
+            last_lines: last_lines.collect(),
+            findings: Findings::of(&view),
+            effects: Effects::of(&view),
+            declared: study.read()?,
+            other_sets,
+            unread_sets,
+            view,
+        })
+    }
+
+    /// The whole training of the baseline, if it has ended.
+    fn baseline(&self) -> Option<&crate::analysis::Point> {
+        self.findings.baseline.map(|index| &self.findings.points[index])
+    }
+}
+
+/// The page of a study.
+pub fn html(report: &Report) -> Result<Document> {
+    html_with(report, None)
+}
+
+/// Writes the page of a study into it, in the place of the last one; of another file of that name only with `force`.
+pub fn write(study: &Study, times: Option<&str>, force: bool) -> Result<(PathBuf, usize)> {
+    let path = study.folder.join(PAGE);
+    check_target(&path, force, is_own)?;
+    let page = html(&Report::read(study, times)?)?.write(&Content::File);
+    write_atomically(&path, page.as_bytes())?;
+    Ok((path, page.len()))
+}
+
+/// Whether a file is a page that this program wrote.
+pub fn is_own(bytes: &[u8]) -> bool {
+    bytes.starts_with(MARK.as_bytes())
+}
+
+/// [`html`] with what happens in the study at this moment.
+pub fn html_with(report: &Report, now: Option<&Now>) -> Result<Document> {
+    let body = html! {
+        (heading(report))
+        @if let Some(now) = now { (now::section(now)) }
+        (picks::section(report))
+        (front_table::section(report))
+        (figures::relations())
+        (trials::section(report)?)
+        (figures::effects(report))
+        (figures::curves(report))
+        (trouble::section(report))
+        (origin::section(report))
+        (recipe::section(report))
+        (method::section())
+    };
+    Ok(Document { title: format!("{}: what was found", report.view.space.name), body, data: Some(data::of(report)?) })
+}
+
+/// What the study is and how far it came.
+fn heading(report: &Report) -> Markup {
+    let Report { view, findings, .. } = report;
+    let count = |status| view.count(status);
+    let [done, diverged, failed, stopped] =
+        [Status::Done, Status::Diverged, Status::Failed, Status::Stopped].map(count);
+    let trials = view.wanted().count();
+    let open = trials - done - diverged - failed - stopped;
+    let config = &view.expansion.candidates[0].config;
+    let images = config.data.name.descriptor().name;
+    let counts = [(diverged, "diverged"), (failed, "failed"), (stopped, "given up"), (open, "not ended yet")];
+    let best = findings.front.last().map(|index| &findings.points[*index]);
+    html! {
+        header {
+            p.eyebrow { "fastrcaps study" }
+            h1 { (view.space.name) }
+            p.lead {
+                (plural(view.expansion.candidates.len(), "configuration")) " on " (images)
+                ", " (plural(trials, "trial")) ": " (done) " done"
+                @for (count, word) in counts { @if count > 0 { ", " b { (count) " " (word) } } }
+                ". "
+                @if let Some(best) = best {
+                    "The longest of the trainings on the front has " (epochs(best.epochs)) "."
+                }
+            }
+            nav aria-label="Sections" {
+                @for (id, name) in SECTIONS { a href={ "#" (id) } { (name) } }
+            }
+        }
+    }
+}
+
+/// The sections by their anchors.
+const SECTIONS: [(&str, &str); 9] = [
+    ("picks", "Recommendation"),
+    ("front", "Front"),
+    ("relations", "All axes"),
+    ("trials", "Trials"),
+    ("effects", "What each optimisation does"),
+    ("curves", "Curves"),
+    ("trouble", "What went wrong"),
+    ("origin", "Machine and origin"),
+    ("method", "Method"),
+];
+
+/// Where the page explains a figure: a heading of METHODOLOGY.md.
+fn how(heading: &str) -> Markup {
+    html! { a href={ "#" (method::anchor(heading)) } { "METHODOLOGY.md, “" (heading) "”" } }
+}
+
+/// An em dash where there is nothing.
+fn or_dash(text: Option<String>) -> String {
+    text.filter(|text| !text.is_empty()).unwrap_or_else(|| "–".into())
+}

@@ -1,0 +1,326 @@
+"""Opens a page of `fastrcaps report` in a headless Chromium with the network off, and does what a reader does.
+
+    python3 tests/report/browser.py PAGE TRIALS_CSV SHOTS [--budget SECONDS]
+
+PAGE is the page, TRIALS_CSV the study's trials.csv, SHOTS a folder for screenshots. Exit code 0 if all holds, 1 if
+something does not, 77 if there is no browser. Needs nothing but Python and a browser called chromium, or what
+FASTRCAPS_BROWSER names. Talks with the browser over a pipe, in the DevTools protocol.
+"""
+
+import argparse
+import base64
+import csv
+import json
+import os
+import select
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+ABSENT = 77
+
+
+def find_browser():
+    named = os.environ.get("FASTRCAPS_BROWSER")
+    return named or next(filter(None, map(shutil.which, NAMES)), None)
+
+
+class Browser:
+    """A browser, and one tab of it."""
+
+    def __init__(self, program, folder):
+        flags = [
+            "--headless=new", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe", "--no-first-run", "--disable-extensions",
+            "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage", "--hide-scrollbars",
+            "--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={folder}/profile", "about:blank",
+        ]
+        # The browser reads commands from descriptor 3 and answers on 4.
+        shell = ["sh", "-c", 'exec "$0" "$@" 3<&0 4>&1 </dev/null >/dev/null', program]
+        self.process = subprocess.Popen(shell + flags, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        self.number, self.rest, self.events, self.session = 0, b"", [], None
+        target = self.call("Target.createTarget", url="about:blank")["targetId"]
+        self.session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            self.call(f"{domain}.enable")
+        self.call("Network.emulateNetworkConditions", offline=True, latency=0, downloadThroughput=-1, uploadThroughput=-1)
+
+    def call(self, method, **parameters):
+        self.number += 1
+        message = {"id": self.number, "method": method, "params": parameters}
+        if self.session:
+            message["sessionId"] = self.session
+        self.process.stdin.write(json.dumps(message).encode() + b"\0")
+        self.process.stdin.flush()
+        while True:
+            answer = self.read(60)
+            if answer is None:
+                raise SystemExit(f"the browser does not answer {method}")
+            if answer.get("id") == self.number:
+                if "error" in answer:
+                    raise SystemExit(f"{method}: {answer['error']['message']}")
+                return answer["result"]
+            self.events.append(answer)
+
+    def read(self, patience):
+        end = time.monotonic() + patience
+        while b"\0" not in self.rest:
+            ready, _, _ = select.select([self.process.stdout], [], [], max(0, end - time.monotonic()))
+            part = os.read(self.process.stdout.fileno(), 1 << 16) if ready else b""
+            if not part:
+                return None
+            self.rest += part
+        message, self.rest = self.rest.split(b"\0", 1)
+        return json.loads(message)
+
+    def evaluate(self, expression):
+        result = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        if "exceptionDetails" in result:
+            raise SystemExit(f"{expression}: {json.dumps(result['exceptionDetails'])[:500]}")
+        return result["result"].get("value")
+
+    def wait(self, expression, what, patience=30):
+        end = time.monotonic() + patience
+        while not self.evaluate(expression):
+            if time.monotonic() > end:
+                raise SystemExit(f"not within {patience} s: {what}")
+            time.sleep(0.05)
+
+    def size(self, width, height, mobile=False, dark=False):
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=mobile)
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self.call("Emulation.setEmulatedMedia", media="", features=[scheme])
+
+    def open(self, page):
+        begun = time.monotonic()
+        self.call("Page.navigate", url=page)
+        self.wait("document.body && document.body.dataset.ready === 'yes'", "the page is ready")
+        # Until what was asked for is on the screen.
+        self.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))")
+        return time.monotonic() - begun
+
+    def mouse(self, kind, x, y, button="none"):
+        self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button=button, buttons=0 if button == "none" else 1, clickCount=1)
+
+    def drag(self, start, end):
+        self.mouse("mouseMoved", *start)
+        self.mouse("mousePressed", *start, "left")
+        for step in range(1, 9):
+            share = step / 8
+            self.mouse("mouseMoved", *(a + (b - a) * share for a, b in zip(start, end)), "left")
+        self.mouse("mouseReleased", *end, "left")
+
+    def shot(self, path, whole=True):
+        if whole:
+            # Charts are drawn when they come into view.
+            self.evaluate("(async () => { for (let y = 0; y < document.body.scrollHeight; y += 500) { scrollTo(0, y); "
+                          "await new Promise(done => setTimeout(done, 60)); } scrollTo(0, 0); })()")
+            time.sleep(0.3)
+        picture = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
+        Path(path).write_bytes(base64.b64decode(picture["data"]))
+
+    def complaints(self):
+        """What the console says of errors and warnings, and requests that left the page."""
+        found = []
+        for event in self.events:
+            method, of = event.get("method"), event.get("params", {})
+            if method == "Runtime.exceptionThrown":
+                details = of["exceptionDetails"]
+                found.append(details.get("exception", {}).get("description", details["text"]))
+            elif method == "Runtime.consoleAPICalled" and of["type"] in ("error", "warning", "assert"):
+                found.append(" ".join(str(part.get("value", part.get("description"))) for part in of["args"]))
+            elif method == "Log.entryAdded" and of["entry"]["level"] in ("error", "warning"):
+                found.append(of["entry"]["text"])
+            elif method == "Network.requestWillBeSent" and of["request"]["url"].split(":")[0] in ("http", "https", "ws", "wss"):
+                found.append(f"the page asks for {of['request']['url']}")
+        return found
+
+    def close(self):
+        self.process.stdin.close()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+
+
+CHART = "echarts.getInstanceByDom(document.getElementById('chart-{}'))"
+
+
+class Checks:
+    """What holds of a page."""
+
+    def __init__(self, browser, arguments, folder):
+        self.browser, self.page, self.folder = browser, Path(arguments.page).resolve().as_uri(), Path(folder)
+        self.shots, self.budget = Path(arguments.shots), arguments.budget
+        self.shots.mkdir(parents=True, exist_ok=True)
+        with open(arguments.trials, newline="") as file:
+            self.trials = list(csv.DictReader(file))
+        self.failures = []
+
+    def hold(self, is_so, what):
+        print(f"{'ok' if is_so else 'FAILED'}: {what}")
+        if not is_so:
+            self.failures.append(what)
+
+    def run(self):
+        browser = self.browser
+        browser.size(1280, 900)
+        took = browser.open(self.page)
+        self.hold(took <= self.budget, f"the page is interactive after {took:.2f} s, of at most {self.budget:.1f}")
+        browser.shot(self.shots / "light.png")
+        self.hover()
+        self.brush()
+        self.filters()
+        self.labels()
+        browser.size(1280, 900, dark=True)
+        browser.open(self.page)
+        browser.shot(self.shots / "dark.png")
+        self.phone()
+        self.without_scripts()
+        complaints = browser.complaints()
+        self.hold(not complaints, f"the console is silent and nothing leaves the page {complaints[:5]}")
+        return self.failures
+
+    def rows_shown(self):
+        return int(self.browser.evaluate("document.getElementById('shown').textContent").split(" ")[0])
+
+    def into_view(self, chart):
+        self.browser.evaluate(f"document.getElementById('chart-{chart}').scrollIntoView({{ block: 'center' }})")
+        self.browser.wait(f"Boolean(window.echarts && {CHART.format(chart)})", f"the chart {chart} is drawn")
+        time.sleep(0.3)
+        return self.browser.evaluate(f"(() => {{ const r = document.getElementById('chart-{chart}').getBoundingClientRect(); return [r.x, r.y]; }})()")
+
+    def hover(self):
+        left, top = self.into_view("front")
+        at = self.browser.evaluate(
+            f"(() => {{ const c = {CHART.format('front')}; const s = c.getOption().series.find(s => s.name === 'front' && s.data.length) || "
+            "c.getOption().series.find(s => s.name === 'baseline'); const p = s.data[s.data.length - 1].value;"
+            "return [...c.convertToPixel({ xAxisIndex: 0, yAxisIndex: 0 }, [p[0], p[1]]), p[2]]; })()")
+        for step in (6, 3, 0):
+            self.browser.mouse("mouseMoved", left + at[0] - step, top + at[1])
+        time.sleep(0.5)
+        tip = self.browser.evaluate("[...document.querySelectorAll('#chart-front .tip')].map(tip => tip.innerText).join('|')")
+        data = json.loads(self.browser.evaluate("document.getElementById('data').textContent"))
+        label = data["labels"][data["points"]["candidate"][at[2]]]
+        self.hold(label in tip and "validation" in tip, f"hovering shows the configuration {label!r} ({tip[:60]!r})")
+        self.browser.shot(self.shots / "hover.png", whole=False)
+        self.browser.mouse("mouseMoved", 5, 5)
+
+    def brush(self):
+        before = self.rows_shown()
+        left, top = self.into_view("relations")
+        # Along the last axis, the accuracy: its upper third.
+        axis = self.browser.evaluate(
+            f"(() => {{ const c = {CHART.format('relations')}; const axes = c.getOption().parallelAxis; const last = axes.length - 1;"
+            "const model = c.getModel().getComponent('parallelAxis', last); const a = model.axis; const e = model.coordinateSystem;"
+            "const g = e.getAxisLayout(model.get('dim') !== undefined ? 'dim' + last : last);"
+            "const p = (v) => { const t = [a.dataToCoord(v), 0]; const m = g.transform; return [m[0] * t[0] + m[2] * t[1] + m[4], m[1] * t[0] + m[3] * t[1] + m[5]]; };"
+            "const [low, high] = a.scale.getExtent(); return [p(low + .66 * (high - low)), p(high - .001 * (high - low)), low + .66 * (high - low)]; })()")
+        (x0, y0), (x1, y1), _ = axis
+        self.browser.drag((left + x1, top + y1), (left + x0, top + y0))
+        time.sleep(0.5)
+        self.browser.shot(self.shots / "brush.png", whole=False)
+        after = self.rows_shown()
+        self.hold(0 < after < before, f"what is drawn along an axis keeps {after} of {before} rows of the table")
+        self.into_view("front")
+        front = self.browser.evaluate(f"{CHART.format('front')}.getOption().series.filter(s => s.type === 'scatter').reduce((n, s) => n + s.data.length, 0)")
+        self.hold(front <= after + 1, f"the front follows: {front} points")
+        self.download(after)
+        self.browser.evaluate("document.getElementById('reset').click()")
+        time.sleep(0.3)
+        self.hold(self.rows_shown() == before, "'Keep all' brings all rows back")
+
+    def download(self, count):
+        folder = self.folder / "downloads"
+        self.browser.call("Page.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
+        self.browser.evaluate("document.getElementById('download').click()")
+        end = time.monotonic() + 10
+        while not (files := list(folder.glob("*.csv"))):
+            if time.monotonic() > end:
+                return self.hold(False, "the table is downloaded")
+            time.sleep(0.1)
+        time.sleep(0.3)
+        with open(files[0], newline="") as file:
+            rows = list(csv.DictReader(file))
+        own = {row["key"]: row for row in self.trials}
+        is_same = all(row["key"] in own and all(own[row["key"]][name] == cell for name, cell in row.items()) for row in rows)
+        self.hold(len(rows) == count, f"the download has the {count} rows of the table ({len(rows)})")
+        self.hold(is_same, "each cell of it is that of trials.csv")
+
+    def filters(self):
+        first = self.trials[0]["configuration"]
+        self.browser.evaluate(
+            f"(() => {{ const i = document.querySelector('#filters input[type=search]'); i.value = {json.dumps(first)}; i.dispatchEvent(new Event('input')); }})()")
+        time.sleep(0.3)
+        expected = sum(first.lower() in row["configuration"].lower() for row in self.trials)
+        self.hold(self.rows_shown() == expected, f"searching for {first!r} keeps {expected} rows ({self.rows_shown()})")
+        self.browser.evaluate("document.getElementById('reset').click()")
+        # By the keyboard alone: the first box of the first axis.
+        box = "document.querySelectorAll('#filters fieldset')[2]?.querySelector('input')"
+        if self.browser.evaluate(f"Boolean({box})"):
+            before = self.rows_shown()
+            self.browser.evaluate(f"{box}.focus()")
+            for kind in ("keyDown", "keyUp"):
+                self.browser.call("Input.dispatchKeyEvent", type=kind, key=" ", code="Space", windowsVirtualKeyCode=32, text=" " if kind == "keyDown" else "")
+            time.sleep(0.3)
+            self.hold(self.rows_shown() < before, f"a filter works by the keyboard ({self.rows_shown()} of {before} rows)")
+            self.browser.evaluate("document.getElementById('reset').click()")
+        self.browser.evaluate("document.querySelector('#trials-table th[data-column=validation_accuracy] button').click()")
+        cells = self.browser.evaluate("[...document.querySelectorAll('#trials-table tbody tr')].map(r => parseFloat(r.cells[2].textContent)).filter(v => !isNaN(v))")
+        self.hold(cells == sorted(cells, reverse=True) and cells, "the table is sorted by a click on its heading")
+
+    def labels(self):
+        self.hold(self.browser.evaluate("document.querySelectorAll('main script, main iframe, main object').length") == 0, "no label became an element")
+        self.hold(not self.browser.evaluate("Boolean(window.pwned)"), "no label ran as a script")
+        lost = self.browser.evaluate("[...document.querySelectorAll('a[href^=\"#\"]')].map(a => a.getAttribute('href')).filter(h => !document.getElementById(h.slice(1)))")
+        self.hold(not lost, f"every reference within the page leads somewhere {lost}")
+        unnamed = self.browser.evaluate(
+            "[...document.querySelectorAll('img:not([alt]), button:empty, [role=img]:not([aria-label])')].length + "
+            "[...document.querySelectorAll('input, select')].filter(i => !i.labels?.length).length")
+        self.hold(unnamed == 0, "every picture and every input has a name")
+
+    def phone(self):
+        self.browser.size(390, 844, mobile=True)
+        self.browser.open(self.page)
+        wide = self.browser.evaluate("document.documentElement.scrollWidth")
+        self.hold(wide <= 390, f"at 390 pixels nothing reaches out of the page ({wide})")
+        self.browser.shot(self.shots / "phone.png")
+        self.hold(self.rows_shown() > 0, "the table works there")
+
+    def without_scripts(self):
+        self.browser.call("Emulation.setScriptExecutionDisabled", value=True)
+        self.browser.size(1280, 900)
+        self.browser.call("Page.navigate", url=self.page)
+        time.sleep(1)
+        self.browser.shot(self.shots / "no-script.png", whole=False)
+        document = self.browser.call("DOM.getDocument", depth=0)["root"]["nodeId"]
+        text = self.browser.call("DOM.getOuterHTML", nodeId=document)["outerHTML"]
+        self.hold("data:image/" in text and "id=\"front-table\"" in text, "without scripts there are pictures and the table of the front")
+        self.browser.call("Emulation.setScriptExecutionDisabled", value=False)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("page")
+    parser.add_argument("trials")
+    parser.add_argument("shots")
+    parser.add_argument("--budget", type=float, default=60.0, help="seconds until the page must be interactive")
+    arguments = parser.parse_args()
+    program = find_browser()
+    if not program:
+        print("there is no Chromium: install it, or name it in FASTRCAPS_BROWSER")
+        return ABSENT
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        browser = Browser(program, folder)
+        try:
+            failures = Checks(browser, arguments, folder).run()
+        finally:
+            browser.close()
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
