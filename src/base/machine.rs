@@ -135,6 +135,17 @@ pub fn from_rfc3339(text: &str) -> Option<SystemTime> {
     text.parse::<Timestamp>().ok()?.try_into().ok()
 }
 
+/// Seconds from 1970 on to such a moment; none where the text tells none.
+pub fn unix_seconds(text: &str) -> Option<f64> {
+    Some(text.parse::<Timestamp>().ok()?.as_duration().as_secs_f64())
+}
+
+/// Seconds from one such moment to a later one, below 0 to an earlier one; none where either text tells none.
+pub fn seconds_between(from: &str, to: &str) -> Option<f64> {
+    let [from, to] = [from, to].map(|text| text.parse::<Timestamp>().ok());
+    Some(to?.duration_since(from?).as_secs_f64())
+}
+
 /// Cores this process can keep busy: those it may run on, or fewer where its control group has a quota of processor time, as
 /// in a container that was given 2 CPUs. A part of a CPU does not count: a thread too many would use the quota up before its
 /// period is over, and all threads would stand still for the rest of it, also those whose steps are timed.

@@ -1,10 +1,6 @@
 //! What a sweep shows while it runs: bars on a terminal, lines elsewhere, JSON events, or nothing.
 
-use std::{
-    ffi::OsStr,
-    io::{IsTerminal, Write},
-    time::Instant,
-};
+use std::{io::Write, time::Instant};
 
 use fastrcaps::{
     base::device::Place,
@@ -22,9 +18,13 @@ pub use fastrcaps::{
 };
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::json;
-use unicode_width::UnicodeWidthStr;
 
-use super::input::errln;
+pub use super::{columns::aligned, terminal::draws_bars};
+use super::{
+    input::errln,
+    live_front::{self, LiveFront},
+    terminal::has_room,
+};
 
 /// How a sweep is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +53,8 @@ pub struct Display {
     diverged: usize,
     failed: usize,
     began: Instant,
+    /// Of a terminal that can draw it.
+    front: Option<LiveFront>,
 }
 
 /// A trial as it is shown.
@@ -64,7 +66,7 @@ struct Shown {
 }
 
 enum Kind {
-    Bars { total: ProgressBar, slots: Vec<ProgressBar>, of_trial: Vec<Option<usize>> },
+    Bars { total: ProgressBar, slots: Vec<ProgressBar>, of_trial: Vec<Option<usize>>, front: Vec<ProgressBar> },
     Lines,
     Json,
     Quiet,
@@ -97,7 +99,8 @@ impl Display {
         let epochs_wanted = wanted.iter().map(|trial| trials[*trial].epochs).sum();
         let running = vec![0; trials.len()];
         let (epochs_done, epochs_trained, ended, diverged, failed) = (0, 0, 0, 0, 0);
-        Display {
+        let front = matches!(&kind, Kind::Bars { front, .. } if !front.is_empty()).then(|| LiveFront::new(view));
+        let display = Display {
             kind,
             trials,
             epochs_wanted,
@@ -109,7 +112,10 @@ impl Display {
             diverged,
             failed,
             began: Instant::now(),
-        }
+            front,
+        };
+        display.update_front();
+        display
     }
 
     /// Shows an event.
@@ -276,6 +282,10 @@ impl Display {
         self.line(&format!("{line}{eta}"));
         self.emit_of(trial, || json!({"event": "ended", "record": record}));
         self.update_total();
+        if let Some(front) = &mut self.front {
+            front.ended(trial, record);
+            self.update_front();
+        }
     }
 
     /// Seconds to go, if the epochs to come take as long as those that this run trained.
@@ -296,22 +306,21 @@ impl Display {
         }
     }
 
-    /// Takes the bars away.
-    pub fn finish(&self) {
-        if let Kind::Bars { total, slots, .. } = &self.kind {
-            slots.iter().chain([total]).for_each(ProgressBar::finish_and_clear);
+    /// Draws the front so far.
+    fn update_front(&self) {
+        if let (Kind::Bars { front: rows, .. }, Some(lines)) =
+            (&self.kind, self.front.as_ref().and_then(LiveFront::lines))
+        {
+            rows.iter().zip(lines).for_each(|(row, line)| row.set_message(line));
         }
     }
-}
 
-/// Whether bars can be drawn on standard error. Where they cannot, what tells of progress are the lines that a pipe gets.
-pub fn draws_bars() -> bool {
-    can_draw(std::io::stderr().is_terminal(), std::env::var_os("TERM").as_deref())
-}
-
-/// Bars are lines that the cursor goes back to: a terminal that says it is dumb, or does not say what it is, cannot.
-fn can_draw(is_terminal: bool, term: Option<&OsStr>) -> bool {
-    is_terminal && term.is_some_and(|term| !term.is_empty() && term != "dumb")
+    /// Takes the bars away.
+    pub fn finish(&self) {
+        if let Kind::Bars { total, slots, front, .. } = &self.kind {
+            slots.iter().chain(front).chain([total]).for_each(ProgressBar::finish_and_clear);
+        }
+    }
 }
 
 fn bars(wanted: usize, slots: &[Slot], trials: usize) -> Kind {
@@ -327,7 +336,12 @@ fn bars(wanted: usize, slots: &[Slot], trials: usize) -> Kind {
         bar.set_message("free");
         bar
     };
-    Kind::Bars { slots: slots.iter().enumerate().map(slot).collect(), total, of_trial: vec![None; trials] }
+    let bars: Vec<ProgressBar> = slots.iter().enumerate().map(slot).collect();
+    let row = |_| all.add(ProgressBar::no_length().with_style(style("{wide_msg}")));
+    let front = if has_room(slots.len()) { (0..=live_front::ROWS).map(row).collect() } else { Vec::new() };
+    // Rows appear when they are first drawn.
+    front.iter().for_each(ProgressBar::tick);
+    Kind::Bars { slots: bars, total, of_trial: vec![None; trials], front }
 }
 
 /// Trials that a searcher gave up, as they follow in a list; nothing where there are none.
@@ -358,44 +372,11 @@ pub fn emit(event: &serde_json::Value) {
     let _ = writeln!(out, "{event}").and_then(|()| out.flush());
 }
 
-/// Rows as lines of columns: the first to the left, the others to the right. A wide letter (CJK, emoji) takes two columns.
-pub fn aligned(rows: &[Vec<String>]) -> String {
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.width()).max();
-    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
-    let mut text = String::new();
-    for row in rows {
-        for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
-            let pad = " ".repeat(width - cell.width());
-            text += &if column == 0 { format!("{cell}{pad}") } else { format!("  {pad}{cell}") };
-        }
-        text.truncate(text.trim_end_matches(' ').len());
-        text.push('\n');
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use fastrcaps::learn::config::TrialConfig;
 
     use super::*;
-
-    #[test]
-    fn columns_stand_below_each_other_also_after_wide_letters() {
-        let rows = [["CONFIGURATION", "TIME"], ["学習率 0.01", "2 s"], ["baseline é", "12 s"]];
-        let rows = rows.map(|row| row.map(String::from).to_vec());
-        assert_eq!(aligned(&rows), "CONFIGURATION  TIME\n学習率 0.01     2 s\nbaseline é     12 s\n");
-    }
-
-    #[test]
-    fn bars_are_drawn_only_where_a_cursor_can_go_back() {
-        let can = |is_terminal, term: Option<&str>| can_draw(is_terminal, term.map(OsStr::new));
-        assert!(can(true, Some("xterm-256color")) && can(true, Some("vt100")));
-        for (is_terminal, term) in [(true, Some("dumb")), (true, Some("")), (true, None), (false, Some("xterm"))] {
-            assert!(!can(is_terminal, term), "{is_terminal} {term:?}");
-        }
-    }
 
     #[test]
     fn epochs_of_earlier_attempts_are_behind_and_say_nothing_of_the_pace() {
@@ -412,6 +393,7 @@ mod tests {
             diverged: 0,
             failed: 0,
             began: Instant::now(),
+            front: None,
         };
         let config = TrialConfig::resolve("[model]\npreset = 'tiny'".parse().unwrap()).unwrap();
         let record = |status, epochs| TrialRecord { status, epochs, ..TrialRecord::pending("k".into(), 0, &config) };

@@ -79,7 +79,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         losses,
         suggestion,
     };
-    write_out(&out, &lr_find::draw(&chart).png())?;
+    write_out(&out, &lr_find::draw(&chart, &charts::Style::default()).png())?;
     match suggestion {
         Some(of) => outln!(
             "suggested learning rate {} (the smoothed loss is lowest at {}, which is too high)",

@@ -3,7 +3,9 @@
 mod attribution;
 mod bench;
 mod cancel;
+mod chart;
 mod checkpoints;
+mod columns;
 mod compare;
 mod completions;
 mod confirming;
@@ -16,11 +18,13 @@ mod executor;
 mod explain;
 mod explore;
 mod explore_display;
+mod export;
 mod front;
 pub(crate) mod input;
 mod inspect;
 mod interrupt;
 mod limits;
+mod live_front;
 mod lr_find;
 mod origins;
 mod pick;
@@ -35,6 +39,7 @@ mod serve;
 mod simulate;
 mod status;
 mod study;
+mod terminal;
 mod threads;
 mod time;
 mod time_steps;
@@ -81,6 +86,8 @@ enum Command {
     Pick(pick::Args),
     #[command(visible_alias = "ablation")]
     Attribution(attribution::Args),
+    Chart(chart::Args),
+    Export(export::Args),
     Report(report::Args),
     Serve(serve::Args),
     Compare(compare::Args),
@@ -115,6 +122,8 @@ pub fn run() -> Result<ExitCode> {
         Command::Front(args) => front::run(args),
         Command::Pick(args) => pick::run(args),
         Command::Attribution(args) => attribution::run(args),
+        Command::Chart(args) => chart::run(args),
+        Command::Export(args) => export::run(args),
         Command::Report(args) => report::run(args),
         Command::Serve(args) => serve::run(args),
         Command::Compare(args) => compare::run(args),

@@ -24,9 +24,11 @@ use serde_json::json;
 
 use super::{
     attribution::{ladder_json, ladder_table},
+    columns::wrapped,
     constraints::ConstraintsArg,
     display::mean_and_deviation,
     input::{TimesArg, outln, shell_line, write_out},
+    terminal::terminal_columns,
 };
 
 /// Pick one configuration of a study by constraints, and write the config file that trains it.
@@ -158,7 +160,13 @@ impl Picked<'_> {
             ("confidence", cells::confidence(pick.confidence)),
         ];
         let rows = rows.into_iter().chain(pick.notes.iter().map(|note| ("note", note.clone())));
-        let lines: String = rows.map(|(name, value)| format!("{name:<17}{value}\n")).collect();
+        const NAME: usize = 17;
+        let room = terminal_columns().map_or(usize::MAX, |columns| columns.saturating_sub(NAME).max(20));
+        let line = |(name, value): (&str, String)| {
+            let value = wrapped(&value, room).join(&format!("\n{:NAME$}  ", ""));
+            format!("{name:<NAME$}{value}\n")
+        };
+        let lines: String = rows.map(line).collect();
         // Without a baseline there is none.
         let ladder = ladder_table(self.view, self.points, pick.point);
         let ladder = ladder

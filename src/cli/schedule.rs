@@ -7,7 +7,7 @@ use fastrcaps::{
     base::{files::check_target, words::plural},
     learn::{config::TrialConfig, schedule::outline::outline},
     present::charts::{
-        self,
+        self, Style,
         schedule::{self, ScheduleChart},
     },
 };
@@ -49,9 +49,10 @@ pub fn run(args: Args) -> Result<ExitCode> {
             plural(config.train.epochs, "epoch"),
             plural(steps as usize, "step")
         ),
-        ..schedule::sample(&config.schedule, config.train.epochs)
+        lines: vec![schedule::sample(&config.schedule, config.train.epochs)],
+        left_out: 0,
     };
-    write_out(&out, &schedule::draw(&chart).png())?;
+    write_out(&out, &schedule::draw(&chart, &Style::default()).png())?;
     print_outline(&config)?;
     outln!("drawn to {}", out.display());
     Ok(ExitCode::SUCCESS)

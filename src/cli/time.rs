@@ -10,9 +10,9 @@ use fastrcaps::{
         stats::{self, Spread},
     },
     engine::confirming::{finished, on_front, trainings, usual_threads},
-    present::report::{
-        self,
-        view::{Origin, StudyView},
+    present::{
+        derived,
+        report::view::{Origin, StudyView},
     },
     search::{
         study::Study,
@@ -136,7 +136,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let mut shown = Shown::new(mode, confirmation.rounds);
     let confirmed = confirmation.take(&trainings(&view, &candidates), &lock, &mut |event| shown.show(event))?;
     let mut view = StudyView::read(&study)?;
-    report::write_all(&study, &view)?;
+    derived::write_all(&study, &view)?;
     confirming::tell(mode, &study, &confirmed, &view);
     // What the sweep measured, whatever was measured since.
     view.times = None;

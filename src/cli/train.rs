@@ -1,7 +1,6 @@
 //! `fastrcaps train`: one configuration, from its file to its weights.
 
 use std::{
-    fs,
     path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
@@ -12,26 +11,29 @@ use candle_core::Device;
 use fastrcaps::{
     base::{
         files::{check_no_file_in_way, make_folder, write_atomically},
-        seal,
         words::number,
     },
+    engine::picked,
     learn::{
         config::TrialConfig,
         data::{self, Dataset, verify},
         folder::TrialFolder,
         model::{
-            Network, argmax,
+            Network,
             config::{Decoder, ModelConfig},
         },
         record::{EpochRow, Status, TrialRecord},
         train::{
-            Observer, Predictions, StepReport, Trainer,
+            Observer, Predictions, StepReport,
             checkpoint::{State, Unusable},
-            run::{RunOutcome, run_in_folder, save_predictions},
+            run::{RunOutcome, run_in_folder, save_predictions, trained},
             session::Foreign,
         },
     },
-    present::charts::reconstructions::{self, Picture, ReconstructionsChart, Sample},
+    present::charts::{
+        Style,
+        reconstructions::{self, ReconstructionsChart},
+    },
 };
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -195,14 +197,8 @@ fn finish(
     device: &Device,
 ) -> Result<ExitCode> {
     errln!("note: the training is at its end; what it has to show is written now");
-    let weights = folder.weights();
-    let bytes = fs::read(&weights).with_context(|| format!("cannot read {}", weights.display()))?;
-    if record.weights_sha256.as_ref().is_some_and(|sum| *sum != seal::sha256(&bytes)) {
-        bail!("{} is not as the training left it; train again with --force", weights.display());
-    }
-    drop(bytes);
-    let trainer = Trainer::new(config, data, device)?;
-    trainer.parameters.load(&weights)?;
+    let trainer =
+        trained(folder, config, record.weights_sha256.as_deref(), data, device).context("train again with --force")?;
     show(folder, config, record, &trainer.network, data)
 }
 
@@ -358,30 +354,14 @@ impl Observer for Progress {
 
 /// A picture of the first test images and their reconstructions; none without a decoder.
 fn draw_reconstructions(folder: &TrialFolder, config: &TrialConfig, said: &Predictions) -> Result<()> {
-    let Some(reconstruction) = &said.reconstruction else { return Ok(()) };
-    let shape = config.data.name.image_shape();
-    let picture =
-        |values: Vec<f32>| Picture { channels: shape.channels, height: shape.height, width: shape.width, values };
-    let class = |label| config.data.name.class_name(label).into_owned();
-    let labels = said.labels.to_vec1::<u32>()?;
-    let originals = said.images.flatten_from(1)?.to_vec2::<f32>()?;
-    let rows = originals
-        .into_iter()
-        .zip(reconstruction.to_vec2::<f32>()?)
-        .zip(labels.iter().zip(said.scores.to_vec2::<f32>()?));
-    let samples = rows
-        .take(SHOWN)
-        .map(|((original, reconstruction), (label, scores))| Sample {
-            original: picture(original),
-            reconstruction: picture(reconstruction),
-            truth: class(*label as usize),
-            predicted: class(argmax(&scores)),
-        })
-        .collect();
+    let samples = picked::shown(said, config, SHOWN)?;
+    if samples.is_empty() {
+        return Ok(());
+    }
     let chart = ReconstructionsChart {
         title: "Test images and their reconstructions".into(),
         subtitle: "above the image, below what the decoder makes of its longest capsule".into(),
         samples,
     };
-    write_atomically(&folder.reconstructions(), &reconstructions::draw(&chart).png())
+    write_atomically(&folder.reconstructions(), &reconstructions::draw(&chart, &Style::default()).png())
 }

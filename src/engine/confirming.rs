@@ -12,11 +12,13 @@ use anyhow::{Error, Result};
 use crate::{
     base::device::{Gpu, Place},
     learn::record::{Status, TrialRecord},
-    present::report::{
-        self,
-        departures::{Departure, departures},
-        findings::Findings,
-        view::StudyView,
+    present::{
+        derived,
+        report::{
+            departures::{Departure, departures},
+            findings::Findings,
+            view::StudyView,
+        },
     },
     search::{
         study::{Lock, Study},
@@ -140,7 +142,7 @@ impl AfterSweep<'_> {
             Err(error) => return (view, Err(error)),
         };
         let now = StudyView { times: Some(confirmed.set.clone()), times_error: None, ..view };
-        if let Err(error) = report::write_all(self.study, &now) {
+        if let Err(error) = derived::write_all(self.study, &now) {
             observer(&Event::Unwritten(&error));
         }
         (now, Ok(confirmed))

@@ -13,7 +13,10 @@ use fastrcaps::{
         ladder::ladder,
     },
     learn::record::{EpochRow, Status, TrialRecord},
-    present::report::{self, reach::time_to_accuracy, view::StudyView},
+    present::{
+        derived,
+        report::{reach::time_to_accuracy, view::StudyView},
+    },
     search::{journal::Journal, study::Study},
 };
 
@@ -49,7 +52,7 @@ fn study(folder: &Path, end: impl Fn(usize, usize) -> Option<(f64, f64)>) -> Stu
     }
     drop(journal);
     let view = StudyView::read(&study).unwrap();
-    report::write_all(&study, &view).unwrap();
+    derived::write_all(&study, &view).unwrap();
     study
 }
 

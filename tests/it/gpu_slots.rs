@@ -24,7 +24,7 @@ use fastrcaps::{
             memory::{gpu_peak_bytes, peak_bytes, peak_bytes_beside_gpu},
         },
     },
-    present::report::{self, view::StudyView},
+    present::{derived, report::view::StudyView},
     search::{
         journal::Journal,
         space::Space,
@@ -238,7 +238,7 @@ fn rows_name_their_device_and_times_of_several_are_not_mixed() {
     let study = declare(folder.path());
     leave(&study, &[("cpu", "a CPU"), ("cuda:0 H100", "H100"), ("cuda:1 H100", "H100"), ("cuda:1 H100", "H100")]);
     let view = StudyView::read(&study).unwrap();
-    report::write_all(&study, &view).unwrap();
+    derived::write_all(&study, &view).unwrap();
     let rows = table(study.folder.join("trials.csv"));
     let devices: Vec<&str> = rows.iter().map(|row| row["device"].as_str()).collect();
     assert_eq!(devices[..5], ["cpu", "cuda:0 H100", "cuda:1 H100", "cuda:1 H100", ""]);

@@ -243,10 +243,6 @@ fn searched(
                 progress[trial].status = Status::Stopped;
                 continue;
             }
-            Proposal::Pause { trial, .. } => {
-                progress[trial].status = Status::Paused;
-                continue;
-            }
             Proposal::Wait if running.is_empty() => panic!("it waits for nothing"),
             Proposal::Wait => {}
             Proposal::Done => break,

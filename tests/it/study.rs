@@ -18,7 +18,7 @@ use fastrcaps::{
     },
     engine::upkeep::{check, export, merge, rebuild, remove, status, take_up},
     learn::record::{EpochRow, Status, TrialRecord},
-    present::report::{self, view::StudyView},
+    present::{derived, report::view::StudyView},
     search::{
         journal::Journal,
         space::Space,
@@ -146,7 +146,7 @@ pub fn finished(folder: &Path) -> Study {
 
 fn write_tables(study: &Study) {
     let view = StudyView::read(study).unwrap();
-    report::write_all(study, &view).unwrap();
+    derived::write_all(study, &view).unwrap();
 }
 
 fn tables(study: &Study) -> [String; 2] {

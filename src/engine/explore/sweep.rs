@@ -6,7 +6,7 @@ use super::events::{Event, Observer};
 use crate::{
     base::{machine, words::plural},
     engine::sweep_log::SweepLog,
-    present::report::{keeper::Keeper, view::StudyView},
+    present::{derived::keeper::Keeper, report::view::StudyView},
     search::{
         dispatch::{self, Dispatcher, Ending, Past},
         strategy::Searcher,

@@ -14,7 +14,7 @@ use crate::{
         folder::{TrialFolder, trials_folder},
         record::{Status, TrialRecord},
     },
-    present::report::{self, view::StudyView},
+    present::{derived, report::view::StudyView},
     search::{
         journal::Journal,
         study::{self, Lock, Plan, Study, UNFINISHED_FOLDER},
@@ -84,7 +84,7 @@ pub fn merge(into: &Study, others: &[Study], lock: &Lock) -> Result<Merged> {
     // They may be the first ones here.
     view.read_times(into);
     merged.pending = view.wanted().filter(|index| !has_ended(&view.records[*index])).count();
-    report::write_all(into, &view)?;
+    derived::write_all(into, &view)?;
     Ok(merged)
 }
 

@@ -8,7 +8,7 @@ use super::{End, check_config};
 use crate::{
     base::{files::write_through, machine},
     learn::record::Status,
-    present::report::{self, view::StudyView},
+    present::{derived, report::view::StudyView},
     search::{
         journal::Journal,
         study::{self, Lock, Study},
@@ -74,7 +74,7 @@ pub fn rebuild(study: &Study, _lock: &Lock) -> Result<Rebuilt> {
     view.update(&journal)?;
     let has_ended = |index: &usize| view.records[*index].is_some();
     rebuilt.pending = view.wanted().filter(|index| !has_ended(index)).count();
-    report::write_all(study, &view)?;
+    derived::write_all(study, &view)?;
     Ok(rebuilt)
 }
 

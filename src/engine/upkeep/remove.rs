@@ -8,7 +8,7 @@ use super::{check_idle, entries};
 use crate::{
     base::files::{is_link, remove_if_there},
     learn::folder::{TrialFolder, trials_folder},
-    present::report::{self, view::StudyView},
+    present::{derived, report::view::StudyView},
     search::{
         journal::Journal,
         study::{
@@ -101,6 +101,6 @@ pub fn remove_trials(study: &Study, keys: &[String], _lock: &Lock) -> Result<(us
     }
     started = journal.remove(keys)?.max(started);
     view.update(&journal)?;
-    report::write_all(study, &view)?;
+    derived::write_all(study, &view)?;
     Ok((started, others))
 }

@@ -8,11 +8,11 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use candle_core::{Device, DeviceLocation, Tensor};
 
 use super::{
-    Observer, Session, StepReport, Trained, TrainingEnd, beginning::Shared, checkpoint::State, predict,
+    Observer, Session, StepReport, Trained, Trainer, TrainingEnd, beginning::Shared, checkpoint::State, predict,
     session::Foreign, train,
 };
 use crate::{
@@ -108,6 +108,37 @@ pub fn save_predictions(
     }
     write_through(&folder.predictions(), |path| tensor_file::write(path, &tensors))?;
     Ok(said)
+}
+
+/// The network of a training that reached its end, with the weights that it left; `sha256` is what they are known by.
+pub fn trained(
+    folder: &TrialFolder,
+    config: &TrialConfig,
+    sha256: Option<&str>,
+    data: &Dataset,
+    device: &Device,
+) -> Result<Trainer> {
+    let weights = folder.weights();
+    let bytes = fs::read(&weights).with_context(|| format!("cannot read {}", weights.display()))?;
+    if sha256.is_some_and(|sum| sum != seal::sha256(&bytes)) {
+        bail!("{} is not as the training left it", weights.display());
+    }
+    drop(bytes);
+    let trainer = Trainer::new(config, data, device)?;
+    trainer.parameters.load(&weights)?;
+    Ok(trainer)
+}
+
+/// What the network of such a training says of the first `count` test images, on CPU cores.
+pub fn predict_again(
+    folder: &TrialFolder,
+    config: &TrialConfig,
+    sha256: Option<&str>,
+    data: &Dataset,
+    count: usize,
+) -> Result<super::Predictions> {
+    let trainer = trained(folder, config, sha256, data, &Device::Cpu)?;
+    predict(&trainer.network, data, &data.test, count)
 }
 
 /// A device as [`TrialRecord::device`] has it.

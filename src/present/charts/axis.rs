@@ -84,6 +84,14 @@ impl Axis {
         Axis::new(self.scale, self.from, to, unit)
     }
 
+    /// The axis from and to other values, where some are given.
+    pub fn within(self, range: Option<(f64, f64)>, unit: Unit) -> Axis {
+        let Some((from, to)) = range else { return self };
+        // There is no logarithm of zero.
+        let scale = if from > 0.0 { self.scale } else { Scale::Linear };
+        Axis::new(scale, from, to, unit)
+    }
+
     pub fn new(scale: Scale, from: f64, to: f64, unit: Unit) -> Axis {
         let ticks = ticks(scale, from, to, unit);
         Axis { scale, from, to, ticks }

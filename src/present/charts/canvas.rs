@@ -1,15 +1,19 @@
 //! The display list every chart draws into: a [`Scene`] of few shapes in pixels, which `encode.rs` paints.
 
-use super::style::Colour;
+use super::style::{Colour, WHITE};
 
 /// A point in pixels: x to the right, y down.
 pub type Point = (f64, f64);
 
-/// A picture as a list of shapes, painted in order on white.
+/// A picture as a list of shapes, painted in order on its page.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scene {
     pub width: u32,
     pub height: u32,
+    /// Colour of the page, and of what stands around letters.
+    pub page: Colour,
+    /// Dots per inch that the file names, where the picture is meant for paper.
+    pub dpi: Option<u32>,
     pub shapes: Vec<Shape>,
 }
 
@@ -47,11 +51,13 @@ pub struct Stroke {
     pub dash: Dash,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Dash {
     Solid,
     Dashed,
     Dotted,
+    /// Of any length: a dash, the gap after it.
+    Of(f64, f64),
 }
 
 impl Dash {
@@ -61,6 +67,7 @@ impl Dash {
             Dash::Solid => None,
             Dash::Dashed => Some((9.0, 6.0)),
             Dash::Dotted => Some((3.0, 4.0)),
+            Dash::Of(on, off) => Some((on, off)),
         }
     }
 }
@@ -76,7 +83,7 @@ pub struct Text {
     pub colour: Colour,
     pub anchor: Anchor,
     pub turn: Turn,
-    /// Width of a white rim around the letters, for text over lines; 0 for none.
+    /// Width of a rim in the page's colour around the letters, for text over lines; 0 for none.
     pub halo: f64,
 }
 
@@ -143,7 +150,7 @@ impl Text {
 
 impl Scene {
     pub fn new(width: u32, height: u32) -> Scene {
-        Scene { width, height, shapes: Vec::new() }
+        Scene { width, height, page: WHITE, dpi: None, shapes: Vec::new() }
     }
 
     pub fn line(&mut self, points: Vec<Point>, stroke: Stroke) {
@@ -224,6 +231,29 @@ impl Area {
         }
         let at = |share: f64| (a.0 + dx * share, a.1 + dy * share);
         (enter <= leave).then(|| (at(enter), at(leave)))
+    }
+
+    /// The part of a polygon inside the box (Sutherland and Hodgman 1974).
+    pub fn clip_polygon(&self, corners: &[Point]) -> Vec<Point> {
+        let crossing = |a: f64, b: f64, at: f64| if b == a { 0.0 } else { (at - a) / (b - a) };
+        let between = |a: Point, b: Point, share: f64| (a.0 + (b.0 - a.0) * share, a.1 + (b.1 - a.1) * share);
+        let mut left: Vec<Point> = corners.to_vec();
+        for (edge, is_x, is_upper) in
+            [(self.left, true, false), (self.right, true, true), (self.top, false, false), (self.bottom, false, true)]
+        {
+            let along = |of: Point| if is_x { of.0 } else { of.1 };
+            let inside = |of: Point| if is_upper { along(of) <= edge } else { along(of) >= edge };
+            let mut kept = Vec::new();
+            for (index, &to) in left.iter().enumerate() {
+                let from = left[(index + left.len() - 1) % left.len()];
+                if inside(from) != inside(to) {
+                    kept.push(between(from, to, crossing(along(from), along(to), edge)));
+                }
+                kept.extend(inside(to).then_some(to));
+            }
+            left = kept;
+        }
+        left
     }
 
     /// The pieces of a polyline inside the box.

@@ -2,10 +2,10 @@
 
 use super::canvas::{Anchor, Area, Scene, Text, Weight};
 use super::font;
+use super::look::{SHEET_WIDTH, Style};
 use super::style::{INK, MUTED, NOTE, SUBTITLE, TITLE};
 
-pub const WIDTH: u32 = 1600;
-pub const HEIGHT: u32 = 1000;
+pub const WIDTH: u32 = SHEET_WIDTH;
 pub const MARGIN: f64 = 56.0;
 const TITLE_BASELINE: f64 = 66.0;
 const SUBTITLE_BASELINE: f64 = 104.0;
@@ -23,19 +23,25 @@ pub fn legend_baseline(subtitle: &str) -> f64 {
 }
 
 /// The room for the plot without its tick labels, below a legend.
-pub fn plot_area(subtitle: &str) -> Area {
+pub fn plot_area(style: &Style, subtitle: &str) -> Area {
     let top = legend_baseline(subtitle) + 28.0;
-    Area { left: MARGIN + 126.0, top, right: f64::from(WIDTH) - MARGIN, bottom: f64::from(HEIGHT) - 152.0 }
+    Area {
+        left: MARGIN + 126.0,
+        top,
+        right: f64::from(WIDTH) - MARGIN,
+        bottom: f64::from(style.sheet_height()) - 152.0,
+    }
 }
 
 /// A sheet with its texts on it.
-pub fn sheet(title: &str, subtitle: &str, notes: &[String]) -> Scene {
-    sheet_of(HEIGHT, title, subtitle, notes)
+pub fn sheet(style: &Style, title: &str, subtitle: &str, notes: &[String]) -> Scene {
+    sheet_of(style.sheet_height(), style, title, subtitle, notes)
 }
 
 /// A sheet as high as its rows need.
-pub fn sheet_of(height: u32, title: &str, subtitle: &str, notes: &[String]) -> Scene {
+pub fn sheet_of(height: u32, style: &Style, title: &str, subtitle: &str, notes: &[String]) -> Scene {
     let mut scene = Scene::new(WIDTH, height);
+    let title = style.title.as_deref().unwrap_or(title);
     let title = font::shortened(title, Weight::Bold, TITLE, TEXT_WIDTH);
     scene.text(Text::new((MARGIN, TITLE_BASELINE), title, TITLE, INK).bold());
     for (line, text) in subtitle_lines(subtitle).into_iter().enumerate() {
@@ -52,6 +58,6 @@ pub fn sheet_of(height: u32, title: &str, subtitle: &str, notes: &[String]) -> S
 
 /// A sentence where a plot would be.
 pub fn empty(scene: &mut Scene, sentence: &str) {
-    let middle = (f64::from(WIDTH) / 2.0, f64::from(HEIGHT) / 2.0);
+    let middle = (f64::from(scene.width) / 2.0, f64::from(scene.height) / 2.0);
     scene.text(Text::new(middle, sentence, TITLE, MUTED).anchor(Anchor::Middle));
 }

@@ -10,10 +10,10 @@ use plotters_backend::{BackendColor, BackendCoord, BackendTextStyle};
 
 use super::canvas::{Anchor, Text, Turn, Weight};
 use super::font::{self, Bitmap, Letter};
-use super::style::{Colour, WHITE};
+use super::style::Colour;
 
-/// What text may lie on stays a little visible through its halo.
-pub(super) const HALO: Colour = WHITE.opacity(0.85);
+/// What text may lie on stays a little visible through its halo, which is of the page's colour.
+pub(super) const HALO: f64 = 0.85;
 
 /// Where plotters' SVG backend puts the top of a line, in em above the baseline.
 const TOP: f64 = 0.76;
@@ -28,11 +28,12 @@ const LONGEST: f64 = 20_000.0;
 pub(super) struct Lettering<'a> {
     text: &'a Text,
     scale: f64,
+    page: Colour,
 }
 
 impl Lettering<'_> {
-    pub fn new(text: &Text, scale: f64) -> Lettering<'_> {
-        Lettering { text, scale }
+    pub fn new(text: &Text, scale: f64, page: Colour) -> Lettering<'_> {
+        Lettering { text, scale, page }
     }
 
     /// Where a backend has to put the text, in units.
@@ -238,7 +239,7 @@ impl BackendTextStyle for Lettering<'_> {
         let reach = (self.text.halo * self.scale).round().clamp(0.0, 200.0) as u8;
         let ink = self.ink(usize::from(reach));
         let rim = if reach > 0 { ink.rim(reach) } else { Vec::new() };
-        let rim = ink.points(&rim).map(|point| (point, HALO));
+        let rim = ink.points(&rim).map(|point| (point, self.page.opacity(HALO)));
         let letters = ink.points(&ink.cover).map(|point| (point, self.text.colour));
         let mut all = rim.chain(letters);
         Ok(all.try_for_each(|((x, y, cover), colour)| draw(x0 + x, y0 + y, BackendColor::from(colour).mix(cover))))

@@ -2,6 +2,7 @@
 
 use super::axis::{Axis, Plot, Scale, Unit};
 use super::canvas::{Anchor, Point, Scene, Stroke, Text, Weight};
+use super::look::Style;
 use super::style::{BLUE, FAINT, INK, LABEL, MUTED, SMALL, VERMILION, rate};
 use super::{font, layout};
 use crate::analysis::range_test::{Suggestion, smooth};
@@ -18,7 +19,7 @@ pub struct LrFindChart {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub struct LrFindData {
+pub struct LrFindLayout {
     pub plot: Plot,
     pub raw: Vec<Point>,
     pub smoothed: Vec<Point>,
@@ -27,7 +28,7 @@ pub struct LrFindData {
 }
 
 /// Decides axes, lines and marks. What is drawn of a diverging loss ends shortly above its start.
-pub fn data(chart: &LrFindChart) -> LrFindData {
+pub fn arrange(chart: &LrFindChart, style: &Style) -> LrFindLayout {
     let smoothed = smooth(&chart.losses);
     let start = smoothed.iter().take((smoothed.len() / 5).max(1)).copied().fold(f64::NEG_INFINITY, f64::max);
     let lowest = smoothed.iter().copied().fold(f64::INFINITY, f64::min);
@@ -38,7 +39,8 @@ pub fn data(chart: &LrFindChart) -> LrFindData {
     let y = if y.scale == Scale::Log { Axis::new(Scale::Linear, 0.0, y.to, Unit::Number) } else { y };
     let shown = smoothed.iter().rposition(|loss| *loss <= ceiling).map_or(0, |last| last + 1 + smoothed.len() / 50);
     let rates = chart.rates.iter().copied().take(shown.min(smoothed.len())).filter(|rate| *rate > 0.0);
-    let plot = Plot { area: layout::plot_area(&chart.subtitle), x: Axis::over(rates, Unit::LearningRate, 0.01), y };
+    let plot =
+        Plot { area: layout::plot_area(style, &chart.subtitle), x: Axis::over(rates, Unit::LearningRate, 0.01), y };
     let line = |losses: &[f64]| {
         let pairs = chart.rates.iter().zip(losses).filter(|(rate, loss)| **rate > 0.0 && loss.is_finite());
         pairs.map(|(rate, loss)| plot.at(*rate, *loss)).collect::<Vec<Point>>()
@@ -51,16 +53,16 @@ pub fn data(chart: &LrFindChart) -> LrFindData {
         ]
     };
     let marks = chart.suggestion.map(mark).unwrap_or_default();
-    LrFindData { plot, raw, smoothed, marks }
+    LrFindLayout { plot, raw, smoothed, marks }
 }
 
-pub fn draw(chart: &LrFindChart) -> Scene {
-    let data = data(chart);
+pub fn draw(chart: &LrFindChart, style: &Style) -> Scene {
+    let data = arrange(chart, style);
     let notes = match chart.suggestion {
         Some(_) => "suggested: a tenth of the rate at which the smoothed loss is lowest",
         None => "no suggestion: the loss never falls by clearly more than its noise",
     };
-    let mut scene = layout::sheet(&chart.title, &chart.subtitle, &[notes.to_string()]);
+    let mut scene = layout::sheet(style, &chart.title, &chart.subtitle, &[notes.to_string()]);
     if data.smoothed.is_empty() {
         layout::empty(&mut scene, "No finite loss to show");
         return scene;

@@ -11,9 +11,9 @@ use super::canvas::{Area, Pixels, Point, Scene, Shape, Stroke};
 use super::lettering::{Lettering, unit};
 use super::style::Colour;
 
-/// Samples per pixel and direction.
+/// Samples per pixel and direction; half of them for a picture of more pixels than [`LARGE`], as those are finer anyway.
 const SAMPLES: usize = 4;
-const SCALE: f64 = SAMPLES as f64;
+const LARGE: u64 = 4_000_000;
 /// Nothing this far from the page, in pixels, is told apart from what is farther.
 const FAR: f64 = 1e6;
 
@@ -25,12 +25,21 @@ const HEAD: usize = 256;
 type Drawn = Result<(), DrawingErrorKind<<BitMapBackend<'static> as DrawingBackend>::ErrorType>>;
 
 pub(super) fn encode(scene: &Scene) -> Vec<u8> {
+    let is_large = u64::from(scene.width) * u64::from(scene.height) > LARGE;
+    if is_large { sampled::<{ SAMPLES / 2 }>(scene) } else { sampled::<SAMPLES>(scene) }
+}
+
+/// The picture by `N` samples per pixel and direction.
+fn sampled<const N: usize>(scene: &Scene) -> Vec<u8> {
     let (width, height) = (scene.width.max(1), scene.height.max(1));
-    let (wide, high) = (width * SAMPLES as u32, height * SAMPLES as u32);
-    let mut samples = vec![u8::MAX; 3 * wide as usize * high as usize];
+    let (wide, high) = (width * N as u32, height * N as u32);
+    let page = [scene.page.red, scene.page.green, scene.page.blue];
+    let mut samples = page.repeat(wide as usize * high as usize);
     let mut canvas = Canvas {
         bitmap: BitMapBackend::with_buffer(&mut samples, (wide, high)),
-        page: Area::new(0.0, 0.0, f64::from(width), f64::from(height)),
+        scale: N as f64,
+        area: Area::new(0.0, 0.0, f64::from(width), f64::from(height)),
+        page: scene.page,
         touched: vec![0; wide as usize * high as usize],
         stroke: 0,
         opacity: 1.0,
@@ -39,7 +48,7 @@ pub(super) fn encode(scene: &Scene) -> Vec<u8> {
         canvas.draw(shape).expect("drawing into memory cannot fail");
     }
     drop(canvas);
-    compress(width, height, &means(&samples, width as usize))
+    compress(width, height, scene.dpi, &means::<N>(&samples, width as usize))
 }
 
 /// An image alone, as PNG at its own size.
@@ -47,15 +56,18 @@ pub(super) fn encode_pixels(pixels: &Pixels) -> Vec<u8> {
     let mut rgb = pixels.rgb.clone();
     let (width, height) = (pixels.width.max(1), pixels.height.max(1));
     rgb.resize(3 * width * height, u8::MAX);
-    compress(width as u32, height as u32, &rgb)
+    compress(width as u32, height as u32, None, &rgb)
 }
 
-fn compress(width: u32, height: u32, rgb: &[u8]) -> Vec<u8> {
+fn compress(width: u32, height: u32, dpi: Option<u32>, rgb: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut encoder = png::Encoder::new(&mut bytes, width, height);
     encoder.set_color(png::ColorType::Rgb);
     // Even areas and repeated letters compress best as they are.
     encoder.set_filter(png::Filter::NoFilter);
+    let per_metre = |dpi: u32| (f64::from(dpi) / 0.0254).round() as u32;
+    let dims = dpi.map(per_metre).map(|dots| png::PixelDimensions { xppu: dots, yppu: dots, unit: png::Unit::Meter });
+    encoder.set_pixel_dims(dims);
     let [keyword, program] = SOFTWARE.map(String::from);
     encoder.add_text_chunk(keyword, program).expect("a chunk goes into memory");
     let mut writer = encoder.write_header().expect("a header goes into memory");
@@ -71,18 +83,18 @@ pub fn is_own(bytes: &[u8]) -> bool {
 }
 
 /// The mean of each pixel's samples.
-fn means(samples: &[u8], width: usize) -> Vec<u8> {
-    let row = 3 * SAMPLES * width;
-    let mut means = Vec::with_capacity(samples.len() / (SAMPLES * SAMPLES));
+fn means<const N: usize>(samples: &[u8], width: usize) -> Vec<u8> {
+    let row = 3 * N * width;
+    let mut means = Vec::with_capacity(samples.len() / (N * N));
     let mut sums = vec![0_u16; row];
-    for rows in samples.chunks_exact(row * SAMPLES) {
+    for rows in samples.chunks_exact(row * N) {
         sums.fill(0);
         for row in rows.chunks_exact(row) {
             sums.iter_mut().zip(row).for_each(|(sum, sample)| *sum += u16::from(*sample));
         }
-        for pixel in sums.as_chunks::<{ 3 * SAMPLES }>().0 {
-            let all = (SAMPLES * SAMPLES) as u16;
-            let sum = |at: usize| (0..SAMPLES).map(|sample| pixel[3 * sample + at]).sum::<u16>();
+        for pixel in sums.chunks_exact(3 * N) {
+            let all = (N * N) as u16;
+            let sum = |at: usize| (0..N).map(|sample| pixel[3 * sample + at]).sum::<u16>();
             means.extend([0, 1, 2].map(|at| ((sum(at) + all / 2) / all) as u8));
         }
     }
@@ -93,8 +105,11 @@ fn means(samples: &[u8], width: usize) -> Vec<u8> {
 /// [`Canvas::draw_pixel`], so that they touch a sample once, however they overlap.
 struct Canvas<'a> {
     bitmap: BitMapBackend<'a>,
+    /// Samples per pixel and direction.
+    scale: f64,
     /// The page in pixels.
-    page: Area,
+    area: Area,
+    page: Colour,
     /// The last stroke that touched each sample.
     touched: Vec<u8>,
     stroke: u8,
@@ -113,16 +128,17 @@ impl Canvas<'_> {
                 outline.map_or(Ok(()), |outline| self.stroke(&around, &outline))
             }
             Shape::Circle { centre, radius, fill, outline } => {
-                disc(&mut self.bitmap, *centre, *radius, *fill)?;
+                let scale = self.scale;
+                disc(&mut self.bitmap, scale, *centre, *radius, *fill)?;
                 let Some(outline) = outline else { return Ok(()) };
                 // What is touched without a trace stays as it is.
                 self.begin(outline.colour.opacity(0.0));
-                disc(self, *centre, radius - outline.width / 2.0, solid(outline.colour))?;
+                disc(self, scale, *centre, radius - outline.width / 2.0, solid(outline.colour))?;
                 self.opacity = outline.colour.opacity;
-                disc(self, *centre, radius + outline.width / 2.0, solid(outline.colour))
+                disc(self, scale, *centre, radius + outline.width / 2.0, solid(outline.colour))
             }
             Shape::Text(text) => {
-                let style = Lettering::new(text, SCALE);
+                let style = Lettering::new(text, self.scale, self.page);
                 self.bitmap.draw_text(&text.text, &style, style.place())
             }
             Shape::Image { at, scale, pixels } => self.image(*at, *scale, pixels),
@@ -141,17 +157,18 @@ impl Canvas<'_> {
         self.begin(stroke.colour);
         let within = |(x, y): &Point| (x.clamp(-FAR, FAR), y.clamp(-FAR, FAR));
         let points: Vec<Point> = points.iter().filter(|(x, y)| !x.is_nan() && !y.is_nan()).map(within).collect();
-        for piece in self.page.grown(2.0 * stroke.width).clip_line(&points) {
+        for piece in self.area.grown(2.0 * stroke.width).clip_line(&points) {
             let dashes = match stroke.dash.pattern() {
                 None => vec![piece],
                 Some(pattern) => dashes(&piece, pattern),
             };
+            let scale = self.scale;
             for dash in dashes {
                 for ends in dash.windows(2) {
                     self.segment(ends[0], ends[1], stroke)?;
                 }
                 for bend in dash.iter().skip(1).take(dash.len().saturating_sub(2)) {
-                    disc(self, *bend, stroke.width / 2.0, solid(stroke.colour))?;
+                    disc(self, scale, *bend, stroke.width / 2.0, solid(stroke.colour))?;
                 }
             }
         }
@@ -168,9 +185,10 @@ impl Canvas<'_> {
         // Plotters' polygons hold the samples at their border too, but for the right one of a slanting steep line.
         let border = if dy.abs() > dx.abs() && dx != 0.0 { 0.25 } else { 0.5 };
         let slant = dx.abs().max(dy.abs()) / length;
-        let half = (stroke.width / 2.0 - border * slant / SCALE).max(0.0) / length;
+        let half = (stroke.width / 2.0 - border * slant / self.scale).max(0.0) / length;
         let (across, down) = (-dy * half, dx * half);
-        let corner = |(x, y): Point, side: f64| sample((x + across * side, y + down * side));
+        let scale = self.scale;
+        let corner = |(x, y): Point, side: f64| sample(scale, (x + across * side, y + down * side));
         self.fill_polygon(
             [corner(from, 1.0), corner(to, 1.0), corner(to, -1.0), corner(from, -1.0)],
             &solid(stroke.colour),
@@ -179,17 +197,19 @@ impl Canvas<'_> {
 
     fn fill(&mut self, points: &[Point], colour: Colour) -> Drawn {
         // Within a page's distance of the page, as plotters walks along all of a polygon.
-        let reach = self.page.grown(self.page.width().max(self.page.height()));
+        let reach = self.area.grown(self.area.width().max(self.area.height()));
         let within = |(x, y): &Point| (x.clamp(reach.left, reach.right), y.clamp(reach.top, reach.bottom));
         let points = points.iter().filter(|(x, y)| !x.is_nan() && !y.is_nan());
-        self.bitmap.fill_polygon(points.map(within).map(sample), &BackendColor::from(colour))
+        let scale = self.scale;
+        let points = points.map(within).map(|point| sample(scale, point));
+        self.bitmap.fill_polygon(points, &BackendColor::from(colour))
     }
 
     fn image(&mut self, at: Point, scale: f64, pixels: &Pixels) -> Drawn {
         for (index, rgb) in pixels.rgb.chunks_exact(3).take(pixels.width * pixels.height).enumerate() {
             let (column, row) = ((index % pixels.width) as f64, (index / pixels.width) as f64);
             let corner = |right: f64, down: f64| {
-                (unit(at.0 + (column + right) * scale, SCALE), unit(at.1 + (row + down) * scale, SCALE))
+                (unit(at.0 + (column + right) * scale, self.scale), unit(at.1 + (row + down) * scale, self.scale))
             };
             let colour = BackendColor { alpha: 1.0, rgb: (rgb[0], rgb[1], rgb[2]) };
             self.bitmap.draw_rect(corner(0.0, 0.0), corner(1.0, 1.0), &colour, true)?;
@@ -201,21 +221,22 @@ impl Canvas<'_> {
 /// A filled circle; none that is larger than the page, as plotters walks along all of it.
 fn disc<B: DrawingBackend>(
     backend: &mut B,
+    scale: f64,
     centre: Point,
     radius: f64,
     colour: impl Into<BackendColor>,
 ) -> Result<(), DrawingErrorKind<B::ErrorType>> {
     let (width, height) = backend.get_size();
-    let largest = f64::from(width.max(height)) / SCALE;
+    let largest = f64::from(width.max(height)) / scale;
     if !(0.0..=largest).contains(&radius) || centre.0.is_nan() || centre.1.is_nan() {
         return Ok(());
     }
-    backend.draw_circle(sample(centre), (radius * SCALE - 0.5).max(0.0) as u32, &colour.into(), true)
+    backend.draw_circle(sample(scale, centre), (radius * scale - 0.5).max(0.0) as u32, &colour.into(), true)
 }
 
 /// The sample whose middle is nearest to a point.
-fn sample((x, y): Point) -> BackendCoord {
-    (unit(x - 0.5 / SCALE, SCALE), unit(y - 0.5 / SCALE, SCALE))
+fn sample(scale: f64, (x, y): Point) -> BackendCoord {
+    (unit(x - 0.5 / scale, scale), unit(y - 0.5 / scale, scale))
 }
 
 fn solid(colour: Colour) -> BackendColor {

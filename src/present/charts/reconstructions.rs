@@ -1,13 +1,38 @@
 //! Images beside what the decoder makes of them, with true and predicted classes.
 
+use anyhow::bail;
+use serde::Serialize;
+
 use super::canvas::{Anchor, Pixels, Point, Scene, Stroke, Text, Weight};
 use super::font;
-use super::layout::MARGIN;
+pub use super::images::{Picture, Sample};
+use super::kind::{ChartKind, OnSheet, Ranges, boxed};
+use super::layout::{self, MARGIN};
+use super::look::Style;
 use super::style::{FAINT, INK, MUTED, NOTE, SMALL, SUBTITLE, TITLE, VERMILION};
 use crate::base::words::plural;
 
+pub const KIND: ChartKind = ChartKind {
+    name: "reconstructions",
+    title: "Images and their reconstructions",
+    help: "test images beside what the decoder of the picked configuration makes of them",
+    ranges: Ranges::Neither,
+    data: |study, _| {
+        if study.samples.is_empty() {
+            bail!("there is no reconstruction: the picked configuration has no decoder, or no weights were kept of it");
+        }
+        let label = study.picked.and_then(|picked| study.view.expansion.candidates.get(picked));
+        let of = label.map_or(String::new(), |of| format!("{}: ", of.label));
+        boxed(ReconstructionsChart {
+            title: format!("{}: test images and their reconstructions", study.view.space.name),
+            subtitle: format!("{of}above the image, below what the decoder makes of its longest capsule"),
+            samples: study.samples.clone(),
+        })
+    },
+};
+
 /// What to draw.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct ReconstructionsChart {
     pub title: String,
     pub subtitle: String,
@@ -15,25 +40,7 @@ pub struct ReconstructionsChart {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub struct Sample {
-    pub original: Picture,
-    pub reconstruction: Picture,
-    pub truth: String,
-    pub predicted: String,
-}
-
-/// An image of values in 0..=1, as the network sees it: `[channels, height, width]` with 1 (grey), 2 (red and green)
-/// or 3 (RGB) channels.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Picture {
-    pub channels: usize,
-    pub height: usize,
-    pub width: usize,
-    pub values: Vec<f32>,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub struct ReconstructionsData {
+pub struct ReconstructionsLayout {
     pub width: u32,
     pub height: u32,
     pub cells: Vec<Cell>,
@@ -68,8 +75,14 @@ const GAP: f64 = 18.0;
 const CAPTIONS: f64 = 170.0;
 const HEAD: f64 = 140.0;
 
+impl OnSheet for ReconstructionsChart {
+    fn on_sheet(&self, style: &Style) -> Scene {
+        draw(self, style)
+    }
+}
+
 /// Decides the grid. Samples whose images are not as large as they say are left out.
-pub fn data(chart: &ReconstructionsChart) -> ReconstructionsData {
+pub fn arrange(chart: &ReconstructionsChart) -> ReconstructionsLayout {
     let good: Vec<_> = chart
         .samples
         .iter()
@@ -98,7 +111,7 @@ pub fn data(chart: &ReconstructionsChart) -> ReconstructionsData {
     let needed = 2.0 * MARGIN + CAPTIONS + columns as f64 * (side + GAP);
     let texts =
         font::width(&chart.title, Weight::Bold, TITLE).max(font::width(&chart.subtitle, Weight::Regular, SUBTITLE));
-    ReconstructionsData {
+    ReconstructionsLayout {
         width: needed.max(texts + 2.0 * MARGIN).min(2400.0).max(needed) as u32,
         height: (HEAD + bands.max(1) as f64 * band + 40.0) as u32,
         bands: (0..bands).map(|row| place(row * COLUMNS).1).collect(),
@@ -124,11 +137,13 @@ fn pixels(picture: &Picture) -> Option<Pixels> {
     Some(Pixels { width: *width, height: *height, rgb })
 }
 
-pub fn draw(chart: &ReconstructionsChart) -> Scene {
-    let data = data(chart);
-    let mut scene = Scene::new(data.width, data.height);
+pub fn draw(chart: &ReconstructionsChart, style: &Style) -> Scene {
+    let data = arrange(chart);
+    let shape = f64::from(data.width) / f64::from(layout::WIDTH);
+    let height = data.height.max((f64::from(style.height_for(0.0)) * shape) as u32);
+    let mut scene = Scene::new(data.width, height);
     let room = f64::from(data.width) - 2.0 * MARGIN;
-    let title = font::shortened(&chart.title, Weight::Bold, TITLE, room);
+    let title = font::shortened(style.title.as_ref().unwrap_or(&chart.title), Weight::Bold, TITLE, room);
     let subtitle = font::shortened(&chart.subtitle, Weight::Regular, SUBTITLE, room);
     scene.text(Text::new((MARGIN, 66.0), title, TITLE, INK).bold());
     scene.text(Text::new((MARGIN, 104.0), subtitle, SUBTITLE, MUTED));
@@ -150,7 +165,7 @@ pub fn draw(chart: &ReconstructionsChart) -> Scene {
     if data.left_out > 0 {
         note.push_str(&format!(" · {} not shown", plural(data.left_out, "sample")));
     }
-    scene.text(Text::new((MARGIN, f64::from(data.height) - 24.0), note, NOTE, MUTED));
+    scene.text(Text::new((MARGIN, f64::from(height) - 24.0), note, NOTE, MUTED));
     scene
 }
 

@@ -4,6 +4,27 @@ pub use crate::base::words::{duration, three_digits, trimmed};
 
 use crate::base::words;
 
+/// What a colour becomes on a dark page: greys have their counterparts, all others are as light as they must be to be seen.
+pub fn on_dark(colour: Colour) -> Colour {
+    const PAIRS: [(Colour, Colour); 5] = [
+        (WHITE, rgb(0x14181d)),
+        (INK, rgb(0xe9edf1)),
+        (MUTED, rgb(0xa9b3bd)),
+        (FAINT, rgb(0x59636d)),
+        (GRID, rgb(0x2a3138)),
+    ];
+    let same = |(light, _): &&(Colour, Colour)| light.opacity(1.0) == colour.opacity(1.0);
+    if let Some((_, dark)) = PAIRS.iter().find(same) {
+        return dark.opacity(colour.opacity);
+    }
+    let lighter = |share: f64| {
+        let mix = |of: u8| (f64::from(of) + (255.0 - f64::from(of)) * share).round() as u8;
+        Colour { red: mix(colour.red), green: mix(colour.green), blue: mix(colour.blue), opacity: colour.opacity }
+    };
+    let seen = (0..=20).map(|step| lighter(f64::from(step) / 20.0));
+    seen.into_iter().find(|of| of.contrast(PAIRS[0].1) >= 4.5).unwrap_or(colour)
+}
+
 /// A colour with its opacity in 0..=1.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Colour {
@@ -20,6 +41,20 @@ const fn rgb(hex: u32) -> Colour {
 impl Colour {
     pub const fn opacity(self, opacity: f64) -> Colour {
         Colour { opacity, ..self }
+    }
+
+    /// How well it is told from another, from 1 to 21 (WCAG 2.2), both without their opacities.
+    pub fn contrast(self, other: Colour) -> f64 {
+        let (a, b) = (self.luminance(), other.luminance());
+        (a.max(b) + 0.05) / (a.min(b) + 0.05)
+    }
+
+    fn luminance(self) -> f64 {
+        let linear = |of: u8| {
+            let share = f64::from(of) / 255.0;
+            if share <= 0.04045 { share / 12.92 } else { ((share + 0.055) / 1.055).powf(2.4) }
+        };
+        0.2126 * linear(self.red) + 0.7152 * linear(self.green) + 0.0722 * linear(self.blue)
     }
 }
 

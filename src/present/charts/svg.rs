@@ -11,7 +11,10 @@ use plotters_backend::{BackendColor, BackendCoord, BackendStyle, DrawingErrorKin
 
 use super::canvas::{Pixels, Point, Scene, Shape, Stroke, Text};
 use super::lettering::{HALO, Lettering, unit};
-use super::style::{Colour, WHITE};
+use super::style::Colour;
+
+/// How every picture of this program begins.
+pub const START: &str = "<svg xmlns=\"http://www.w3.org/2000/svg\" data-by=\"fastrcaps\"";
 
 /// Units per pixel.
 const SCALE: f64 = 10.0;
@@ -22,21 +25,22 @@ pub(super) fn encode(scene: &Scene) -> String {
     let (width, height) = (scene.width.max(1), scene.height.max(1));
     let size = (width * SCALE as u32, height * SCALE as u32);
     let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {} {}\" \
+        "{START} width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {} {}\" \
          stroke-linejoin=\"round\">\n",
         size.0, size.1
     );
     let page = [(0.0, 0.0), (f64::from(width), 0.0), (f64::from(width), f64::from(height)), (0.0, f64::from(height))];
-    let page = Shape::Polygon { points: page.to_vec(), fill: WHITE, outline: None };
+    let page = Shape::Polygon { points: page.to_vec(), fill: scene.page, outline: None };
     let shapes: Vec<&Shape> = std::iter::once(&page).chain(&scene.shapes).collect();
-    for alike in shapes.chunk_by(|a, b| inherited(a) == inherited(b)) {
-        let Some(attributes) = inherited(alike[0]) else {
+    for alike in shapes.chunk_by(|a, b| inherited(a, scene.page) == inherited(b, scene.page)) {
+        let Some(attributes) = inherited(alike[0], scene.page) else {
             alike.iter().for_each(|shape| svg.push_str(&image(shape)));
             continue;
         };
         svg.push_str(&format!("<g{attributes}>\n"));
         let mut backend = SVGBackend::with_string(&mut svg, size);
-        let drawn = alike.iter().try_for_each(|shape| draw(&mut backend, shape)).and_then(|()| backend.present());
+        let drawn =
+            alike.iter().try_for_each(|shape| draw(&mut backend, shape, scene.page)).and_then(|()| backend.present());
         drawn.expect("writing into memory cannot fail");
         drop(backend);
         svg.push_str("</g>\n");
@@ -46,14 +50,15 @@ pub(super) fn encode(scene: &Scene) -> String {
 }
 
 /// What a shape takes from its group; none for images, which plotters does not draw.
-fn inherited(shape: &Shape) -> Option<String> {
+fn inherited(shape: &Shape, page: Colour) -> Option<String> {
     let stroke = match shape {
         Shape::Line { stroke, .. } => Some(stroke),
         Shape::Polygon { outline, .. } | Shape::Circle { outline, .. } => outline.as_ref(),
         Shape::Text(text) if text.halo > 0.0 => {
-            let (width, opacity) = (unit(2.0 * text.halo, SCALE), HALO.opacity);
+            let (width, Colour { red, green, blue, .. }) = (unit(2.0 * text.halo, SCALE), page);
             return Some(format!(
-                " paint-order=\"stroke\" stroke=\"#ffffff\" stroke-opacity=\"{opacity}\" stroke-width=\"{width}\""
+                " paint-order=\"stroke\" stroke=\"#{red:02x}{green:02x}{blue:02x}\" stroke-opacity=\"{HALO}\" \
+                 stroke-width=\"{width}\""
             ));
         }
         Shape::Text(_) => None,
@@ -63,7 +68,7 @@ fn inherited(shape: &Shape) -> Option<String> {
     Some(dashes.map_or(String::new(), |(on, off)| format!(" stroke-dasharray=\"{} {}\"", on * SCALE, off * SCALE)))
 }
 
-fn draw(backend: &mut SVGBackend, shape: &Shape) -> Drawn {
+fn draw(backend: &mut SVGBackend, shape: &Shape, page: Colour) -> Drawn {
     match shape {
         Shape::Line { points, stroke } => backend.draw_path(points.iter().copied().map(place), &Pen::of(stroke)),
         Shape::Polygon { points, fill, outline } => {
@@ -80,7 +85,7 @@ fn draw(backend: &mut SVGBackend, shape: &Shape) -> Drawn {
             backend.draw_circle(place(*centre), radius, &Pen::of(outline), false)
         }
         Shape::Text(text) => {
-            let style = Lettering::new(text, SCALE);
+            let style = Lettering::new(text, SCALE, page);
             backend.draw_text(&allowed(text), &style, style.place())
         }
         Shape::Image { .. } => Ok(()),

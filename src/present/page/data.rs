@@ -13,10 +13,13 @@ use crate::{
         bootstrap::{accuracy_interval, time_interval},
     },
     present::{
-        charts::curves::Emphasis,
+        charts::{
+            Facts,
+            curves::{self, Emphasis, Over},
+        },
         report::{
             findings::{accuracy_sd, test_accuracy},
-            pictures, tables,
+            tables,
         },
     },
 };
@@ -145,12 +148,15 @@ fn points(report: &Report) -> Value {
 
 /// Mean validation accuracy after each epoch, by configuration.
 fn curves(report: &Report) -> Value {
-    let chart = pictures::curves_chart(&report.view, &report.findings);
+    let chart = curves::data(&Facts::of(&report.view), Over::Epochs);
     let labels = report.view.expansion.candidates.iter().enumerate();
     let candidates: HashMap<&str, usize> = labels.map(|(index, of)| (of.label.as_str(), index)).collect();
     let values: usize = chart.curves.iter().map(|curve| curve.points.len()).sum();
     let is_all = values <= MOST_VALUES;
-    let kept = chart.curves.iter().filter(|curve| is_all || curve.emphasis != Emphasis::Context);
+    let kept = chart
+        .curves
+        .iter()
+        .filter(|curve| curve.emphasis > Emphasis::Context || is_all && curve.emphasis == Emphasis::Context);
     let curve = |of: &crate::present::charts::curves::Curve| {
         let candidate = candidates.get(of.label.as_str());
         json!([candidate, of.points.iter().map(|point| number(Some(point.1))).collect::<Vec<_>>()])

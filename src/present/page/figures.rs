@@ -8,10 +8,10 @@ use crate::{
     analysis::attribution::Change,
     base::words::{plural, three_digits},
     present::{
-        charts::{self, Scene},
+        charts::{self, Facts, Scene, Style, curves::Over},
         report::{
             cells::{INTERVALS, SCREENED, accuracy_cell, factor, points, speed_cell},
-            effects, pictures,
+            effects,
         },
     },
 };
@@ -41,7 +41,7 @@ fn figure(id: &str, label: &str, still: Option<Markup>, caption: Markup) -> Mark
 }
 
 pub fn front(report: &Report) -> Markup {
-    let scene = charts::front::draw(&pictures::front_chart(&report.view, &report.findings));
+    let scene = charts::front::draw(&charts::front::data(&Facts::of(&report.view)), &Style::default());
     let findings = &report.findings;
     let alt = format!(
         "Validation accuracy over training time: {}, of which {} on the front. The table below has the figures of the front.",
@@ -88,7 +88,7 @@ pub fn relations() -> Markup {
 }
 
 pub fn curves(report: &Report) -> Markup {
-    let scene = charts::curves::draw(&pictures::curves_chart(&report.view, &report.findings));
+    let scene = charts::curves::draw(&charts::curves::data(&Facts::of(&report.view), Over::Epochs), &Style::default());
     let alt =
         "Validation accuracy over the epochs, a line for each configuration; the front and the baseline are named.";
     html! {
@@ -96,7 +96,7 @@ pub fn curves(report: &Report) -> Markup {
             h2 #curves-heading { "Curves" }
             (figure("curves", alt, Some(picture(&scene, alt)), html! {
                 "Validation accuracy after each epoch, mean over the replicates that were trained to their end. Coloured: the front \
-                 and the baseline. Given up and failed trials are not in it. epochs.csv has every row. How: " (how("Accuracy")) "."
+                 and the baseline. Dotted: given up. Failed trials are not in it. epochs.csv has every row. How: " (how("Accuracy")) "."
             }))
         }
     }
@@ -104,7 +104,7 @@ pub fn curves(report: &Report) -> Markup {
 
 pub fn effects(report: &Report) -> Markup {
     let (space, of) = (&report.view.space, &report.effects);
-    let scene = charts::attribution::draw(&effects::chart(&report.view, &of.effects));
+    let scene = charts::attribution::draw(&charts::attribution::data(&Facts::of(&report.view)), &Style::default());
     let alt = "What each optimisation does to time, accuracy and parameters, with intervals; the table below has the same figures.";
     html! {
         section #effects aria-labelledby="effects-heading" {

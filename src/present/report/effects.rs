@@ -1,16 +1,15 @@
-//! What each optimisation of a study does, as tables and as what a chart shows.
+//! What each optimisation of a study does, as tables.
 
 use anyhow::Result;
 
 use super::{tables::text, view::StudyView};
 use crate::{
     analysis::{
-        Basis, Point,
+        Point,
         attribution::{self, Change, Effect, Interaction, Optimisation},
         contrast::{Measured, SpeedUp},
         ladder::{Ladder, LadderStep},
     },
-    present::charts::attribution::{AttributionChart, Bar, Row},
     search::space::Space,
 };
 
@@ -224,30 +223,4 @@ pub fn ladder(space: &Space, points: &[Point], ladder: &Ladder) -> Result<Vec<u8
         table.write_record(row)?;
     }
     Ok(table.into_inner().map_err(|error| error.into_error())?)
-}
-
-/// What the chart of effects shows.
-pub fn chart(view: &StudyView, effects: &[Effect]) -> AttributionChart {
-    let bar = |of: Measured| Bar { estimate: of.estimate, interval: of.interval, range: (of.least, of.greatest) };
-    let row = |effect: &Effect| {
-        let Change { speed_up, accuracy, parameters, contexts, diverged, .. } = &effect.overall;
-        let name = name(&view.space, &effect.optimisation);
-        Row {
-            label: if *diverged > 0 { format!("{name}, {diverged} of {contexts} diverged") } else { name },
-            speed_up: speed_up.map(|of| bar(of.factor)),
-            is_confirmed: speed_up.is_some_and(|of| of.basis == Basis::Confirmed),
-            accuracy: accuracy.map(bar),
-            parameters: Bar {
-                estimate: parameters.mean,
-                interval: None,
-                range: (parameters.least, parameters.greatest),
-            },
-        }
-    };
-    AttributionChart {
-        title: format!("{}: what each optimisation does", view.space.name),
-        subtitle: "against the baseline's value, all else equal: mean over all settings of the other axes".into(),
-        footnote: super::time_note(view),
-        rows: effects.iter().map(row).collect(),
-    }
 }

@@ -47,7 +47,22 @@ const FILES: [&str; 13] = [
     "interactions.csv",
 ];
 const LOCK: &str = "study.lock";
-const CHARTS: [&str; 3] = ["attribution", "front", "curves"];
+/// Names of the charts that a study may have, as the table of charts has them.
+pub const CHARTS: [&str; 13] = [
+    "front",
+    "scatter",
+    "bars",
+    "attribution",
+    "interactions",
+    "slices",
+    "parallel",
+    "curves",
+    "curves-seconds",
+    "schedule",
+    "hypervolume",
+    "gantt",
+    "reconstructions",
+];
 /// Names that an error lists.
 const NAMED: usize = 3;
 
@@ -78,7 +93,7 @@ impl FolderKind {
             }
             FolderKind::Study => FILES.contains(&name) || is_journal(name),
             FolderKind::Charts => {
-                let stem = name.strip_suffix(".png").or(name.strip_suffix(".svg"));
+                let stem = [".png", ".svg", ".json"].iter().find_map(|ending| name.strip_suffix(ending));
                 stem.is_some_and(|stem| CHARTS.contains(&stem))
             }
             FolderKind::Beginnings => key_of_beginning(path).is_some(),

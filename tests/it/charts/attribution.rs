@@ -1,6 +1,15 @@
 use super::{png_size, texts};
-use fastrcaps::present::charts::attribution::{AttributionChart, Bar, Row, data, draw};
+use fastrcaps::present::charts::attribution::{self, AttributionChart, AttributionLayout, Bar, Row, arrange};
+use fastrcaps::present::charts::{Scene, Style};
 use proptest::prelude::*;
+
+fn data(chart: &AttributionChart) -> AttributionLayout {
+    arrange(chart)
+}
+
+fn draw(chart: &AttributionChart) -> Scene {
+    attribution::draw(chart, &Style::default())
+}
 
 fn bar(estimate: f64, half: f64) -> Bar {
     Bar {

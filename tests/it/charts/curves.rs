@@ -1,14 +1,23 @@
 use super::{png_size, texts};
-use fastrcaps::present::charts::curves::{Curve, CurvesChart, Emphasis, Over, Quantity, data, draw};
+use fastrcaps::present::charts::curves::{self, Curve, CurvesChart, CurvesLayout, Emphasis, Over, Quantity, arrange};
+use fastrcaps::present::charts::{Scene, Style};
+
+fn data(chart: &CurvesChart) -> CurvesLayout {
+    arrange(chart, &Style::default())
+}
+
+fn draw(chart: &CurvesChart) -> Scene {
+    curves::draw(chart, &Style::default())
+}
 
 fn curve(label: &str, emphasis: Emphasis, last: f64) -> Curve {
     let points = (1..=20).map(|epoch| (f64::from(epoch), last - 0.5 * (-f64::from(epoch)).exp())).collect();
-    Curve { label: label.to_string(), emphasis, points }
+    Curve { label: label.to_string(), emphasis, points, band: Vec::new() }
 }
 
 fn chart(curves: Vec<Curve>) -> CurvesChart {
     let (quantity, over) = (Quantity::Accuracy, Over::Epochs);
-    CurvesChart { title: "Accuracy".into(), subtitle: String::new(), quantity, over, curves }
+    CurvesChart { title: "Accuracy".into(), subtitle: String::new(), footnote: String::new(), quantity, over, curves }
 }
 
 #[test]

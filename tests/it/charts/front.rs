@@ -2,10 +2,19 @@ use super::{png_size, texts};
 use fastrcaps::present::charts::axis::Scale;
 use fastrcaps::present::charts::canvas::Area;
 use fastrcaps::present::charts::front::{
-    Clock, FrontChart, FrontData, FrontPoint, Kind, Label, Role, Standing, WithinAxis, data, draw, steps,
+    self, Clock, FrontChart, FrontLayout, FrontPoint, Kind, Label, Role, Standing, WithinAxis, arrange, steps,
 };
 use fastrcaps::present::charts::labels::leader_end;
+use fastrcaps::present::charts::{Scene, Style};
 use proptest::prelude::*;
+
+fn data(chart: &FrontChart) -> FrontLayout {
+    arrange(chart, &Style::default())
+}
+
+fn draw(chart: &FrontChart) -> Scene {
+    front::draw(chart, &Style::default())
+}
 
 fn point(label: &str, train_seconds: f64, accuracy: f64) -> FrontPoint {
     FrontPoint {
@@ -24,7 +33,13 @@ fn point(label: &str, train_seconds: f64, accuracy: f64) -> FrontPoint {
 }
 
 fn chart(points: Vec<FrontPoint>) -> FrontChart {
-    FrontChart { title: "MNIST".into(), subtitle: "a study".into(), footnote: "host".into(), points }
+    FrontChart {
+        title: "MNIST".into(),
+        subtitle: "a study".into(),
+        footnote: "host".into(),
+        points,
+        stopped: Vec::new(),
+    }
 }
 
 /// 48 configurations whose accuracies crowd between 98.1 and 99.3 %.
@@ -96,7 +111,7 @@ fn few_points_are_named_beside_them_and_many_are_numbered_and_listed() {
 }
 
 /// Labels cover neither each other nor points, their lines meet nothing, and all is on the page.
-fn is_legible(data: &FrontData) {
+fn is_legible(data: &FrontLayout) {
     let page = Area::new(0.0, 0.0, 1600.0, f64::from(data.height));
     let leader = |label: &Label| {
         let at = data.marks.iter().find(|mark| mark.point == label.point).unwrap().at;

@@ -1,7 +1,16 @@
 use super::{png_size, texts};
 use crate::range_test::typical;
 use fastrcaps::analysis::range_test::suggest;
-use fastrcaps::present::charts::lr_find::{LrFindChart, data, draw};
+use fastrcaps::present::charts::lr_find::{self, LrFindChart, LrFindLayout, arrange};
+use fastrcaps::present::charts::{Scene, Style};
+
+fn data(chart: &LrFindChart) -> LrFindLayout {
+    arrange(chart, &Style::default())
+}
+
+fn draw(chart: &LrFindChart) -> Scene {
+    lr_find::draw(chart, &Style::default())
+}
 
 fn chart() -> LrFindChart {
     let (rates, losses) = typical();

@@ -1,11 +1,14 @@
 mod attribution;
 mod axis;
+mod commands;
 mod curves;
 mod front;
+mod gallery;
 mod lr_find;
 mod reconstructions;
 mod scene;
 mod schedule;
+pub mod studies;
 
 /// Width and height that a PNG's header says.
 fn png_size(png: &[u8]) -> (u32, u32) {

@@ -1,5 +1,16 @@
 use super::{png_size, texts};
-use fastrcaps::present::charts::reconstructions::{Picture, ReconstructionsChart, Sample, Verdict, data, draw};
+use fastrcaps::present::charts::reconstructions::{
+    self, Picture, ReconstructionsChart, ReconstructionsLayout, Sample, Verdict, arrange,
+};
+use fastrcaps::present::charts::{Scene, Style};
+
+fn data(chart: &ReconstructionsChart) -> ReconstructionsLayout {
+    arrange(chart)
+}
+
+fn draw(chart: &ReconstructionsChart) -> Scene {
+    reconstructions::draw(chart, &Style::default())
+}
 
 fn picture(channels: usize, side: usize) -> Picture {
     let values = (0..channels * side * side).map(|at| (at % 7) as f32 / 6.0).collect();

@@ -1,9 +1,22 @@
 use super::{png_size, texts};
 use fastrcaps::learn::schedule::ScheduleConfig;
 use fastrcaps::present::charts::axis::Scale;
-use fastrcaps::present::charts::schedule::{ScheduleChart, data, draw, sample};
+use fastrcaps::present::charts::schedule::{self, ScheduleChart, ScheduleLayout, ScheduleLine, arrange, sample};
+use fastrcaps::present::charts::{Scene, Style};
 
-fn schedule(toml: &str) -> ScheduleConfig {
+fn data(chart: &ScheduleChart) -> ScheduleLayout {
+    arrange(chart, &Style::default())
+}
+
+fn draw(chart: &ScheduleChart) -> Scene {
+    schedule::draw(chart, &Style::default())
+}
+
+fn alone(line: ScheduleLine) -> ScheduleChart {
+    ScheduleChart { title: "Schedule".into(), lines: vec![line], ..ScheduleChart::default() }
+}
+
+fn declared(toml: &str) -> ScheduleConfig {
     toml::from_str(toml).unwrap()
 }
 
@@ -11,7 +24,7 @@ const WARM_ADABATCH: &str = "[lr]\npolicy = \"warm-restarts\"\nperiod = 2.0\n[ba
 
 #[test]
 fn restarts_and_phases_are_sampled_on_both_sides() {
-    let chart = sample(&schedule(WARM_ADABATCH), 9);
+    let chart = sample(&declared(WARM_ADABATCH), 9);
     let jumps = |samples: Vec<(f64, f64)>| -> Vec<f64> {
         samples.windows(2).filter(|pair| pair[0].0 == pair[1].0).map(|pair| pair[0].0).collect()
     };
@@ -26,7 +39,7 @@ fn restarts_and_phases_are_sampled_on_both_sides() {
 #[test]
 fn a_jump_far_shorter_than_the_training_is_found() {
     let chart = sample(
-        &schedule("[batch]\npolicy = \"adabatch\"\nphases = [{ epochs = 0.001, size = 1 }, { size = 64 }]"),
+        &declared("[batch]\npolicy = \"adabatch\"\nphases = [{ epochs = 0.001, size = 1 }, { size = 64 }]"),
         300,
     );
     assert_eq!(chart.batches[0], (0.0, 1));
@@ -36,27 +49,27 @@ fn a_jump_far_shorter_than_the_training_is_found() {
 
 #[test]
 fn a_smooth_policy_has_no_jump() {
-    let chart = sample(&schedule("[lr]\npolicy = \"one-cycle\"\n"), 20);
+    let chart = sample(&declared("[lr]\npolicy = \"one-cycle\"\n"), 20);
     assert!(chart.rates.windows(2).all(|pair| pair[0].0 < pair[1].0));
 }
 
 #[test]
 fn the_axes_follow_the_ranges() {
-    let chart = sample(&schedule(WARM_ADABATCH), 40);
-    let drawn = data(&chart);
+    let chart = sample(&declared(WARM_ADABATCH), 40);
+    let drawn = data(&alone(chart));
     assert_eq!((drawn.rate.y.scale, drawn.batch.y.scale), (Scale::Log, Scale::Log));
-    let fixed = data(&sample(&ScheduleConfig::default(), 10));
+    let fixed = data(&alone(sample(&ScheduleConfig::default(), 10)));
     assert_eq!((fixed.rate.y.scale, fixed.batch.y.scale), (Scale::Linear, Scale::Linear));
 }
 
 #[test]
 fn both_panels_are_drawn_and_an_empty_schedule_says_so() {
-    let chart = ScheduleChart { title: "Schedule".into(), ..sample(&schedule(WARM_ADABATCH), 40) };
+    let chart = alone(sample(&declared(WARM_ADABATCH), 40));
     let svg = draw(&chart).svg();
     for text in ["Schedule", "Learning rate", "Batch size", "Epoch", "16"] {
         assert!(texts(&svg).contains(&text), "{text}");
     }
     assert_eq!(png_size(&draw(&chart).png()), (1600, 1000));
     assert!(texts(&draw(&ScheduleChart::default()).svg()).contains(&"No schedule to show"));
-    let _ = draw(&sample(&ScheduleConfig::default(), 0)).png();
+    let _ = draw(&alone(sample(&ScheduleConfig::default(), 0))).png();
 }

@@ -56,7 +56,7 @@ pub(super) fn points(bars: impl Iterator<Item = Bar>, panel: usize) -> Axis {
 }
 
 /// With its sign, but for zero.
-pub(super) fn signed(value: f64, decimals: usize) -> String {
+pub(in super::super) fn signed(value: f64, decimals: usize) -> String {
     let half = 0.5 * 10_f64.powi(-(decimals as i32));
     if value.abs() < half { format!("{:.decimals$}", 0.0) } else { format!("{value:+.decimals$}") }
 }

@@ -2,14 +2,30 @@
 
 mod axes;
 
+use serde::Serialize;
+
 use super::axis::Axis;
 use super::canvas::{Anchor, Area, Scene, Stroke, Text, Weight};
+use super::facts::Facts;
+use super::kind::{ChartKind, OnSheet, Ranges, boxed};
+use super::look::Style;
 use super::style::{BLUE, FAINT, GRID, INK, LABEL, MUTED, SMALL, WHITE, three_digits};
 use super::{font, layout};
-use axes::{factors, fitted, points, signed};
+use crate::analysis::{Basis, attribution, contrast::Measured};
+use crate::present::report::effects;
+pub(super) use axes::signed;
+use axes::{factors, fitted, points};
+
+pub const KIND: ChartKind = ChartKind {
+    name: "attribution",
+    title: "What each optimisation does",
+    help: "the effect of each optimisation on time, accuracy and parameters, with intervals",
+    ranges: Ranges::Neither,
+    data: |study, _| boxed(data(study)),
+};
 
 /// What to draw.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct AttributionChart {
     pub title: String,
     pub subtitle: String,
@@ -18,7 +34,7 @@ pub struct AttributionChart {
 }
 
 /// An optimisation.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Row {
     pub label: String,
     /// Factor of speed, 1 for none.
@@ -31,7 +47,7 @@ pub struct Row {
     pub parameters: Bar,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Bar {
     pub estimate: f64,
     pub interval: Option<(f64, f64)>,
@@ -40,7 +56,7 @@ pub struct Bar {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub struct AttributionData {
+pub struct AttributionLayout {
     pub height: u32,
     pub panels: [Panel; 3],
     /// Height of the middle of each row, and the lines of its label.
@@ -92,8 +108,41 @@ const FIGURES: f64 = 92.0;
 const GAP: f64 = 34.0;
 const MOST_LABEL: f64 = 400.0;
 
+/// What each optimisation of a study does.
+pub fn data(study: &Facts) -> AttributionChart {
+    let view = study.view;
+    let bar = |of: Measured| Bar { estimate: of.estimate, interval: of.interval, range: (of.least, of.greatest) };
+    let row = |effect: &attribution::Effect| {
+        let attribution::Change { speed_up, accuracy, parameters, contexts, diverged, .. } = &effect.overall;
+        let name = effects::name(&view.space, &effect.optimisation);
+        Row {
+            label: if *diverged > 0 { format!("{name}, {diverged} of {contexts} diverged") } else { name },
+            speed_up: speed_up.map(|of| bar(of.factor)),
+            is_confirmed: speed_up.is_some_and(|of| of.basis == Basis::Confirmed),
+            accuracy: accuracy.map(bar),
+            parameters: Bar {
+                estimate: parameters.mean,
+                interval: None,
+                range: (parameters.least, parameters.greatest),
+            },
+        }
+    };
+    AttributionChart {
+        title: format!("{}: what each optimisation does", view.space.name),
+        subtitle: "against the baseline's value, all else equal: mean over all settings of the other axes".into(),
+        footnote: study.time_note(),
+        rows: study.effects().effects.iter().map(row).collect(),
+    }
+}
+
+impl OnSheet for AttributionChart {
+    fn on_sheet(&self, style: &Style) -> Scene {
+        draw(self, style)
+    }
+}
+
 /// Decides axes, places and figures; rows by speed-up, those without at the end.
-pub fn data(chart: &AttributionChart) -> AttributionData {
+pub fn arrange(chart: &AttributionChart) -> AttributionLayout {
     let rows = shown(&chart.rows);
     let top = layout::legend_baseline(&chart.subtitle) + 66.0;
     let label = |row: &Row| font::wrapped(&row.label, Weight::Regular, LABEL, MOST_LABEL, 2);
@@ -141,7 +190,7 @@ pub fn data(chart: &AttributionChart) -> AttributionData {
             });
         }
     }
-    AttributionData {
+    AttributionLayout {
         height: (bottom + 128.0).ceil() as u32,
         panels,
         rows: (rows.iter().enumerate()).map(|(row, of)| (top + height * (row as f64 + 0.5), label(of))).collect(),
@@ -179,19 +228,20 @@ fn bar(row: &Row, panel: usize) -> Option<Bar> {
     (bar.estimate.is_finite() && (panel != 0 || bar.estimate > 0.0)).then_some(bar)
 }
 
-pub fn draw(chart: &AttributionChart) -> Scene {
-    let data = data(chart);
+pub fn draw(chart: &AttributionChart, style: &Style) -> Scene {
+    let data = arrange(chart);
     let mut notes = vec![chart.footnote.clone()];
     if data.left_out > 0 {
         notes.insert(0, format!("{} more, which change the time least, in attribution.csv", data.left_out));
     }
     let notes: Vec<String> = notes.into_iter().filter(|note| !note.is_empty()).collect();
     if chart.rows.is_empty() {
-        let mut scene = layout::sheet(&chart.title, &chart.subtitle, &notes);
+        let mut scene = layout::sheet(style, &chart.title, &chart.subtitle, &notes);
         layout::empty(&mut scene, "No optimisation was trained beside the baseline's value yet");
         return scene;
     }
-    let mut scene = layout::sheet_of(data.height, &chart.title, &chart.subtitle, &notes);
+    let mut scene =
+        layout::sheet_of(style.height_for(f64::from(data.height)), style, &chart.title, &chart.subtitle, &notes);
     draw_legend(&mut scene, &data, layout::legend_baseline(&chart.subtitle));
     for (y, label) in &data.rows {
         let above = 12.0 * label.len().saturating_sub(1) as f64;
@@ -254,7 +304,7 @@ fn draw_dot(scene: &mut Scene, at: (f64, f64), is_hollow: bool) {
     scene.circle(at, RADIUS, fill, Some(Stroke::solid(if is_hollow { BLUE } else { WHITE }, 2.5)));
 }
 
-fn draw_legend(scene: &mut Scene, data: &AttributionData, y: f64) {
+fn draw_legend(scene: &mut Scene, data: &AttributionLayout, y: f64) {
     let mut x = layout::MARGIN;
     let middle = y - 7.0;
     let word = |scene: &mut Scene, x: &mut f64, width: f64, words: &str| {

@@ -1,9 +1,10 @@
 //! Paints the front chart.
 
-use super::{Clock, FrontChart, FrontData, Kind, PointMark, Role, WithinAxis, data, size_share};
+use super::{Clock, FrontChart, FrontLayout, Kind, PointMark, Role, WithinAxis, arrange, size_share};
 use crate::present::charts::axis::Scale;
 use crate::present::charts::canvas::{Anchor, Area, Point, Scene, Stroke, Text, Weight};
 use crate::present::charts::labels::leader_end;
+use crate::present::charts::look::Style;
 use crate::present::charts::style::{
     BLUE, Colour, FAINT, INK, LABEL, MUTED, NOTE, SMALL, WHITE, count, percent, sequential,
 };
@@ -14,9 +15,9 @@ pub(super) const LABEL_LINE: f64 = 26.0;
 /// Up to as many sizes get a colour of their own in the legend; more get a scale.
 pub(super) const SWATCHES: usize = 5;
 
-pub fn draw(chart: &FrontChart) -> Scene {
-    let data = data(chart);
-    let mut scene = layout::sheet_of(data.height, &chart.title, &chart.subtitle, &data.notes);
+pub fn draw(chart: &FrontChart, style: &Style) -> Scene {
+    let data = arrange(chart, style);
+    let mut scene = layout::sheet_of(data.height, style, &chart.title, &chart.subtitle, &data.notes);
     if data.marks.is_empty() {
         layout::empty(&mut scene, "No finished configuration yet");
         return scene;
@@ -33,6 +34,7 @@ pub fn draw(chart: &FrontChart) -> Scene {
     for piece in data.plot.area.clip_line(&data.staircase()) {
         scene.line(piece, Stroke::solid(BLUE, 2.5));
     }
+    data.stopped.iter().for_each(|at| cross(&mut scene, *at));
     for mark in &data.marks {
         draw_mark(&mut scene, mark, chart.points[mark.point].role);
     }
@@ -46,7 +48,7 @@ pub fn draw(chart: &FrontChart) -> Scene {
 }
 
 /// A hint of colour over what the front dominates.
-fn draw_attained(scene: &mut Scene, data: &FrontData) {
+fn draw_attained(scene: &mut Scene, data: &FrontLayout) {
     let area = data.plot.area;
     let inside = |(x, y): Point| (x.clamp(area.left, area.right), y.clamp(area.top, area.bottom));
     let mut corners: Vec<Point> = data.staircase().into_iter().map(inside).collect();
@@ -87,7 +89,16 @@ fn diamond(scene: &mut Scene, (x, y): Point, fill: Colour, outline: Stroke) {
     scene.polygon(vec![(x - REACH, y), (x, y - REACH), (x + REACH, y), (x, y + REACH)], fill, Some(outline));
 }
 
-fn draw_labels(scene: &mut Scene, data: &FrontData) {
+/// A configuration that was given up.
+fn cross(scene: &mut Scene, (x, y): Point) {
+    const REACH: f64 = 5.0;
+    for slope in [1.0, -1.0] {
+        let ends = vec![(x - REACH, y - slope * REACH), (x + REACH, y + slope * REACH)];
+        scene.line(ends, Stroke::solid(MUTED.opacity(0.7), 2.0));
+    }
+}
+
+fn draw_labels(scene: &mut Scene, data: &FrontLayout) {
     for label in &data.labels {
         let Some(mark) = data.marks.iter().find(|mark| mark.point == label.point) else { continue };
         let end = leader_end(&label.area, mark.at);
@@ -112,12 +123,12 @@ fn draw_labels(scene: &mut Scene, data: &FrontData) {
 }
 
 /// The remarks inside the plot, which labels have to keep clear of.
-pub(super) fn inner_texts(data: &FrontData) -> Vec<Area> {
+pub(super) fn inner_texts(data: &FrontLayout) -> Vec<Area> {
     remarks(data).into_iter().map(|(_, area)| area).collect()
 }
 
 /// What stands in the corners: which side of the cross-hair is better, and what lies below the axis.
-fn remarks(data: &FrontData) -> Vec<(String, Area)> {
+fn remarks(data: &FrontLayout) -> Vec<(String, Area)> {
     const HEIGHT: f64 = 26.0;
     let area = data.plot.area;
     let mut remarks = Vec::new();
@@ -150,11 +161,11 @@ fn remarks(data: &FrontData) -> Vec<(String, Area)> {
     remarks
 }
 
-fn covers_mark(data: &FrontData, room: &Area) -> bool {
+fn covers_mark(data: &FrontLayout, room: &Area) -> bool {
     data.marks.iter().any(|mark| room.overlaps(&Area::around(mark.at, mark.radius)))
 }
 
-fn draw_legend(scene: &mut Scene, chart: &FrontChart, data: &FrontData) {
+fn draw_legend(scene: &mut Scene, chart: &FrontChart, data: &FrontLayout) {
     let y = layout::legend_baseline(&chart.subtitle);
     let middle = y - 7.0;
     let mut x = layout::MARGIN;
@@ -187,11 +198,14 @@ fn draw_legend(scene: &mut Scene, chart: &FrontChart, data: &FrontData) {
             scene.circle(at, 8.0, fill, Some(outline));
         });
     }
+    if !data.stopped.is_empty() {
+        entry(scene, "given up", &|scene, at| cross(scene, at));
+    }
     draw_sizes(scene, data, x, y);
 }
 
 /// The legend of the colours, at the right: each size, or where there are too many or no room from `least` on, a scale.
-fn draw_sizes(scene: &mut Scene, data: &FrontData, least: f64, y: f64) {
+fn draw_sizes(scene: &mut Scene, data: &FrontLayout, least: f64, y: f64) {
     let right = f64::from(layout::WIDTH) - layout::MARGIN;
     let sizes = &data.sizes;
     let mut x = right;

@@ -29,7 +29,8 @@ pub struct Row {
 
 /// Pixels that a list may be high.
 pub(super) const HIGHEST: f64 = 1250.0;
-const TOP: f64 = layout::HEIGHT as f64 - 64.0;
+/// How far above the lower end of the sheet without a list.
+const TOP: f64 = 64.0;
 const GAP: f64 = 56.0;
 const LINE: f64 = 25.0;
 const HEADER: f64 = 34.0;
@@ -41,7 +42,7 @@ const VALUES: f64 = 270.0;
 
 /// Lays points out with their numbers: in two columns where their names are short, else in one. `more` points are only
 /// counted.
-pub(super) fn lay_out(numbered: &[(Option<usize>, usize)], points: &[FrontPoint], more: usize) -> List {
+pub(super) fn lay_out(sheet: f64, numbered: &[(Option<usize>, usize)], points: &[FrontPoint], more: usize) -> List {
     let room = f64::from(layout::WIDTH) - 2.0 * layout::MARGIN;
     let names: Vec<String> = numbered.iter().map(|(_, point)| words::name(&points[*point])).collect();
     let wrapped = |width: f64, most: usize| -> Vec<Vec<String>> {
@@ -58,7 +59,7 @@ pub(super) fn lay_out(numbered: &[(Option<usize>, usize)], points: &[FrontPoint]
     let end = if more > 0 { LINE } else { 0.0 };
     let whole = lines.iter().map(height).sum::<f64>() + end;
     let mut list = List { more, ..List::default() };
-    let column = |number: usize| Area::new(layout::MARGIN + (width + GAP) * number as f64, TOP, width, HEADER);
+    let column = |number: usize| Area::new(layout::MARGIN + (width + GAP) * number as f64, sheet - TOP, width, HEADER);
     list.columns.push(column(0));
     for (&(number, point), lines) in numbered.iter().zip(lines) {
         let high = height(&lines);
@@ -79,9 +80,10 @@ pub(super) fn lay_out(numbered: &[(Option<usize>, usize)], points: &[FrontPoint]
 impl List {
     /// What it makes the picture higher, in pixels.
     pub(super) fn height(&self) -> f64 {
-        let bottom = self.columns.iter().map(|column| column.bottom).fold(TOP, f64::max);
+        let bottom = self.columns.iter().map(|column| column.bottom).fold(f64::NEG_INFINITY, f64::max);
+        let top = self.columns.first().map_or(bottom, |column| column.top);
         let end = if self.more > 0 { LINE } else { 0.0 };
-        if self.rows.is_empty() { 0.0 } else { (bottom - TOP + end + 30.0).ceil() }
+        if self.rows.is_empty() { 0.0 } else { (bottom - top + end + 30.0).ceil() }
     }
 
     pub(super) fn draw(&self, scene: &mut Scene, baseline: impl Fn(&mut Scene, (f64, f64))) {

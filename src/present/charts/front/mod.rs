@@ -1,33 +1,59 @@
 //! The chart the whole search is for: accuracy over training time, the Pareto front, and the baseline to beat.
 
+mod data;
 mod draw;
 mod list;
 mod naming;
 mod words;
 
+pub use data::data;
 pub use draw::draw;
 pub use list::{List, Row};
 
+use serde::Serialize;
+
 use super::axis::{Axis, Plot, Unit};
 use super::canvas::{Area, Point};
+use super::kind::{ChartKind, OnSheet, Ranges, boxed};
 use super::layout;
+use super::look::Style;
 use super::style::{self, Colour};
-use crate::{
-    analysis::pareto::{Goal, front_2d},
-    base::words::plural,
+use crate::analysis::pareto::{Goal, front_2d};
+use crate::base::words::plural;
+
+pub const KIND: ChartKind = ChartKind {
+    name: "front",
+    title: "Accuracy over training time",
+    help: "every configuration by training time and accuracy, the Pareto front and the baseline",
+    ranges: Ranges::Both,
+    data: |study, _| boxed(data(study)),
 };
 
 /// What to draw.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct FrontChart {
     pub title: String,
     pub subtitle: String,
     pub footnote: String,
     pub points: Vec<FrontPoint>,
+    /// Configurations that the search gave up; they are on no front.
+    pub stopped: Vec<StoppedPoint>,
+}
+
+/// A configuration that the search gave up.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct StoppedPoint {
+    pub label: String,
+    /// Epochs that it was trained for.
+    pub epochs: usize,
+    /// Of those epochs.
+    pub train_seconds: f64,
+    /// The best of those epochs, in 0..=1.
+    pub accuracy: f64,
 }
 
 /// One configuration: the means of its replicates.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct FrontPoint {
     pub label: String,
     pub train_seconds: f64,
@@ -46,7 +72,8 @@ pub struct FrontPoint {
 }
 
 /// How a time came about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Clock {
     /// From steps timed alone on the machine; its range is the 95 % interval.
     Confirmed,
@@ -55,13 +82,15 @@ pub enum Clock {
 }
 
 /// Whether a configuration is on the front of all the search's objectives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Standing {
     Front,
     Dominated,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Role {
     Baseline,
     Other,
@@ -69,7 +98,7 @@ pub enum Role {
 
 /// Where everything stands, in pixels but for `steps`.
 #[derive(Clone, Debug, PartialEq)]
-pub struct FrontData {
+pub struct FrontLayout {
     pub plot: Plot,
     pub marks: Vec<PointMark>,
     /// Corners of the front's staircase in seconds and accuracy, from the fastest point on.
@@ -88,6 +117,10 @@ pub struct FrontData {
     pub sizes: Vec<usize>,
     /// Points left out, having no time or accuracy.
     pub absent: usize,
+    /// Points beyond the ranges that were asked for.
+    pub outside: usize,
+    /// Where configurations stand that were given up, as far as that is within the axes of the others.
+    pub stopped: Vec<Point>,
     /// Numbers that found no room.
     pub unlabelled: usize,
     /// Notes for the reader below the chart.
@@ -135,24 +168,32 @@ pub struct Label {
     pub values: Option<String>,
 }
 
+impl OnSheet for FrontChart {
+    fn on_sheet(&self, style: &Style) -> super::Scene {
+        draw(self, style)
+    }
+}
+
 /// Decides everything that is drawn.
-pub fn data(chart: &FrontChart) -> FrontData {
+pub fn arrange(chart: &FrontChart, sheet: &Style) -> FrontLayout {
     let points = &chart.points;
     let present: Vec<usize> = (0..points.len()).filter(|i| is_present(&points[*i])).collect();
     let pair = |p: &FrontPoint| if is_present(p) { [p.train_seconds, p.accuracy] } else { [f64::NAN; 2] };
     let pairs: Vec<[f64; 2]> = points.iter().map(pair).collect();
     let ladder = front_2d(&pairs, &[Goal::Minimise, Goal::Maximise]);
-    let floor = floor(points, &present, &ladder);
+    let floor = sheet.y_range.map_or_else(|| floor(points, &present, &ladder), |(from, _)| from);
     let shown = |i: &&usize| points[**i].accuracy >= floor;
 
     let accuracies = present.iter().filter(shown).flat_map(|i| spread(points[*i].accuracy, accuracy_bar(&points[*i])));
     let accuracies = accuracies.map(|accuracy| accuracy.clamp(0.0, 1.0));
     let times = present.iter().map(|i| points[*i].train_seconds);
-    let area = layout::plot_area(&chart.subtitle);
+    let area = layout::plot_area(sheet, &chart.subtitle);
     let plot = Plot {
         area,
-        x: Axis::over(times, Unit::Seconds, 0.06),
-        y: Axis::over(accuracies, Unit::Percent, 0.08).headroom(0.08, Unit::Percent),
+        x: Axis::over(times, Unit::Seconds, 0.06).within(sheet.x_range, Unit::Seconds),
+        y: Axis::over(accuracies, Unit::Percent, 0.08)
+            .headroom(0.08, Unit::Percent)
+            .within(sheet.y_range, Unit::Percent),
     };
 
     let mut sizes: Vec<usize> = present.iter().map(|i| points[*i].parameters).collect();
@@ -160,6 +201,9 @@ pub fn data(chart: &FrontChart) -> FrontData {
     sizes.dedup();
     let mark = |i: usize| mark(points, i, &ladder, floor, &plot, &sizes, present.len());
     let mut marks: Vec<PointMark> = present.iter().map(|i| mark(*i)).collect();
+    let is_seen = |mark: &PointMark| area.grown(1.0).contains(&Area::around(mark.at, 0.0));
+    let outside = marks.iter().filter(|mark| !is_seen(mark)).count();
+    marks.retain(is_seen);
     // What matters is painted last.
     marks.sort_by_key(|mark| (mark.kind != Kind::Dominated, points[mark.point].role == Role::Baseline));
 
@@ -167,20 +211,26 @@ pub fn data(chart: &FrontChart) -> FrontData {
     let mut below: Vec<f64> = present.iter().map(|i| points[*i].accuracy).filter(|a| *a < floor).collect();
     below.sort_by(f64::total_cmp);
     let steps = steps(&ladder.iter().map(|i| pairs[*i]).collect::<Vec<_>>());
-    let mut data = FrontData {
+    let mut data = FrontLayout {
         plot,
         marks,
         steps,
         labels: Vec::new(),
         list: List::default(),
-        height: layout::HEIGHT,
+        height: sheet.sheet_height(),
         baseline,
         below,
         sizes,
         absent: points.len() - present.len(),
+        outside,
+        stopped: Vec::new(),
         unlabelled: 0,
         notes: Vec::new(),
     };
+    let at = |point: &StoppedPoint| data.plot.at(point.train_seconds, point.accuracy);
+    let crosses =
+        chart.stopped.iter().map(at).filter(|at| data.plot.area.grown(-6.0).contains(&Area::around(*at, 0.0)));
+    data.stopped = crosses.collect();
     naming::name_points(&mut data, points);
     data.notes = notes(chart, &data);
     data
@@ -290,7 +340,7 @@ pub fn steps(front: &[[f64; 2]]) -> Vec<(f64, f64)> {
     corners
 }
 
-impl FrontData {
+impl FrontLayout {
     /// The staircase in pixels, from the bottom of the chart to its right border.
     pub fn staircase(&self) -> Vec<Point> {
         let (Some(first), Some(last)) = (self.steps.first(), self.steps.last()) else { return Vec::new() };
@@ -307,7 +357,7 @@ impl FrontData {
     }
 }
 
-fn notes(chart: &FrontChart, data: &FrontData) -> Vec<String> {
+fn notes(chart: &FrontChart, data: &FrontLayout) -> Vec<String> {
     let mut notes = Vec::new();
     if !data.list.rows.is_empty() {
         notes.push("numbers: the front from its fastest point on".into());
@@ -319,6 +369,13 @@ fn notes(chart: &FrontChart, data: &FrontData) -> Vec<String> {
     }
     if data.absent > 0 {
         notes.push(format!("not shown, without a time or an accuracy: {}", plural(data.absent, "configuration")));
+    }
+    if data.outside > 0 {
+        notes.push(format!("outside of these axes: {}", plural(data.outside, "point")));
+    }
+    if data.stopped.len() < chart.stopped.len() {
+        let missing = chart.stopped.len() - data.stopped.len();
+        notes.push(format!("given up outside of these axes: {}", plural(missing, "configuration")));
     }
     if data.unlabelled > 0 {
         notes.push(format!("{} of the list left out for lack of room", plural(data.unlabelled, "number")));

@@ -2,7 +2,7 @@
 
 use super::list::{self, HIGHEST};
 use super::words::{name, values};
-use super::{FrontData, FrontPoint, Kind, Label, PointMark, Role, draw};
+use super::{FrontLayout, FrontPoint, Kind, Label, PointMark, Role, draw};
 use crate::present::charts::canvas::{Area, Weight};
 use crate::present::charts::font;
 use crate::present::charts::labels::{self, Surroundings, Wanted};
@@ -16,7 +16,7 @@ const MOST_NAMES: usize = 10;
 const MOST_NUMBERS: usize = 40;
 
 /// The marks to name: the baseline, where it is not on the front, then the front from its fastest point on.
-fn named(data: &FrontData, points: &[FrontPoint]) -> Vec<PointMark> {
+fn named(data: &FrontLayout, points: &[FrontPoint]) -> Vec<PointMark> {
     let (dominated, mut front): (Vec<&PointMark>, Vec<&PointMark>) =
         data.marks.iter().partition(|mark| mark.kind == Kind::Dominated);
     front.sort_by(|a, b| a.at.0.total_cmp(&b.at.0).then(a.point.cmp(&b.point)));
@@ -25,7 +25,7 @@ fn named(data: &FrontData, points: &[FrontPoint]) -> Vec<PointMark> {
 }
 
 /// Names points beside them, if all names can be read and followed there; else numbers the front.
-pub(super) fn name_points(data: &mut FrontData, points: &[FrontPoint]) {
+pub(super) fn name_points(data: &mut FrontLayout, points: &[FrontPoint]) {
     let named = named(data, points);
     let around = surroundings(data, points);
     if named.len() <= MOST_NAMES {
@@ -42,14 +42,14 @@ pub(super) fn name_points(data: &mut FrontData, points: &[FrontPoint]) {
 }
 
 /// Numbers along the front, by which a list tells the names. Where the list is too long, of fewer points.
-fn number(data: &mut FrontData, points: &[FrontPoint], named: &[PointMark], around: &Surroundings) {
+fn number(data: &mut FrontLayout, points: &[FrontPoint], named: &[PointMark], around: &Surroundings) {
     let baseline = named.iter().find(|mark| mark.kind == Kind::Dominated).map(|mark| (None, mark.point));
     let front: Vec<(usize, &PointMark)> = (1..).zip(named.iter().filter(|mark| mark.kind != Kind::Dominated)).collect();
     let mut most = MOST_NUMBERS.min(front.len());
     let shown = loop {
         let shown = evenly(&front, most);
         let rows: Vec<_> = baseline.into_iter().chain(shown.iter().map(|(of, mark)| (Some(*of), mark.point))).collect();
-        data.list = list::lay_out(&rows, points, front.len() - shown.len());
+        data.list = list::lay_out(f64::from(data.height), &rows, points, front.len() - shown.len());
         if data.list.height() <= HIGHEST || most <= 1 {
             break shown;
         }
@@ -69,7 +69,7 @@ fn evenly<T: Copy>(all: &[T], most: usize) -> Vec<T> {
 }
 
 /// The labels that find a place beside their marks where they can be read and followed.
-fn placed(labels: Vec<Label>, marks: &[PointMark], data: &FrontData, around: &Surroundings) -> Vec<Label> {
+fn placed(labels: Vec<Label>, marks: &[PointMark], data: &FrontLayout, around: &Surroundings) -> Vec<Label> {
     let wanted: Vec<Wanted> = marks
         .iter()
         .zip(&labels)
@@ -89,7 +89,7 @@ fn placed(labels: Vec<Label>, marks: &[PointMark], data: &FrontData, around: &Su
     labels.into_iter().zip(places).filter_map(|(label, area)| Some(Label { area: area?, ..label })).collect()
 }
 
-fn surroundings(data: &FrontData, points: &[FrontPoint]) -> Surroundings {
+fn surroundings(data: &FrontLayout, points: &[FrontPoint]) -> Surroundings {
     let mut around = Surroundings { solid: draw::inner_texts(data), ..Surroundings::default() };
     for mark in &data.marks {
         let area = Area::around(mark.at, mark.radius + 2.0);

@@ -7,9 +7,10 @@ use std::{
 
 use anyhow::{Result, anyhow};
 
-use super::{view::StudyView, write_all};
+use super::write_all;
 use crate::{
     base::machine,
+    present::report::view::StudyView,
     search::{journal::Journal, study::Study},
 };
 

@@ -1,53 +1,16 @@
-//! Accuracy or loss of many configurations while they train: the front and the baseline stand out, the rest is context.
+//! Lays curves out and paints them.
 
-use super::axis::{Axis, Plot, Scale, Unit};
-use super::canvas::{Area, Dash, Point, Scene, Stroke, Text, Weight};
-use super::labels::spread;
-use super::style::{FAINT, INK, PALETTE, SMALL, baseline};
-use super::{font, layout};
-
-/// What to draw.
-#[derive(Clone, Debug, PartialEq)]
-pub struct CurvesChart {
-    pub title: String,
-    pub subtitle: String,
-    pub quantity: Quantity,
-    pub over: Over,
-    pub curves: Vec<Curve>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Quantity {
-    /// Validation accuracy in 0..=1.
-    Accuracy,
-    /// Validation loss.
-    Loss,
-}
-
-/// What runs along the lower axis.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Over {
-    Epochs,
-    TrainSeconds,
-}
-
-/// One configuration, as pairs of what runs along and the quantity.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Curve {
-    pub label: String,
-    pub emphasis: Emphasis,
-    pub points: Vec<(f64, f64)>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Emphasis {
-    Context,
-    Front,
-    Baseline,
-}
+use super::{Curve, CurvesChart, Emphasis, Over, Quantity};
+use crate::base::words::plural;
+use crate::present::charts::axis::{Axis, Plot, Scale, Unit};
+use crate::present::charts::canvas::{Area, Dash, Point, Scene, Stroke, Text, Weight};
+use crate::present::charts::labels::spread;
+use crate::present::charts::look::{Style, TOLD_APART, told_apart};
+use crate::present::charts::style::{FAINT, INK, MUTED, SMALL, baseline};
+use crate::present::charts::{font, layout};
 
 #[derive(Clone, Debug, PartialEq)]
-pub struct CurvesData {
+pub struct CurvesLayout {
     pub plot: Plot,
     /// In the order of painting.
     pub lines: Vec<CurveLine>,
@@ -55,11 +18,17 @@ pub struct CurvesData {
     pub labels: Vec<EndLabel>,
     /// The picture's: as high as the labels need.
     pub height: u32,
+    /// Lines that others stand for.
+    pub left_out: usize,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct CurveLine {
     pub points: Vec<Point>,
+    /// Border of the band around it, there and back; empty where it has none.
+    pub band: Vec<Point>,
+    /// Whether it ends because the search gave it up.
+    pub is_stopped: bool,
     pub stroke: Stroke,
 }
 
@@ -73,6 +42,9 @@ pub struct EndLabel {
     pub stroke: Stroke,
 }
 
+/// Context lines above which so many stand for all of them, from the most accurate to the least.
+const MOST_CONTEXT: usize = 300;
+
 /// From the end of the plot on: room for the lines to the labels, then the labels.
 const CHANNEL: f64 = 70.0;
 const LABEL_WIDTH: f64 = 326.0;
@@ -80,22 +52,24 @@ const LABEL_LINE: f64 = 24.0;
 const LABEL_GAP: f64 = 6.0;
 /// A name of more lines than this is cut.
 const MOST_LINES: usize = 5;
-/// How lines of the front are told apart: by each colour, then by each colour again, dotted.
-const DASHES: [Dash; 2] = [Dash::Solid, Dash::Dotted];
 /// More lines than this cannot be told apart: the others of the front are context.
-const MOST: usize = DASHES.len() * PALETTE.len();
+const MOST: usize = TOLD_APART;
 
 /// Decides axes, lines and labels.
-pub fn data(chart: &CurvesChart) -> CurvesData {
+pub fn arrange(chart: &CurvesChart, style: &Style) -> CurvesLayout {
     let finite = |curve: &Curve| -> Vec<(f64, f64)> {
         curve.points.iter().copied().filter(|(x, y)| x.is_finite() && y.is_finite()).collect()
     };
     let mut curves: Vec<(Curve, Vec<(f64, f64)>)> = chart.curves.iter().map(|c| (c.clone(), finite(c))).collect();
     curves.retain(|(_, points)| !points.is_empty());
     curves.sort_by_key(|(curve, _)| curve.emphasis);
+    let y = quantity_axis(chart.quantity, curves.iter().map(|(_, points)| points.as_slice()));
+    let y = y.within(style.y_range, chart.quantity.unit());
+    let left_out = thin_out(&mut curves);
     let mut fronts = 0..;
     let strokes: Vec<Stroke> = (curves.iter())
         .map(|(curve, _)| match curve.emphasis {
+            Emphasis::Stopped => Stroke { colour: FAINT, width: 1.5, dash: Dash::Dotted },
             Emphasis::Context => Stroke::solid(FAINT.opacity(0.6), 1.5),
             Emphasis::Front => {
                 fronts.next().filter(|front| *front < MOST).map_or(Stroke::solid(FAINT, 2.0), told_apart)
@@ -103,10 +77,10 @@ pub fn data(chart: &CurvesChart) -> CurvesData {
             Emphasis::Baseline => Stroke::dashed(INK, 3.0),
         })
         .collect();
-    let context = curves.iter().filter(|(curve, _)| curve.emphasis == Emphasis::Context).count();
+    let context = curves.iter().filter(|(curve, _)| curve.emphasis <= Emphasis::Context).count();
     let named: Vec<usize> = (0..curves.len())
         .filter(|index| match curves[*index].0.emphasis {
-            Emphasis::Context => false,
+            Emphasis::Stopped | Emphasis::Context => false,
             Emphasis::Front => *index < context + MOST,
             Emphasis::Baseline => true,
         })
@@ -114,7 +88,7 @@ pub fn data(chart: &CurvesChart) -> CurvesData {
     let names: Vec<String> = named.iter().map(|index| name(&curves[*index].0)).collect();
     let names = end_names(&names);
 
-    let mut area = layout::plot_area(&chart.subtitle);
+    let mut area = layout::plot_area(style, &chart.subtitle);
     area.top -= 36.0;
     area.right -= if named.is_empty() { 0.0 } else { CHANNEL + LABEL_WIDTH };
     let wanted: f64 = names.iter().map(|lines| label_height(lines)).sum();
@@ -125,26 +99,67 @@ pub fn data(chart: &CurvesChart) -> CurvesData {
         Over::Epochs => Axis::new(Scale::Linear, 0.0, along.fold(1.0, f64::max), Unit::Count),
         Over::TrainSeconds => Axis::over(along, Unit::Seconds, 0.02),
     };
-    let plot = Plot { area, x, y: quantity_axis(chart.quantity, curves.iter().map(|(_, points)| points.as_slice())) };
-
+    let plot = Plot { area, x: x.within(style.x_range, chart.over.unit()), y };
     let lines: Vec<CurveLine> = (curves.iter().zip(strokes))
-        .map(|((_, points), stroke)| CurveLine {
+        .map(|((curve, points), stroke)| CurveLine {
             points: points.iter().map(|(x, y)| plot.at(*x, *y)).collect(),
+            band: if curve.emphasis > Emphasis::Context { band(curve, &plot) } else { Vec::new() },
+            is_stopped: curve.emphasis == Emphasis::Stopped,
             stroke,
         })
         .collect();
     let labels = named.iter().zip(names).filter_map(|(index, words)| {
-        let CurveLine { points, stroke } = &lines[*index];
+        let CurveLine { points, stroke, .. } = &lines[*index];
         Some(end_label(words, *points.last()?, *stroke, &area))
     });
     let mut labels: Vec<EndLabel> = labels.collect();
     keep_apart(&mut labels, &area);
-    CurvesData { plot, lines, labels, height: layout::HEIGHT + more as u32 }
+    CurvesLayout { plot, lines, labels, height: style.sheet_height() + more as u32, left_out }
 }
 
-/// The style of a line of the front by its number, below [`MOST`]; no two have one.
-fn told_apart(front: usize) -> Stroke {
-    Stroke { colour: PALETTE[front % PALETTE.len()], width: 3.0, dash: DASHES[front / PALETTE.len() % DASHES.len()] }
+/// Of too many context lines keeps so many, from the most accurate at the end to the least; says how many went.
+fn thin_out(curves: &mut Vec<(Curve, Vec<(f64, f64)>)>) -> usize {
+    let end = |curve: &(Curve, Vec<(f64, f64)>)| curve.1.last().map_or(f64::NEG_INFINITY, |point| point.1);
+    let front = curves.partition_point(|(curve, _)| curve.emphasis <= Emphasis::Context);
+    if front <= MOST_CONTEXT {
+        return 0;
+    }
+    let kept = curves.split_off(front);
+    curves.sort_by(|a, b| end(b).total_cmp(&end(a)).then_with(|| a.0.label.cmp(&b.0.label)));
+    let mut place = 0..;
+    curves.retain(|_| place.next().is_some_and(|at: usize| at * MOST_CONTEXT % front < MOST_CONTEXT));
+    let left_out = front - curves.len();
+    curves.sort_by_key(|(curve, _)| curve.emphasis);
+    curves.extend(kept);
+    left_out
+}
+
+/// The border of a curve's band: along its upper side and back along the lower one, within the plot.
+fn band(curve: &Curve, plot: &Plot) -> Vec<Point> {
+    let ends = curve.points.iter().zip(&curve.band);
+    let ends = ends.filter(|((x, _), (low, high))| [x, low, high].iter().all(|value| value.is_finite()));
+    let (lower, upper): (Vec<Point>, Vec<Point>) =
+        ends.map(|((x, _), (low, high))| (plot.at(*x, *low), plot.at(*x, *high))).unzip();
+    let border: Vec<Point> = upper.into_iter().chain(lower.into_iter().rev()).collect();
+    plot.area.clip_polygon(&border)
+}
+
+impl Quantity {
+    fn unit(self) -> Unit {
+        match self {
+            Quantity::Accuracy => Unit::Percent,
+            Quantity::Loss => Unit::Number,
+        }
+    }
+}
+
+impl Over {
+    fn unit(self) -> Unit {
+        match self {
+            Over::Epochs => Unit::Count,
+            Over::TrainSeconds => Unit::Seconds,
+        }
+    }
 }
 
 /// Where the curves are once they have left their start: accuracies from the best down to three times as far as the
@@ -212,9 +227,9 @@ fn keep_apart(labels: &mut [EndLabel], plot: &Area) {
     }
 }
 
-pub fn draw(chart: &CurvesChart) -> Scene {
-    let data = data(chart);
-    let mut scene = layout::sheet_of(data.height, &chart.title, &chart.subtitle, &[]);
+pub fn draw(chart: &CurvesChart, style: &Style) -> Scene {
+    let data = arrange(chart, style);
+    let mut scene = layout::sheet_of(data.height, style, &chart.title, &chart.subtitle, &notes(chart, &data));
     if data.lines.is_empty() {
         layout::empty(&mut scene, "No finished epoch yet");
         return scene;
@@ -231,7 +246,18 @@ pub fn draw(chart: &CurvesChart) -> Scene {
     };
     data.plot.draw_frame(&mut scene, x_name, y_name);
     let area = data.plot.area;
+    for line in data.lines.iter().filter(|line| line.band.len() > 2) {
+        scene.polygon(line.band.clone(), line.stroke.colour.opacity(0.12), None);
+    }
     for line in &data.lines {
+        if let (true, Some((x, y))) = (line.is_stopped, line.points.last())
+            && area.contains(&Area::around((*x, *y), 0.0))
+        {
+            for slope in [1.0, -1.0] {
+                let ends = vec![(x - 5.0, y - 5.0 * slope), (x + 5.0, y + 5.0 * slope)];
+                scene.line(ends, Stroke::solid(MUTED.opacity(0.6), 1.5));
+            }
+        }
         match line.points[..] {
             [only] if area.grown(1.0).contains(&Area::around(only, 0.0)) => {
                 scene.circle(only, 2.0 * line.stroke.width, line.stroke.colour, None);
@@ -252,4 +278,17 @@ pub fn draw(chart: &CurvesChart) -> Scene {
         scene.line(vec![(left, top + 2.0), (left, label.area.bottom - 2.0)], Stroke { width: 4.0, ..label.stroke });
     }
     scene
+}
+
+fn notes(chart: &CurvesChart, data: &CurvesLayout) -> Vec<String> {
+    let mut notes = Vec::new();
+    if data.left_out > 0 {
+        let others = data.lines.len() - data.labels.len();
+        notes.push(format!(
+            "{} between those drawn faintly left out; {others} stand for all",
+            plural(data.left_out, "line")
+        ));
+    }
+    notes.extend((!chart.footnote.is_empty()).then(|| chart.footnote.clone()));
+    notes
 }
