@@ -233,7 +233,8 @@ impl Exploration {
             Some(confirm) => confirm::end_of_sweep(deadline, &configs_of(&scope.expansion), confirm.rounds),
             None => deadline,
         };
-        let beginnings = plan.beginnings();
+        // Jobs of a cluster see no files of others: each trains its beginning itself.
+        let beginnings = Some(plan.beginnings()).filter(|_| self.backend.is_local()).unwrap_or_default();
         let dispatcher = Dispatcher {
             study: &self.study,
             trials: &plan.trials,
