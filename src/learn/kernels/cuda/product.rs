@@ -19,8 +19,6 @@ use candle_core::{
 use super::{Gpu, Input, Output};
 use crate::learn::kernels::Precision;
 
-/// What products are multiplied with.
-static ONE: f32 = 1.;
 const F32: blas_sys::cudaDataType = blas_sys::cudaDataType_t::CUDA_R_32F;
 
 /// What the factors of a product are made of: f32, or bf16 as its upper halves ([`u16`]).
@@ -195,14 +193,16 @@ impl Call {
         })
     }
 
+    /// A single product is not called as a batch of one: it may then be divided along its inner side.
+    ///
     /// # Safety
     /// All matrices lie within live memory of the handle's device, `out` apart from the others.
     unsafe fn enqueue(&self, handle: blas_sys::cublasHandle_t) -> Result<()> {
         use blas_sys::cublasGemmAlgo_t::CUBLAS_GEMM_DFALT;
         let Call { left, right, kind, compute, out, out_leading, out_next, count, .. } = self;
         let [m, n, k] = self.sizes;
-        let (alpha, beta) = ((&raw const ONE).cast(), (&raw const self.beta).cast());
-        // A single product is not called as a batch of one: it may then be divided along its inner side.
+        let (alpha, beta) = (1f32, self.beta);
+        let (alpha, beta) = ((&raw const alpha).cast(), (&raw const beta).cast());
         // SAFETY: what the caller ensures; alpha and beta are read before the calls return.
         let enqueued = unsafe {
             if *count == 1 {
