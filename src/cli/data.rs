@@ -1,6 +1,6 @@
 //! `fastrcaps data`: list, fetch and verify data sets, and look at images of one's own.
 
-use std::{borrow::Cow, ffi::OsString, fmt::Write as _, path::PathBuf};
+use std::{ffi::OsString, fmt::Write as _, path::PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::{
@@ -20,7 +20,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{
     input::{print_line, tell},
-    inspect,
+    inspect::{self, class_table},
 };
 
 /// List, fetch and verify data sets, and look at images of your own.
@@ -183,19 +183,6 @@ pub fn state(name: DatasetName, dirs: &DataDirs) -> String {
         (_, true) => format!("{text} in {dir}, readable, but packed otherwise than published"),
         _ => format!("{text} in {dir}, whole"),
     }
-}
-
-/// How many images each class has.
-pub fn class_table(name: impl Fn(usize) -> Cow<'static, str>, train: &[usize], test: &[usize]) -> String {
-    let mut text = format!("class {:>8} {:>8}\n", "train", "test");
-    for (class, (train, test)) in train.iter().zip(test).enumerate() {
-        let shown = name(class);
-        let shown = if shown == class.to_string() { String::new() } else { format!("  {shown}") };
-        let _ = writeln!(text, "{class:>5} {train:>8} {test:>8}{shown}");
-    }
-    let (train, test): (usize, usize) = (train.iter().sum(), test.iter().sum());
-    let _ = writeln!(text, "  all {train:>8} {test:>8}");
-    text
 }
 
 fn verify(name: DatasetName, dirs: &DataDirs) -> Result<()> {

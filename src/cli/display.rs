@@ -144,9 +144,11 @@ impl Display {
                 self.line(&event_line(event, &self.trials[*trial].label));
             }
             Event::Rested { trial, record } => {
-                // What it trained is behind us, whatever is decided about it.
-                self.epochs_trained += record.epochs.saturating_sub(self.running[*trial]);
-                self.leaves(*trial);
+                // What it trained is behind us, whatever is decided about it. One that is set aside rested before.
+                if record.status != Status::Paused {
+                    self.epochs_trained += record.epochs.saturating_sub(self.running[*trial]);
+                    self.leaves(*trial);
+                }
                 self.emit_of(*trial, || json!({"event": "rested", "record": record}));
             }
             Event::Stopped { trial, record } => {
@@ -345,6 +347,11 @@ fn bars(wanted: usize, slots: &[Slot], trials: usize) -> Kind {
 /// Trials that a searcher gave up, as they follow in a list; nothing where there are none.
 pub fn given_up(count: usize) -> String {
     if count == 0 { String::new() } else { format!(", {count} given up") }
+}
+
+/// How many trials the search set aside, as the last of a list; nothing where there are none.
+pub fn set_aside(count: usize) -> String {
+    if count == 0 { String::new() } else { format!(", {count} paused") }
 }
 
 /// Why a sweep ends, as a word of JSON events.

@@ -19,7 +19,7 @@ use fastrcaps::{
     search::{
         dispatch::{Ending, Limits},
         space::Space,
-        strategy::{STRATEGIES, Strategy},
+        strategy::{Audit, STRATEGIES, Settings, Strategy},
         study::Study,
         worker::Slots,
     },
@@ -29,12 +29,12 @@ use super::{
     checkpoints::CheckpointsArg,
     confirming::ConfirmArg,
     data::DataDirArg,
-    display::{Mode, duration, given_up},
+    display::{Mode, duration, given_up, set_aside},
     executor::ExecutorArg,
     explore_display::ExploreDisplay,
     front::{self, ObjectivesArg},
     input::{errln, outln, print_line, shell_line, tell_notes},
-    interrupt::{INTERRUPTED, stop_on_signals},
+    interrupt::{INTERRUPTED, stop_on_signals, stop_on_wishes},
     limits::LimitsArg,
 };
 
@@ -85,6 +85,18 @@ pub struct Args {
     /// What is trained next, and how far [default: grid; with a deadline, what tells most in least time]
     #[arg(long, value_name = "STRATEGY", visible_alias = "order", conflicts_with_all = ["until", "budget"], value_parser = strategies())]
     strategy: Option<&'static Strategy>,
+    /// Of freeze-thaw: finish paused configurations, drawn at random, until at most this share of the paused belongs on the
+    /// front with 95 % confidence, as in 0.05 or 5%
+    #[arg(long, value_name = "SHARE", value_parser = parse_share)]
+    risk: Option<f64>,
+    /// Of freeze-thaw: finish this share of the configurations with each value of each axis, so that main effects can be
+    /// estimated [default: 0; without a value: 0.1]
+    #[arg(long, value_name = "SHARE", num_args = 0..=1, default_missing_value = "0.1", value_parser = parse_share)]
+    keep_factors: Option<f64>,
+    /// Of freeze-thaw: decide by the step times in this file, costs.json of another study, where this study keeps none
+    /// [default: time them once]
+    #[arg(long, value_name = "FILE")]
+    costs: Option<PathBuf>,
     /// Trainings of each configuration, each under a seed of its own [default: the space's, or
     /// as many as were asked for earlier]; auto: those of the space, then
     /// further ones where it is undecided who is on the front
@@ -116,10 +128,19 @@ pub struct Args {
 }
 
 /// Takes the name of a strategy.
-fn strategies() -> impl TypedValueParser<Value = &'static Strategy> {
+pub fn strategies() -> impl TypedValueParser<Value = &'static Strategy> {
     let values = STRATEGIES.map(|strategy| PossibleValue::new(strategy.name).help(strategy.help));
     let named = |name: String| STRATEGIES.into_iter().find(|of| of.name == name).ok_or("no strategy");
     PossibleValuesParser::new(values).try_map(named)
+}
+
+/// A share above 0 and up to 1, also in percent.
+pub fn parse_share(text: &str) -> Result<f64, String> {
+    let (number, unit) = text.strip_suffix('%').map_or((text, 1.0), |number| (number, 100.0));
+    let share = number.trim().parse::<f64>().ok().map(|number| number / unit);
+    share
+        .filter(|share| *share > 0.0 && *share <= 1.0)
+        .ok_or(format!("{text:?} is no share: give one above 0, as in 0.05 or 5%"))
 }
 
 fn parse_replicates(text: &str) -> Result<Replicates, String> {
@@ -140,7 +161,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     if mode != Mode::Quiet {
         tell_notes(exploration.space.expand()?.labelled());
     }
-    if exploration.limits.deadline.is_some() {
+    if exploration.limits.deadline.is_some() || exploration.strategy.needs_costs {
         // Steps are timed in this process, with as many threads as trials have. Before anything computes: drawing images does.
         super::threads::install(exploration.slots.threads())?;
     }
@@ -152,17 +173,31 @@ pub fn run(args: Args) -> Result<ExitCode> {
             None => list(&preview),
         };
     }
-    let stop = stop_on_signals()?;
+    let stop = if exploration.backend.is_local() { stop_on_signals()? } else { stop_on_wishes()? };
     let explored = exploration.run(&stop, &mut |event| display.show(event))?;
     close(&exploration.study, &explored, mode)
 }
 
 impl Args {
+    /// A flag that was given and is of a strategy with an audit alone.
+    fn audit_flag(&self) -> Option<&'static str> {
+        let given = [
+            ("--risk", self.risk.is_some()),
+            ("--keep-factors", self.keep_factors.is_some()),
+            ("--costs", self.costs.is_some()),
+        ];
+        given.into_iter().find_map(|(flag, is_given)| is_given.then_some(flag))
+    }
+
     fn exploration(&self) -> Result<Exploration> {
         let space = Space::read(&self.space, &self.sets)?;
         let study = Study::new(self.out.clone().unwrap_or_else(|| Path::new("results").join(&space.name)));
         let program = machine::this_program().context("cannot find this program's own file")?;
         let mut exploration = Exploration::new(space, study, program, self.data_dir.dirs());
+        let is_audited = self.strategy.is_some_and(|strategy| strategy.needs_costs);
+        if let Some(flag) = self.audit_flag().filter(|_| !is_audited) {
+            bail!("{flag} is of --strategy freeze-thaw: the strategy that was asked for audits nothing");
+        }
         let backend = self.executor.backend()?;
         match (&self.slots, &backend) {
             (Some(_), Backend::Slurm(_)) => {
@@ -176,6 +211,12 @@ impl Args {
             trial_arguments: [self.checkpoints.arguments(), self.data_dir.arguments()].concat(),
             timing_arguments: self.data_dir.arguments(),
             strategy: self.strategy.unwrap_or(exploration.strategy),
+            settings: Settings {
+                risk: self.risk,
+                keep_factors: self.keep_factors.unwrap_or(0.0),
+                ..exploration.settings
+            },
+            costs: self.costs.clone(),
             limit: self.limit.map(|limit| limit as usize),
             replicates: self.replicates,
             max_replicates: self.max_replicates.map(|most| most as usize),
@@ -187,6 +228,25 @@ impl Args {
             ..exploration
         })
     }
+}
+
+/// What the audit of paused configurations found, in words.
+pub fn audit_line(audit: &Audit) -> String {
+    let Audit { paused, finished, on_front, bound, remaining, remaining_on_front, level, .. } = audit;
+    if *paused == 0 {
+        return "audit: nothing was paused that might be on the front".into();
+    }
+    format!(
+        "audit: of {} that {} paused, {finished} drawn at random {} finished, and {on_front} {} on the front; with {:.0} % confidence at \
+         most {:.1} % of the paused belonged there, which are at most {remaining_on_front} of the {remaining} that are paused still. This \
+         is a bound by sampling, no proof",
+        plural(*paused, "configuration"),
+        by_count(*paused, "was", "were"),
+        by_count(*finished, "was", "were"),
+        by_count(*on_front, "is", "are"),
+        100.0 * level,
+        100.0 * bound,
+    )
 }
 
 /// Lists what would be trained.
@@ -204,18 +264,21 @@ fn list(preview: &Preview) -> Result<ExitCode> {
 
 /// Prints what came of the sweep.
 fn close(study: &Study, explored: &Explored, mode: Mode) -> Result<ExitCode> {
-    let Explored { view, ending, took, page } = explored;
+    let Explored { view, ending, took, audit, page } = explored;
     let (done, diverged, failed) = (view.count(Status::Done), view.count(Status::Diverged), view.count(Status::Failed));
     // The sweep is over and written down: that its summary cannot be printed, as the terminal is gone, is no failure of it.
     let say = |line: String| drop(print_line(&line));
     if mode == Mode::Progress {
         say(front::table(view, &Findings::of(view), ObjectivesArg::TimeAccuracy.into()));
         let trials = plural(done, "trial");
-        let stopped = given_up(view.count(Status::Stopped));
+        let stopped = given_up(view.count(Status::Stopped)) + &set_aside(view.count(Status::Paused));
         say(format!(
             "{trials} done, {diverged} diverged, {failed} failed{stopped}; this run took {}",
             duration(took.as_secs_f64())
         ));
+        if let Some(audit) = audit {
+            say(audit_line(audit));
+        }
         if failed > 0 {
             say("reasons stand in trials.csv; the same command with --retry-failed trains the failed ones again".into());
         }

@@ -91,6 +91,7 @@ impl<'a> ExploreDisplay<'a> {
             Event::Predicting { deadline } => {
                 errln!("until {}: timing a few steps, to begin with what tells most", machine::rfc3339(*deadline));
             }
+            Event::Timing => errln!("the strategy decides by times of steps: taking those that the study lacks"),
             Event::Planned { wanted, kept, slots, gpus } => self.planned(*wanted, *kept, slots, gpus),
             Event::Open { configurations } => {
                 errln!("it is open who is on the front: another seed for {configurations} of the configurations");

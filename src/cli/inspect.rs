@@ -1,6 +1,10 @@
 //! `fastrcaps data inspect`: what images of one's own would be read as.
 
-use std::path::{Path, PathBuf};
+use std::{
+    borrow::Cow,
+    fmt::Write as _,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Result;
 use clap::builder::PossibleValuesParser;
@@ -17,10 +21,7 @@ use fastrcaps::{
 };
 use serde_json::json;
 
-use super::{
-    data::class_table,
-    input::{outln, print_line, write_out},
-};
+use super::input::{outln, print_line, write_out};
 
 /// Show what images of your own would be read as: counts, sizes, classes, and a sheet of images as PNG
 #[derive(clap::Args)]
@@ -131,6 +132,19 @@ fn config_line(format: &str, own: &own::Own) -> String {
         line.push_str(&format!(", channels = {channels}"));
     }
     line + " }"
+}
+
+/// How many images each class has.
+pub fn class_table(name: impl Fn(usize) -> Cow<'static, str>, train: &[usize], test: &[usize]) -> String {
+    let mut text = format!("class {:>8} {:>8}\n", "train", "test");
+    for (class, (train, test)) in train.iter().zip(test).enumerate() {
+        let shown = name(class);
+        let shown = if shown == class.to_string() { String::new() } else { format!("  {shown}") };
+        let _ = writeln!(text, "{class:>5} {train:>8} {test:>8}{shown}");
+    }
+    let (train, test): (usize, usize) = (train.iter().sum(), test.iter().sum());
+    let _ = writeln!(text, "  all {train:>8} {test:>8}");
+    text
 }
 
 /// The first training images of each class.

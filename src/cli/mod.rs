@@ -15,6 +15,7 @@ mod device;
 mod display;
 mod estimate;
 mod executor;
+mod explain;
 mod explore;
 mod explore_display;
 mod export;
@@ -35,6 +36,7 @@ mod run_trial;
 mod schedule;
 mod selftest;
 mod serve;
+mod simulate;
 mod status;
 mod study;
 mod terminal;
@@ -75,6 +77,8 @@ struct Cli {
 }
 
 #[derive(Subcommand)]
+// There is one of it, and not for long.
+#[allow(clippy::large_enum_variant)]
 enum Command {
     Explore(explore::Args),
     Time(time::Args),
@@ -88,6 +92,8 @@ enum Command {
     Serve(serve::Args),
     Compare(compare::Args),
     Status(status::Args),
+    Explain(explain::Args),
+    Simulate(simulate::Args),
     Cancel(cancel::Args),
     Study(study::Args),
     Plan(plan::Args),
@@ -122,6 +128,8 @@ pub fn run() -> Result<ExitCode> {
         Command::Serve(args) => serve::run(args),
         Command::Compare(args) => compare::run(args),
         Command::Status(args) => status::run(args),
+        Command::Explain(args) => explain::run(args),
+        Command::Simulate(args) => simulate::run(args),
         Command::Cancel(args) => cancel::run(args),
         Command::Study(args) => study::run(args),
         Command::Plan(args) => plan::run(args),

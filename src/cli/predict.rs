@@ -17,6 +17,9 @@ use super::{device::DeviceArg, input::outln, threads};
 pub struct Args {
     #[command(flatten)]
     device: DeviceArg,
+    /// The time of each kind of step instead, by the id of its shape
+    #[arg(long)]
+    steps: bool,
 }
 
 pub fn run(args: Args) -> Result<ExitCode> {
@@ -25,6 +28,11 @@ pub fn run(args: Args) -> Result<ExitCode> {
         serde_json::from_reader(io::stdin().lock()).context("what is to be timed is not understood")?;
     threads::install(1)?;
     let mut clock = StepClock::on(open_device(args.device.place())?);
+    if args.steps {
+        let configs: Vec<&TrialConfig> = configs.iter().collect();
+        outln!("{}", serde_json::to_string(&clock.steps(&configs)?)?);
+        return Ok(ExitCode::SUCCESS);
+    }
     let seconds: Vec<f64> = configs.iter().map(|config| clock.predict_wall(config)).collect::<Result<_>>()?;
     outln!("{}", serde_json::to_string(&seconds)?);
     Ok(ExitCode::SUCCESS)

@@ -34,7 +34,7 @@ use super::{
     data::DataDirArg,
     device::DeviceArg,
     input::{errln, print_line, read_config},
-    interrupt::stop_on_signals,
+    interrupt::{stop_on_signals, stop_on_terminations},
 };
 
 /// Train the trial that a folder declares.
@@ -53,7 +53,7 @@ pub struct Args {
     /// End when standard input ends, because the explorer is gone then; stop with a checkpoint when it says `s`
     #[arg(long)]
     end_with_stdin: bool,
-    /// Write into the record that the training begins, and where
+    /// As a job of a cluster: write into the record that the training begins, and where; stop on SIGTERM, however often it comes
     #[arg(long)]
     tell_begin: bool,
     /// Stop with a checkpoint once so many epochs are completed, unless they are all
@@ -72,7 +72,7 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Result<ExitCode> {
-    let stop = stop_on_signals()?;
+    let stop = if args.tell_begin { stop_on_terminations()? } else { stop_on_signals()? };
     if args.end_with_stdin {
         machine::end_with_parent();
         let stop = stop.clone();

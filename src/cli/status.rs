@@ -12,7 +12,8 @@ use fastrcaps::{
 
 use super::{
     data::tell_differences,
-    display::{duration, given_up, percent},
+    display::{duration, given_up, percent, set_aside},
+    explore::audit_line,
     input::outln,
 };
 
@@ -61,12 +62,13 @@ fn show(of: &Standing, paused: Option<&str>) -> Result<()> {
         outln!("paused: {paused}");
     }
     outln!(
-        "{} of {} done, {} diverged, {} failed{}, {} running, {} pending",
+        "{} of {} done, {} diverged, {} failed{}{}, {} running, {} pending",
         of.done,
         plural(of.trials, "trial"),
         of.diverged,
         of.failed,
         given_up(of.stopped),
+        set_aside(of.paused_trials),
         of.running.len(),
         of.pending
     );
@@ -96,6 +98,9 @@ fn show(of: &Standing, paused: Option<&str>) -> Result<()> {
             percent(best.validation_accuracy),
             best.train_seconds.map_or("unknown".into(), duration)
         );
+    }
+    if let Some(audit) = &of.audit {
+        outln!("{}", audit_line(audit));
     }
     if let Some(seconds) = of.eta_seconds {
         outln!("the rest of the space takes {} at the pace of what this exploration trained so far", duration(seconds));

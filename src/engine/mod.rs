@@ -4,5 +4,6 @@ pub mod confirming;
 pub mod explore;
 pub mod live;
 pub mod picked;
+pub mod simulate;
 pub mod sweep_log;
 pub mod upkeep;

@@ -74,15 +74,13 @@ pub fn shown(said: &Predictions, config: &TrialConfig, count: usize) -> Result<V
     let class = |label| config.data.name.class_name(label).into_owned();
     let labels = said.labels.to_vec1::<u32>()?;
     let originals = said.images.flatten_from(1)?.to_vec2::<f32>()?;
-    let rows = originals
-        .into_iter()
-        .zip(reconstruction.to_vec2::<f32>()?)
-        .zip(labels.iter().zip(said.scores.to_vec2::<f32>()?));
-    let sample = |((original, reconstruction), (label, scores)): ((Vec<f32>, Vec<f32>), (&u32, Vec<f32>))| Sample {
+    let pictures = originals.into_iter().zip(reconstruction.to_vec2::<f32>()?);
+    let said = labels.iter().zip(said.scores.to_vec2::<f32>()?);
+    let samples = pictures.zip(said).map(|((original, reconstruction), (label, scores))| Sample {
         original: picture(original),
         reconstruction: picture(reconstruction),
         truth: class(*label as usize),
         predicted: class(argmax(&scores)),
-    };
-    Ok(rows.take(count).map(sample).collect())
+    });
+    Ok(samples.take(count).collect())
 }

@@ -19,6 +19,8 @@ pub enum Status {
     Failed,
     /// The search gave it up before its last epoch.
     Stopped,
+    /// The search set it aside at a checkpoint, from which it may go on.
+    Paused,
 }
 
 impl Status {
@@ -31,6 +33,7 @@ impl Status {
             Status::Diverged => "diverged",
             Status::Failed => "failed",
             Status::Stopped => "stopped",
+            Status::Paused => "paused",
         }
     }
 

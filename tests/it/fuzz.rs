@@ -18,7 +18,11 @@ use fastrcaps::{
     base::{rng, seal, source::Document},
     learn::{
         config::TrialConfig,
-        data::{self, DataDirs, Dataset, ImageShape, cifar, idx, sets::cifar10},
+        data::{
+            self, DataDirs, Dataset, ImageShape, cifar, idx,
+            own::{Wishes, inspect},
+            sets::cifar10,
+        },
         folder::TrialFolder,
         model::tensor_file,
         record::{EpochRow, Status, TrialRecord},
@@ -38,7 +42,7 @@ use fastrcaps::{
 use flate2::{Compression, write::GzEncoder};
 use rand::{Rng, seq::IndexedRandom};
 
-use super::{allocations, checkpoint::small_checkpoint};
+use super::{allocations, checkpoint::small_checkpoint, data::own};
 
 type Read = fn(&Path, &[u8]) -> bool;
 
@@ -60,6 +64,8 @@ const TARGETS: &[Target] = &[
         valid: cifar_records,
     },
     Target { name: "cifar archives", read: read_archive, valid: archives },
+    Target { name: "own IDX images", read: read_own_idx, valid: || with_gzip(vec![own::idx(&[12, 4, 4], &[7; 192])]) },
+    Target { name: "own arrays", read: read_own_npz, valid: own_arrays },
     Target { name: "spaces", read: read_space, valid: spaces },
     Target { name: "configs", read: read_config, valid: configs },
     Target { name: "schedules", read: read_schedule, valid: schedules },
@@ -345,6 +351,26 @@ fn archives() -> Vec<Vec<u8>> {
 
 fn read_archive(folder: &Path, input: &[u8]) -> bool {
     cifar::read_archive(&write(folder, "cifar.tar.gz", input), &cifar10::SET).is_ok()
+}
+
+fn reads(path: &Path, format: &str) -> bool {
+    inspect(path.to_str().unwrap(), Some(format), Wishes::default()).is_ok()
+}
+
+fn read_own_idx(folder: &Path, input: &[u8]) -> bool {
+    write(folder, "train-images-idx3-ubyte", input);
+    write(folder, "train-labels-idx1-ubyte", &own::idx(&[12], &[0, 1].repeat(6)));
+    reads(folder, "idx")
+}
+
+fn own_arrays() -> Vec<Vec<u8>> {
+    let [images, labels] = [("12, 4, 4", [7; 192].as_slice()), ("12,", &[0, 1].repeat(6))]
+        .map(|(sizes, values)| own::npy("|u1", sizes, values));
+    vec![own::npz(&[("x", images), ("y", labels)])]
+}
+
+fn read_own_npz(folder: &Path, input: &[u8]) -> bool {
+    reads(&write(folder, "data.npz", input), "npz")
 }
 
 /// Those of the repository that are small enough to be expanded over and over, and one with all that a space may declare.

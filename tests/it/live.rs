@@ -101,7 +101,7 @@ fn what_is_no_request_or_not_meant_for_it_is_refused() {
     let line = |line: &str| format!("{line}\r\nHost: {own}\r\n\r\n");
     let rows: Vec<(&str, String, &str)> = vec![
         ("no HTTP", "hello\r\n\r\n".into(), "400"),
-        ("nothing", "\r\n\r\n".into(), "closed or 400"),
+        ("nothing", "\r\n\r\n".into(), "408"),
         ("zero bytes", "\0\0\0\r\n\r\n".into(), "400"),
         ("no version", line("GET /"), "400"),
         ("HTTP/2", line("GET / HTTP/2.0"), "400"),

@@ -60,7 +60,7 @@ fn the_script_of_an_array_asks_for_what_the_profile_says() {
         "#SBATCH --cpus-per-task=4",
         "#SBATCH --mem=4096M",
         "#SBATCH --time=0-01:30:00",
-        "#SBATCH --signal=B:TERM@300",
+        "#SBATCH --signal=B:USR1@300",
         "#SBATCH --requeue",
         "#SBATCH --partition=main",
         "#SBATCH --account=project",
@@ -195,7 +195,7 @@ fn a_cluster_that_is_not_there_is_an_error_before_anything_is_trained() {
     let site = Site::new(&[("scontrol", "exit 127"), ("squeue", "exit 127")]);
     fs::remove_file(site.path("bin/scontrol")).unwrap();
     if Command::new("scontrol").output().is_ok() {
-        println!("SKIPPED: Slurm is installed here");
+        crate::skipped::skipped("Slurm is installed here");
         return;
     }
     let explored = site.explore(&[]);

@@ -71,7 +71,9 @@ fn whole(searcher: &dyn Searcher, told: &Told, slot: &Offer) -> Option<usize> {
             assert_eq!(epochs, told.trials[trial].config.train.epochs);
             Some(trial)
         }
-        Proposal::Stop { trial, reason } => panic!("trial {trial} is given up: {reason}"),
+        Proposal::Stop { trial, reason } | Proposal::Pause { trial, reason } => {
+            panic!("trial {trial} is given up: {reason}")
+        }
         Proposal::Wait | Proposal::Done => None,
     }
 }
@@ -237,7 +239,7 @@ fn searched(
                     continue;
                 }
             }
-            Proposal::Stop { trial, .. } => {
+            Proposal::Stop { trial, .. } | Proposal::Pause { trial, .. } => {
                 progress[trial].status = Status::Stopped;
                 continue;
             }

@@ -29,14 +29,14 @@ fn local() -> Option<Box<dyn Worker>> {
 }
 
 fn simulated() -> Option<Box<dyn Worker>> {
-    let curve = |_: &TrialConfig| Curve { seconds_per_epoch: 0.4, accuracies: vec![0.5, 0.6, 0.7] };
+    let curve = |_: &TrialConfig| Curve { seconds_per_epoch: 0.4, accuracies: vec![0.5, 0.6, 0.7], diverges: false };
     Some(Box::new(Simulated::new(slots(), curve)))
 }
 
 /// On the cluster that `SLURM_CONF` names; `tests/slurm/run.sh` starts one.
 fn slurm() -> Option<Box<dyn Worker>> {
     if env::var_os("SLURM_CONF").is_none() || !Command::new("sinfo").output().is_ok_and(|out| out.status.success()) {
-        println!("SKIPPED: slurm: SLURM_CONF names no cluster that answers");
+        crate::skipped::skipped("slurm: SLURM_CONF names no cluster that answers");
         return None;
     }
     // Not on a file system that each node might have for itself; removed with the build.

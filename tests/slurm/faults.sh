@@ -8,26 +8,29 @@ program=$(realpath "$1") times=$2 kinds=(${@:3})
 set -- --netns
 # shellcheck source=tests/slurm/cluster.sh
 . tests/slurm/cluster.sh
-cat >"$site/space.toml" <<'END'
-replicates = 3
+# Trainings of a few seconds; where their time is to be over, of ten times that.
+space() { # epochs
+    cat <<END
+replicates = 2
 [base.data]
 name = "glyphs"
-train_samples = 1500
-test_samples = 200
+train_samples = 600
+test_samples = 100
 validation_fraction = 0.2
 [base.model]
 preset = "tiny"
 [base.train]
-epochs = 8
+epochs = $1
 [axes]
 "model.routing_iterations" = [3, 1]
 END
+}
 profile() { # lines...
-    printf 'cpus = 1\njobs = 6\n' >"$site/slurm.toml"
+    printf 'cpus = 1\njobs = 4\nprogram = "%s"\n' "$program" >"$site/slurm.toml"
     printf '%s\n' "$@" >>"$site/slurm.toml"
 }
-explore() { # study
-    "$program" explore "$site/space.toml" --out "$1" --quiet --no-confirm --checkpoint-every 1s --backoff 2s \
+explore() { # study; in the background: it takes the place of its shell
+    exec "$program" explore "$site/space-$epochs.toml" --out "$1" --quiet --no-confirm --checkpoint-every 1s --backoff 2s \
         --executor slurm --executor-file "$site/slurm.toml"
 }
 running() { squeue -h -r -t RUNNING | wc -l; }
@@ -36,15 +39,23 @@ until_running() { # at least so many
     until [ "$(running 2>/dev/null || echo 0)" -ge "$1" ] || [ $n -ge 300 ]; do sleep 0.2; n=$((n + 1)); done
 }
 
-profile 'time = "1h"'
-"$program" explore "$site/space.toml" --out "$site/local" --no-confirm --quiet || exit 1
-figures "$site/local" >"$site/local.txt"
+for epochs in 10 100; do
+    space $epochs >"$site/space-$epochs.toml"
+    case " ${kinds[*]} " in
+    *' time-limit '*) ;;
+    *) [ $epochs = 10 ] || continue ;;
+    esac
+    "$program" explore "$site/space-$epochs.toml" --out "$site/local-$epochs" --no-confirm --quiet || exit 1
+    figures "$site/local-$epochs" >"$site/local-$epochs.txt"
+done
 bad=0
 for kind in "${kinds[@]}"; do
     for run in $(seq "$times"); do
         study=$site/$kind-$run began=$SECONDS
         profile 'time = "1h"'
-        [ $kind = time-limit ] && profile 'time = "61s"' 'checkpoint_before = "59s"'
+        epochs=10
+        # Slurm's signal comes half a minute after the start.
+        [ $kind = time-limit ] && epochs=100 && profile 'time = "2m"' 'checkpoint_before = "90s"'
         explore "$study" 2>"$study.err" &
         explorer=$!
         until_running 3
@@ -66,12 +77,13 @@ for kind in "${kinds[@]}"; do
         wait $explorer
         code=$?
         figures "$study" >"$study.txt" 2>&1
-        same=same; cmp -s "$site/local.txt" "$study.txt" || same=DIFFERENT
+        same=same; cmp -s "$site/local-$epochs.txt" "$study.txt" || same=DIFFERENT
         once=$(awk '{ print $1 }' "$study.txt" | sort | uniq -d | wc -l)
         left=$(squeue -h 2>/dev/null | wc -l)
         done=$(grep -c ' done ' "$study.txt")
         attempts=$(python3 -c 'import csv,sys; print(*[row["attempts"] for row in csv.DictReader(open(sys.argv[1]))])' "$study/trials.csv")
-        echo "$kind $run: exit $code, $done done, twice $once, bits $same, attempts $attempts, $left jobs left, $((SECONDS - began)) s"
+        starts=$(cat "$study"/trials/*/log.txt | grep -c '^=== attempt of')
+        echo "$kind $run: exit $code, $done done, twice $once, bits $same, attempts $attempts, $starts starts, $left jobs left, $((SECONDS - began)) s"
         [ $code = 0 ] && [ $same = same ] && [ "$once" = 0 ] || { bad=1; tail -3 "$study.err"; }
     done
 done

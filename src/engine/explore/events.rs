@@ -39,6 +39,8 @@ pub enum Event<'a> {
     Predicting {
         deadline: SystemTime,
     },
+    /// Steps are timed where the study keeps no times of them, as the strategy decides by what trainings cost.
+    Timing,
     /// Trials that are to be trained, and those of the order that have ended already.
     Planned {
         wanted: usize,

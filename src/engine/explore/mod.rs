@@ -31,14 +31,17 @@ use crate::{
         device::{Gpu, Place},
         machine::{self, Machine},
     },
-    engine::confirming::{AfterSweep, finished},
+    engine::{
+        confirming::{AfterSweep, finished},
+        upkeep,
+    },
     learn::{config::TrialConfig, data::DataDirs, record::Status},
     present::{page, report::view::StudyView},
     search::{
         dispatch::{Dispatcher, Ending, Limits, Past},
         journal::Journal,
         space::{Expansion, Space, Trial},
-        strategy::{Grid, STRATEGIES, Strategy},
+        strategy::{Audit, Grid, STRATEGIES, Settings, Strategy},
         study::{self, Declared, Lock, Study, StudyFile},
         worker::{Slots, Tasks, probe_all},
     },
@@ -69,6 +72,10 @@ pub struct Exploration {
     pub backend: Backend,
     /// How trials are chosen where there is no deadline; with one it is by what tells most in least time.
     pub strategy: &'static Strategy,
+    /// What is wanted of a strategy that audits what it pauses.
+    pub settings: Settings,
+    /// A file of step times that a strategy decides by, where the study has none yet; absent: they are taken.
+    pub costs: Option<PathBuf>,
     /// Trains the first trials of the order and no others.
     pub limit: Option<usize>,
     /// Absent: those of the space, or as many as were asked for earlier.
@@ -99,6 +106,8 @@ pub struct Explored {
     pub view: StudyView,
     pub ending: Ending,
     pub took: Duration,
+    /// What the strategy's audit found, where it makes one and came to its end.
+    pub audit: Option<Audit>,
     /// The page that was written at the end, or why there is none: that is no failure of the sweep.
     pub page: Result<PathBuf>,
 }
@@ -135,6 +144,8 @@ impl Exploration {
             slots: Slots::one_per_core(machine::usable_cores()),
             backend: Backend::Local,
             strategy: STRATEGIES[0],
+            settings: Settings::default(),
+            costs: None,
             limit: None,
             replicates: None,
             max_replicates: None,
@@ -202,7 +213,7 @@ impl Exploration {
         if self.retry_failed {
             past::try_again(&self.study, &mut journal, &chosen.order, &mut past)?;
         }
-        let is_pending = |index: &usize| past[*index].status == Status::Pending;
+        let is_pending = |index: &usize| matches!(past[*index].status, Status::Pending | Status::Paused);
         let wanted: Vec<usize> = chosen.order.iter().copied().filter(is_pending).collect();
         if !wanted.is_empty() {
             let described = gpus.iter().map(|(place, gpu)| format!("{place} {}", gpu.name)).collect();
@@ -222,7 +233,8 @@ impl Exploration {
             Some(confirm) => confirm::end_of_sweep(deadline, &configs_of(&scope.expansion), confirm.rounds),
             None => deadline,
         };
-        let beginnings = plan.beginnings();
+        // Jobs of a cluster see no files of others: each trains its beginning itself.
+        let beginnings = Some(plan.beginnings()).filter(|_| self.backend.is_local()).unwrap_or_default();
         let dispatcher = Dispatcher {
             study: &self.study,
             trials: &plan.trials,
@@ -236,6 +248,8 @@ impl Exploration {
         let mut sweeper = Sweeper { dispatcher, slots: &self.slots };
         let began = Instant::now();
         let (view, ending) = sweeper.sweep(chosen.searcher.as_ref(), &wanted, past, observer)?;
+        let audit = chosen.searcher.audit();
+        upkeep::keep_audit(&self.study, audit.as_ref())?;
         let swept = Swept { began, has_trained: !wanted.is_empty(), ending, gpus: &gpus, lock: &lock, stop };
         let (view, ending) = self.confirm(&scope, swept, view, observer);
         // Nothing more is timed after what follows.
@@ -243,7 +257,7 @@ impl Exploration {
         let (view, ending) = self.train_further(&scope, &mut sweeper, view, ending, observer)?;
         observer(&Event::Over { view: &view, ending });
         let page = page::write(&self.study, None, false).map(|(path, _)| path);
-        Ok(Explored { view, ending, took: began.elapsed(), page })
+        Ok(Explored { view, ending, took: began.elapsed(), audit, page })
     }
 
     fn scope(&self) -> Result<Scope> {
@@ -281,6 +295,8 @@ impl Exploration {
             asked: 0,
             begun: &[],
             strategy: self.strategy,
+            settings: self.settings,
+            costs: self.costs.as_deref(),
             limit: self.limit,
             deadline: scope.deadline,
             places: self.slots.places().collect(),
@@ -292,7 +308,9 @@ impl Exploration {
         let would_be: Vec<Past> = past.iter().map(|past| past::retried(past, self.retry_failed)).collect();
         let asked = scope.first * scope.expansion.candidates.len();
         // Further ones that an earlier exploration began: nobody would end them otherwise.
-        let is_begun = |index: &usize| would_be[*index].status == Status::Pending && would_be[*index].attempts > 0;
+        let is_begun = |index: &usize| {
+            matches!(would_be[*index].status, Status::Pending | Status::Paused) && would_be[*index].attempts > 0
+        };
         let further = (asked..plan.trials.len()).filter(|index| self.limit.is_none() && is_begun(index));
         let begun: Vec<usize> = further.collect();
         let tasks = self.tasks();

@@ -60,6 +60,8 @@ pub(super) fn of_view(study: &Study, view: &StudyView, reopens: bool) -> Vec<Pas
         let (status, epochs) = match record.status {
             Status::Done | Status::Diverged | Status::Failed => (record.status, epochs.clone()),
             Status::Stopped if !reopens => (record.status, epochs.clone()),
+            // Its epochs are known, whether or not its checkpoint is there still.
+            Status::Paused => (record.status, epochs.clone()),
             Status::Pending | Status::Running | Status::Stopped if folder.checkpoint().exists() => {
                 (Status::Pending, folder.read_epochs().unwrap_or_default())
             }

@@ -1,8 +1,8 @@
 //! What an exploration trains, and by which searcher.
 
-use std::time::SystemTime;
+use std::{path::Path, time::SystemTime};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use super::events::{Event, Observer};
 use crate::{
@@ -11,11 +11,11 @@ use crate::{
     search::{
         dispatch::Past,
         space::{Expansion, Trial},
-        strategy::{Brief, Deadline, Predicted, Searcher, Strategy},
+        strategy::{Brief, Costs, Deadline, Predicted, Searcher, Settings, Strategy},
         study::Study,
         worker::Tasks,
     },
-    timing::predict,
+    timing::predict::{self, StepCosts},
 };
 
 /// What is trained, and by whom it is chosen.
@@ -33,6 +33,9 @@ pub(super) struct Choice<'a> {
     /// Those after them that go on all the same, as they were begun. None where there is a limit.
     pub begun: &'a [usize],
     pub strategy: &'static Strategy,
+    pub settings: Settings,
+    /// A file of step times, for a study that has none.
+    pub costs: Option<&'a Path>,
     /// No more than so many, the first of the order.
     pub limit: Option<usize>,
     pub deadline: Option<SystemTime>,
@@ -49,10 +52,39 @@ impl Choice<'_> {
             let searcher = self.before_a_deadline(past)?;
             return Ok(Chosen { order: searcher.trials().to_vec(), searcher: Box::new(searcher) });
         }
-        let Choice { trials, asked, limit, begun, .. } = *self;
-        let searcher =
-            (self.strategy.searcher)(&Brief { trials, asked, limit, begun, baseline: self.expansion.baseline });
+        let Choice { trials, asked, limit, begun, settings, .. } = *self;
+        // What would be trained without a study is the same at any cost.
+        let costs = match past.filter(|_| self.strategy.needs_costs) {
+            Some((study, ..)) => Some(self.costs_of(study, observer)?),
+            None => None,
+        };
+        let searcher = (self.strategy.searcher)(&Brief {
+            trials,
+            candidates: &self.expansion.candidates,
+            costs: costs.as_ref(),
+            settings,
+            asked,
+            limit,
+            begun,
+            baseline: self.expansion.baseline,
+        });
         Ok(Chosen { order: searcher.trials().to_vec(), searcher })
+    }
+
+    /// What trainings cost, by the step times that the study keeps.
+    fn costs_of(&self, study: &Study, observer: &mut Observer) -> Result<Costs> {
+        let given = match self.costs {
+            Some(path) => {
+                let missing = || format!("{} does not exist: give costs.json of a study", path.display());
+                Some(StepCosts::read(path)?.with_context(missing)?)
+            }
+            None => None,
+        };
+        observer(&Event::Timing);
+        let configs = super::configs_of(self.expansion);
+        // The first device stands for all: its slots were named first.
+        let place = self.places.first().copied().unwrap_or_default();
+        Ok(StepCosts::of_study(study, given, self.tasks, place, &configs)?.costs(&configs))
     }
 
     fn before_a_deadline(&self, past: Option<(&Study, &[String], &[Past])>) -> Result<Deadline> {
@@ -73,7 +105,7 @@ impl Choice<'_> {
     /// Share of each trial that is still to be trained: less than all where it goes on from a checkpoint.
     fn left(&self, study: &Study, keys: &[String], past: &[Past]) -> Vec<f64> {
         let left = |((trial, key), past): ((&Trial, &String), &Past)| {
-            if past.status != Status::Pending || !study.trial(key).checkpoint().exists() {
+            if !matches!(past.status, Status::Pending | Status::Paused) || !study.trial(key).checkpoint().exists() {
                 return 1.0;
             }
             // Within its first epoch it has something behind it, too.

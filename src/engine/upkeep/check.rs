@@ -159,7 +159,7 @@ impl Check<'_> {
                 Status::Failed => &mut self.findings.failed,
                 Status::Stopped => &mut self.findings.stopped,
                 Status::Running => &mut self.findings.running,
-                Status::Pending => continue,
+                Status::Pending | Status::Paused => continue,
             };
             *count += 1;
             let what = match index.get(record.key.as_str()) {

@@ -1,6 +1,7 @@
 //! What is done to a study beside exploring it: checked, made whole again, joined with another, packed, removed, watched.
 
 pub mod check;
+pub mod explain;
 pub mod export;
 pub mod merge;
 pub mod rebuild;
@@ -18,7 +19,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::{
     base::{
-        files::{is_unfinished, name},
+        files::{is_unfinished, name, remove_if_there, write_atomically},
         seal,
     },
     learn::{
@@ -29,10 +30,14 @@ use crate::{
     present::report::view::StudyView,
     search::{
         journal::Journal,
+        strategy::Audit,
         study::{Plan, Study},
     },
     timing::shape::steps_of,
 };
+
+/// The file that keeps what an audit found.
+const AUDIT: &str = "audit.json";
 
 /// How a trial ended, with its epochs.
 pub type End = (TrialRecord, Vec<EpochRow>);
@@ -56,6 +61,20 @@ pub fn take_up(study: &Study, view: &mut StudyView, journal: &mut Journal) -> Re
         }
     }
     Ok(taken)
+}
+
+/// Keeps in the study what an audit found, in the place of what an earlier one did.
+pub fn keep_audit(study: &Study, audit: Option<&Audit>) -> Result<()> {
+    let path = study.folder.join(AUDIT);
+    match audit {
+        Some(audit) => write_atomically(&path, &seal::to_json(audit)?),
+        None => remove_if_there(&path),
+    }
+}
+
+/// What the last audit of a study found; none where there was none, or its file is damaged.
+pub fn audit(study: &Study) -> Option<Audit> {
+    seal::from_json(&fs::read(study.folder.join(AUDIT)).ok()?).ok()
 }
 
 /// An error unless the folder's config is that of trial `key` on data of `fingerprint`.

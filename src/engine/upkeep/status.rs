@@ -12,6 +12,7 @@ use crate::{
     present::report::{findings::Findings, view::StudyView},
     search::{
         journal::Journal,
+        strategy::Audit,
         study::{Explorer, Study},
     },
 };
@@ -38,6 +39,10 @@ pub struct Standing {
     pub failed: usize,
     /// Given up by the search.
     pub stopped: usize,
+    /// Set aside by the search at a checkpoint: they may go on.
+    pub paused_trials: usize,
+    /// What the last audit of the paused found, where there was one.
+    pub audit: Option<Audit>,
     pub running: Vec<Running>,
     /// Trials that nobody runs and that have not ended, those among them that were running when their explorer ended.
     pub pending: usize,
@@ -147,7 +152,7 @@ impl Tally {
                 self.interrupted += usize::from(record.status == Status::Running);
                 self.epochs_left += epochs;
             }
-            Status::Done | Status::Diverged | Status::Failed | Status::Stopped => {
+            Status::Done | Status::Diverged | Status::Failed | Status::Stopped | Status::Paused => {
                 self.learn(record, record.epochs, record.ended.as_deref().and_then(from_rfc3339));
                 if record.status == Status::Failed {
                     self.failures.push(Failure {
@@ -196,8 +201,8 @@ pub fn standing(study: &Study) -> Result<Standing> {
     let Tally { interrupted, running, mut failures, .. } = tally;
     failures.sort_by(|a, b| b.ended.cmp(&a.ended));
     failures.truncate(FAILURES);
-    let [done, diverged, failed, stopped] =
-        [Status::Done, Status::Diverged, Status::Failed, Status::Stopped].map(|of| view.count(of));
+    let [done, diverged, failed, stopped, paused_trials] =
+        [Status::Done, Status::Diverged, Status::Failed, Status::Stopped, Status::Paused].map(|of| view.count(of));
     let [mut active, mut gone, mut held, mut unknown] = [const { None }; 4];
     match explorer {
         Explorer::Active(line) => active = Some(line),
@@ -217,7 +222,9 @@ pub fn standing(study: &Study) -> Result<Standing> {
         diverged,
         failed,
         stopped,
-        pending: view.wanted().count() - done - diverged - failed - stopped - running.len(),
+        paused_trials,
+        audit: super::audit(study),
+        pending: view.wanted().count() - done - diverged - failed - stopped - paused_trials - running.len(),
         interrupted,
         running,
         failures,

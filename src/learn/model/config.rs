@@ -288,8 +288,12 @@ impl CapsNetConfig {
             }
         }
         let CapsNetLayers { conv1, primary, classes, .. } = self.layers(shape, classes);
-        fits("model.conv1_kernel", &conv1, "the images")?;
-        fits("model.primary_kernel", &primary, "the feature map after Conv1")?;
+        fits("model.conv1_kernel", &conv1, "each of the images")?;
+        let map = format!(
+            "the feature map after Conv1 (kernel {} with stride {} on images of {}×{} pixels)",
+            conv1.kernel, conv1.stride, shape.height, shape.width
+        );
+        fits("model.primary_kernel", &primary, &map)?;
         match classes.votes() {
             votes if votes <= MOST_VOTES => Ok(()),
             votes => Err(Invalid::new(
@@ -327,6 +331,9 @@ fn fits(path: &str, layer: &ConvolutionLayer, what: &str) -> Result<(), Invalid>
     let side = height.min(width);
     match (1..=side).contains(&kernel) {
         true => Ok(()),
-        false => Err(Invalid::new(path, kernel, format!("1 to {side}, to fit {what} ({side} pixels high or wide)"))),
+        false => {
+            let allowed = format!("1 to {side}, to fit {what}, which is {height}×{width} pixels large");
+            Err(Invalid::new(path, kernel, allowed))
+        }
     }
 }

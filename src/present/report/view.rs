@@ -90,6 +90,16 @@ impl std::fmt::Display for Origin {
     }
 }
 
+/// Whether a trial of this status may count in points.
+fn has_points(status: Status) -> bool {
+    is_over(status) || matches!(status, Status::Stopped | Status::Paused)
+}
+
+/// Whether a trial of this status was trained as far as it ever will be.
+fn is_over(status: Status) -> bool {
+    matches!(status, Status::Done | Status::Diverged)
+}
+
 /// A number of epochs in words.
 pub fn epochs(count: usize) -> String {
     plural(count, "epoch")
@@ -182,7 +192,7 @@ impl StudyView {
     pub fn points(&self) -> Vec<Point> {
         let mut of: Vec<Vec<usize>> = vec![Vec::new(); self.expansion.candidates.len()];
         for (index, (trial, record)) in self.trials.iter().zip(&self.records).enumerate() {
-            if record.as_ref().is_some_and(|record| matches!(record.status, Status::Done | Status::Diverged)) {
+            if record.as_ref().is_some_and(|record| has_points(record.status)) {
                 of[trial.candidate].push(index);
             }
         }
@@ -190,7 +200,13 @@ impl StudyView {
         let mut points = Vec::new();
         for (candidate, trials) in of.iter().enumerate().filter(|(_, trials)| !trials.is_empty()) {
             let config = &self.expansion.candidates[candidate].config;
+            // Of what was stopped or paused, the beginnings that it came to.
+            let whole = trials.iter().any(|index| self.records[*index].as_ref().is_some_and(|of| is_over(of.status)));
+            let longest = trials.iter().map(|index| self.epochs[*index].len()).max().unwrap_or(0);
             for stop in config.schedule.stops(config.train.epochs) {
+                if !whole && stop > longest {
+                    break;
+                }
                 points.push(self.point(candidate, stop, trials, origin.as_ref()));
             }
         }
@@ -201,7 +217,7 @@ impl StudyView {
         let Candidate { config, label, .. } = &self.expansion.candidates[candidate];
         let is_whole = stop == config.train.epochs;
         let records = || trials.iter().filter_map(|index| Some((*index, self.records[*index].as_ref()?)));
-        let done = || records().filter(|(_, record)| record.status == Status::Done);
+        let done = || records().filter(|(index, record)| self.counts(*index, record, stop));
         let best = |rows: &[EpochRow]| rows.iter().take(stop).map(|row| row.validation_accuracy).reduce(f64::max);
         // Of a shorter training only where its best epoch is the one whose weights were tested.
         let is_tested = |record: &TrialRecord| record.best_epoch.is_some_and(|epoch| epoch <= stop);
@@ -224,6 +240,15 @@ impl StudyView {
                 .collect(),
             time,
             diverged: records().filter(|(_, record)| record.status == Status::Diverged).count(),
+        }
+    }
+
+    /// Whether a trial counts in the point of its configuration after `stop` epochs: it ended well, or was stopped or paused later.
+    fn counts(&self, index: usize, record: &TrialRecord, stop: usize) -> bool {
+        match record.status {
+            Status::Done => true,
+            Status::Stopped | Status::Paused => self.epochs[index].len() >= stop,
+            _ => false,
         }
     }
 
@@ -285,7 +310,7 @@ impl StudyView {
     /// Screening seconds of the first `stop` epochs by replicate, of those of `trials` that ended well and are of this origin.
     fn screened(&self, trials: &[usize], stop: usize, origin: Option<&Origin>) -> BTreeMap<usize, f64> {
         let seconds = |index: &usize| {
-            let record = self.records[*index].as_ref().filter(|record| record.status == Status::Done)?;
+            let record = self.records[*index].as_ref().filter(|record| self.counts(*index, record, stop))?;
             origin.filter(|origin| **origin == Origin::of(record))?;
             Some((record.replicate, self.epochs[*index].get(stop - 1)?.train_seconds_screen))
         };

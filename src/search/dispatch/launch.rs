@@ -32,8 +32,10 @@ enum Next {
         trial: usize,
         epochs: usize,
     },
-    Stop {
+    /// It is trained no further, and is of this status then.
+    SetAside {
         trial: usize,
+        status: Status,
         reason: String,
     },
     /// Nothing now.
@@ -73,9 +75,9 @@ impl Dispatcher<'_> {
             while state.places[slot].is_none() {
                 let (trial, epochs) = match self.next(state, searcher, slot) {
                     Next::Nothing => break,
-                    Next::Stop { trial, reason } => {
+                    Next::SetAside { trial, status, reason } => {
                         let record = self.record_of(trial, state.attempts[trial], slot);
-                        state.give_up(trial, record, reason);
+                        state.set_aside(trial, status, record, reason);
                         continue;
                     }
                     Next::Train { trial, epochs } => (trial, epochs),
@@ -148,7 +150,8 @@ impl Dispatcher<'_> {
         for refuses in [&holds as &dyn Fn(usize) -> bool, &refuses] {
             match searcher.propose(&told, &Offer { place, refuses }) {
                 Proposal::Train { trial, epochs } => return Next::Train { trial, epochs },
-                Proposal::Stop { trial, reason } => return Next::Stop { trial, reason },
+                Proposal::Stop { trial, reason } => return Next::SetAside { trial, status: Status::Stopped, reason },
+                Proposal::Pause { trial, reason } => return Next::SetAside { trial, status: Status::Paused, reason },
                 Proposal::Wait | Proposal::Done => {}
             }
         }

@@ -27,9 +27,9 @@ use crate::{
     learn::record::{EpochRow, Status, TrialRecord},
     search::{
         beginnings::Beginnings,
-        journal::Journal,
+        journal::{Journal, Noted, NotedBasis},
         space::Trial,
-        strategy::{Offer, Proposal, Searcher, Told},
+        strategy::{Decision, Offer, Proposal, Searcher, Told},
         study::Study,
         worker::{End, Report, Worker},
     },
@@ -75,6 +75,7 @@ impl Dispatcher<'_> {
                 observe(&Event::Stopping { why, running: state.running().count() })?;
             }
             let wants_more = self.launch(&mut state, searcher, observe)?;
+            self.note(&mut state, searcher);
             if self.limits.detach && state.unwritten.is_empty() && self.worker.is_handed_over() {
                 return Ok(Swept { progress: state.progress, ending: Ending::Detached, unwritten: None });
             }
@@ -91,6 +92,22 @@ impl Dispatcher<'_> {
             }
             self.look_after(&mut state, observe)?;
             self.worker.wait();
+        }
+    }
+
+    /// Writes down what the searcher decided since it was last asked. What cannot be written now is written with the next.
+    fn note(&mut self, state: &mut State, searcher: &dyn Searcher) {
+        let decisions = searcher.decisions(state.noted);
+        if decisions.is_empty() {
+            return;
+        }
+        let noted: Vec<Noted> = decisions.iter().map(|of| noted(of, &self.keys[of.trial])).collect();
+        match self.journal.note(state.noted, &noted) {
+            Ok(()) => state.noted += noted.len(),
+            Err(error) if may_pass(&error) => {}
+            Err(error) => {
+                state.broken.get_or_insert(error);
+            }
         }
     }
 
@@ -142,7 +159,10 @@ impl Dispatcher<'_> {
         let wants = |slot: usize| {
             let refuses = |trial: usize| state.refuses(trial, self.worker.slots()[slot].place);
             let offer = Offer { place: self.worker.slots()[slot].place, refuses: &refuses };
-            matches!(searcher.propose(&told, &offer), Proposal::Train { .. } | Proposal::Stop { .. })
+            matches!(
+                searcher.propose(&told, &offer),
+                Proposal::Train { .. } | Proposal::Stop { .. } | Proposal::Pause { .. }
+            )
         };
         state.is_waiting() || state.next_alone().is_some() || (0..self.worker.slots().len()).any(wants)
     }
@@ -234,7 +254,8 @@ impl Dispatcher<'_> {
             let folder = self.study.trial(&record.key);
             // Where no folder could be made, the journal alone holds the row.
             let written = if files::is_folder(&folder.path) { folder.write_record(record) } else { Ok(()) };
-            let epochs: &[EpochRow] = if record.status.is_final() { epochs } else { &[] };
+            let keeps_epochs = record.status.is_final() || record.status == Status::Paused;
+            let epochs: &[EpochRow] = if keeps_epochs { epochs } else { &[] };
             let written = written.and_then(|()| self.journal.put(record, epochs));
             if let Err(error) = written.with_context(|| format!("trial {}", record.key)) {
                 match state.phase {
@@ -258,6 +279,20 @@ impl Dispatcher<'_> {
         }
         Ok(())
     }
+}
+
+/// A decision as the journal has it.
+fn noted(of: &Decision, key: &str) -> Noted {
+    let basis = of.basis.map(|basis| NotedBasis {
+        trained_epochs: basis.trained,
+        validation_accuracy: basis.reached,
+        point_epochs: basis.stop,
+        point_seconds: basis.seconds,
+        expected_accuracy: basis.expected,
+        possible_accuracy: basis.possible,
+        accuracy_to_beat: basis.to_beat,
+    });
+    Noted { key: key.into(), round: of.round, epochs: of.epochs, why: of.why.as_str().into(), words: of.words(), basis }
 }
 
 /// Whether an error is of the system, not of what was asked of it: what may be otherwise in a while.

@@ -42,6 +42,8 @@ pub(super) struct State {
     pub broken: Option<Error>,
     /// Why ends were left unwritten when the sweep had to end.
     pub lost: Option<Error>,
+    /// Decisions of the searcher that are written down.
+    pub noted: usize,
     /// Trials that ended in this run, and those of them that failed.
     pub ended: usize,
     pub failed: usize,
@@ -120,6 +122,7 @@ impl State {
             pause: None,
             broken: None,
             lost: None,
+            noted: 0,
             ended: 0,
             failed: 0,
             failures: BTreeMap::new(),
@@ -231,11 +234,11 @@ impl State {
         wanted.filter(|_| is_quiet)
     }
 
-    /// Has a trial that is not running written down as given up.
-    pub fn give_up(&mut self, trial: usize, record: TrialRecord, reason: String) {
+    /// Has a trial that is not running written down as given up, or paused.
+    pub fn set_aside(&mut self, trial: usize, status: Status, record: TrialRecord, reason: String) {
         let epochs = self.progress[trial].epochs.clone();
         let record = TrialRecord {
-            status: Status::Stopped,
+            status,
             epochs: epochs.len(),
             validation_accuracy: self.progress[trial].accuracy_after(usize::MAX),
             best_epoch: None,
@@ -243,10 +246,11 @@ impl State {
             error: Some(reason),
             ..record
         };
-        self.progress[trial].status = Status::Stopped;
-        self.ended += 1;
+        self.progress[trial].status = status;
+        self.ended += usize::from(status.is_final());
+        let then = if status.is_final() { Then::Over } else { Then::Paused };
         let outcome = Outcome { trial, record, epochs, verdict: Verdict::Over };
-        self.unwritten.push_back(Ended { outcome, then: Then::Over });
+        self.unwritten.push_back(Ended { outcome, then });
     }
 
     /// Decides what follows from an attempt's end.

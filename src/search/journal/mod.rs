@@ -4,7 +4,10 @@
 //! database. Epochs of a trial come in with its last record, in one transaction. What is read is what was written, or it
 //! is an error: every row against its checksum, every table against its seal.
 
+mod decisions;
 mod tables;
+
+pub use decisions::{Noted, NotedBasis};
 
 use std::{
     io,

@@ -54,9 +54,20 @@ impl Rows {
         self.sum ^= checksum;
     }
 
-    fn remove(&mut self, checksum: u64) {
+    /// Takes a row out.
+    pub fn remove(&mut self, checksum: u64) {
         self.count -= 1;
         self.sum ^= checksum;
+    }
+
+    /// Writes them as the seal of a table.
+    pub fn seal(self, transaction: &Transaction, table: &str) -> Result<()> {
+        let sql = "UPDATE seals SET rows = ?2, sum = ?3 WHERE name = ?1";
+        let changed = transaction.execute(sql, params![table, self.count, format!("{:016x}", self.sum)])?;
+        if changed != 1 {
+            bail!("the seal of its {table} is lost");
+        }
+        Ok(())
     }
 }
 
@@ -149,11 +160,7 @@ impl<'a> Changes<'a> {
     /// Writes the seals.
     pub fn finish(self) -> Result<()> {
         for (table, rows) in [("trials", self.trials), ("epochs", self.epochs)] {
-            let sql = "UPDATE seals SET rows = ?2, sum = ?3 WHERE name = ?1";
-            let changed = self.transaction.execute(sql, params![table, rows.count, format!("{:016x}", rows.sum)])?;
-            if changed != 1 {
-                bail!("the seal of its {table} is lost");
-            }
+            rows.seal(self.transaction, table)?;
         }
         Ok(())
     }

@@ -9,6 +9,7 @@ pub(super) const GRID: Strategy = Strategy {
     name: "grid",
     help: "Every trial to its end, as the space lists them",
     reopens: true,
+    needs_costs: false,
     searcher: |brief| Box::new(Grid::of(brief, Order::Grid)),
 };
 
@@ -16,6 +17,7 @@ pub(super) const RANDOM: Strategy = Strategy {
     name: "random",
     help: "Every trial to its end, shuffled, always in the same way",
     reopens: true,
+    needs_costs: false,
     searcher: |brief| Box::new(Grid::of(brief, Order::Random)),
 };
 

@@ -8,6 +8,7 @@ pub(super) const HALVING: Strategy = Strategy {
     help: "Successive halving: again and again the most accurate third of the configurations goes on to three times the epochs, and \
            the baseline always does; the others are given up",
     reopens: false,
+    needs_costs: false,
     searcher: |brief| {
         let order = Grid::of(brief, Order::Grid).trials().to_vec();
         Box::new(Halving::new(brief.trials, order, brief.baseline))
@@ -87,7 +88,7 @@ impl Searcher for Halving {
         for rung in 0..=self.rungs {
             let is_there = |trial: &usize, epochs: usize| {
                 let progress = &told.progress[*trial];
-                progress.status.is_final() || progress.status == Status::Pending && progress.epochs.len() >= epochs
+                progress.status.is_final() || progress.is_resting() && progress.epochs.len() >= epochs
             };
             let mut is_waiting = false;
             for group in &going {
@@ -114,7 +115,7 @@ impl Searcher for Halving {
             let ranked = going.len();
             let (on, out) = self.judge(told, rung, going);
             for group in out {
-                let pending = group.trials.iter().find(|trial| told.progress[**trial].status == Status::Pending);
+                let pending = group.trials.iter().find(|trial| told.progress[**trial].is_resting());
                 if let Some(trial) = pending {
                     let epochs = self.epochs_on(rung, group.epochs);
                     let accuracy = told.progress[*trial].accuracy_after(epochs).unwrap_or(f64::NAN);

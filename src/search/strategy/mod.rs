@@ -4,24 +4,26 @@
 //! stands in the order of the trials, whichever of them was first to end.
 
 mod deadline;
+mod freeze;
 mod grid;
 mod halving;
 
 pub use deadline::{Deadline, Predicted};
+pub use freeze::{Audit, Basis, Decision, FreezeThaw, Settings, Why, upper_bound};
 pub use grid::{Grid, Order};
 pub use halving::Halving;
 
 use crate::{
     base::device::Place,
     learn::record::{EpochRow, Status},
-    search::space::Trial,
+    search::space::{Candidate, Trial},
 };
 
 /// What is known of a trial.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Progress {
-    /// [`Status::Pending`] where it may be started: it has not begun, or it paused after its epochs. `Running` while it runs
-    /// or waits for another attempt.
+    /// [`Status::Pending`] or [`Status::Paused`] where it may be started: it has not begun, or it rests after its epochs.
+    /// `Running` while it runs or waits for another attempt.
     pub status: Status,
     /// The epochs that it has completed, in order.
     pub epochs: Vec<EpochRow>,
@@ -33,6 +35,11 @@ impl Progress {
     /// Of a trial of which nothing is known but this.
     pub fn new(status: Status) -> Progress {
         Progress { status, epochs: Vec::new(), took: None }
+    }
+
+    /// Whether it may be started: nobody runs it, and it has not ended.
+    pub fn is_resting(&self) -> bool {
+        matches!(self.status, Status::Pending | Status::Paused)
     }
 
     /// Best validation accuracy of its first `epochs` epochs, in 0..=1.
@@ -54,7 +61,7 @@ pub struct Told<'a> {
 impl Told<'_> {
     /// Whether a trial may be started in a slot.
     fn may_start(&self, trial: usize, slot: &Offer) -> bool {
-        self.progress[trial].status == Status::Pending && slot.takes(trial)
+        self.progress[trial].is_resting() && slot.takes(trial)
     }
 
     /// A proposal to train a trial to its end.
@@ -88,16 +95,32 @@ pub enum Proposal {
     Train { trial: usize, epochs: usize },
     /// Give a pending trial up, for this reason. Its epochs are kept.
     Stop { trial: usize, reason: String },
+    /// Set a resting trial aside at its checkpoint, for this reason: it may go on later.
+    Pause { trial: usize, reason: String },
     /// Nothing for this slot until more is told.
     Wait,
     /// Nothing any more, whatever is told.
     Done,
 }
 
+/// What trainings cost, which is known before they begin.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Costs {
+    /// Of each configuration, predicted seconds of training up to each epoch, from the first.
+    pub seconds: Vec<Vec<f64>>,
+    /// Of each configuration.
+    pub parameters: Vec<usize>,
+}
+
 /// What there is to search.
 #[derive(Clone, Copy, Debug)]
 pub struct Brief<'a> {
     pub trials: &'a [Trial],
+    /// The configurations that they are of.
+    pub candidates: &'a [Candidate],
+    /// Of each configuration, for a strategy that [`Strategy::needs_costs`].
+    pub costs: Option<&'a Costs>,
+    pub settings: Settings,
     /// How many of them were asked for, the first ones.
     pub asked: usize,
     /// Trains no more than so many of those, the first of the strategy's order.
@@ -116,11 +139,13 @@ pub struct Strategy {
     pub help: &'static str,
     /// Whether it goes on with what an earlier strategy gave up.
     pub reopens: bool,
+    /// Whether it decides by what trainings cost: steps are timed before it begins.
+    pub needs_costs: bool,
     pub searcher: fn(&Brief) -> Box<dyn Searcher>,
 }
 
 /// Every strategy that can be asked for, the default first.
-pub const STRATEGIES: [&Strategy; 3] = [&grid::GRID, &grid::RANDOM, &halving::HALVING];
+pub const STRATEGIES: [&Strategy; 4] = [&grid::GRID, &grid::RANDOM, &halving::HALVING, &freeze::FREEZE_THAW];
 
 /// Chooses what to train next.
 pub trait Searcher {
@@ -129,4 +154,14 @@ pub trait Searcher {
 
     /// The trials that it may train, in the order in which it would begin them if there were time for all.
     fn trials(&self) -> &[usize];
+
+    /// The decisions from number `from` on that were made by now, as far as it tells them.
+    fn decisions(&self, _from: usize) -> Vec<Decision> {
+        Vec::new()
+    }
+
+    /// What its audit found by now, where it makes one.
+    fn audit(&self) -> Option<Audit> {
+        None
+    }
 }

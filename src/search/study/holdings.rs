@@ -31,10 +31,12 @@ pub const PAGE: &str = "report.html";
 /// How every page begins.
 pub const PAGE_MARK: &str = "<!DOCTYPE html><!-- Written by fastrcaps. -->";
 
-const FILES: [&str; 11] = [
+const FILES: [&str; 13] = [
     "study.toml",
     LOCK,
     "machine.json",
+    "costs.json",
+    "audit.json",
     "journal.sqlite",
     "sweep.log",
     EXPORT_NOTE,

@@ -1,7 +1,8 @@
 //! Where trials run: a worker has slots, starts a trial in one, and reports what becomes of it.
 //!
 //! A trial is a folder: what it is asked for stands there, and what it leaves behind. How it runs is the worker's affair: as a
-//! process of this machine ([`Local`]), or not at all, in a time that only seems to pass ([`Simulated`]).
+//! process of this machine ([`Local`]), as a job of a cluster ([`slurm`]), or not at all, in a time that only seems to pass
+//! ([`Simulated`]).
 
 mod ended;
 mod gpu_memory;

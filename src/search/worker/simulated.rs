@@ -28,6 +28,8 @@ pub struct Curve {
     pub seconds_per_epoch: f64,
     /// Validation accuracy after each epoch, in 0..=1; the last one stays.
     pub accuracies: Vec<f64>,
+    /// Whether it diverges after the last of them.
+    pub diverges: bool,
 }
 
 impl Curve {
@@ -172,7 +174,8 @@ impl Running {
             self.told += 1;
             tell(Report::Epoch(self.curve.row(self.told)));
         }
-        while self.epochs < self.until && self.due <= now && !self.was_killed {
+        let last = if self.curve.diverges { self.curve.accuracies.len() } else { self.until };
+        while self.epochs < self.until.min(last) && self.due <= now && !self.was_killed {
             self.epochs += 1;
             self.told += 1;
             let row = self.curve.row(self.epochs);
@@ -186,6 +189,11 @@ impl Running {
         }
         if self.was_killed {
             return Ok(Some(End::Killed));
+        }
+        if self.curve.diverges && self.epochs >= self.curve.accuracies.len() {
+            let record = self.folder.read_record()?;
+            self.folder.write_record(&TrialRecord { status: Status::Diverged, epochs: self.epochs, ..record })?;
+            return self.folder.remove_checkpoints().map(|()| Some(End::Exited("diverged".into())));
         }
         if self.epochs == self.config.train.epochs {
             return self.finish().map(|()| Some(End::Exited("ended".into())));

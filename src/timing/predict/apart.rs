@@ -1,8 +1,9 @@
 //! A prediction for a GPU from a process of its own, so that who asks holds no context on it afterwards.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, ffi::OsString, time::Duration};
 
 use anyhow::{Context, Result, bail};
+use serde::de::DeserializeOwned;
 
 use super::StepClock;
 use crate::{
@@ -24,13 +25,28 @@ pub fn wall_seconds(tasks: &dyn Tasks, place: Place, configs: &[&TrialConfig]) -
         let mut clock = StepClock::default();
         return configs.iter().map(|config| clock.predict_wall(config)).collect();
     }
-    let mut task = tasks.start(&Task {
-        arguments: vec!["predict".into()],
-        place,
-        is_alone: true,
-        threads: 1,
-        is_exclusive: false,
-    })?;
+    ask(tasks, place, configs, &["predict".into()])
+}
+
+/// Seconds of every kind of step of `configs` at `place`, by its shape's id; timed as in [`wall_seconds`].
+///
+/// Errors: as there.
+pub fn step_seconds(tasks: &dyn Tasks, place: Place, configs: &[&TrialConfig]) -> Result<BTreeMap<String, f64>> {
+    if place.is_cpu() {
+        return StepClock::default().steps(configs);
+    }
+    ask(tasks, place, configs, &["predict".into(), "--steps".into()])
+}
+
+/// What a task at `place` says of `configs`.
+fn ask<T: DeserializeOwned>(
+    tasks: &dyn Tasks,
+    place: Place,
+    configs: &[&TrialConfig],
+    arguments: &[OsString],
+) -> Result<T> {
+    let mut task =
+        tasks.start(&Task { arguments: arguments.to_vec(), place, is_alone: true, threads: 1, is_exclusive: false })?;
     task.say(&serde_json::to_string(configs)?);
     task.end_input();
     let mut said = String::new();

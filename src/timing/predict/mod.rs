@@ -1,8 +1,10 @@
 //! A training's time predicted from a few of its steps, before it is begun.
 
 mod apart;
+mod costs;
 
-pub use apart::wall_seconds;
+pub use apart::{step_seconds, wall_seconds};
+pub use costs::StepCosts;
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -16,7 +18,7 @@ use crate::{
     },
     timing::{
         repeat,
-        shape::{Shape, steps_of},
+        shape::{Shape, shapes, steps_of},
         stand_in::stand_in,
     },
 };
@@ -80,6 +82,12 @@ impl StepClock {
             Origin::Files(_) | Origin::Own(_) => READ_SECONDS * (set.available.0 + set.available.1) as f64,
         };
         Ok(START_SECONDS + loading + self.predict(config)? + EVALUATION * evaluated * of_a_sample)
+    }
+
+    /// Seconds of every kind of step of these trainings, by [`Shape::id`].
+    pub fn steps(&mut self, configs: &[&TrialConfig]) -> Result<BTreeMap<String, f64>> {
+        let kinds = shapes(configs).into_iter();
+        kinds.map(|(id, (shape, config))| Ok((id, self.step_seconds(config, &shape)?))).collect()
     }
 
     /// Seconds of one step: they depend on the network and the number of samples, not on the schedule.

@@ -35,7 +35,7 @@ fn styles() -> Vec<Style> {
 
 fn texts_of(scene: &Scene) -> Vec<&Text> {
     let text = |shape| match shape {
-        &Shape::Text(ref text) => Some(text),
+        Shape::Text(text) => Some(text),
         _ => None,
     };
     scene.shapes.iter().filter_map(text).filter(|text| !text.text.trim().is_empty()).collect()

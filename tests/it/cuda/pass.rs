@@ -313,3 +313,28 @@ fn lenet_trains_on_the_device_as_on_the_cpu() {
     };
     assert_close("losses", &losses(&device()), &losses(&Device::Cpu), 1e-3);
 }
+
+#[test]
+fn images_of_any_shape_in_any_number_of_classes_train_on_the_device_as_on_the_cpu() {
+    for (shape, classes) in [((1, 20, 24), 26), ((3, 32, 32), 2), ((1, 28, 28), 47)] {
+        let shape = ImageShape { channels: shape.0, height: shape.1, width: shape.2 };
+        let part = |count: usize| Images {
+            labels: (0..count).map(|at| (at * 7 % classes) as u8).collect(),
+            ..images(shape, count)
+        };
+        let (train, validation, test) = (part(100), part(20), part(20));
+        let data = Dataset { shape, classes, train, validation, test, fingerprint: String::new() };
+        for model in ["kind = 'lenet5'", "preset = 'tiny', primary_kernel = 3"] {
+            let config = TrialConfig::resolve(toml::from_str(&format!("model = {{ {model} }}")).unwrap()).unwrap();
+            let losses = |device: &Device| {
+                let mut trainer = Trainer::new(&config, &data, device).unwrap();
+                let step = |step: u32| (0..20).map(|at| (step * 20 + at) % 100).collect::<Vec<u32>>();
+                let mut losses: Vec<f64> =
+                    (0..5).map(|at| trainer.step(&data, &step(at), 0, 1e-3).unwrap().loss).collect();
+                losses.push(trainer.evaluate(&data, &data.test).unwrap().loss);
+                losses
+            };
+            assert_close(model, &losses(&device()), &losses(&Device::Cpu), 1e-3);
+        }
+    }
+}

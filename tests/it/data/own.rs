@@ -29,7 +29,7 @@ pub fn idx(sizes: &[usize], values: &[u8]) -> Vec<u8> {
 }
 
 /// An `.npy` file.
-fn npy(kind: &str, sizes: &str, values: &[u8]) -> Vec<u8> {
+pub fn npy(kind: &str, sizes: &str, values: &[u8]) -> Vec<u8> {
     let header = format!("{{'descr': '{kind}', 'fortran_order': False, 'shape': ({sizes}), }}\n");
     [b"\x93NUMPY\x01\x00", (header.len() as u16).to_le_bytes().as_slice(), header.as_bytes(), values].concat()
 }
@@ -95,8 +95,10 @@ fn assert_refused(path: &Path, format: &str, why: &str) {
 /// The config of a training on what a `[data]` table names.
 fn config(data: &str) -> TrialConfig {
     let mut data: toml::Table = data.parse().unwrap();
+    // Each class has an image to validate on.
+    data.insert("validation_fraction".into(), 0.25.into());
     Looked::at(&data.clone(), Path::new("")).unwrap().unwrap().complete(&mut data);
-    let mut table: toml::Table = "model.preset = 'tiny'\nmodel.primary_kernel = 3".parse().unwrap();
+    let mut table: toml::Table = "model = { preset = 'tiny', conv1_kernel = 3, primary_kernel = 3 }".parse().unwrap();
     table.insert("data".into(), data.into());
     TrialConfig::resolve(table).unwrap()
 }
@@ -281,7 +283,7 @@ fn idx_files_that_do_not_fit_together_are_refused() {
         (folder(&training(labels(20, 2), labels(20, 2))), "1 size in its header"),
         (folder(&training(b"not an IDX file".to_vec(), labels(20, 2))), "no IDX file"),
         (folder(&training(images(), labels(20, 1))), "1 classes; there must be at least 2"),
-        (folder(&training(images(), labels(20, 15))), "class 5 has 1 image"),
+        (folder(&training(images(), labels(20, 15))), "class 0 has 2 images"),
         (folder(&training(idx(&[20, 8, 8, 5], &pixels(20, 320)), labels(20, 2))), "1 to 3 channels"),
         (folder(&[("train-images-idx3-ubyte", images())]), "both images and labels"),
         (folder(&[]), "no IDX files"),
@@ -380,7 +382,7 @@ fn images_that_changed_since_they_were_looked_at_are_refused() {
 fn a_space_looks_at_images_beside_its_file_and_is_read_again_without_them() {
     let data = letters(&[1, 2, 3], [20, 24]);
     let space = data.path().join("space.toml");
-    let text = "[base]\ndata = { name = 'idx', path = '.' }\nmodel = { preset = 'tiny', primary_kernel = 3 }\n[axes]\n\"data.shift\" = [0, 2]\n";
+    let text = "[base]\ndata = { name = 'idx', path = '.', validation_fraction = 0.25 }\nmodel = { preset = 'tiny', primary_kernel = 3 }\n[axes]\n\"data.shift\" = [0, 2]\n";
     fs::write(&space, text).unwrap();
     let read = Space::read(&space, &[]).unwrap();
     let expansion = read.expand().unwrap();
@@ -407,7 +409,9 @@ fn a_table_that_does_not_name_images_well_says_what_is_missing() {
     assert_eq!(Looked::at(&"name = 'mnist'".parse().unwrap(), Path::new("")).unwrap(), None);
     let resolved = |text: &str| TrialConfig::resolve(text.parse().unwrap()).unwrap_err().to_string();
     assert!(resolved("data = { name = 'mnist', path = 'x' }").contains("are for images of your own"));
-    assert!(resolved("data = { name = 'idx', path = 'x' }").contains("have not been looked at"));
+    assert!(
+        resolved("data = { name = 'idx', path = '.', validation_fraction = 0.25 }").contains("have not been looked at")
+    );
     let images = "images = { shape = [1, 99999999, 8], train = 20, test = 4, classes = ['a', 'b'] }";
     assert!(resolved(&format!("data = {{ name = 'idx', path = 'x', {images} }}")).contains("99999999×8 pixels"));
 }

@@ -36,19 +36,25 @@ impl OwnFormat for Folder {
     }
 
     fn read(&self, path: &Path, wishes: &Wishes) -> Result<Parts> {
-        let mut notes = Vec::new();
-        let (train, test) = places(path, &mut notes)?;
-        let class_names = classes(&train)?;
-        check_classes(class_names.len()).map_err(anyhow::Error::msg)?;
-        let train = files(&train, &class_names, &mut notes)?;
-        let test = test.map(|test| test_files(&test, &class_names, &mut notes)).transpose()?;
-        let all: Vec<&PictureFile> = train.iter().chain(test.iter().flatten()).collect();
-        let shape = common_shape(&all, wishes)?;
-        check_shape(shape).map_err(anyhow::Error::msg)?;
-        check_bytes(all.len(), shape).map_err(anyhow::Error::msg)?;
-        let test = test.as_deref().map(|test| decode(test, shape)).transpose()?;
-        Ok(Parts { shape, train: decode(&train, shape)?, test, class_names: Some(class_names), notes })
+        // Threads of its own: how many train is decided after the images have been looked at.
+        let threads = rayon::ThreadPoolBuilder::new().build().context("cannot start threads to decode pictures")?;
+        threads.install(|| read(path, wishes))
     }
+}
+
+fn read(path: &Path, wishes: &Wishes) -> Result<Parts> {
+    let mut notes = Vec::new();
+    let (train, test) = places(path, &mut notes)?;
+    let class_names = classes(&train)?;
+    check_classes(class_names.len()).map_err(anyhow::Error::msg)?;
+    let train = files(&train, &class_names, &mut notes)?;
+    let test = test.map(|test| test_files(&test, &class_names, &mut notes)).transpose()?;
+    let all: Vec<&PictureFile> = train.iter().chain(test.iter().flatten()).collect();
+    let shape = common_shape(&all, wishes)?;
+    check_shape(shape).map_err(anyhow::Error::msg)?;
+    check_bytes(all.len(), shape).map_err(anyhow::Error::msg)?;
+    let test = test.as_deref().map(|test| decode(test, shape)).transpose()?;
+    Ok(Parts { shape, train: decode(&train, shape)?, test, class_names: Some(class_names), notes })
 }
 
 /// The folder of the classes to train on, and that of those to test on.
@@ -177,7 +183,9 @@ fn decoder(path: &Path) -> Result<impl ImageDecoder + use<>> {
 
 impl PictureFile {
     fn at(path: PathBuf, class: i64) -> Result<PictureFile> {
-        let decoder = decoder(&path).with_context(|| format!("{} cannot be read", path.display()))?;
+        let decoder = decoder(&path).with_context(|| {
+            format!("{} cannot be read; a picture may be {LARGEST_SIDE} pixels high and wide", path.display())
+        })?;
         let (width, height) = decoder.dimensions();
         ensure!(
             decoder.total_bytes() <= LARGEST_PICTURE,

@@ -193,6 +193,8 @@ impl Call {
         })
     }
 
+    /// A single product is not called as a batch of one: it may then be divided along its inner side.
+    ///
     /// # Safety
     /// All matrices lie within live memory of the handle's device, `out` apart from the others.
     unsafe fn enqueue(&self, handle: blas_sys::cublasHandle_t) -> Result<()> {
@@ -201,7 +203,6 @@ impl Call {
         let [m, n, k] = self.sizes;
         let (alpha, beta) = (1f32, self.beta);
         let (alpha, beta) = ((&raw const alpha).cast(), (&raw const beta).cast());
-        // A single product is not called as a batch of one: it may then be divided along its inner side.
         // SAFETY: what the caller ensures; alpha and beta are read before the calls return.
         let enqueued = unsafe {
             if *count == 1 {

@@ -3,7 +3,8 @@
 use std::{collections::HashMap, time::Instant};
 
 use super::{
-    Ask, Job, Running, Slurm,
+    Ask, Running, Slurm,
+    arrays::Job,
     queue::{self, Line, Over, State},
     work::is_result,
 };

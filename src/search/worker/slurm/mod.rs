@@ -3,37 +3,37 @@
 //! What a trial leaves in the folder that this machine and the nodes share is the truth; what Slurm says of its job is asked only
 //! where that does not tell. An attempt's folder is the wish for it: a job that finds it gone ends.
 
+mod arrays;
 mod control;
 mod judge;
 mod profile;
 mod queue;
 mod script;
+mod site;
 mod tasks;
 mod work;
 
 pub use profile::Profile;
 pub use script::{Array, Need, script};
+pub use site::{cancel_study, home, preview, study_id};
 pub use tasks::SlurmTasks;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    fs,
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use self::{
+    arrays::{Batch, Job},
     control::{Answer, Ask, Control},
-    queue::{Line, Refusal},
+    site::{batches_of, check_path, first_look, most_tasks},
     work::{Attempt, Work as WorkFolder},
 };
 use super::{Admission, End, Report, Slot, Work, Worker};
-use crate::{
-    base::{files::write_atomically, words::plural},
-    learn::{config::TrialConfig, folder::TrialFolder, record::Fault},
-};
+use crate::learn::{config::TrialConfig, folder::TrialFolder};
 
 /// How long trials are gathered for an array.
 const GATHER: Duration = Duration::from_millis(300);
@@ -107,26 +107,6 @@ pub struct Slurm {
     doubled: BTreeSet<String>,
 }
 
-/// An array.
-struct Batch {
-    /// Names of its attempts; which of them are not over.
-    attempts: Vec<String>,
-    open: usize,
-    script: PathBuf,
-    job: Job,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Job {
-    /// Told to Slurm, which did not answer yet.
-    Asked,
-    /// Nobody knows whether Slurm has it: known by the first look at the queue after this moment.
-    Unknown(Instant),
-    /// To be submitted after this moment.
-    Later(Instant),
-    Known(String),
-}
-
 struct Running {
     key: String,
     /// Name of the attempt, and its folder.
@@ -175,7 +155,7 @@ impl Slurm {
         }
         let now = Instant::now();
         Ok(Slurm {
-            program: profile.program.clone().unwrap_or(program),
+            program: profile.program(&program),
             arguments,
             needs,
             control: Control::start(name.clone())?,
@@ -222,95 +202,6 @@ impl Slurm {
         Ok(())
     }
 
-    /// Writes arrays of what was gathered, one for each need, and submits them.
-    fn submit(&mut self) {
-        if self.gathering.is_none_or(|since| since.elapsed() < GATHER) {
-            return;
-        }
-        self.gathering = None;
-        let mut waiting = std::mem::take(&mut self.outbox);
-        waiting.retain(|slot| self.running[*slot].as_ref().is_some_and(|running| running.task.is_none()));
-        while let Some(need) = waiting.first().and_then(|slot| self.running[*slot].as_ref()).map(|running| running.need)
-        {
-            let is_like = |slot: &usize| self.running[*slot].as_ref().is_some_and(|running| running.need == need);
-            let (mut alike, others): (Vec<usize>, Vec<usize>) = waiting.into_iter().partition(is_like);
-            let rest = alike.split_off(alike.len().min(self.most_tasks));
-            waiting = rest.into_iter().chain(others).collect();
-            if let Err(error) = self.write_array(&alike, need) {
-                self.trouble = Some(format!("{error:#}"));
-                self.outbox.extend(alike);
-                self.outbox.append(&mut waiting);
-                self.gathering = Some(Instant::now() + AGAIN);
-                return;
-            }
-        }
-    }
-
-    fn write_array(&mut self, slots: &[usize], need: Need) -> Result<()> {
-        let number = self.next;
-        let mut lines = String::new();
-        let mut attempts = Vec::new();
-        for slot in slots {
-            let Some(running) = &self.running[*slot] else { continue };
-            let until = running.until.map_or(String::new(), |epochs| format!(" --until-epoch {epochs}"));
-            lines += &format!("{}{until}\n", running.name);
-            attempts.push(running.name.clone());
-        }
-        let array = Array {
-            profile: &self.profile,
-            name: &self.name,
-            work: &self.work.path,
-            number,
-            tasks: attempts.len(),
-            need,
-            program: &self.program,
-            arguments: &self.arguments,
-        };
-        let script = self.work.write_batch(number, &lines, &script(&array))?;
-        self.next += 1;
-        for (task, slot) in slots.iter().enumerate() {
-            self.running[*slot].iter_mut().for_each(|running| running.task = Some((number, task)));
-        }
-        self.control.ask(Ask::Submit { number, script: script.clone() });
-        self.batches.insert(number, Batch { open: attempts.len(), attempts, script, job: Job::Asked });
-        Ok(())
-    }
-
-    /// Takes up that Slurm took an array, or why it did not.
-    fn submitted(&mut self, number: u64, job: Result<String, Refusal>) {
-        let Some(batch) = self.batches.get_mut(&number) else { return };
-        match job {
-            Ok(job) => {
-                // For who looks there by hand.
-                let _ = write_atomically(&self.work.batch(number).join("job"), job.as_bytes());
-                batch.job = Job::Known(job);
-                self.trouble = None;
-            }
-            Err(Refusal::Passing(said)) => {
-                batch.job = Job::Unknown(Instant::now());
-                self.trouble = Some(format!("Slurm does not take jobs: {said}"));
-            }
-            Err(Refusal::Lasting(said)) => {
-                let end = End::Broken(Fault::Machine, format!("Slurm refused its job: {said}"));
-                for name in batch.attempts.clone() {
-                    if let Some(running) = self.slot_of.get(&name).and_then(|slot| self.running[*slot].as_mut()) {
-                        running.end.get_or_insert(end.clone());
-                    }
-                }
-            }
-        }
-    }
-
-    /// Submits again what Slurm turned out not to have.
-    fn submit_again(&mut self) {
-        for (number, batch) in &mut self.batches {
-            if matches!(batch.job, Job::Later(after) if Instant::now() >= after) {
-                batch.job = Job::Asked;
-                self.control.ask(Ask::Submit { number: *number, script: batch.script.clone() });
-            }
-        }
-    }
-
     /// Says to Slurm what it is to end, all of it in one command.
     fn tell(&mut self) {
         if !self.to_stop.is_empty() {
@@ -321,17 +212,10 @@ impl Slurm {
         }
     }
 
-    /// The job of a task, as `scancel` takes it.
-    fn job_of(&self, task: Option<(u64, usize)>) -> Option<String> {
-        let (number, index) = task?;
-        match &self.batches.get(&number)?.job {
-            Job::Known(job) => Some(format!("{job}_{index}")),
-            _ => None,
-        }
-    }
-
     fn look_at_queue(&mut self) {
-        if !self.is_looking && self.queued.elapsed() >= self.queue_every && self.running.iter().any(Option::is_some) {
+        // Also where nothing runs any more: a trouble is over once the queue is seen.
+        let has_reason = self.trouble.is_some() || self.running.iter().any(Option::is_some);
+        if has_reason && !self.is_looking && self.queued.elapsed() >= self.queue_every {
             self.is_looking = true;
             self.control.ask(Ask::Look);
         }
@@ -500,107 +384,4 @@ impl Worker for Slurm {
         });
         Ok(Some(slot))
     }
-}
-
-/// Where a study keeps what it knows of its jobs: a hidden folder is in nobody's way.
-pub fn home(study: &Path) -> PathBuf {
-    study.join(".slurm")
-}
-
-/// The name of a study's jobs, drawn when it first has any: two studies never share it, wherever they are copied to.
-pub fn study_id(home: &Path) -> Result<String> {
-    let path = home.join("id");
-    if let Ok(id) = fs::read_to_string(&path) {
-        return Ok(id.trim().to_string());
-    }
-    crate::base::files::make_folder(home)?;
-    let drawn = tempfile::Builder::new().prefix("").rand_bytes(8).tempdir_in(home).context("cannot draw a name")?;
-    let id = crate::base::files::name(drawn.path()).to_lowercase();
-    write_atomically(&path, id.as_bytes())?;
-    Ok(id)
-}
-
-/// `%` has a meaning in Slurm's paths, and blanks end an option.
-fn check_path(path: &Path) -> Result<()> {
-    let text = path.to_string_lossy();
-    if let Some(odd) = text.chars().find(|c| c.is_whitespace() || matches!(c, '%' | '\'' | '"' | '\\')) {
-        bail!(
-            "{} has {odd:?} in it, which Slurm does not take in paths: give another `work` in the profile",
-            path.display()
-        );
-    }
-    Ok(())
-}
-
-/// Tasks that an array may have at this site.
-fn most_tasks() -> Result<usize> {
-    // One that does not answer is waited for where jobs are asked for.
-    let said = match control::run("scontrol", &["show".into(), "config".into()]) {
-        Err(error) if error.chain().any(|cause| cause.is::<std::io::Error>()) => return Err(error),
-        said => said.unwrap_or_default(),
-    };
-    let line = said.lines().find_map(|line| line.strip_prefix("MaxArraySize"));
-    let size = line.and_then(|line| line.split('=').nth(1)?.trim().parse::<usize>().ok());
-    // It is one more than the largest index.
-    Ok(size.map_or(MOST_TASKS, |size| size.saturating_sub(1).max(1)))
-}
-
-/// What is in the queue when an explorer begins: without that it would submit twice what is there.
-fn first_look(name: &str) -> Result<Vec<Line>> {
-    let end = Instant::now() + FIRST_PATIENCE;
-    loop {
-        match control::look(name) {
-            Err(error) if Instant::now() >= end => {
-                return Err(error.context("Slurm's queue cannot be seen, so nobody knows what runs already"));
-            }
-            Err(_) => std::thread::sleep(Duration::from_secs(1)),
-            seen => return seen,
-        }
-    }
-}
-
-/// The arrays of an earlier explorer of which a task is not over. Others are removed.
-fn batches_of(work: &WorkFolder, lines: &[Line]) -> Result<BTreeMap<u64, Batch>> {
-    let mut batches = BTreeMap::new();
-    for (number, attempts) in work.batches()? {
-        let of = lines.iter().filter(|line| line.number == number && !matches!(line.state, queue::State::Over(_)));
-        let open: usize = of.clone().flat_map(|line| &line.tasks).map(|(first, last)| last + 1 - first).sum();
-        match of.map(|line| line.job.clone()).next() {
-            Some(job) => {
-                let script = work.batch(number).join("job.sh");
-                batches.insert(number, Batch { attempts, open, script, job: Job::Known(job) });
-            }
-            None => work.remove_batch(number),
-        }
-    }
-    Ok(batches)
-}
-
-/// What an array would be of so many trials, for who wants to see it.
-pub fn preview(
-    profile: &Profile,
-    home: &Path,
-    program: &Path,
-    arguments: &[String],
-    tasks: usize,
-    need: Need,
-) -> String {
-    let name = "fastrcaps-STUDY";
-    let work = profile.work.as_ref().map_or(home.to_path_buf(), |work| work.join(name));
-    let work = std::path::absolute(&work).unwrap_or(work);
-    let program = profile.program.as_deref().unwrap_or(program);
-    script(&Array { profile, name, work: &work, number: 1, tasks, need, program, arguments })
-}
-
-/// Ends all jobs of the study whose folder of work begins at `home`, in words; none where it never had any.
-pub fn cancel_study(home: &Path) -> Result<Option<String>> {
-    if !home.join("id").is_file() {
-        return Ok(None);
-    }
-    let name = format!("fastrcaps-{}", study_id(home)?);
-    let is_alive = |line: &Line| !matches!(line.state, queue::State::Over(_));
-    let tasks = |line: Line| line.tasks.iter().map(|(first, last)| last + 1 - first).sum::<usize>();
-    let alive: usize = control::look(&name)?.into_iter().filter(is_alive).map(tasks).sum();
-    control::run("scancel", &["--me".into(), format!("--name={name}")])?;
-    Ok(Some(format!("{} called {name} ended", plural(alive, "job"))))
 }

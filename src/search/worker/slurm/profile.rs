@@ -158,6 +158,12 @@ impl Profile {
         self.jobs.or(self.array_limit).unwrap_or(JOBS)
     }
 
+    /// This program, as the nodes find it, where `here` is what this process calls it: `/proc/self/exe` is another one there.
+    pub(super) fn program(&self, here: &Path) -> PathBuf {
+        let real = || here.canonicalize().unwrap_or_else(|_| here.to_path_buf());
+        self.program.clone().unwrap_or_else(real)
+    }
+
     /// Options that `sbatch` and `srun` share, each as one word.
     pub(super) fn options(&self, constraint: Option<&String>) -> Vec<String> {
         let named = [

@@ -62,16 +62,22 @@ exec >>"$here/log.txt" 2>&1 </dev/null
 echo "=== attempt of $(date -u +%Y-%m-%dT%H:%M:%SZ): job $SLURM_ARRAY_JOB_ID, task $SLURM_ARRAY_TASK_ID, restart $restart, on $(hostname)"
 
 warned=
-trap 'warned=1; kill -TERM "$child" 2>/dev/null' TERM
+trap 'kill -TERM "$child" 2>/dev/null' TERM
+trap 'warned=1; kill -TERM "$child" 2>/dev/null' USR1
 # shellcheck disable=SC2086
 "$program" run-trial "$here" --tell-begin "${arguments[@]}" $more &
 child=$!
 while wait "$child"; code=$?; [ $code -gt 128 ] && kill -0 "$child" 2>/dev/null; do :; done
 wait "$child"
 code=$?
-# It was warned of the end of its time, and nobody asked it to stop: it goes on in another job.
-if [ $code = 75 ] && [ -n "$warned" ] && [ ! -e "$base/stop" ] && [ -d "$here" ] && scontrol requeue "$SLURM_JOB_ID"; then
-    exec sleep 60 # Slurm ends it; it has nothing more to say
+# It was warned of the end of its time, and nobody asked it to stop: it goes on in another start. Slurm ends this one meanwhile, also
+# the command that asks for that.
+if [ $code = 75 ] && [ -n "$warned" ] && [ ! -e "$base/stop" ] && [ -d "$here" ]; then
+    trap '' TERM
+    if scontrol requeue "$SLURM_JOB_ID"; then
+        trap - TERM
+        exec sleep 60
+    fi
 fi
 over $code
 "#;
@@ -93,7 +99,7 @@ pub fn script(array: &Array) -> String {
     }
     if let Some(time) = profile.time.or(need.time) {
         option(&format!("--time={}", clock(time)));
-        option(&format!("--signal=B:TERM@{}", profile.checkpoint_before.as_secs().clamp(1, 65535)));
+        option(&format!("--signal=B:USR1@{}", profile.checkpoint_before.as_secs().clamp(1, 65535)));
     }
     option("--requeue");
     option("--open-mode=append");

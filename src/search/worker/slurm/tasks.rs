@@ -30,7 +30,7 @@ impl SlurmTasks {
         let constraint = profile.timing_constraint.as_ref().filter(|_| task.is_exclusive);
         options.extend(profile.options(constraint.or(profile.constraint.as_ref())));
         let mut words: Vec<OsString> = options.into_iter().map(OsString::from).collect();
-        words.push(profile.program.as_ref().unwrap_or(&self.program).into());
+        words.push(profile.program(&self.program).into());
         words.extend(task.arguments.iter().cloned());
         // A job sees the GPU that it was given, and no other.
         words.extend(["--device".into(), profile.device.to_string().into()]);

@@ -1,0 +1,518 @@
+//! The process of deciding, round by round: a function of curves, whichever of them came first.
+//!
+//! A round is a list of trainings that were decided together. Each is decided from the results of all rounds but the one
+//! before it, which may be running still: so slots find work while the last of a round ends, and neither their number nor the
+//! order of ends decides anything.
+
+use std::collections::BTreeSet;
+
+use rand::seq::SliceRandom;
+
+use super::{
+    Decision, Settings, Why,
+    audit::{Audit, doubt_of, draws_for, upper_bound},
+    bar::Bar,
+    features,
+    outlook::{Models, Outlook},
+    unit::{Unit, has_come, shares},
+};
+use crate::{
+    base::rng,
+    learn::record::Status,
+    search::strategy::{Brief, Costs, Proposal, Told},
+};
+
+/// Share of the configurations that are trained to their end at first, and the fewest and most of them.
+const CALIBRATION: (f64, usize, usize) = (0.03, 8, 160);
+/// One of so many of these is trained under a second seed, where there are replicates.
+const SECOND_SEEDS: usize = 3;
+/// Configurations for each training of a round, and the fewest and most trainings.
+const ROUND: (usize, usize, usize) = (16, 8, 2000);
+/// Whole trainings that others are predicted from, at most.
+const MOST_EXAMPLES: usize = 200;
+/// A value that fewer configurations have is none of a factor, but one of many on a scale.
+const FEWEST_OF_A_VALUE: usize = 4;
+
+/// A training that was decided.
+#[derive(Clone, Copy, Debug)]
+struct Segment {
+    unit: usize,
+    replicate: usize,
+    epochs: usize,
+}
+
+/// What the process is at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Search,
+    Audit,
+    Over,
+}
+
+pub(super) struct Process {
+    settings: Settings,
+    /// Features of every configuration.
+    axes: Vec<Vec<f64>>,
+    pub units: Vec<Unit>,
+    rounds: Vec<Vec<Segment>>,
+    /// Rounds whose results are taken up; segments of each later one that have come to their end, from the first.
+    absorbed: usize,
+    /// Trainings of the next round, from the first, that have come to their end.
+    come: usize,
+    /// As many rounds were taken up when nothing was found to be open: that is not looked for again before more are.
+    idle_since: Option<usize>,
+    /// Trainings of the audit: nothing waits for them until nothing else is open.
+    deferred: Vec<Segment>,
+    phase: Phase,
+    /// Units that were trained to their end as they were drawn, without regard to what they promise.
+    random: BTreeSet<usize>,
+    /// Of each unit a number from 0 to 1 that was drawn before anything was known of it: the audit finishes the paused with
+    /// numbers below a threshold, those with the least first.
+    lots: Vec<f64>,
+    threshold: f64,
+    /// Units that were ever paused though they might be on the front.
+    paused: Vec<usize>,
+    looks: usize,
+    has_kept: bool,
+    /// Units, from the first, of which nothing is left to be set aside.
+    aside: usize,
+    is_open: Vec<bool>,
+    was_closed: Vec<bool>,
+    pub decisions: Vec<Decision>,
+    /// The last decision about each unit.
+    last: Vec<Option<usize>>,
+}
+
+impl Process {
+    pub fn new(brief: &Brief, order: &[usize], costs: &Costs, settings: Settings) -> Process {
+        let longest = order.iter().map(|trial| brief.trials[*trial].config.train.epochs).max().unwrap_or(1);
+        let shares = shares(longest);
+        let mut of_candidate = vec![usize::MAX; brief.candidates.len()];
+        let mut units: Vec<Unit> = Vec::new();
+        for trial in order {
+            let at = &mut of_candidate[brief.trials[*trial].candidate];
+            if *at == usize::MAX {
+                *at = units.len();
+                units.push(Unit::new(brief.trials, *trial, &shares, costs));
+            } else {
+                units[*at].trials.push(*trial);
+                units[*at].curves.push(Vec::new());
+            }
+        }
+        let baseline = brief.baseline.map(|candidate| of_candidate[candidate]).filter(|unit| *unit != usize::MAX);
+        let mut process = Process {
+            settings,
+            axes: features::of_axes(brief.candidates),
+            is_open: vec![true; units.len()],
+            was_closed: vec![false; units.len()],
+            units,
+            rounds: Vec::new(),
+            absorbed: 0,
+            come: 0,
+            aside: 0,
+            idle_since: None,
+            deferred: Vec::new(),
+            phase: Phase::Search,
+            random: BTreeSet::new(),
+            lots: Vec::new(),
+            threshold: settings.audit,
+            paused: Vec::new(),
+            looks: 0,
+            has_kept: false,
+            decisions: Vec::new(),
+            last: Vec::new(),
+        };
+        process.last = vec![None; process.units.len()];
+        process.draw_lots();
+        let first = process.first_round(baseline);
+        process.push(first);
+        process
+    }
+
+    pub fn is_over(&self) -> bool {
+        self.phase == Phase::Over
+    }
+
+    /// All configurations a little, and some that are drawn at random, and the baseline, to their end.
+    fn first_round(&mut self, baseline: Option<usize>) -> Vec<Segment> {
+        let count = self.units.len();
+        let (share, fewest, most) = CALIBRATION;
+        let drawn = ((share * count as f64).round() as usize).clamp(fewest, most).min(count);
+        let calibration = self.shuffled((0..count).collect(), "calibration");
+        self.random.extend(&calibration[..drawn]);
+        let seconds = self.random.iter().copied().step_by(SECOND_SEEDS).collect::<Vec<_>>();
+        let mut segments = Vec::new();
+        for unit in 0..count {
+            let (is_random, is_baseline) = (self.random.contains(&unit), Some(unit) == baseline);
+            let why = if is_baseline {
+                Why::Baseline
+            } else if is_random {
+                Why::Calibration
+            } else {
+                Why::First
+            };
+            let of = &self.units[unit];
+            let epochs = if is_random || is_baseline { of.epochs } else { of.rungs[0] };
+            let replicates = match () {
+                () if is_baseline => of.trials.len(),
+                () if is_random && seconds.contains(&unit) => of.trials.len().min(2),
+                () => 1,
+            };
+            for replicate in 0..replicates {
+                segments.push(self.decide(Segment { unit, replicate, epochs }, why, None));
+            }
+        }
+        segments
+    }
+
+    /// Draws the lots, and how many of them the audit takes as it goes.
+    fn draw_lots(&mut self) {
+        let count = self.units.len();
+        let order = self.shuffled((0..count).collect(), "audit");
+        self.lots = vec![0.0; count];
+        for (place, unit) in order.into_iter().enumerate() {
+            self.lots[unit] = (place as f64 + 0.5) / count as f64;
+        }
+        if let Some(risk) = self.settings.risk {
+            self.threshold = (draws_for(0, risk, doubt_of(0, true)) as f64 / count as f64).min(1.0);
+        }
+    }
+
+    fn shuffled(&self, mut of: Vec<usize>, purpose: &str) -> Vec<usize> {
+        of.shuffle(&mut rng::stream(self.settings.seed, purpose, self.looks as u64));
+        of
+    }
+
+    fn decide(&mut self, segment: Segment, why: Why, outlook: Option<&Outlook>) -> Segment {
+        let trial = self.units[segment.unit].trials[segment.replicate];
+        let basis = outlook.map(|outlook| outlook.basis);
+        self.last[segment.unit] = Some(self.decisions.len());
+        self.decisions.push(Decision { round: self.rounds.len(), trial, epochs: Some(segment.epochs), why, basis });
+        segment
+    }
+
+    /// Adds a round, the longest trainings first: what is short fills the slots at its end.
+    fn push(&mut self, mut round: Vec<Segment>) {
+        let cost = |of: &Segment| {
+            let unit = &self.units[of.unit];
+            unit.cost(unit.curves[of.replicate].len(), of.epochs)
+        };
+        round.sort_by(|one, other| cost(other).total_cmp(&cost(one)));
+        self.rounds.push(round);
+    }
+
+    /// Takes up what is told, and decides all that can be decided from it.
+    pub fn advance(&mut self, told: &Told) {
+        while self.phase != Phase::Over {
+            let next = self.rounds.len();
+            // The first round is awaited by the second; of later ones the one before may be running.
+            let needed = if next < 2 { next } else { next - 1 };
+            if !self.absorb(told, needed) {
+                return;
+            }
+            let mut round = self.plan_once();
+            if round.is_empty() {
+                if !self.absorb(told, next) {
+                    return;
+                }
+                if self.absorbed > needed {
+                    round = self.plan_once();
+                }
+            }
+            if round.is_empty() && !self.deferred.is_empty() {
+                if !self.take_up(told, &self.deferred.clone()) {
+                    return;
+                }
+                self.deferred.clear();
+                self.idle_since = None;
+                continue;
+            }
+            if round.is_empty() {
+                round = self.next_phase();
+                self.idle_since = None;
+            }
+            if !round.is_empty() {
+                self.push(round);
+            }
+        }
+    }
+
+    /// Takes up the results of rounds before `until`; tells whether they are all there.
+    fn absorb(&mut self, told: &Told, until: usize) -> bool {
+        while self.absorbed < until {
+            let round = &self.rounds[self.absorbed];
+            let trial = |of: &Segment| self.units[of.unit].trials[of.replicate];
+            let more = round[self.come..].iter().take_while(|of| has_come(told, trial(of), of.epochs)).count();
+            self.come += more;
+            if self.come < round.len() {
+                return false;
+            }
+            self.take_up(told, &round.clone());
+            (self.absorbed, self.come) = (self.absorbed + 1, 0);
+        }
+        true
+    }
+
+    /// Takes up the results of trainings, if they are all there.
+    fn take_up(&mut self, told: &Told, segments: &[Segment]) -> bool {
+        let trial = |of: &Segment| self.units[of.unit].trials[of.replicate];
+        if !segments.iter().all(|of| has_come(told, trial(of), of.epochs)) {
+            return false;
+        }
+        for of in segments {
+            let progress = &told.progress[self.units[of.unit].trials[of.replicate]];
+            self.units[of.unit].take_up(of.replicate, of.epochs, progress);
+        }
+        true
+    }
+
+    /// Trainings that were decided and are not taken up, in the order in which they are begun: trial and epochs.
+    pub fn wanted(&self) -> impl Iterator<Item = (usize, usize)> {
+        let segments = self.rounds[self.absorbed..].iter().flatten().skip(self.come).chain(&self.deferred);
+        segments.map(|of| (self.units[of.unit].trials[of.replicate], of.epochs))
+    }
+
+    /// What a resting trial that is trained no further is to become, one after the other.
+    pub fn set_aside(&mut self, told: &Told) -> Option<Proposal> {
+        while let Some(unit) = self.units.get(self.aside) {
+            let rests = |trial: &&usize| {
+                let progress = &told.progress[**trial];
+                progress.status == Status::Pending && !progress.epochs.is_empty()
+            };
+            let Some(trial) = unit.trials.iter().filter(|_| !unit.is_dead).find(rests).copied() else {
+                self.aside += 1;
+                continue;
+            };
+            let decision = self.last[self.aside].map(|at| &self.decisions[at]);
+            let reason = decision.map_or(String::new(), Decision::words);
+            return Some(match decision.is_some_and(|of| of.why == Why::Dominated) {
+                true => Proposal::Stop { trial, reason },
+                false => Proposal::Pause { trial, reason },
+            });
+        }
+        None
+    }
+
+    /// Whole trainings that others are predicted from, and whether each was drawn at random.
+    fn examples(&self) -> Vec<(usize, bool)> {
+        let is_whole =
+            |unit: &usize| !self.units[*unit].is_dead && self.units[*unit].seen() == self.units[*unit].epochs;
+        let (random, chosen): (Vec<usize>, Vec<usize>) =
+            (0..self.units.len()).filter(is_whole).partition(|unit| self.random.contains(unit));
+        let drawn = random.into_iter().map(|unit| (unit, true));
+        drawn.chain(chosen.into_iter().map(|unit| (unit, false))).take(MOST_EXAMPLES).collect()
+    }
+
+    fn bar(&self, models: &Models) -> Bar {
+        Bar::of(self.units.iter().flat_map(|unit| models.points(unit)).collect(), self.settings.objectives)
+    }
+
+    fn models(&self) -> Models {
+        let mut used = vec![false; self.units.first().map_or(1, |unit| unit.rungs.len())];
+        for level in self.units.iter().filter(|unit| !unit.is_whole()).filter_map(Unit::level) {
+            used[level] = true;
+        }
+        Models::fit(&self.units, &self.axes, &self.examples(), &used)
+    }
+
+    /// As [`Process::plan`], but nothing where it was found so from the same results.
+    fn plan_once(&mut self) -> Vec<Segment> {
+        if self.idle_since == Some(self.absorbed) {
+            return Vec::new();
+        }
+        let round = self.plan();
+        self.idle_since = round.is_empty().then_some(self.absorbed);
+        round
+    }
+
+    /// What may still beat what is known, by the best gain a second.
+    fn plan(&mut self) -> Vec<Segment> {
+        if self.phase != Phase::Search {
+            return Vec::new();
+        }
+        let models = self.models();
+        let bar = self.bar(&models);
+        let running = self.rounds[self.absorbed..].iter().flatten().chain(&self.deferred);
+        let running: BTreeSet<usize> = running.map(|of| of.unit).collect();
+        let mut open: Vec<(f64, Segment, Outlook)> = Vec::new();
+        let mut drawn = Vec::new();
+        for unit in 0..self.units.len() {
+            let of = &self.units[unit];
+            if of.is_whole() || running.contains(&unit) {
+                continue;
+            }
+            let outlook = models.outlook(of, &self.axes[of.candidate], &bar);
+            match outlook.until {
+                Some(until) => {
+                    let segment = next_segment(of, unit, until);
+                    let cost = of.cost(of.curves[segment.replicate].len(), segment.epochs).max(1e-9);
+                    open.push((outlook.gain / cost, segment, outlook));
+                }
+                None => self.close(unit, &outlook, &mut drawn),
+            }
+        }
+        open.sort_by(|one, other| other.0.total_cmp(&one.0));
+        let (each, fewest, most) = ROUND;
+        open.truncate((self.units.len() / each).clamp(fewest, most));
+        let audited = self.finish(drawn, Why::Audit);
+        self.deferred.extend(audited);
+        let mut round = Vec::new();
+        for (_, segment, outlook) in open {
+            let why = if self.is_open[segment.unit] { Why::Open } else { Why::Thawed };
+            self.is_open[segment.unit] = true;
+            round.push(self.decide(segment, why, Some(&outlook)));
+        }
+        round
+    }
+
+    /// Pauses a configuration that was open until now. If its lot is that of the audit, it is one of `drawn`.
+    fn close(&mut self, unit: usize, outlook: &Outlook, drawn: &mut Vec<usize>) {
+        if !std::mem::replace(&mut self.is_open[unit], false) {
+            return;
+        }
+        let trial = self.units[unit].trials[0];
+        let why = if outlook.is_certain { Why::Dominated } else { Why::Unlikely };
+        let basis = Some(outlook.basis);
+        self.last[unit] = Some(self.decisions.len());
+        self.decisions.push(Decision { round: self.rounds.len(), trial, epochs: None, why, basis });
+        if !outlook.is_certain && !self.was_closed[unit] {
+            self.paused.push(unit);
+            if self.lots[unit] < self.threshold {
+                self.random.insert(unit);
+                drawn.push(unit);
+            }
+        }
+        self.was_closed[unit] = true;
+    }
+
+    /// What follows once nothing is open: all of some configurations, if any.
+    fn next_phase(&mut self) -> Vec<Segment> {
+        match self.phase {
+            Phase::Search if self.settings.keep_factors > 0.0 && !self.has_kept => {
+                self.has_kept = true;
+                let kept = self.kept_factors();
+                self.finish(kept, Why::Factors)
+            }
+            Phase::Search => {
+                let round = self.draw();
+                self.phase = if round.is_empty() { Phase::Over } else { Phase::Audit };
+                round
+            }
+            // What was finished may have opened others.
+            Phase::Audit | Phase::Over => {
+                self.phase = Phase::Search;
+                Vec::new()
+            }
+        }
+    }
+
+    /// The next configurations of the audit; none where it says enough.
+    fn draw(&mut self) -> Vec<Segment> {
+        let mut order = self.paused.clone();
+        order.sort_by(|one, other| self.lots[*one].total_cmp(&self.lots[*other]));
+        loop {
+            let before = order.partition_point(|unit| self.lots[*unit] < self.threshold);
+            let audit = self.audit();
+            let wanted = match self.settings.risk {
+                Some(risk) if audit.remaining > 0 && audit.risk > risk => {
+                    // As if no more of them belonged on the front than are known to; more where these do not suffice.
+                    draws_for(audit.on_front, risk, doubt_of(self.looks, true)).max(before + before / 4 + 1)
+                }
+                Some(_) => before,
+                None => (self.settings.audit * order.len() as f64).ceil() as usize,
+            };
+            if wanted <= before || before == order.len() {
+                return Vec::new();
+            }
+            self.looks += 1;
+            let wanted = wanted.min(order.len());
+            self.threshold = order.get(wanted).map_or(2.0, |next| self.lots[*next]);
+            self.random.extend(&order[before..wanted]);
+            let round = self.finish(order[before..wanted].to_vec(), Why::Audit);
+            // Those drawn may be finished already, as others opened them.
+            if !round.is_empty() {
+                return round;
+            }
+        }
+    }
+
+    /// All trials of configurations to their end.
+    fn finish(&mut self, units: Vec<usize>, why: Why) -> Vec<Segment> {
+        let mut round = Vec::new();
+        for unit in units {
+            for replicate in 0..self.units[unit].trials.len() {
+                let of = &self.units[unit];
+                if of.curves[replicate].len() < of.epochs && !of.is_dead {
+                    let epochs = of.epochs;
+                    round.push(self.decide(Segment { unit, replicate, epochs }, why, None));
+                }
+            }
+        }
+        round
+    }
+
+    /// Paused configurations, drawn at random, so that of each value of each axis the wanted share is trained to its end.
+    fn kept_factors(&self) -> Vec<usize> {
+        let share = self.settings.keep_factors;
+        let dimensions = self.axes.first().map_or(0, Vec::len);
+        let is_whole: Vec<bool> = self.units.iter().map(Unit::is_whole).collect();
+        let mut kept: BTreeSet<usize> = BTreeSet::new();
+        let order = self.shuffled((0..self.units.len()).collect(), "factors");
+        for axis in 0..dimensions {
+            let value = |unit: usize| self.axes[self.units[unit].candidate][axis].to_bits();
+            let values: BTreeSet<u64> = (0..self.units.len()).map(value).collect();
+            for of in values {
+                let there: Vec<usize> = order.iter().copied().filter(|unit| value(*unit) == of).collect();
+                if there.len() < FEWEST_OF_A_VALUE {
+                    continue;
+                }
+                let wanted = (share * there.len() as f64).ceil() as usize;
+                let finished = there.iter().filter(|unit| is_whole[**unit] || kept.contains(unit)).count();
+                let open = there.iter().filter(|unit| !is_whole[**unit] && !kept.contains(unit)).copied();
+                let more: Vec<usize> = open.take(wanted.saturating_sub(finished)).collect();
+                kept.extend(more);
+            }
+        }
+        kept.into_iter().collect()
+    }
+
+    /// What the audit says by now.
+    pub fn audit(&self) -> Audit {
+        let models = Models::exact();
+        let bar = self.bar(&models);
+        let is_on_front = |unit: &&usize| {
+            let mut points = models.points(&self.units[**unit]);
+            points.any(|(seconds, parameters, accuracy)| accuracy >= bar.at(seconds, parameters))
+        };
+        let all = self.paused.len();
+        let drawn = || self.paused.iter().filter(|unit| self.lots[**unit] < self.threshold);
+        let (finished, on_front) = (drawn().count(), drawn().filter(is_on_front).count());
+        let bound = upper_bound(on_front, finished, doubt_of(self.looks, self.settings.risk.is_some()));
+        let (whole, rest): (Vec<usize>, Vec<usize>) =
+            self.paused.iter().partition(|unit| self.units[**unit].is_whole());
+        let found = whole.iter().filter(is_on_front).count();
+        let remaining = rest.len();
+        let remaining_on_front = ((bound * all as f64 + 1e-9).floor() as usize).saturating_sub(found).min(remaining);
+        Audit {
+            paused: all,
+            finished,
+            on_front,
+            bound,
+            remaining,
+            remaining_on_front,
+            risk: if remaining > 0 { remaining_on_front as f64 / remaining as f64 } else { 0.0 },
+            level: 1.0 - super::audit::DOUBT,
+        }
+    }
+}
+
+/// How a configuration that may beat the bar at `until` goes on.
+fn next_segment(unit: &Unit, at: usize, until: usize) -> Segment {
+    let seen = unit.seen();
+    if seen < until {
+        let rung = unit.rungs.iter().copied().find(|rung| *rung > seen).unwrap_or(unit.epochs);
+        return Segment { unit: at, replicate: 0, epochs: rung };
+    }
+    let behind = (0..unit.trials.len()).find(|replicate| unit.curves[*replicate].len() < until);
+    Segment { unit: at, replicate: behind.unwrap_or(0), epochs: until }
+}
