@@ -34,11 +34,11 @@ fn styles() -> Vec<Style> {
 }
 
 fn texts_of(scene: &Scene) -> Vec<&Text> {
-    let text = |shape| match shape {
+    let texts = scene.shapes.iter().filter_map(|shape| match shape {
         Shape::Text(text) => Some(text),
         _ => None,
-    };
-    scene.shapes.iter().filter_map(text).filter(|text| !text.text.trim().is_empty()).collect()
+    });
+    texts.filter(|text| !text.text.trim().is_empty()).collect()
 }
 
 /// All texts are on the page, and none covers another.
