@@ -58,8 +58,9 @@ impl Server {
         self.raw(format!("GET {target} HTTP/1.1\r\nHost: {}\r\n{headers}\r\n", self.address).as_bytes())
     }
 
+    /// By SIGTERM, as whoever runs the tests may have SIGINT ignored.
     fn interrupt(&mut self) -> Option<i32> {
-        kill_process(Pid::from_raw(self.child.id() as i32).unwrap(), Signal::INT).unwrap();
+        kill_process(Pid::from_raw(self.child.id() as i32).unwrap(), Signal::TERM).unwrap();
         self.child.wait().unwrap().code()
     }
 }

@@ -25,7 +25,7 @@ use anyhow::{Context, Result, bail};
 use crate::base::machine;
 use pages::{Answer, Pages};
 use request::{
-    Access, COOKIE, Head, MALFORMED, MOST_HEAD, Refusal, Route, TOO_LONG, TOO_MANY, TOO_SLOW, encoded, judge,
+    Access, COOKIE, Head, MALFORMED, MOST_HEAD, NOT_FOUND, Refusal, Route, TOO_LONG, TOO_MANY, TOO_SLOW, encoded, judge,
 };
 use watch::{Changes, studies_at};
 
@@ -180,6 +180,7 @@ impl Server {
         };
         let answer = match judge(&head, &self.access) {
             Err(refusal) => return refuse(stream, refusal, head.is_head()),
+            Ok(Route::Events(Some(name))) if !self.pages.has(&name) => Err(NOT_FOUND),
             Ok(Route::Events(name)) if !head.is_head() => return self.follow(stream, name.as_deref()),
             Ok(Route::Events(_)) => {
                 Ok(Answer { kind: "text/event-stream", policy: String::new(), body: String::new() })

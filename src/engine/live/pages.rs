@@ -65,6 +65,11 @@ impl Pages {
         self.studies().remove(name).ok_or(NOT_FOUND)
     }
 
+    /// Whether there is a study of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.find(name).is_ok()
+    }
+
     /// The studies that have changed since this was asked last.
     pub fn changed(&self) -> Vec<String> {
         let studies = self.studies();

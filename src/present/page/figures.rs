@@ -118,7 +118,7 @@ pub fn effects(report: &Report) -> Markup {
                         settings (contexts) of the other axes. How: " (how("Effects (`attribution`)")) "." }
                 }
                 (effects_table(report))
-                p.how { (INTERVALS) " " (SCREENED) " attribution.csv has all of it." }
+                p.how { (INTERVALS) " " (SCREENED.replace('`', "")) " attribution.csv has all of it." }
                 @if !of.interactions.is_empty() {
                     details {
                         summary { "Which help or hinder each other: " (plural(of.interactions.len(), "pair")) }
@@ -128,7 +128,8 @@ pub fn effects(report: &Report) -> Markup {
                     }
                 }
             }
-            p { "By the way from the baseline to one configuration: " code { (format!("fastrcaps attribution {} --ladder CONFIGURATION", report.folder)) } "; axes of the space: " (space.axes.len()) "." }
+            p { "One optimisation at a time, from the baseline to a configuration: "
+                code { (format!("fastrcaps attribution {} --ladder CONFIGURATION", report.folder)) } }
         }
     }
 }

@@ -12,6 +12,11 @@ pub fn anchor(heading: &str) -> String {
     format!("method-{}", words.collect::<Vec<_>>().join("-"))
 }
 
+/// A heading as text.
+pub fn title(heading: &str) -> String {
+    heading.replace('`', "")
+}
+
 /// The headings of its sections with their texts, in order; what comes before the first is none.
 fn sections() -> impl Iterator<Item = (&'static str, &'static str)> {
     METHODOLOGY.split("\n## ").skip(1).filter_map(|section| section.split_once('\n'))
@@ -24,7 +29,7 @@ pub fn section() -> Markup {
             p.how { "METHODOLOGY.md of the build that wrote this page, whole." }
             @for (heading, text) in sections() {
                 details.method id=(anchor(heading)) {
-                    summary { (heading) }
+                    summary { (title(heading)) }
                     (rendered(text))
                 }
             }

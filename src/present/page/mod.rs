@@ -26,14 +26,10 @@ use maud::{Markup, html};
 use crate::{
     base::{
         files::{check_target, write_atomically},
-        words::plural,
+        words::{accuracy, plural},
     },
     learn::record::Status,
-    present::report::{
-        effects::Effects,
-        findings::Findings,
-        view::{StudyView, epochs},
-    },
+    present::report::{cells, effects::Effects, findings::Findings, view::StudyView},
     search::study::{Study, StudyFile, holdings::PAGE},
     timing::sets::TimeSet,
 };
@@ -155,7 +151,7 @@ fn heading(report: &Report) -> Markup {
                 @for (count, word) in counts { @if count > 0 { ", " b { (count) " " (word) } } }
                 ". "
                 @if let Some(best) = best {
-                    "The longest of the trainings on the front has " (epochs(best.epochs)) "."
+                    "Most accurate on the front: " b { (best.label) } ", " (accuracy(best.mean_accuracy())) ", " (cells::marked_time(best)) "."
                 }
             }
             nav aria-label="Sections" {
@@ -180,7 +176,7 @@ const SECTIONS: [(&str, &str); 9] = [
 
 /// Where the page explains a figure: a heading of METHODOLOGY.md.
 fn how(heading: &str) -> Markup {
-    html! { a href={ "#" (method::anchor(heading)) } { "METHODOLOGY.md, “" (heading) "”" } }
+    html! { a href={ "#" (method::anchor(heading)) } { "METHODOLOGY.md, “" (method::title(heading)) "”" } }
 }
 
 /// An em dash where there is nothing.

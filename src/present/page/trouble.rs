@@ -6,6 +6,7 @@ use maud::{Markup, html};
 
 use super::{Report, how, or_dash};
 use crate::{
+    analysis::Basis,
     base::words::{duration, percent, plural, spelled},
     learn::record::{Status, TrialRecord},
     present::report::{cells::factor, departures::departures},
@@ -88,6 +89,7 @@ fn given_up(report: &Report, stopped: &[(usize, &TrialRecord)]) -> Markup {
 fn times(report: &Report) -> Markup {
     let view = &report.view;
     let departures = departures(view);
+    let is_any_confirmed = report.findings.points.iter().any(|point| point.time.basis == Basis::Confirmed);
     let origins = view.origins();
     html! {
         @if let Some(error) = &view.times_error { p.warning { "Its set of times cannot be used: " (error) } }
@@ -95,7 +97,7 @@ fn times(report: &Report) -> Markup {
             None => p.warning { "No step was timed alone: all times are screened, taken while trials ran beside each other. " (how("Time")) },
             Some(set) => (disturbed(set)),
         }
-        @if departures.is_empty() { p.fine { "No training took much more or less time in the sweep than its confirmed time says." } } @else {
+        @if !is_any_confirmed {} @else if departures.is_empty() { p.fine { "No training took much more or less time in the sweep than its confirmed time says." } } @else {
             p.warning { (plural(departures.len(), "configuration")) " took much more or less time in the sweep than is confirmed for them (" (how("Time")) "):" }
             ul { @for of in departures.iter().take(20) {
                 li { (of.configuration) ": " (duration(of.screened)) " screened, " (duration(of.confirmed)) " confirmed, " (factor(of.factor)) " as long by the measure of the others" }
@@ -120,6 +122,9 @@ fn disturbed(set: &TimeSet) -> Markup {
         p {
             "Times " b { (set.name) } ": " (plural(set.samples.len(), "sample")) " of " (plural(set.shapes.len(), "kind")) " of steps, of which "
             b { (set.tainted()) " are disturbed" } " and do not count. " (how("Time"))
+        }
+        @if !set.samples.is_empty() && set.tainted() == set.samples.len() {
+            p.warning { "All of them are disturbed, so that no time is confirmed. With nothing else running, " code { "fastrcaps time" } " takes them again." }
         }
         @if !reasons.is_empty() {
             details {

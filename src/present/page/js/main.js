@@ -79,7 +79,15 @@ const start = () => {
   document.body.dataset.ready = "yes";
 };
 
+// What a reference leads to opens.
+const openTarget = () => {
+  const target = location.hash.length > 1 ? byId(decodeURIComponent(location.hash.slice(1))) : null;
+  if (target instanceof HTMLDetailsElement) target.open = true;
+};
+
 start();
+openTarget();
+window.addEventListener("hashchange", openTarget);
 window.addEventListener("resize", () => charts.forEach(({ chart }) => chart?.resize()));
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", start);
 if (document.body.dataset.events) follow(document.body.dataset.events, start);
