@@ -167,7 +167,7 @@ fn values_that_cannot_be_used_are_refused_by_name_with_what_is_allowed() {
         (with(|c| c.routing_iterations = 0), "model.routing_iterations", &["1", "10"]),
         (with(|c| c.reconstruction_weight = f64::NAN), "model.reconstruction_weight", &["0"]),
         (with(|c| c.decoder_hidden[1] = 0), "model.decoder_hidden", &["1"]),
-        (with(|c| c.conv1_channels = 4096), "model", &["parameters"]),
+        (with(|c| c.conv1_channels = 4096), "model", &["100000000"]),
         (with(|c| (c.primary_types, c.class_dim) = (1024, 256)), "model.primary_types", &["vote"]),
     ];
     for (config, path, allowed) in rows {

@@ -305,7 +305,8 @@ fn a_page_of_ten_thousand_trials_is_small_and_works() {
         page.len(),
         since.elapsed().as_secs_f64()
     );
-    assert!(page.len() < 5_000_000, "{} bytes", page.len());
+    // Every point of every training is in it: 60 000 points, which is more than the 5 MB of other pages.
+    assert!(page.len() < 8_000_000, "{} bytes", page.len());
     let view = StudyView::read(&study).unwrap();
     fs::write(folder.path().join("trials.csv"), tables::trials(&view).unwrap()).unwrap();
     browse(&page, &folder.path().join("trials.csv"), "ten-thousand");

@@ -25,7 +25,7 @@ array_limit = 7
 extra = ['--exclude=n3']
 prologue = ['module load cuda/12']
 work = '/scratch/me'
-program = '/home/me/it''s/fastrcaps'
+program = \"/home/me/it's/fastrcaps\"
 ";
 
 fn profile(text: &str) -> anyhow::Result<Profile> {

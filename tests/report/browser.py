@@ -205,10 +205,14 @@ class Checks:
             f"(() => {{ const c = {CHART.format('front')}; const s = c.getOption().series.find(s => s.name === 'front' && s.data.length) || "
             "c.getOption().series.find(s => s.name === 'baseline'); const p = s.data[s.data.length - 1].value;"
             "return [...c.convertToPixel({ xAxisIndex: 0, yAxisIndex: 0 }, [p[0], p[1]]), p[2]]; })()")
-        for step in (6, 3, 0):
-            self.browser.mouse("mouseMoved", left + at[0] - step, top + at[1])
-        time.sleep(0.5)
-        tip = self.browser.evaluate("[...document.querySelectorAll('#chart-front .tip')].map(tip => tip.innerText).join('|')")
+        # A slow machine draws late.
+        tip, patience = "", 20
+        while not tip and patience > 0:
+            for step in (6, 3, 0):
+                self.browser.mouse("mouseMoved", left + at[0] - step, top + at[1])
+            time.sleep(0.5)
+            tip = self.browser.evaluate("[...document.querySelectorAll('#chart-front .tip')].map(tip => tip.innerText).join('|')")
+            patience -= 1
         data = json.loads(self.browser.evaluate("document.getElementById('data').textContent"))
         label = data["labels"][data["points"]["candidate"][at[2]]]
         self.hold(label in tip and "validation" in tip, f"hovering shows the configuration {label!r} ({tip[:60]!r})")

@@ -103,8 +103,10 @@ impl Recording {
             let next = names.len();
             if *names.entry(row.configuration.clone()).or_insert(next) == next {
                 let epochs = row.epochs;
+                // Replicates have the seeds that follow.
+                let seed = next << 20;
                 let text = format!(
-                    "seed = {next}\n[model]\npreset = 'tiny'\n[train]\nepochs = {epochs}\n[schedule.lr]\npolicy = 'fixed'\n\
+                    "seed = {seed}\n[model]\npreset = 'tiny'\n[train]\nepochs = {epochs}\n[schedule.lr]\npolicy = 'fixed'\n\
                      [schedule.batch]\npolicy = 'fixed'\n"
                 );
                 let config = TrialConfig::resolve(text.parse().context("a configuration of nothing but its epochs")?)?;

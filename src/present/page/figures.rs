@@ -103,7 +103,7 @@ pub fn curves(report: &Report) -> Markup {
 }
 
 pub fn effects(report: &Report) -> Markup {
-    let (space, of) = (&report.view.space, &report.effects);
+    let of = &report.effects;
     let scene = charts::attribution::draw(&charts::attribution::data(&Facts::of(&report.view)), &Style::default());
     let alt = "What each optimisation does to time, accuracy and parameters, with intervals; the table below has the same figures.";
     html! {

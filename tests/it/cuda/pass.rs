@@ -27,6 +27,7 @@ use fastrcaps::learn::{
     record::TrialRecord,
     train::{
         Observer, StepReport, Trainer,
+        beginning::Shared,
         run::{Interruption, RunOutcome, run_in_folder},
         session::Foreign,
     },
@@ -185,8 +186,13 @@ fn trained_in_folder(device: &Device, stops: &[u64]) -> (Vec<(f64, f64, f64)>, V
     for stop_at in stops.iter().copied().chain([u64::MAX]) {
         let stop = AtomicBool::new(stop_at == 0);
         let every = if stop_at == u64::MAX { Duration::MAX } else { Duration::ZERO };
-        let interruption =
-            Interruption { stop: &stop, checkpoint_every: every, keep_checkpoints: false, foreign: Foreign::Refuse };
+        let interruption = Interruption {
+            stop: &stop,
+            checkpoint_every: every,
+            keep_checkpoints: false,
+            foreign: Foreign::Refuse,
+            shared: Shared::default(),
+        };
         let mut watch = StopAt { at: stop_at, steps: 0, stop: &stop };
         match run_in_folder(&trial, &config, record.clone(), &data, device, interruption, &mut watch).unwrap() {
             RunOutcome::Stopped(_, kept) => assert_eq!(kept, Some(stop_at)),
