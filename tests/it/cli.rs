@@ -103,8 +103,9 @@ pub fn figures(study: &Path) -> Vec<Vec<String>> {
     let mut rows: Vec<Vec<String>> = Vec::new();
     rows.extend(table(study.join("trials.csv")).iter().map(|row| timeless(row, &trial)));
     rows.extend(table(study.join("epochs.csv")).iter().map(|row| timeless(row, &epoch)));
-    // What was given up has none.
-    for row in table(study.join("trials.csv")).into_iter().filter(|row| row["status"] != "stopped") {
+    // What was given up has none, nor what is paused.
+    let is_trained = |row: &BTreeMap<String, String>| !["stopped", "paused"].contains(&row["status"].as_str());
+    for row in table(study.join("trials.csv")).into_iter().filter(is_trained) {
         let weights = fs::read(study.join("trials").join(&row["key"]).join("weights.safetensors")).unwrap();
         rows.push(vec![format!("{:?}", hash(&weights))]);
     }
