@@ -1,7 +1,7 @@
 //! Pages of studies, served while they are explored. Read-only: no request names a file, and nothing is written.
 //!
 //! One thread looks once a second whether a study has changed ([`watch`]). Each connection has a thread, one request
-//! ([`request`]), and its answer ([`pages`]); one that follows a study stays open and is told of changes. All of them stand
+//! ([`request`]), and its answer (`pages`); one that follows a study stays open and is told of changes. All of them stand
 //! back: whatever trains goes first.
 
 mod pages;

@@ -1,6 +1,6 @@
 //! A study as one page of HTML that needs nothing beside it: no network, no other file, and no JavaScript to be read.
 //!
-//! [`Report::read`] gathers what the page tells, all of it by the functions that tables and the terminal use; [`html`] writes
+//! [`Report::read`] gathers what the page tells, all of it by the functions that tables and the terminal use; [`html()`] writes
 //! it. What is interactive takes its figures from one block of JSON in the page (`data.rs`, `js/`), and Apache ECharts
 //! draws them; without JavaScript there are the pictures of `present/charts` and tables in their place.
 
@@ -110,7 +110,7 @@ pub fn is_own(bytes: &[u8]) -> bool {
     bytes.starts_with(MARK.as_bytes())
 }
 
-/// [`html`] with what happens in the study at this moment.
+/// [`html()`] with what happens in the study at this moment.
 pub fn html_with(report: &Report, now: Option<&Now>) -> Result<Document> {
     let body = html! {
         (heading(report))

@@ -1,6 +1,6 @@
 //! Images of the user's own: formats whose sizes, classes and counts are known once the images have been looked at.
 //!
-//! A format is a file here and its row in [`FORMATS`]. A config names the format and the place: `data = { name = "idx", path =
+//! A format is a file here and its row in `FORMATS`. A config names the format and the place: `data = { name = "idx", path =
 //! "…" }`. When a space or a config is read from its file, [`Looked::at`] looks at the images, and what was seen goes into the
 //! config as `data.images`: so a trial's folder says all, and whoever reads a study needs no look at the images.
 
