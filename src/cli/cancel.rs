@@ -21,7 +21,7 @@ pub struct Args {
 pub fn run(args: Args) -> Result<ExitCode> {
     let study = Study::new(&args.study);
     study.read()?;
-    match slurm::cancel_study(&slurm::home(&study.folder))? {
+    match slurm::cancel_study(&study.jobs())? {
         Some(said) => outln!("{said}"),
         None => outln!("{} has no jobs on a cluster", study.folder.display()),
     }

@@ -151,6 +151,11 @@ impl Study {
         self.folder.join("journal.sqlite")
     }
 
+    /// What is known of its jobs on a cluster: a hidden folder is in nobody's way.
+    pub fn jobs(&self) -> PathBuf {
+        self.folder.join(JOBS)
+    }
+
     /// What its explorers did and when.
     pub fn log(&self) -> PathBuf {
         self.folder.join("sweep.log")
@@ -368,6 +373,7 @@ impl Study {
 
 /// The folder of beginnings, and how the names of its files end.
 const BEGINNINGS: &str = "beginnings";
+const JOBS: &str = ".slurm";
 const BEGINNING: &str = ".safetensors";
 
 /// The key of the beginning that [`Study::beginning`] keeps at `path`; none where it keeps none of this name.

@@ -33,6 +33,18 @@ pub fn program() -> Command {
     command
 }
 
+/// Explores in `folder` until so many trials of results/space have begun, and sends the explorer a signal.
+pub fn explore_until(folder: &Path, arguments: &[&str], begun: usize, signal: &str) {
+    let mut explorer = program().current_dir(folder).args(arguments).stderr(Stdio::null()).spawn().unwrap();
+    let end = Instant::now() + Duration::from_secs(120);
+    let count = || fs::read_dir(folder.join("results/space/trials")).map_or(0, |of| of.count());
+    while count() < begun && explorer.try_wait().unwrap().is_none() && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Command::new("kill").args([signal, &explorer.id().to_string()]).status().unwrap();
+    explorer.wait().unwrap();
+}
+
 /// Runs the program in `folder`. Sweeps leave out to confirm their times, which takes longer than they do, unless a test
 /// says how.
 fn run(folder: &Path, arguments: &[&str]) -> Output {

@@ -1,11 +1,5 @@
 //! Freeze-thaw: what it decides does not depend on how it was run, what it pauses may go on, and its audit counts.
 
-use std::{
-    fs,
-    process::{Command, Stdio},
-    time::{Duration, Instant},
-};
-
 use fastrcaps::{
     base::source::Document,
     learn::record::{EpochRow, Status},
@@ -17,7 +11,7 @@ use fastrcaps::{
 use proptest::prelude::*;
 use serde_json::Value;
 
-use crate::cli::{figures, folder_with, program, refuse, succeed, table};
+use crate::cli::{explore_until, figures, folder_with, refuse, succeed, table};
 
 /// A space of 96 configurations under two seeds.
 const SPACE: &str = "
@@ -238,19 +232,8 @@ fn serial_parallel_and_interrupted_explorations_pause_the_same_and_say_why() {
     assert_eq!(figures(&parallel.path().join("results/space")), wanted);
     let stopped = folder_with(SMALL);
     for finished in [3, 12] {
-        let mut explorer = program()
-            .current_dir(stopped.path())
-            .args([&EXPLORE[..], &["--no-confirm", "--slots", "2x1"], &with_costs].concat())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let end = Instant::now() + Duration::from_secs(120);
-        let begun = || fs::read_dir(stopped.path().join("results/space/trials")).map_or(0, |of| of.count());
-        while begun() < finished && explorer.try_wait().unwrap().is_none() && Instant::now() < end {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        Command::new("kill").args(["-KILL", &explorer.id().to_string()]).status().unwrap();
-        explorer.wait().unwrap();
+        let arguments = [&EXPLORE[..], &["--no-confirm", "--slots", "2x1"], &with_costs].concat();
+        explore_until(stopped.path(), &arguments, finished, "-KILL");
     }
     succeed(stopped.path(), &[&EXPLORE[..], &["--slots", "1x1"], &with_costs].concat());
     assert_eq!(figures(&stopped.path().join("results/space")), wanted);

@@ -1,14 +1,8 @@
 //! Successive halving by the program: what is given up, what is kept, and that it does not depend on how it was run.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::Path,
-    process::{Command, Stdio},
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, path::Path};
 
-use crate::cli::{figures, folder_with, program, succeed, table};
+use crate::cli::{explore_until, figures, folder_with, succeed, table};
 
 /// Six configurations, the baseline among them, whose accuracies differ.
 const SPACE: &str = "
@@ -66,21 +60,8 @@ fn serial_parallel_and_interrupted_sweeps_give_the_same_up() {
     assert_eq!(figures(&parallel.path().join("results/space")), wanted);
     let stopped = folder_with(SPACE);
     for finished in [2, 5] {
-        let mut explorer = program()
-            .current_dir(stopped.path())
-            .args(EXPLORE)
-            .args(["--no-confirm", "--slots", "1x1"])
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        // Until some trials have come to a rung.
-        let end = Instant::now() + Duration::from_secs(120);
-        let begun = || fs::read_dir(stopped.path().join("results/space/trials")).map_or(0, |of| of.count());
-        while begun() < finished && explorer.try_wait().unwrap().is_none() && Instant::now() < end {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        Command::new("kill").args(["-TERM", &explorer.id().to_string()]).status().unwrap();
-        explorer.wait().unwrap();
+        let arguments = [&EXPLORE[..], &["--no-confirm", "--slots", "1x1"]].concat();
+        explore_until(stopped.path(), &arguments, finished, "-TERM");
     }
     succeed(stopped.path(), &[&EXPLORE[..], &["--slots", "1x1"]].concat());
     assert_eq!(figures(&stopped.path().join("results/space")), wanted);

@@ -145,6 +145,8 @@ fn all_that_a_study_makes_is_its_own() {
     succeed(here, &["study", "rebuild", "results/space"]);
     write(&study.trial(&key).path, &["checkpoint.safetensors.unusable", "checkpoint.safetensors"]);
     write(&study.folder, &["journal.sqlite-journal"]);
+    // As an exploration on a cluster does.
+    write(&study.folder, &[".slurm/id", ".slurm/batches/3/job.sh", ".slurm/attempts/0123456789abcdef.1/epochs.csv"]);
     let keys = study.keys();
     let holdings = Holdings::of(&study.folder, FolderKind::Study, keys.as_ref()).unwrap();
     assert_eq!(holdings.others, Vec::<PathBuf>::new());

@@ -21,6 +21,8 @@ grep -c . "$site/slurm.txt" | sed 's/$/ trials by Slurm, to the same bits as on 
 "$program" study check "$site/slurm"
 
 if [ -z "${SLURM_SMOKE_ONLY:-}" ]; then
-    cargo test --release --locked --test it -- --nocapture --test-threads=2 workers:: slurm:: 2>&1 | tee "$site/tests.log"
+    # A worker that never answers is an error, not a wait.
+    timeout 900 cargo test --release --locked --test it -- --nocapture --test-threads=2 workers:: slurm:: 2>&1 |
+        tee "$site/tests.log"
     ! grep 'SLURM_CONF names no cluster' "$site/tests.log"
 fi

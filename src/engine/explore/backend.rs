@@ -3,7 +3,6 @@
 use std::{
     collections::{BTreeMap, HashMap},
     ffi::OsString,
-    path::PathBuf,
     time::Duration,
 };
 
@@ -84,7 +83,7 @@ impl Exploration {
                 let needs = self.needs(profile, trials)?;
                 let setup = Setup {
                     profile: (**profile).clone(),
-                    home: self.home_of_jobs(),
+                    home: self.study.jobs(),
                     program: self.program.clone(),
                     arguments: words(&self.trial_arguments),
                     slots,
@@ -101,10 +100,6 @@ impl Exploration {
             Backend::Local => resources::memory(self.memory, trials, &self.slots),
             Backend::Slurm(_) => Ok(None),
         }
-    }
-
-    fn home_of_jobs(&self) -> PathBuf {
-        slurm::home(&self.study.folder)
     }
 
     /// What each configuration asks of a node, as far as the profile does not say: predicted memory and time, with a margin.
@@ -140,7 +135,7 @@ impl Exploration {
         let need = self.needs(profile, &preview.trials)?(&preview.trials[*first].config);
         let tasks = preview.wanted.len().min(profile.jobs());
         let arguments = words(&self.trial_arguments);
-        Ok(Some(slurm::preview(profile, &self.home_of_jobs(), &self.program, &arguments, tasks, need)))
+        Ok(Some(slurm::preview(profile, &self.study.jobs(), &self.program, &arguments, tasks, need)))
     }
 }
 

@@ -1,23 +1,46 @@
 //! What an exploration declares its study to be, and the data that it is of.
 
 use std::{
-    collections::{BTreeMap, btree_map::Entry},
+    collections::{BTreeMap, HashSet, btree_map::Entry},
     time::SystemTime,
 };
 
 use anyhow::Result;
 
-use super::{Exploration, Scope};
+use super::{Event, Exploration, Observer, Scope};
 use crate::{
     base::machine,
     learn::data::{self, DataDirs, verify},
     search::{
         space::Trial,
-        study::{self, Study, StudyFile},
+        study::{self, Declared, Lock, Plan, Study, StudyFile},
     },
 };
 
 impl Exploration {
+    /// Declares what is explored in the study, which nobody else explores from now on. Gives its plan, with what earlier
+    /// explorations added to it, and where this one extends it, the keys of the trials that had been asked for.
+    pub(super) fn begin(
+        &self,
+        scope: &Scope,
+        observer: &mut Observer,
+    ) -> Result<(Lock, Plan, Option<HashSet<String>>)> {
+        let asked = scope.expansion.trials(scope.first);
+        let data_differences = differences(&asked, &self.data_dirs)?;
+        if !data_differences.is_empty() {
+            observer(&Event::OtherData { differences: &data_differences });
+        }
+        let declared = self.declared(scope, fingerprints(&asked, &self.data_dirs)?)?;
+        let declared = StudyFile { data_differences, ..declared };
+        let lock = self.study.open()?;
+        let Declared { begun_by, before } = self.study.declare(&lock, &declared)?;
+        if begun_by != declared.git_revision {
+            observer(&Event::OtherBuild { begun_by: &begun_by, build: &declared.git_revision });
+        }
+        let plan = self.study.plan()?;
+        Ok((lock, plan, before))
+    }
+
     pub(super) fn declared(&self, scope: &Scope, data: BTreeMap<String, String>) -> Result<StudyFile> {
         let keys = study::trial_keys(&scope.expansion.trials(self.space.replicates), &data)?;
         Ok(StudyFile {
@@ -38,12 +61,12 @@ impl Exploration {
 
 /// In what the data set that the trials train on is not the published one. Configurations of a space differ in nothing that says
 /// which images there are.
-pub(super) fn differences(trials: &[Trial], dirs: &DataDirs) -> Result<Vec<String>> {
+fn differences(trials: &[Trial], dirs: &DataDirs) -> Result<Vec<String>> {
     trials.first().map_or(Ok(Vec::new()), |trial| verify::differences(trial.config.data.name, dirs))
 }
 
 /// Fingerprint of every selection of data that the trials train on; reads all of it, so that damage shows before a start.
-pub(super) fn fingerprints(trials: &[Trial], dirs: &DataDirs) -> Result<BTreeMap<String, String>> {
+fn fingerprints(trials: &[Trial], dirs: &DataDirs) -> Result<BTreeMap<String, String>> {
     let mut known = BTreeMap::new();
     for trial in trials {
         let id = study::data_id(&trial.config.data);

@@ -42,12 +42,12 @@ use crate::{
         journal::Journal,
         space::{Expansion, Space, Trial},
         strategy::{Audit, Grid, STRATEGIES, Settings, Strategy},
-        study::{self, Declared, Lock, Study, StudyFile},
+        study::{self, Lock, Study},
         worker::{Slots, Tasks, probe_all},
     },
     timing::{confirm, rounds::EndReason},
 };
-use declared::{differences, fingerprints, fingerprints_of};
+use declared::fingerprints_of;
 use search::{Choice, Chosen};
 use sweep::Sweeper;
 
@@ -188,20 +188,7 @@ impl Exploration {
     pub fn run(&self, stop: &AtomicBool, observer: &mut Observer) -> Result<Explored> {
         let scope = self.scope()?;
         let gpus = self.look_at_gpus()?;
-        let asked = scope.expansion.trials(scope.first);
-        let data_differences = differences(&asked, &self.data_dirs)?;
-        if !data_differences.is_empty() {
-            observer(&Event::OtherData { differences: &data_differences });
-        }
-        let declared = self.declared(&scope, fingerprints(&asked, &self.data_dirs)?)?;
-        let declared = StudyFile { data_differences, ..declared };
-        let lock = self.study.open()?;
-        let Declared { begun_by, before } = self.study.declare(&lock, &declared)?;
-        if begun_by != declared.git_revision {
-            observer(&Event::OtherBuild { begun_by: &begun_by, build: &declared.git_revision });
-        }
-        // With what earlier explorations added to it.
-        let plan = self.study.plan()?;
+        let (lock, plan, before) = self.begin(&scope, observer)?;
         let mut journal = Journal::open(&self.study.journal())?;
         let mut worker = self.worker(&plan.trials, &gpus)?;
         let mut past = past::of_study(&self.study, &mut journal, worker.as_mut(), self.strategy.reopens)?;

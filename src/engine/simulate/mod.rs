@@ -10,6 +10,7 @@ use std::{collections::HashMap, path::Path, sync::atomic::AtomicBool};
 
 use anyhow::{Context, Result};
 use serde::Serialize;
+use tempfile::TempDir;
 
 use crate::{
     learn::config::TrialConfig,
@@ -66,28 +67,13 @@ pub fn simulate(
     settings: Settings,
     slots: usize,
 ) -> Result<Outcome> {
-    let place = if Path::new(IN_MEMORY).is_dir() { tempfile::tempdir_in(IN_MEMORY) } else { tempfile::tempdir() };
-    let place = place.context("cannot make a folder for the simulated study")?;
-    let study = Study::new(place.path());
-    std::fs::create_dir_all(place.path().join("trials")).context("cannot make the simulated study")?;
+    let (_place, study) = study_in_memory()?;
     let mut journal = Journal::open(&study.journal())?;
     let keys: Vec<String> = recording.trials.iter().map(|trial| trial.config.key("")).collect();
-    let each = |trial: usize| {
-        let seconds = &recording.costs.seconds[recording.trials[trial].candidate];
-        seconds.last().map_or(0.0, |last| last / seconds.len() as f64)
-    };
-    let longest = (0..keys.len()).map(each).fold(0.0, f64::max).max(f64::MIN_POSITIVE);
-    let scale = LONGEST_EPOCH / longest;
-    let index: HashMap<&str, usize> = keys.iter().enumerate().map(|(at, key)| (key.as_str(), at)).collect();
-    let curve = |config: &TrialConfig| {
-        // Every trial has a key.
-        let trial = index[config.key("").as_str()];
-        let Recorded { accuracies, diverged, .. } = recording.curves[trial].clone();
-        Curve { seconds_per_epoch: scale * each(trial), accuracies, diverges: diverged }
-    };
+    let scale = LONGEST_EPOCH / longest_epoch(recording);
     let slots: Vec<Slot> = Slots::on_cores(slots, 1).place(&[]);
     let count = slots.len();
-    let mut worker = Simulated::new(slots, curve);
+    let mut worker = Simulated::new(slots, curves(recording, &keys, scale));
     let brief = Brief {
         trials: &recording.trials,
         candidates: &recording.candidates,
@@ -140,4 +126,34 @@ pub fn simulate(
         lost,
         steps: course.steps,
     })
+}
+
+/// A study whose folder goes with the first of the two.
+fn study_in_memory() -> Result<(TempDir, Study)> {
+    let place = if Path::new(IN_MEMORY).is_dir() { tempfile::tempdir_in(IN_MEMORY) } else { tempfile::tempdir() };
+    let place = place.context("cannot make a folder for the simulated study")?;
+    let study = Study::new(place.path());
+    std::fs::create_dir_all(place.path().join("trials")).context("cannot make the simulated study")?;
+    Ok((place, study))
+}
+
+/// Seconds of an epoch of a trial, as recorded.
+fn epoch_of(recording: &Recording, trial: usize) -> f64 {
+    let seconds = &recording.costs.seconds[recording.trials[trial].candidate];
+    seconds.last().map_or(0.0, |last| last / seconds.len() as f64)
+}
+
+fn longest_epoch(recording: &Recording) -> f64 {
+    (0..recording.trials.len()).map(|trial| epoch_of(recording, trial)).fold(f64::MIN_POSITIVE, f64::max)
+}
+
+/// What the trial of a configuration does: its recorded curve, `scale` times as slow.
+fn curves(recording: &Recording, keys: &[String], scale: f64) -> impl Fn(&TrialConfig) -> Curve {
+    let index: HashMap<&str, usize> = keys.iter().enumerate().map(|(at, key)| (key.as_str(), at)).collect();
+    move |config| {
+        // Every trial has a key.
+        let trial = index[config.key("").as_str()];
+        let Recorded { accuracies, diverged, .. } = recording.curves[trial].clone();
+        Curve { seconds_per_epoch: scale * epoch_of(recording, trial), accuracies, diverges: diverged }
+    }
 }

@@ -52,6 +52,13 @@ impl Recording {
         if study.journal().exists() {
             return Recording::of_view(&StudyView::read(&study)?);
         }
+        if !folder.join("trials.csv").exists() {
+            bail!(
+                "{} is no study, and has no trials.csv: give the folder of a study that was trained to its end, as in \
+                 `fastrcaps simulate results/smoke`, or one with its trials.csv and epochs.csv",
+                folder.display()
+            );
+        }
         let rows = Rows::read(folder)?;
         match folder.join("study.toml").exists() {
             true => {

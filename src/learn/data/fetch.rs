@@ -10,7 +10,10 @@ use std::{
 
 use anyhow::{Context, Error, Result, anyhow, bail};
 use sha2::{Digest, Sha256};
-use ureq::{Agent, http::StatusCode};
+use ureq::{
+    Agent, Body,
+    http::{Response, StatusCode},
+};
 
 use super::{
     descriptor::{PublishedFile, Source},
@@ -132,21 +135,7 @@ fn fetch_file(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Outcome> {
     let part_path = target.with_file_name(format!("{}.part", file.name));
-    // Behind a link nothing is written, and nothing is put in its place.
-    if let Some(link) = [target, &part_path].into_iter().find(|path| is_link(path)) {
-        bail!("{} is a link: remove it to fetch the file", link.display());
-    }
-    let mut part = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&part_path)
-        .with_context(|| format!("cannot write {}", part_path.display()))?;
-    // A file system without locks is no reason not to fetch.
-    if let Err(TryLockError::WouldBlock) = part.try_lock() {
-        bail!("{} is locked: another process is fetching it", part_path.display());
-    }
+    let mut part = open_part(target, &part_path)?;
     // What cannot be unpacked holds something else.
     let inside = || identify(source, &part_path, &names(file)).unwrap_or(Identity::Altered);
     let mut failures = Vec::new();
@@ -185,6 +174,26 @@ fn fetch_file(
     if is_lasting { Err(Lasting(failures).into()) } else { bail!("{failures}") }
 }
 
+/// The part of a file, for this process alone.
+fn open_part(target: &Path, part_path: &Path) -> Result<File> {
+    // Behind a link nothing is written, and nothing is put in its place.
+    if let Some(link) = [target, part_path].into_iter().find(|path| is_link(path)) {
+        bail!("{} is a link: remove it to fetch the file", link.display());
+    }
+    let part = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(part_path)
+        .with_context(|| format!("cannot write {}", part_path.display()))?;
+    // A file system without locks is no reason not to fetch.
+    if let Err(TryLockError::WouldBlock) = part.try_lock() {
+        bail!("{} is locked: another process is fetching it", part_path.display());
+    }
+    Ok(part)
+}
+
 /// The names under which what a published file holds is known.
 fn names(file: &PublishedFile) -> [&'static str; 2] {
     [file.name, file.name.trim_end_matches(".gz")]
@@ -201,82 +210,120 @@ fn download(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Outcome> {
     let mut hash = Sha256::new();
-    let mut done = rehash(part, file.bytes, &mut hash)?;
-    let resumed = done > 0;
+    let done = rehash(part, file.bytes, &mut hash)?;
+    let mut download = Download { file, part, hash, done };
     if done < file.bytes {
+        let (response, total) = download.ask(agent, url)?;
+        download.receive(response, total, progress)?;
+    }
+    download.judge(inside)
+}
+
+/// A part of a file while more of it comes.
+struct Download<'a> {
+    file: &'a PublishedFile,
+    part: &'a mut File,
+    /// Of what the part holds.
+    hash: Sha256,
+    /// Bytes that the part holds.
+    done: u64,
+}
+
+impl Download<'_> {
+    /// Asks for what is missing: the answer, and the size of the whole file where the server says it.
+    fn ask(&mut self, agent: &Agent, url: &str) -> Result<(Response<Body>, Option<u64>)> {
         let mut request = agent.get(url);
-        if resumed {
-            request = request.header("Range", format!("bytes={done}-"));
+        if self.done > 0 {
+            request = request.header("Range", format!("bytes={}-", self.done));
         }
-        let mut response = request.call()?;
+        let response = request.call()?;
         let total = match response.status() {
-            StatusCode::PARTIAL_CONTENT if continues_at(response.headers(), done) => whole_size(response.headers()),
+            StatusCode::PARTIAL_CONTENT if continues_at(response.headers(), self.done) => {
+                whole_size(response.headers())
+            }
             // The server does not do ranges, or not the one asked for: this is the file from its start.
             StatusCode::OK => {
-                done = 0;
-                hash = Sha256::new();
-                empty(part)?;
+                (self.done, self.hash) = (0, Sha256::new());
+                empty(self.part)?;
                 response.body().content_length()
             }
             // The part cannot be gone on from here: the next try starts from nothing.
             StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE => {
-                empty(part)?;
-                bail!("the server did not give the bytes from {done} on");
+                empty(self.part)?;
+                bail!("the server did not give the bytes from {} on", self.done);
             }
             status => {
                 let answer = format!("the server answered {status}");
                 return Err(if is_lasting(status) { Lasting(answer).into() } else { anyhow!(answer) });
             }
         };
+        Ok((response, total))
+    }
+
+    /// Adds what the answer brings to the part.
+    fn receive(
+        &mut self,
+        mut response: Response<Body>,
+        total: Option<u64>,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<()> {
         // What the server has may be the same, packed otherwise: then it has a size of its own.
-        let most = LARGEST.saturating_mul(file.bytes);
+        let most = LARGEST.saturating_mul(self.file.bytes);
+        let published = plural(self.file.bytes as usize, "byte");
         let too_large = |bytes: u64| {
-            let (found, published) = (plural(bytes as usize, "byte"), plural(file.bytes as usize, "byte"));
+            let found = plural(bytes as usize, "byte");
             Lasting(format!("it has {found} or more, where {published} were expected: another file"))
         };
         if let Some(total) = total.filter(|total| *total > most) {
             return Err(too_large(total).into());
         }
-        let bytes_total = total.unwrap_or(file.bytes);
-        let mut report = |bytes_done: u64| progress(Progress { file: file.name, bytes_done, bytes_total });
+        let bytes_total = total.unwrap_or(self.file.bytes);
+        let mut report = |bytes_done: u64| progress(Progress { file: self.file.name, bytes_done, bytes_total });
         let mut body = response.body_mut().as_reader();
         let mut buffer = vec![0; 1 << 16];
-        report(done);
+        report(self.done);
         loop {
-            let length = body.read(&mut buffer).with_context(|| format!("after {done} of {bytes_total} bytes"))?;
+            let length =
+                body.read(&mut buffer).with_context(|| format!("after {} of {bytes_total} bytes", self.done))?;
             if length == 0 {
                 break;
             }
-            part.write_all(&buffer[..length]).context("cannot write the part")?;
-            hash.update(&buffer[..length]);
-            done += length as u64;
-            report(done);
-            if done > most {
-                empty(part)?;
-                return Err(too_large(done).into());
+            self.part.write_all(&buffer[..length]).context("cannot write the part")?;
+            self.hash.update(&buffer[..length]);
+            self.done += length as u64;
+            report(self.done);
+            if self.done > most {
+                empty(self.part)?;
+                return Err(too_large(self.done).into());
             }
         }
-        if total.is_some_and(|total| done < total) {
-            bail!("ended after {done} of {bytes_total} bytes");
+        if total.is_some_and(|total| self.done < total) {
+            bail!("ended after {} of {bytes_total} bytes", self.done);
         }
+        Ok(())
     }
-    let found = hex(&hash.finalize());
-    if found == file.sha256 {
-        return Ok(Outcome::Fetched);
+
+    /// Whether the part is the published file, or holds the same.
+    fn judge(self, inside: &dyn Fn() -> Identity) -> Result<Outcome> {
+        let found = hex(&self.hash.finalize());
+        if found == self.file.sha256 {
+            return Ok(Outcome::Fetched);
+        }
+        let inside = match inside() {
+            Identity::Published | Identity::SameContents => return Ok(Outcome::FetchedRepacked),
+            Identity::Altered => "what is in it is not the published data, either",
+            Identity::Unknown => "no checksum of what is in it is known, by which another packing could be told",
+        };
+        empty(self.part)?;
+        Err(Lasting(format!(
+            "it is another file: {}, whose sha256 is {found}, where {} with {} were expected; {inside}; the download was \
+             deleted",
+            plural(self.done as usize, "byte"),
+            self.file.bytes,
+            self.file.sha256
+        ))
+        .into())
     }
-    let inside = match inside() {
-        Identity::Published | Identity::SameContents => return Ok(Outcome::FetchedRepacked),
-        Identity::Altered => "what is in it is not the published data, either",
-        Identity::Unknown => "no checksum of what is in it is known, by which another packing could be told",
-    };
-    empty(part)?;
-    Err(Lasting(format!(
-        "it is another file: {}, whose sha256 is {found}, where {} with {} were expected; {inside}; the download was deleted",
-        plural(done as usize, "byte"),
-        file.bytes,
-        file.sha256
-    ))
-    .into())
 }
 
 /// Whether a server that answers this does so again: not where it is busy or broken.

@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use super::{BEGINNINGS, Study, UNFINISHED_FOLDER, key_of_beginning};
+use super::{BEGINNINGS, JOBS, Study, UNFINISHED_FOLDER, key_of_beginning};
 use crate::{
     base::files::{check_no_file_in_way, is_link, is_unfinished, name, remove_if_there},
     learn::folder::TrialFolder,
@@ -74,6 +74,8 @@ pub enum FolderKind {
     Charts,
     /// Of beginnings that trials share.
     Beginnings,
+    /// Of jobs on a cluster, with all that is below it.
+    Jobs,
     Times,
     Pick,
     Trials,
@@ -106,6 +108,7 @@ impl FolderKind {
                 fs::read(path).is_ok_and(|bytes| bytes.starts_with(PICKED.as_bytes()))
             }
             FolderKind::Pick => ["config-schedule.png", "config-lr-find.png"].contains(&name),
+            FolderKind::Jobs => true,
             FolderKind::Trials => false,
             FolderKind::Trial | FolderKind::Unfinished => TrialFolder::holds(name),
         }
@@ -117,6 +120,7 @@ impl FolderKind {
         match (self, name) {
             (FolderKind::Study, "charts") => Some(FolderKind::Charts),
             (FolderKind::Study, BEGINNINGS) => Some(FolderKind::Beginnings),
+            (FolderKind::Study, JOBS) | (FolderKind::Jobs, _) => Some(FolderKind::Jobs),
             (FolderKind::Study, "times") => Some(FolderKind::Times),
             (FolderKind::Study, "pick") => Some(FolderKind::Pick),
             (FolderKind::Study, "trials") => Some(FolderKind::Trials),

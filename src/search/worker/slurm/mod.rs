@@ -15,7 +15,7 @@ mod work;
 
 pub use profile::Profile;
 pub use script::{Array, Need, script};
-pub use site::{cancel_study, home, preview, study_id};
+pub use site::{cancel_study, preview, study_id};
 pub use tasks::SlurmTasks;
 
 use std::{

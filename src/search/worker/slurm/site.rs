@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs,
-    path::{Path, PathBuf},
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -21,11 +21,6 @@ use crate::base::{
     files::{make_folder, name, write_atomically},
     words::plural,
 };
-
-/// Where a study keeps what it knows of its jobs: a hidden folder is in nobody's way.
-pub fn home(study: &Path) -> PathBuf {
-    study.join(".slurm")
-}
 
 /// The name of a study's jobs, drawn when it first has any: two studies never share it, wherever they are copied to.
 pub fn study_id(home: &Path) -> Result<String> {
