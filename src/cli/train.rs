@@ -352,7 +352,7 @@ impl Observer for Progress {
     }
 }
 
-/// A picture of the first test images and their reconstructions; none without a decoder.
+/// A picture of test images of each class and their reconstructions; none without a decoder.
 fn draw_reconstructions(folder: &TrialFolder, config: &TrialConfig, said: &Predictions) -> Result<()> {
     let samples = picked::shown(said, config, SHOWN)?;
     if samples.is_empty() {

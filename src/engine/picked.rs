@@ -38,7 +38,7 @@ fn chosen(study: &Study, view: &StudyView) -> Option<usize> {
     view.expansion.candidates.iter().position(|candidate| same(&candidate.config))
 }
 
-/// The first test images beside what a configuration's decoder makes of them; none where it has no decoder.
+/// Test images of each class in turn beside what a configuration's decoder makes of them; none where it has no decoder.
 ///
 /// # Errors
 /// No trial of it was trained to its end here, its weights are gone, or the data cannot be read.
@@ -65,7 +65,7 @@ pub fn samples(
     shown(&said, &trial.config, count)
 }
 
-/// Predictions as pictures; none without a decoder.
+/// Predictions of `count` images, of each class in turn, as pictures; none without a decoder.
 pub fn shown(said: &Predictions, config: &TrialConfig, count: usize) -> Result<Vec<Sample>> {
     let Some(reconstruction) = &said.reconstruction else { return Ok(Vec::new()) };
     let shape = config.data.name.image_shape();
@@ -74,13 +74,12 @@ pub fn shown(said: &Predictions, config: &TrialConfig, count: usize) -> Result<V
     let class = |label| config.data.name.class_name(label).into_owned();
     let labels = said.labels.to_vec1::<u32>()?;
     let originals = said.images.flatten_from(1)?.to_vec2::<f32>()?;
-    let pictures = originals.into_iter().zip(reconstruction.to_vec2::<f32>()?);
-    let said = labels.iter().zip(said.scores.to_vec2::<f32>()?);
-    let samples = pictures.zip(said).map(|((original, reconstruction), (label, scores))| Sample {
-        original: picture(original),
-        reconstruction: picture(reconstruction),
-        truth: class(*label as usize),
-        predicted: class(argmax(&scores)),
-    });
-    Ok(samples.take(count).collect())
+    let (reconstructions, scores) = (reconstruction.to_vec2::<f32>()?, said.scores.to_vec2::<f32>()?);
+    let sample = |index: usize| Sample {
+        original: picture(originals[index].clone()),
+        reconstruction: picture(reconstructions[index].clone()),
+        truth: class(labels[index] as usize),
+        predicted: class(argmax(&scores[index])),
+    };
+    Ok(data::in_turn(&labels, count).into_iter().map(sample).collect())
 }

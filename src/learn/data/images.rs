@@ -1,5 +1,7 @@
 //! Images in memory, with their classes.
 
+use std::collections::BTreeMap;
+
 /// Height, width and channels of every image of a data set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ImageShape {
@@ -52,6 +54,11 @@ impl Images {
         counts
     }
 
+    /// `count` images, those of [`in_turn`].
+    pub fn of_each_class(&self, count: usize) -> Images {
+        self.select(&in_turn(&self.labels, count).into_iter().map(|index| index as u32).collect::<Vec<_>>())
+    }
+
     /// The images at `indices`, in that order.
     pub(super) fn select(&self, indices: &[u32]) -> Images {
         let mut selected =
@@ -69,4 +76,17 @@ impl Images {
         self.pixels.append(&mut other.pixels);
         self.labels.append(&mut other.labels);
     }
+}
+
+/// Indices of `count` labels, one of each class in turn, so that few of them show all classes.
+pub fn in_turn<T: Copy + Ord>(labels: &[T], count: usize) -> Vec<usize> {
+    let mut seen = BTreeMap::new();
+    let mut places: Vec<(usize, T, usize)> = Vec::with_capacity(labels.len());
+    for (index, label) in labels.iter().enumerate() {
+        let turn = seen.entry(*label).or_insert(0);
+        places.push((*turn, *label, index));
+        *turn += 1;
+    }
+    places.sort_unstable();
+    places.into_iter().take(count).map(|(_, _, index)| index).collect()
 }

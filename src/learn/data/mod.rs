@@ -25,4 +25,4 @@ pub use config::{Counts, DataConfig};
 pub use dataset::{Dataset, load};
 pub use descriptor::DatasetName;
 pub use dirs::DataDirs;
-pub use images::{ImageShape, Images};
+pub use images::{ImageShape, Images, in_turn};

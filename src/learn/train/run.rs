@@ -129,7 +129,7 @@ pub fn trained(
     Ok(trainer)
 }
 
-/// What the network of such a training says of the first `count` test images, on CPU cores.
+/// What the network of such a training says of `count` test images, of each class in turn, on CPU cores.
 pub fn predict_again(
     folder: &TrialFolder,
     config: &TrialConfig,
@@ -138,7 +138,7 @@ pub fn predict_again(
     count: usize,
 ) -> Result<super::Predictions> {
     let trainer = trained(folder, config, sha256, data, &Device::Cpu)?;
-    predict(&trainer.network, data, &data.test, count)
+    predict(&trainer.network, data, &data.test.of_each_class(count), count)
 }
 
 /// A device as [`TrialRecord::device`] has it.

@@ -7,7 +7,7 @@ use std::{
     time::Instant,
 };
 
-use fastrcaps::learn::data::{Counts, DataConfig, DataDirs, Dataset, DatasetName, load};
+use fastrcaps::learn::data::{Counts, DataConfig, DataDirs, Dataset, DatasetName, Images, in_turn, load};
 
 fn nowhere() -> DataDirs {
     DataDirs::at("/nonexistent")
@@ -168,4 +168,14 @@ fn mnist_is_not_taken_for_fashion_mnist() {
     let config = DataConfig { name: DatasetName::named("fashion-mnist").unwrap(), ..DataConfig::default() };
     let error = format!("{:#}", load(&config, &DataDirs::at(&folder)).unwrap_err());
     assert!(error.contains("fashion-mnist not found") && error.contains("is mnist"), "{error}");
+}
+
+#[test]
+fn a_few_images_are_of_each_class_in_turn() {
+    let labels = [2, 2, 2, 0, 0, 1, 2, 0];
+    assert_eq!(in_turn(&labels, 5), [3, 5, 0, 4, 1]);
+    assert_eq!(in_turn(&labels, 100).len(), labels.len());
+    let images = Images { pixels: (0..8).collect(), labels: labels.to_vec() };
+    let few = images.of_each_class(3);
+    assert_eq!((few.labels, few.pixels), (vec![0, 1, 2], vec![3, 5, 0]));
 }
