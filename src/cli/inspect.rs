@@ -11,7 +11,7 @@ use clap::builder::PossibleValuesParser;
 use fastrcaps::{
     base::{files::check_target, words::spelled},
     learn::data::{
-        Images,
+        DataConfig, Images,
         own::{self, HELD_OUT, Inspected, Whole, Wishes},
     },
     present::charts::{
@@ -22,6 +22,9 @@ use fastrcaps::{
 use serde_json::json;
 
 use super::input::{outln, print_line, write_out};
+
+/// Of fewer images to validate on it is said what one of them weighs.
+const FEW: usize = 500;
 
 /// Show what images of your own would be read as: counts, sizes, classes, and a sheet of images as PNG
 #[derive(clap::Args)]
@@ -55,9 +58,10 @@ pub struct Args {
 }
 
 fn parse_size(text: &str) -> Result<[usize; 2], String> {
-    let size =
-        text.split_once(['x', '×']).and_then(|(height, width)| Some([height.parse().ok()?, width.parse().ok()?]));
-    size.ok_or_else(|| "expected height and width in pixels, as in 64x64".into())
+    // As data.resize is written, too.
+    let (height, width) = text.trim_matches(['[', ']']).split_once(['x', '×', ',']).unwrap_or((text, text));
+    let size = || Some([height.trim().parse().ok()?, width.trim().parse().ok()?]);
+    size().ok_or_else(|| "expected height and width in pixels, as in 64x64".into())
 }
 
 pub fn run(args: Args) -> Result<()> {
@@ -94,6 +98,7 @@ pub fn run(args: Args) -> Result<()> {
     if whole.is_held_out {
         outln!("{}", held_out());
     }
+    outln!("{}", validated(whole.train.len()));
     whole.notes.iter().try_for_each(|note| print_line(&format!("note: {}", spelled(note))))?;
     outln!("\n{}", class_table(|class| whole.class_names[class].clone().into(), &train, &test));
     outln!("images drawn to {}\n", out.display());
@@ -119,6 +124,20 @@ fn held_out() -> String {
     format!(
         "there is no test part: of each class one image of {HELD_OUT} is held out as one, drawn at random, and the same whatever \
          the configuration"
+    )
+}
+
+/// How many of the training images choose among configurations, and what one of them weighs where there are few.
+fn validated(train: usize) -> String {
+    let fraction = DataConfig::default().validation_fraction;
+    let count = (fraction * train as f64).round() as usize;
+    let weight = match count {
+        1..FEW => format!(": one of them is {:.1} points of accuracy", 100.0 / count as f64),
+        _ => String::new(),
+    };
+    format!(
+        "of the {train} training images {count} are held out for validation, by which configurations are chosen \
+         (data.validation_fraction = {fraction}){weight}"
     )
 }
 

@@ -41,7 +41,7 @@ const fn sizes(batch: usize, capsules: [usize; 2], in_dim: usize, class: [usize;
 }
 
 /// Ragged ends everywhere: of samples in warps and blocks, capsules in chunks, rows and columns in fours, classes in a warp.
-const SHAPES: [Sizes; 14] = [
+const SHAPES: [Sizes; 17] = [
     sizes(1, [1, 1], 1, [1, 1], 1),
     sizes(1, [11, 1], 8, [10, 16], 3),
     sizes(2, [3, 4], 5, [3, 7], 2),
@@ -56,6 +56,9 @@ const SHAPES: [Sizes; 14] = [
     sizes(4, [7, 1], 20, [17, 20], 2),
     sizes(3, [5, 1], 6, [32, 64], 3),
     sizes(6, [9, 1], 8, [3, 33], 5),
+    sizes(7, [9, 1], 8, [47, 16], 3),
+    sizes(4, [3, 5], 6, [33, 7], 2),
+    sizes(2, [4, 1], 3, [250, 5], 4),
 ];
 
 impl Sizes {
@@ -283,7 +286,7 @@ fn what_class_capsules_on_a_gpu_cannot_do_is_told() {
         made.err().expect("an error").to_string()
     };
     let by_sample = CapsuleOrder::BySample;
-    error(2, [6, 4, 33], [33, 1], 1, by_sample).names(["33", "32"]);
+    error(2, [6, 4, 2064], [129, 16], 1, by_sample).names(["129", "2048"]);
     error(2, [6, 4, 130], [2, 65], 1, by_sample).names(["65", "64"]);
     error(2, [4, 4, 10], [2, 5], 1, by_sample).names(["6", "4"]);
     error(2, [6, 4, 10], [2, 5], 0, by_sample).names(["0 iterations"]);

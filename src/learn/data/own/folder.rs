@@ -170,6 +170,11 @@ fn kind(path: &Path) -> FileKind {
     }
 }
 
+/// Whether pictures lie in the folder itself.
+pub(super) fn has_pictures(folder: &Path) -> bool {
+    entries(folder).is_ok_and(|paths| paths.iter().any(|path| matches!(kind(path), FileKind::Picture)))
+}
+
 /// A decoder that refuses by its header what would take too much memory.
 fn decoder(path: &Path) -> Result<impl ImageDecoder + use<>> {
     let mut limits = Limits::default();

@@ -91,6 +91,9 @@ impl Looked {
 
 /// What a `[data]` table asks of the images. What is no such number is said when the config is read.
 fn wishes(data: &Table) -> Result<Wishes> {
+    if let Some(other) = data.get("resize").filter(|size| !matches!(size, Value::Array(sizes) if sizes.len() == 2)) {
+        bail!("data.resize = {other}: it must be height and width in pixels, as in resize = [64, 64]");
+    }
     let mut own = Table::new();
     own.extend(["resize", "channels"].into_iter().filter_map(|key| Some((key.to_string(), data.get(key)?.clone()))));
     #[derive(serde::Deserialize)]
@@ -154,6 +157,12 @@ pub fn inspect(path: &str, named: Option<&str>, wishes: Wishes) -> Result<Inspec
     let format = match named {
         Some(name) => known(name)?,
         None => claims().with_context(|| {
+            if folder::has_pictures(place) {
+                return format!(
+                    "{path} holds pictures, and no folder of them for each class: sort them into such folders, or name the \
+                     folder above, if this is one"
+                );
+            }
             format!(
                 "{path} holds nothing that can be read; it should be an .npz file, a folder of IDX files \
                  (train-images-idx3-ubyte, …), or a folder with a folder of PNG or JPEG files for each class"

@@ -1,5 +1,5 @@
 //! Class capsules on the GPU: votes and their routing, forward and backward. The kernels, and how they divide the work, stand in
-//! `class_capsules.cu` and `class_capsules_gradient.cu`; here are the sizes of their grids and what lies between them.
+//! `class_capsules.cu`, `class_capsules_wide.cu` and `class_capsules_gradient.cu`; here are the sizes of their grids and what lies between them.
 
 mod sizes;
 
@@ -41,7 +41,7 @@ pub struct ClassCapsules {
 impl ClassCapsules {
     /// For up to `most` samples of `capsules` capsules; weight `[matrices, in_dim, classes × dim]`, bias `[classes, dim]`.
     ///
-    /// Errors: shapes that do not fit, more than 32 classes or 64 dimensions, no memory.
+    /// Errors: shapes that do not fit, more than 64 dimensions or 2048 in all classes, no memory.
     #[allow(clippy::too_many_arguments)]
     pub fn new(
         gpu: &Gpu,
@@ -239,10 +239,11 @@ impl ClassCapsules {
 
     fn sweep(&self, gpu: &Gpu, name: &'static str, batch: usize, own: &[Argument]) -> Result<()> {
         let grid = self.sizes.grid(batch);
-        let all = [&self.shape(batch), own, arguments![grid.chunk, grid.groups, grid.rows]].concat();
+        let told: Vec<Argument> = grid.told.into_iter().map(Argument::from).collect();
+        let all = [&self.shape(batch)[..], own, &told].concat();
         // SAFETY: the arguments of these kernels in their order; operands are of the shapes this was made for, and the buffers
         // were made for `most` samples, no fewer than the batch, which was checked.
-        unsafe { gpu.launch(("class_capsules", name), grid.blocks, WARPS * WARP, grid.shared, &all) }
+        unsafe { gpu.launch((self.sizes.kernels().module, name), grid.blocks, WARPS * WARP, grid.shared, &all) }
     }
 
     fn finish(&self, gpu: &Gpu, name: &'static str, batch: usize, arguments: &[Argument]) -> Result<()> {

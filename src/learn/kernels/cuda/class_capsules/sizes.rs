@@ -12,6 +12,10 @@ pub(super) const SLAB: usize = 8;
 pub(super) const WARP: usize = 32;
 /// Bytes of shared memory that a block of any device can have from compute capability 8.0 on.
 pub(super) const SHARED: usize = 96 << 10;
+/// Values of all classes that it has threads for, four a thread (its launch bounds).
+const MOST_ROW: usize = 4 * 512;
+/// Samples of a block of the kernels for more classes than a warp has lanes (`S` of class_capsules_wide.cu).
+const WIDE_SAMPLES: usize = 4;
 /// Samples whose values the kernel of the gradients has in shared memory at a time, where they fit.
 pub(super) const SAMPLES: usize = 8;
 
@@ -36,9 +40,10 @@ pub(super) struct Sizes {
     pub(super) positions: usize,
 }
 
-/// The kernels made for class capsules of `filled` dimensions.
+/// The kernels made for class capsules of `filled` dimensions, in their module.
 pub(super) struct Kernels {
     pub(super) filled: usize,
+    pub(super) module: &'static str,
     pub(super) first: &'static str,
     pub(super) sweep: &'static str,
     pub(super) back: &'static str,
@@ -47,37 +52,53 @@ pub(super) struct Kernels {
 const KERNELS: [Kernels; 4] = [
     Kernels {
         filled: 8,
+        module: "class_capsules",
         first: "class_capsules_first_8",
         sweep: "class_capsules_sweep_8",
         back: "class_capsules_back_8",
     },
     Kernels {
         filled: 16,
+        module: "class_capsules",
         first: "class_capsules_first_16",
         sweep: "class_capsules_sweep_16",
         back: "class_capsules_back_16",
     },
     Kernels {
         filled: 32,
+        module: "class_capsules",
         first: "class_capsules_first_32",
         sweep: "class_capsules_sweep_32",
         back: "class_capsules_back_32",
     },
     Kernels {
         filled: 64,
+        module: "class_capsules",
         first: "class_capsules_first_64",
         sweep: "class_capsules_sweep_64",
         back: "class_capsules_back_64",
     },
 ];
 
+/// For more classes than a warp has lanes.
+const WIDE: [Kernels; 4] = [wide(8), wide(16), wide(32), wide(64)];
+
+const fn wide(filled: usize) -> Kernels {
+    Kernels {
+        filled,
+        module: "class_capsules_wide",
+        first: "class_capsules_wide_first",
+        sweep: "class_capsules_wide_sweep",
+        back: "class_capsules_wide_back",
+    }
+}
+
 /// How the kernels that sweep over capsules are launched for a batch.
 pub(super) struct Grid {
     pub(super) blocks: [usize; 2],
     pub(super) shared: usize,
-    pub(super) chunk: usize,
-    pub(super) groups: usize,
-    pub(super) rows: usize,
+    /// What the kernels are told of it, last.
+    pub(super) told: Vec<usize>,
 }
 
 impl Sizes {
@@ -101,10 +122,10 @@ impl Sizes {
         };
         let sizes = Sizes { most, capsules, matrices, in_dim, classes, dim, iterations, positions };
         let most_dim = KERNELS[KERNELS.len() - 1].filled;
-        if classes > WARP || dim > most_dim {
+        if dim > most_dim || sizes.row() > MOST_ROW || sizes.wide_shared() > SHARED {
             bail!(
-                "class_capsules: {classes} classes of {dim} dimensions: a GPU takes up to {WARP} of up to {most_dim}; the CPU \
-                 takes more"
+                "class_capsules: {classes} classes of {dim} dimensions, of capsules of {in_dim}: a GPU takes up to {most_dim} \
+                 dimensions, up to {MOST_ROW} in all classes (each of 8, 16, 32 or 64 dimensions by then); the CPU takes more"
             );
         }
         if sizes.gradient_shared(1, sizes.held()) > SHARED {
@@ -117,7 +138,18 @@ impl Sizes {
     }
 
     pub(super) fn kernels(&self) -> &'static Kernels {
-        KERNELS.iter().find(|kernels| kernels.filled >= self.dim).expect("a dimension that was checked")
+        let kernels = if self.is_wide() { &WIDE } else { &KERNELS };
+        kernels.iter().find(|kernels| kernels.filled >= self.dim).expect("a dimension that was checked")
+    }
+
+    /// Whether a warp's lanes are too few for the classes.
+    fn is_wide(&self) -> bool {
+        self.classes > WARP
+    }
+
+    /// Bytes of shared memory of the kernels for so many classes: votes, sums, products, factors and capsules of their samples.
+    fn wide_shared(&self) -> usize {
+        if self.is_wide() { 4 * WIDE_SAMPLES * (2 * self.row() + 2 * self.classes + self.wide()) } else { 0 }
     }
 
     /// in_dim, filled up to a multiple of 4.
@@ -148,6 +180,14 @@ impl Sizes {
     }
 
     pub(super) fn grid(&self, batch: usize) -> Grid {
+        let chunk = self.chunk(batch);
+        if self.is_wide() {
+            return Grid {
+                blocks: [batch.div_ceil(WIDE_SAMPLES), self.capsules.div_ceil(chunk)],
+                shared: self.wide_shared(),
+                told: vec![chunk, self.kernels().filled],
+            };
+        }
         let (filled, slots) = (self.kernels().filled, WARP / self.classes);
         let in_thread = (TILE / filled).max(1);
         let of_warp = slots * in_thread;
@@ -166,13 +206,10 @@ impl Sizes {
         while shared(groups, rows) > SHARED && groups < WARPS {
             groups *= 2;
         }
-        let chunk = self.chunk(batch);
         Grid {
             blocks: [batch.div_ceil(groups * of_warp), self.capsules.div_ceil(chunk)],
             shared: shared(groups, rows),
-            chunk,
-            groups,
-            rows,
+            told: vec![chunk, groups, rows],
         }
     }
 
