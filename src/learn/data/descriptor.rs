@@ -147,9 +147,11 @@ impl DatasetName {
         self.0.name
     }
 
-    /// What a user calls it: the label of own images, else the name.
+    /// What a user calls it: the label of own images, else what their file or folder is called; of others the name.
     pub fn label(self) -> &'static str {
-        self.0.own().and_then(|own| own.label.as_deref()).unwrap_or(self.0.name)
+        let Some(own) = self.0.own() else { return self.0.name };
+        let of_path = || Path::new(&own.path).file_name().and_then(|name| name.to_str());
+        own.label.as_deref().or_else(of_path).unwrap_or(self.0.name)
     }
 
     pub fn image_shape(self) -> ImageShape {

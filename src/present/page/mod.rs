@@ -138,7 +138,7 @@ fn heading(report: &Report) -> Markup {
     let trials = view.wanted().count();
     let open = trials - done - diverged - failed - stopped;
     let config = &view.expansion.candidates[0].config;
-    let images = config.data.name.descriptor().name;
+    let images = config.data.name.label();
     let counts = [(diverged, "diverged"), (failed, "failed"), (stopped, "given up"), (open, "not ended yet")];
     let best = findings.front.last().map(|index| &findings.points[*index]);
     html! {

@@ -24,7 +24,7 @@ pub fn section(report: &Report) -> Markup {
                     (row("Builds of the trials", &several(report, |of| of.git_revision.clone())))
                     (row("Devices of the trials", &several(report, |of| of.device.clone())))
                     (row("First start, last end of a trial", &format!("{} to {}", started.unwrap_or("–"), ended.unwrap_or("–"))))
-                    (row("Images", &format!("{}: {} to train on, {} to validate, {} to test", view.expansion.candidates[0].config.data.name.descriptor().name, counts.train, counts.validation, counts.test)))
+                    (row("Images", &format!("{}: {} to train on, {} to validate, {} to test", view.expansion.candidates[0].config.data.name.label(), counts.train, counts.validation, counts.test)))
                     @for (selection, fingerprint) in &declared.data { (row("Data fingerprint", &format!("{fingerprint} (selection {selection})"))) }
                     (row("Identity of the study", &declared.identity))
                     (row("Times used", &or_dash(Some(view.times_line()))))
