@@ -113,7 +113,7 @@ fn a_training_takes_no_more_than_twice_and_no_less_than_half_of_what_is_predicte
 #[cfg(target_os = "linux")]
 #[test]
 fn the_optimizer_and_the_average_count_in_what_a_training_is_predicted_to_take() {
-    let mut config = config(["glyphs", "paper", "none"], 1, [100, 20]);
+    let mut config = config(["glyphs", "paper", "none"], 16, [100, 20]);
     let plain = peak_bytes(&config, 1).unwrap();
     config.train.optimizer = OptimizerConfig::Muon { momentum: 0.95, weight_decay: 0. };
     config.train.ema = Some(EmaConfig { decay: 0.99 });
