@@ -275,15 +275,14 @@ fn every_optimizer_takes_the_steps_of_its_published_formula() {
         };
         let vars: Vec<(String, Var)> = variables.iter().map(make).collect();
         let mut optimizer = Optimizer::new(vars.clone(), rule).unwrap();
-        for step in 0..variables[0].gradients.len() {
+        for t in 1..=variables[0].gradients.len() {
             optimizer.begin(learning_rate);
             for (index, variable) in variables.iter().enumerate() {
-                let gradient = &variable.gradients[step];
+                let gradient = &variable.gradients[t - 1];
                 optimizer.lend::<f64>(index, &mut |weight| weight.whole(gradient)).unwrap();
             }
             for (name, var) in &vars {
-                let what = format!("{of:?}, {name} after step {}", step + 1);
-                assert_close(&what, &values(var), &expected[name][step], 1e-10);
+                assert_close(&format!("{of:?}, {name} after step {t}"), &values(var), &expected[name][t - 1], 1e-10);
             }
         }
     }
