@@ -52,15 +52,15 @@ enum Command {
 /// after two steps that do not count. A time is the median over the steps. SHARE is the mean over the steps of a part's
 /// share of each: shares add up to 100 %, medians of parts need not.
 ///
-/// GFLOP/s counts two for each multiply-add that convolutions, votes, routing and dense layers really do. In a convolution
-/// in the frequency domain those are its products of spectra. Elementwise work (ReLU, squash, softmax, sigmoid, losses, Adam)
-/// and the transforms count by their time only. AS IF DIRECT is for a convolution that is computed otherwise: the GFLOP/s
-/// that one by the definition would need to be as fast.
+/// GFLOP/s counts two for each multiply-add that convolutions, votes, routing, dense layers and Muon's products really do. In
+/// a convolution in the frequency domain those are its products of spectra. Elementwise work (ReLU, squash, softmax, sigmoid,
+/// losses, every other optimizer) and the transforms count by their time only. AS IF DIRECT is for a convolution that is
+/// computed otherwise: the GFLOP/s that one by the definition would need to be as fast.
 ///
 /// GB/s counts the bytes that must move at least: the operands of a part read once, its results written once (batch: bytes
-/// of images become floats; adam: values and both moments read and written). Gradients of weights do not count: the largest
-/// go to the optimizer in blocks that the caches hold. The operands of a small part lie in a cache, too, so it may be above
-/// the ceiling.
+/// of images become floats; optimizer: values and moments read and written, and what Muon's products take; average: read and
+/// written, the weights read). Gradients of weights do not count: the largest go to the optimizer in blocks that the caches
+/// hold. The operands of a small part lie in a cache, too, so it may be above the ceiling.
 ///
 /// The ceilings are measured in the same run on the same threads, best of several: a large f32 product by this program's own
 /// code, one a thread; and a ← a/2 + b over arrays of several times the largest cache, two values read and one written. On a

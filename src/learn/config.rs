@@ -1,12 +1,15 @@
 //! One trial's configuration: `{seed, data, model, schedule, train}`, how it is read, checked and identified.
 
 mod blame;
+mod optimizer;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use toml::{Table, Value};
+
+pub use optimizer::{EmaConfig, OptimizerConfig, OptimizerKind};
 
 use crate::{
     base::{invalid::Invalid, seal::hex, words::short_numbers},
@@ -36,11 +39,12 @@ pub struct TrialConfig {
     pub train: TrainConfig,
 }
 
-/// How long a trial trains and with which optimizer constants (Adam; Kingma and Ba 2015).
+/// How long a trial trains, and how its gradients move the weights.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrainConfig {
     pub epochs: usize,
+    /// Of Adam and its kin, here and in the next two.
     pub beta1: f64,
     pub beta2: f64,
     pub epsilon: f64,
@@ -48,11 +52,25 @@ pub struct TrainConfig {
     /// was a choice are what they were.
     #[serde(skip_serializing_if = "Precision::is_f32")]
     pub precision: Precision,
+    /// Not written where it is Adam, and the next not where there is none: for the same reason.
+    #[serde(skip_serializing_if = "OptimizerConfig::is_adam")]
+    pub optimizer: OptimizerConfig,
+    /// The average of the weights that evaluations and the saved weights are of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ema: Option<EmaConfig>,
 }
 
 impl Default for TrainConfig {
     fn default() -> Self {
-        TrainConfig { epochs: 10, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, precision: Precision::F32 }
+        TrainConfig {
+            epochs: 10,
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-8,
+            precision: Precision::F32,
+            optimizer: OptimizerConfig::default(),
+            ema: None,
+        }
     }
 }
 
@@ -108,7 +126,12 @@ impl TrialConfig {
 
     /// The same training spelled in the one way that identifies it.
     fn canonical(self) -> TrialConfig {
-        TrialConfig { data: self.data.canonical(), model: self.model.canonical(), ..self }
+        TrialConfig {
+            data: self.data.canonical(),
+            model: self.model.canonical(),
+            train: self.train.canonical(),
+            ..self
+        }
     }
 
     /// The config as a table: every field, presets resolved.
@@ -117,6 +140,10 @@ impl TrialConfig {
         let mut table = Table::try_from(self).expect("a config is TOML");
         if let Some(Value::Table(train)) = table.get_mut("train") {
             train.insert("precision".into(), self.train.precision.as_str().into());
+            let ema = self.train.ema.unwrap_or(EmaConfig::NONE);
+            // As above.
+            train.insert("optimizer".into(), Value::try_from(self.train.optimizer).expect("a config is TOML"));
+            train.insert("ema".into(), Value::try_from(ema).expect("a config is TOML"));
         }
         table
     }
@@ -136,6 +163,24 @@ impl TrialConfig {
                 format!("{:?}", other.as_str()),
                 "\"f32\" on CPU cores, or a GPU: train and time take --device cuda:0, explore takes --slots cuda:0",
             )),
+        }
+    }
+
+    /// That a GPU cannot train this, if it cannot.
+    pub fn check_for_gpu(&self) -> Result<(), Invalid> {
+        const CPU: &str = "CPU cores: train and time without --device, explore without slots on GPUs";
+        match self.train.optimizer.kind() {
+            OptimizerKind::Adam | OptimizerKind::Adamw => {}
+            kind @ (OptimizerKind::Sgd | OptimizerKind::Muon) => {
+                let allowed = format!("\"adam\" or \"adamw\" on a GPU, or {CPU}");
+                return Err(Invalid::new("train.optimizer.kind", format!("{:?}", kind.as_str()), allowed));
+            }
+        }
+        match self.train.ema {
+            None => Ok(()),
+            Some(EmaConfig { decay }) => {
+                Err(Invalid::new("train.ema.decay", decay, format!("0, which is no average, on a GPU, or {CPU}")))
+            }
         }
     }
 
@@ -197,6 +242,18 @@ impl TrialConfig {
 }
 
 impl TrainConfig {
+    /// The same with values that cannot matter set to fixed ones.
+    fn canonical(self) -> TrainConfig {
+        let ema = self.ema.filter(|ema| *ema != EmaConfig::NONE);
+        match self.optimizer.kind() {
+            OptimizerKind::Sgd => {
+                let TrainConfig { beta1, beta2, epsilon, .. } = TrainConfig::default();
+                TrainConfig { beta1, beta2, epsilon, ema, ..self }
+            }
+            OptimizerKind::Adam | OptimizerKind::Adamw | OptimizerKind::Muon => TrainConfig { ema, ..self },
+        }
+    }
+
     fn validate(&self) -> Result<(), Invalid> {
         if !(1..=100_000).contains(&self.epochs) {
             return Err(Invalid::new("train.epochs", self.epochs, "a number of epochs from 1 to 100000"));
@@ -209,7 +266,8 @@ impl TrainConfig {
         if !(self.epsilon > 0.0 && self.epsilon <= 1.0) {
             return Err(Invalid::new("train.epsilon", self.epsilon, "a number above 0, up to 1"));
         }
-        Ok(())
+        self.optimizer.validate("train.optimizer")?;
+        self.ema.map_or(Ok(()), |ema| ema.validate("train.ema"))
     }
 }
 

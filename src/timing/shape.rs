@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     base::seal,
     learn::{
-        config::{TrainConfig, TrialConfig},
+        config::{OptimizerKind, TrainConfig, TrialConfig},
         data::DataConfig,
         model::config::{ModelConfig, Precision},
     },
@@ -27,6 +27,12 @@ pub struct Shape {
     /// What products are computed in.
     #[serde(default, skip_serializing_if = "Precision::is_f32")]
     pub precision: Precision,
+    /// What moves the weights.
+    #[serde(default, skip_serializing_if = "OptimizerKind::is_adam")]
+    pub optimizer: OptimizerKind,
+    /// Whether the step goes on to average them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_averaged: bool,
 }
 
 impl Shape {
@@ -40,10 +46,12 @@ impl Shape {
     fn of(config: &TrialConfig, samples: usize) -> Shape {
         // Every field by its name: one that is added must be placed among those that a step's time depends on, or the others.
         let TrialConfig { seed: _, data, model, schedule: _, train } = config;
-        let TrainConfig { epochs: _, beta1: _, beta2: _, epsilon: _, precision } = *train;
+        let TrainConfig { epochs: _, beta1: _, beta2: _, epsilon: _, precision, optimizer, ema } = *train;
         // One study has one data set, and a part of it has steps like the whole.
         let DataConfig { name: _, train_samples: _, test_samples: _, validation_fraction: _, seed: _, shift } = *data;
-        Shape { model: model.clone(), shift, samples, precision }
+        // Whatever their constants are, they take as long.
+        let (optimizer, is_averaged) = (optimizer.kind(), ema.is_some());
+        Shape { model: model.clone(), shift, samples, precision, optimizer, is_averaged }
     }
 }
 

@@ -47,7 +47,7 @@ fn parts_of_a_step_take_no_longer_than_the_step() {
             "class-capsules-backward",
             "primary-capsules-backward",
             "conv1-backward",
-            "adam"
+            "optimizer"
         ]
     );
     for (index, step) in measured.steps.iter().enumerate() {
@@ -72,7 +72,7 @@ fn the_work_of_the_paper_is_counted() {
     let decoder = 2 * (16 * 512 + 512 * 1024 + 1024 * 784);
     assert_eq!(work("decoder").multiply_adds, decoder);
     assert_eq!(work("decoder-backward").multiply_adds, 2 * decoder);
-    assert_eq!(work("adam").bytes, 6 * 4 * 8_215_728);
+    assert_eq!(work("optimizer").bytes, 6 * 4 * 8_215_728);
     assert_eq!(work("batch").bytes, 2 * 784 * 5);
     assert_eq!(work("conv1").bytes, 4 * (2 * 784 + 256 * 82 + 2 * 256 * 400));
     // Of ten classes two are seen.
@@ -94,7 +94,7 @@ fn a_convolution_in_the_frequency_domain_multiplies_less() {
 #[test]
 fn a_part_is_held_against_the_ceiling_that_binds_it() {
     let part = |multiply_adds, bytes, seconds| MeasuredPart {
-        part: Part::Adam,
+        part: Part::Optimizer,
         seconds: vec![seconds; 3],
         work: Some(Work { multiply_adds, direct_multiply_adds: 3 * multiply_adds, bytes }),
     };
@@ -118,7 +118,7 @@ fn networks_without_a_decoder_or_capsules_have_fewer_parts() {
     assert!(!names(&bare).iter().any(|name| name.starts_with("decoder")), "{:?}", names(&bare));
     assert!(bare.parts.iter().all(|part| part.work.is_some()));
     let lenet = measured("model = { kind = 'lenet5' }", 2, 1);
-    assert_eq!(names(&lenet), ["batch", "graph", "adam"]);
+    assert_eq!(names(&lenet), ["batch", "graph", "optimizer"]);
     let graph = lenet.parts.iter().find(|part| part.part == Part::Graph).unwrap();
     assert!(graph.work.is_none() && graph.speed(CEILINGS).of_ceiling.is_none());
     assert!(lenet.speed(CEILINGS).flops.is_none());

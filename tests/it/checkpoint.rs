@@ -304,6 +304,28 @@ fn a_lenet_resumed_at_any_step_comes_to_the_same_bits() {
 }
 
 #[test]
+fn a_training_by_another_optimizer_or_with_an_average_comes_to_the_same_bits_when_it_was_resumed() {
+    for (model, train) in [
+        (CAPSNET, "optimizer = { kind = 'adamw', weight_decay = 0.1 }\nema = { decay = 0.9 }"),
+        (CAPSNET, "optimizer = { kind = 'sgd' }\nema = { decay = 0.5 }"),
+        (CAPSNET, "optimizer = { kind = 'muon', weight_decay = 0.1 }"),
+        (LENET, "optimizer = { kind = 'muon' }\nema = { decay = 0.9 }"),
+    ] {
+        let text = format!("{model}\n{SCHEDULE}").replace("epochs = 3\n", &format!("epochs = 3\n{train}\n"));
+        let case = Case::rarely(&text);
+        assert_eq!(case.config.train.ema.is_some(), train.contains("ema"));
+        let expected = case.finish(&mut ());
+        for step in [1, 4, 6, 9, 12] {
+            let case = Case::rarely(&text);
+            case.stop_after(step);
+            let mut listener = Listener::new();
+            assert_eq!(case.finish(&mut listener), expected, "{train} stopped after step {step}");
+            assert!(listener.said.is_empty(), "{:?}", listener.said);
+        }
+    }
+}
+
+#[test]
 fn a_training_that_diverges_does_so_with_the_same_record_when_it_was_resumed() {
     let schedule = "[data]\ntrain_samples = 60\ntest_samples = 12\nvalidation_fraction = 0.2\n[schedule]\n\
                     lr = { policy = 'fixed', rate = 0.3 }\nbatch = { policy = 'fixed', size = 9 }\n";
@@ -358,6 +380,10 @@ fn a_checkpoint_of_another_trial_or_network_is_refused_with_what_differs_and_kep
     let mut moments = checkpoint.optimizer.clone();
     moments.1.pop_first();
     let without_moments = Checkpoint { optimizer: moments, ..checkpoint.clone() };
+    let mut moments = checkpoint.optimizer.clone();
+    moments.1.values_mut().for_each(|of| *of = of.narrow(0, 0, 1).unwrap());
+    let of_another_optimizer = Checkpoint { optimizer: moments, ..checkpoint.clone() };
+    let with_average = Checkpoint { average: checkpoint.weights.clone(), ..checkpoint.clone() };
     missing.state.steps = 1;
     let mut of_no_step = checkpoint.clone();
     of_no_step.state.sums.seen = 17;
@@ -369,6 +395,8 @@ fn a_checkpoint_of_another_trial_or_network_is_refused_with_what_differs_and_kep
         (missing, vec![last]),
         (of_other_shape, vec![last, &other_shape, &shape]),
         (without_moments, vec![first]),
+        (of_another_optimizer, vec!["moments"]),
+        (with_average, vec!["average"]),
         (of_no_step, vec!["17", "epoch 1"]),
     ];
     let expected = Case::new(&text).finish(&mut ());
@@ -590,6 +618,7 @@ pub fn small_checkpoint() -> Checkpoint {
     };
     let moments = BTreeMap::from([("b".to_string(), tensor(&[0.25, 0.5], &[2, 1]))]);
     let optimizer = (3, moments);
+    let average = Snapshot::from(BTreeMap::from([("b".to_string(), tensor(&[0.125], &[]))]));
     Checkpoint {
         key: "00".into(),
         build: Build::this(None),
@@ -597,12 +626,13 @@ pub fn small_checkpoint() -> Checkpoint {
         weights: weights(1.5),
         best: weights(-1.5),
         optimizer,
+        average,
     }
 }
 
 /// Everything that a checkpoint says, to the bit.
 fn said(checkpoint: &Checkpoint) -> String {
-    let Checkpoint { key, build, state, weights, best, optimizer } = checkpoint;
+    let Checkpoint { key, build, state, weights, best, optimizer, average } = checkpoint;
     let bits = |tensors: &BTreeMap<String, Tensor>| {
         let values = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         let bits = |tensor: &Tensor| values(tensor).into_iter().map(f32::to_bits).collect::<Vec<_>>();
@@ -611,7 +641,7 @@ fn said(checkpoint: &Checkpoint) -> String {
             .map(|(name, tensor)| format!("{name} {:?} {:?}", tensor.dims(), bits(tensor)))
             .collect::<Vec<_>>()
     };
-    let parts = [weights.tensors(), best.tensors(), &optimizer.1].map(bits);
+    let parts = [weights.tensors(), best.tensors(), &optimizer.1, average.tensors()].map(bits);
     format!("{key} {build} {state:?} {} {parts:?}", optimizer.0)
 }
 

@@ -8,8 +8,8 @@ use fastrcaps::{
         config::TrialConfig,
         data::{Dataset, DatasetName},
         kernels::{
-            adam::{Adam, Constants},
             flush_denormals,
+            optimizer::{Constants, Optimizer, Rule},
         },
         train::Trainer,
     },
@@ -68,7 +68,7 @@ fn adams_moments_of_a_gradient_that_stopped_end_at_zero() {
         flush_denormals();
         let weight = Var::from_tensor(&Tensor::ones(5, candle_core::DType::F32, &Device::Cpu).unwrap()).unwrap();
         let constants = Constants { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
-        let mut adam = Adam::new(vec![("weight".into(), weight)], constants).unwrap();
+        let mut adam = Optimizer::new(vec![("weight".into(), weight)], Rule::adam(constants)).unwrap();
         let mut step = |gradient: f32| {
             adam.begin(1e-3);
             adam.lend::<f32>(0, &mut |weight| weight.whole(&[gradient; 5])).unwrap();

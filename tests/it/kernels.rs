@@ -4,7 +4,10 @@ use std::ops::Range;
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use fastrcaps::learn::{
-    kernels::{self, Activation, Adam, Algorithm, ClassCapsulesPlan, Conv2dPlan, Weight, adam::Constants, reference},
+    kernels::{
+        self, Activation, Algorithm, ClassCapsulesPlan, Conv2dPlan, Optimizer, Rule, Weight, optimizer::Constants,
+        reference,
+    },
     model::config::Squash,
 };
 use proptest::prelude::*;
@@ -367,7 +370,8 @@ fn adam_agrees_with_its_reference_over_many_steps() {
     let constants = Constants { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
     let theta = Var::from_tensor(&var("θ", &[7, 13]).as_detached_tensor().copy().unwrap()).unwrap();
     let idle = var("idle", &[3]);
-    let mut adam = Adam::new(vec![("theta".into(), theta.clone()), ("idle".into(), idle.clone())], constants).unwrap();
+    let vars = vec![("theta".into(), theta.clone()), ("idle".into(), idle.clone())];
+    let mut adam = Optimizer::new(vars, Rule::adam(constants)).unwrap();
     let mut expected = theta.as_detached_tensor().copy().unwrap();
     let (mut m, mut v) = (expected.zeros_like().unwrap(), expected.zeros_like().unwrap());
     for t in 1..=20 {
@@ -399,7 +403,7 @@ fn adam_takes_the_steps_of_pytorch() {
     ];
     let theta = Var::new(&[1f64, -2., 0.5], &Device::Cpu).unwrap();
     let constants = Constants { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
-    let mut adam = Adam::new(vec![("θ".into(), theta.clone())], constants).unwrap();
+    let mut adam = Optimizer::new(vec![("θ".into(), theta.clone())], Rule::adam(constants)).unwrap();
     for expected in EXPECTED {
         let weights = Tensor::new(&[1f64, 2., 3.], &Device::Cpu).unwrap();
         let loss = (theta.sqr().unwrap() * weights).unwrap().sum_all().unwrap();
@@ -413,9 +417,9 @@ fn an_optimizer_goes_on_from_its_saved_state_with_the_same_bits() {
     let constants = Constants { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
     let start = |t: &Tensor| {
         let theta = Var::from_tensor(&t.copy().unwrap().detach()).unwrap();
-        (Adam::new(vec![("θ".into(), theta.clone())], constants).unwrap(), theta)
+        (Optimizer::new(vec![("θ".into(), theta.clone())], Rule::adam(constants)).unwrap(), theta)
     };
-    let step = |adam: &mut Adam, theta: &Var| {
+    let step = |adam: &mut Optimizer, theta: &Var| {
         let loss = theta.sqr().unwrap().sum_all().unwrap();
         adam.step(&loss.backward().unwrap(), 1e-2).unwrap();
     };

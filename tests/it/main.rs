@@ -33,6 +33,7 @@ mod layout;
 mod live;
 mod memory;
 mod model;
+mod optimizers;
 mod pareto;
 mod pass;
 mod pick;

@@ -2,7 +2,11 @@
 
 use std::process::Command;
 
-use fastrcaps::learn::{config::TrialConfig, folder::TrialFolder, train::memory::peak_bytes};
+use fastrcaps::learn::{
+    config::{EmaConfig, OptimizerConfig, TrialConfig},
+    folder::TrialFolder,
+    train::memory::peak_bytes,
+};
 
 /// Data, model, sharing (`shared`: convolutions by 4, class capsules by type), batch size, threads, training and test images,
 /// and the MiB that one epoch of it had resident at its peak on an x86-64 machine under Linux 6.
@@ -104,6 +108,19 @@ fn a_training_takes_no_more_than_twice_and_no_less_than_half_of_what_is_predicte
             "{model} at batch {batch}: {measured} bytes measured, {predicted} predicted"
         );
     }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_optimizer_and_the_average_count_in_what_a_training_is_predicted_to_take() {
+    let mut config = config(["glyphs", "paper", "none"], 16, [100, 20]);
+    let plain = peak_bytes(&config, 1).unwrap();
+    config.train.optimizer = OptimizerConfig::Muon { momentum: 0.95, weight_decay: 0. };
+    config.train.ema = Some(EmaConfig { decay: 0.99 });
+    let (predicted, measured) = (peak_bytes(&config, 1).unwrap(), peak(&config));
+    assert!(predicted > plain, "{predicted} bytes, and {plain} with Adam alone");
+    let share = predicted as f64 / measured as f64;
+    assert!((0.9..=1.4).contains(&share), "{measured} bytes measured, {predicted} predicted");
 }
 
 #[cfg(target_os = "linux")]

@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Tensor};
 use fastrcaps::learn::{
     data::ImageShape,
-    kernels::{Adam, adam::Constants},
+    kernels::{Optimizer, Rule, optimizer::Constants},
     model::{
         Mask, Network,
         config::{CapsNetConfig, ClassSharing, Decoder, ModelConfig, PRESETS, Squash, preset},
@@ -336,7 +336,7 @@ fn a_nan_in_an_image_reaches_the_loss() {
 fn trained_bits(config: &ModelConfig, shape: ImageShape, batch: usize, steps: usize) -> Vec<u32> {
     let setup = Setup::new(config, shape, batch, DType::F32);
     let constants = Constants { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
-    let mut adam = Adam::new(setup.parameters.vars(), constants).unwrap();
+    let mut adam = Optimizer::new(setup.parameters.vars(), Rule::adam(constants)).unwrap();
     for _ in 0..steps {
         adam.step(&setup.loss().backward().unwrap(), 1e-3).unwrap();
     }
@@ -372,7 +372,7 @@ fn networks_of_every_size_learn_at_the_papers_learning_rate() {
             let config = ModelConfig::Capsnet(CapsNetConfig { class_sharing, ..preset(preset_name).unwrap() });
             let setup = Setup::new(&config, MNIST, 8, DType::F32);
             let constants = Constants { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
-            let mut adam = Adam::new(setup.parameters.vars(), constants).unwrap();
+            let mut adam = Optimizer::new(setup.parameters.vars(), Rule::adam(constants)).unwrap();
             let loss = || setup.loss().to_scalar::<f32>().unwrap();
             let first = loss();
             for _ in 0..25 {

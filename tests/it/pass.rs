@@ -5,7 +5,7 @@ use std::ops::Range;
 use candle_core::{DType, Result, Tensor};
 use fastrcaps::learn::{
     data::ImageShape,
-    kernels::{Adam, Real, Weight, adam::Constants},
+    kernels::{Optimizer, Real, Rule, Weight, optimizer::Constants},
     model::{
         Mask,
         config::{CapsNetConfig, ClassSharing, Decoder, ModelConfig, preset},
@@ -137,16 +137,16 @@ fn a_pass_computes_what_the_graph_computes_at_full_size() {
 }
 
 /// The weights after a few steps, one of them on a batch of its own size.
-fn trained(config: &CapsNetConfig, threads: usize) -> Vec<Vec<u32>> {
+fn trained(config: &CapsNetConfig, rule: Rule, threads: usize) -> Vec<Vec<u32>> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
     pool.install(|| {
         let setup = Setup::new(&ModelConfig::Capsnet(config.clone()), MNIST, 21, DType::F32);
         let mut pass = pass::<f32>(config, MNIST, &setup);
-        let mut adam = Adam::new(setup.parameters.vars(), CONSTANTS).unwrap();
+        let mut optimizer = Optimizer::new(setup.parameters.vars(), rule).unwrap();
         for from in [0, 0, 19, 0] {
             let (images, labels) = slices(&setup, from);
-            adam.begin(1e-3);
-            pass.train(&images, &labels, &mut adam).unwrap();
+            optimizer.begin(1e-3);
+            pass.train(&images, &labels, &mut optimizer).unwrap();
         }
         setup.parameters.vars().iter().map(|(_, var)| bits(var)).collect()
     })
@@ -158,14 +158,17 @@ const CONSTANTS: Constants = Constants { beta1: 0.9, beta2: 0.999, epsilon: 1e-8
 fn training_gives_the_same_bits_on_any_number_of_threads() {
     let small = preset("small").unwrap();
     let shared = CapsNetConfig { class_sharing: ClassSharing::ByType, primary_sharing: 2, ..small.clone() };
-    for config in [small, shared] {
-        let expected = trained(&config, 1);
+    let adam = Rule::adam(CONSTANTS);
+    let momentum = Rule::Nesterov { momentum: 0.9, weight_decay: 0.01 };
+    let muon = Rule::Muon { momentum: 0.95, weight_decay: 0.01, others: CONSTANTS };
+    for (config, rule) in [(&small, adam), (&shared, adam), (&small, momentum), (&shared, muon)] {
+        let expected = trained(config, rule, 1);
         for threads in [2, 3, 5] {
-            assert!(trained(&config, threads) == expected, "{threads} threads");
+            assert!(trained(config, rule, threads) == expected, "{rule:?} on {threads} threads");
         }
     }
     let paper = preset("paper").unwrap();
-    assert!(trained(&paper, 1) == trained(&paper, 2), "full size");
+    assert!(trained(&paper, adam, 1) == trained(&paper, adam, 2), "full size");
 }
 
 #[test]
@@ -181,7 +184,7 @@ fn a_step_allocates_nothing_once_it_has_seen_its_sizes_of_batches() {
         for threads in [1, 2] {
             let setup = Setup::new(&ModelConfig::Capsnet(config.clone()), MNIST, sizes[0], DType::F32);
             let mut pass = pass::<f32>(&config, MNIST, &setup);
-            let mut adam = Adam::new(setup.parameters.vars(), CONSTANTS).unwrap();
+            let mut adam = Optimizer::new(setup.parameters.vars(), Rule::adam(CONSTANTS)).unwrap();
             let batches = sizes.map(|size| slices::<f32>(&setup, sizes[0] - size));
             let mut steps = || {
                 for (images, labels) in &batches {

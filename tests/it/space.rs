@@ -359,9 +359,13 @@ fn a_grid_beyond_reason_is_refused() {
 
 #[test]
 fn the_shipped_spaces_are_sound() {
-    for (file, configurations) in
-        [("smoke", 16..=100), ("mnist-small", 100..=200), ("mnist-factors", 20..=20), ("paper", 8..=8)]
-    {
+    for (file, configurations) in [
+        ("smoke", 16..=100),
+        ("mnist-small", 100..=200),
+        ("mnist-factors", 20..=20),
+        ("mnist-optimizers", 32..=32),
+        ("paper", 8..=8),
+    ] {
         let path = format!("{}/search-spaces/{file}.toml", env!("CARGO_MANIFEST_DIR"));
         let expansion = Space::read(path.as_ref(), &[]).unwrap().expand().unwrap();
         assert!(configurations.contains(&expansion.candidates.len()), "{file}: {}", expansion.candidates.len());

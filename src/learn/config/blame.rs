@@ -106,24 +106,28 @@ fn dotted(path: &[String]) -> String {
     })
 }
 
-/// After the fields that a policy has: which policy that is.
+/// After the fields that a policy or a kind has: which that is.
 fn whose_fields(table: &Table, path: &[String], complaint: &str) -> String {
-    let of_policy = || {
-        let [schedule, which, _] = path else { return None };
-        table.get(schedule)?.get(which)?.get("policy")?.as_str()
+    let named = |key: &str| {
+        let [part, which, _] = path else { return None };
+        table.get(part)?.get(which)?.get(key)?.as_str()
     };
-    match of_policy() {
-        Some(policy) if complaint.starts_with("unknown field") => {
+    if !complaint.starts_with("unknown field") {
+        return String::new();
+    }
+    match (named("policy"), named("kind")) {
+        (Some(policy), _) => {
             let default = if policy == DEFAULT_POLICY { ", which is meant where none is given" } else { "" };
             format!(": the fields of policy {policy:?}{default}")
         }
-        _ => String::new(),
+        (None, Some(kind)) => format!(": the fields of kind {kind:?}"),
+        (None, None) => String::new(),
     }
 }
 
 /// The complaint without the names of Rust's types.
 fn words(complaint: &str) -> String {
-    const WORDS: [(&str, &str); 8] = [
+    const WORDS: [(&str, &str); 10] = [
         ("expected usize", "expected a whole number of at least 0"),
         ("expected u64", "expected a whole number of at least 0"),
         ("expected f64", "expected a number"),
@@ -131,6 +135,8 @@ fn words(complaint: &str) -> String {
         ("expected string or map", "expected a string"),
         ("expected internally tagged enum LearningRatePolicy", "expected a table, as in { policy = \"fixed\" }"),
         ("expected internally tagged enum BatchPolicy", "expected a table, as in { policy = \"fixed\" }"),
+        ("expected internally tagged enum OptimizerConfig", "expected a table, as in { kind = \"adamw\" }"),
+        ("expected struct EmaConfig", "expected a table, as in { decay = 0.999 }"),
         ("expected struct ", "expected a table: "),
     ];
     WORDS.iter().fold(complaint.to_string(), |text, (rust, plain)| text.replace(rust, plain))

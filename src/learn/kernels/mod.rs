@@ -5,7 +5,7 @@
 //! never depend on the number of threads: threads share outputs, never a sum. A NaN that enters an op
 //! leaves it.
 
-pub mod adam;
+mod average;
 mod capsule_plan;
 pub(crate) mod ceiling;
 mod chosen;
@@ -22,6 +22,7 @@ mod matrix;
 mod max_pool;
 mod memory;
 pub mod open;
+pub mod optimizer;
 mod options;
 mod pool;
 mod real;
@@ -37,7 +38,7 @@ mod vectors;
 mod votes;
 mod weight;
 
-pub use adam::Adam;
+pub use average::Average;
 pub use capsule_plan::ClassCapsulesPlan;
 pub(crate) use chosen::DenseOfChosen;
 pub use class_capsules::class_capsules;
@@ -48,7 +49,8 @@ pub(crate) use linear::Dense;
 pub use linear::linear;
 pub use max_pool::max_pool_2x2;
 pub use open::{open_device, trouble};
-pub use options::{EPSILON, Precision, Squash};
+pub use optimizer::{Optimizer, Rule, orthogonalise};
+pub use options::{EPSILON, Precision, Squash, average_decay};
 pub use real::Real;
 pub use relu::relu;
 pub(crate) use relu::{relu_backward, relu_forward};

@@ -44,7 +44,30 @@ impl Precision {
 /// Added to a squared length before its root is taken, so that the gradient is finite at 0.
 pub const EPSILON: f64 = 1e-9;
 
-/// The constants of [`super::Adam`].
+/// How a gradient g moves the weights θ in step t at a learning rate η; λ is the weight decay.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Rule {
+    /// Adam (Kingma and Ba 2015) as PyTorch has it: `m = β₁m + (1−β₁)g`, `v = β₂v + (1−β₂)g²`,
+    /// `θ = (1−ηλ)θ − η/(1−β₁ᵗ) · m / (√v/√(1−β₂ᵗ) + ε)`. With λ above 0 it is AdamW (Loshchilov and Hutter 2019).
+    Adam { constants: Constants, weight_decay: f64 },
+    /// Gradient descent with Nesterov's momentum μ (Sutskever et al. 2013) as PyTorch has it: `d = g + λθ`, `m = μm + d`,
+    /// `θ = θ − η(d + μm)`.
+    Nesterov { momentum: f64, weight_decay: f64 },
+    /// Muon (Jordan et al. 2024) for the weights that are matrices: `m = μm + (1−μ)g`, `u = (1−μ)g + μm`,
+    /// `θ = (1−ηλ)θ − η·0.2√max(rows, columns) · O(u)`, O being [`super::orthogonalise`]. The factor 0.2√max is that of Liu et
+    /// al. 2025, by which a step is about as long as AdamW's, so that both go by one learning rate. All other variables move by
+    /// AdamW.
+    Muon { momentum: f64, weight_decay: f64, others: Constants },
+}
+
+impl Rule {
+    /// Adam without weight decay.
+    pub fn adam(constants: Constants) -> Rule {
+        Rule::Adam { constants, weight_decay: 0. }
+    }
+}
+
+/// The constants of [`Rule::Adam`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Constants {
     pub beta1: f64,
@@ -52,7 +75,7 @@ pub struct Constants {
     pub epsilon: f64,
 }
 
-/// The factors of one step: the constants with the bias correction worked in.
+/// The factors of one step of Adam: the constants with the bias correction worked in.
 #[derive(Clone, Copy, Debug)]
 pub struct Factors {
     pub beta1: f64,
@@ -62,10 +85,12 @@ pub struct Factors {
     pub step_size: f64,
     /// `√(1−β₂ᵗ)`
     pub correction: f64,
+    /// What a weight is multiplied by first: 1 without weight decay.
+    pub keep: f64,
 }
 
 impl Constants {
-    /// The factors of step `t`, counted from 1.
+    /// The factors of step `t`, counted from 1, without weight decay.
     pub fn factors(self, t: u64, learning_rate: f64) -> Factors {
         let Constants { beta1, beta2, epsilon } = self;
         let t = t as f64;
@@ -75,6 +100,25 @@ impl Constants {
             epsilon,
             step_size: learning_rate / (1. - beta1.powf(t)),
             correction: (1. - beta2.powf(t)).sqrt(),
+            keep: 1.,
         }
     }
+}
+
+impl Factors {
+    /// These, with a weight decay that is decoupled from the gradient: `1 − lr·λ`.
+    pub fn decaying(self, learning_rate: f64, weight_decay: f64) -> Factors {
+        Factors { keep: kept(learning_rate, weight_decay), ..self }
+    }
+}
+
+/// What a decoupled weight decay leaves of a weight in one step.
+pub(super) fn kept(learning_rate: f64, weight_decay: f64) -> f64 {
+    1. - learning_rate * weight_decay
+}
+
+/// What the average of weights keeps of itself after step `t`, counted from 1: `min(decay, (1+t)/(10+t))`, as TensorFlow's
+/// `ExponentialMovingAverage` has it, so that the first steps do not leave the initial weights in it.
+pub fn average_decay(decay: f64, t: u64) -> f64 {
+    decay.min((1. + t as f64) / (10. + t as f64))
 }

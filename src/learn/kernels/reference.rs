@@ -3,7 +3,10 @@
 
 use candle_core::{D, Result, Tensor};
 
-use super::options::{EPSILON, Factors, Squash};
+use super::{
+    optimizer::{COEFFICIENTS, ITERATIONS, LEAST_NORM},
+    options::{EPSILON, Factors, Squash},
+};
 
 /// See [`super::conv2d`].
 pub fn conv2d(x: &Tensor, weight: &Tensor, bias: &Tensor, stride: usize) -> Result<Tensor> {
@@ -85,7 +88,7 @@ fn softmax(logits: &Tensor) -> Result<Tensor> {
     exp.broadcast_div(&exp.sum_keepdim(D::Minus1)?)
 }
 
-/// One step of [`super::Adam`]: the new θ, m and v.
+/// One step of Adam or AdamW ([`super::Rule::Adam`]): the new θ, m and v.
 pub fn adam_step(
     theta: &Tensor,
     grad: &Tensor,
@@ -93,9 +96,58 @@ pub fn adam_step(
     v: &Tensor,
     factors: Factors,
 ) -> Result<(Tensor, Tensor, Tensor)> {
-    let Factors { beta1, beta2, epsilon, step_size, correction } = factors;
+    let Factors { beta1, beta2, epsilon, step_size, correction, keep } = factors;
     let m = ((m * beta1)? + (grad * (1. - beta1))?)?;
     let v = ((v * beta2)? + (grad.sqr()? * (1. - beta2))?)?;
-    let theta = (theta - ((&m * step_size)? / ((v.sqrt()? / correction)? + epsilon)?)?)?;
+    let theta = ((theta * keep)? - ((&m * step_size)? / ((v.sqrt()? / correction)? + epsilon)?)?)?;
     Ok((theta, m, v))
+}
+
+/// One step of [`super::Rule::Nesterov`]: the new θ and m.
+pub fn nesterov_step(
+    theta: &Tensor,
+    grad: &Tensor,
+    m: &Tensor,
+    learning_rate: f64,
+    momentum: f64,
+    weight_decay: f64,
+) -> Result<(Tensor, Tensor)> {
+    let d = (grad + (theta * weight_decay)?)?;
+    let m = ((m * momentum)? + &d)?;
+    let theta = (theta - ((d + (&m * momentum)?)? * learning_rate)?)?;
+    Ok((theta, m))
+}
+
+/// One step of [`super::Rule::Muon`] of a variable that is a matrix of these sides: the new θ and m. keep: what the weight decay
+/// leaves of θ; size: the learning rate by the matrix's scale.
+pub fn muon_step(
+    theta: &Tensor,
+    grad: &Tensor,
+    m: &Tensor,
+    sides: [usize; 2],
+    momentum: f64,
+    keep: f64,
+    size: f64,
+) -> Result<(Tensor, Tensor)> {
+    let rest = (grad * (1. - momentum))?;
+    let m = ((m * momentum)? + &rest)?;
+    let direction = (rest + (&m * momentum)?)?.reshape((sides[0], sides[1]))?;
+    let direction = orthogonal(&direction)?.reshape(theta.shape())?;
+    Ok((((theta * keep)? - (direction * size)?)?, m))
+}
+
+/// [`super::orthogonalise`] of a matrix, as Jordan et al. 2024 write it: the longer side is that of the columns.
+pub fn orthogonal(x: &Tensor) -> Result<Tensor> {
+    let (rows, columns) = x.dims2()?;
+    let is_tall = rows > columns;
+    let x = if is_tall { x.t()?.contiguous()? } else { x.contiguous()? };
+    let norm = x.sqr()?.sum_all()?.sqrt()?;
+    let mut x = x.broadcast_div(&(norm + LEAST_NORM)?)?;
+    let [a, b, c] = COEFFICIENTS;
+    for _ in 0..ITERATIONS {
+        let gram = x.matmul(&x.t()?.contiguous()?)?;
+        let polynomial = ((&gram * b)? + (gram.matmul(&gram)? * c)?)?;
+        x = ((&x * a)? + polynomial.matmul(&x)?)?;
+    }
+    if is_tall { x.t()?.contiguous() } else { Ok(x) }
 }

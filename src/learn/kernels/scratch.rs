@@ -34,6 +34,11 @@ impl<T: Real> Buffer<T> {
         Buffer { values: Vec::new(), start: 0, len: 0 }
     }
 
+    /// All of its room, for whoever grows and aligns it himself.
+    pub(super) fn room(&mut self) -> &mut Vec<T> {
+        &mut self.values
+    }
+
     /// Another length, with whatever values: memory is only taken where no earlier length was as large.
     pub(super) fn resize(&mut self, len: usize) {
         if self.start + len > self.values.len() {

@@ -29,7 +29,6 @@ use super::{
 use crate::learn::{
     data::ImageShape,
     kernels::{
-        adam::Constants,
         cuda::{
             Buffer, Gpu, Input, Output,
             adam::{ALIGNMENT, Flat},
@@ -37,6 +36,7 @@ use crate::learn::{
             conv2d::Conv2d,
             loss::Losses,
         },
+        optimizer::Constants,
         with_values, with_values_mut,
     },
 };
@@ -48,7 +48,7 @@ pub enum Enqueued {
     Stage(Stage),
     /// Both passes of a network that has no stages.
     Passes,
-    Adam,
+    Optimizer,
 }
 
 /// What a step takes from the host: where its batch comes from and where its metrics go.
@@ -59,11 +59,11 @@ pub struct Step<'a> {
     pub metrics: &'a Buffer<f64>,
 }
 
-/// How a step moves the weights.
+/// How a step moves the weights: by Adam or AdamW.
 #[derive(Clone, Copy)]
-pub struct Optimizer<'a> {
+pub struct AdamStep<'a> {
     pub constants: Constants,
-    /// `[steps, 2]`: the step size and the correction of each step.
+    /// `[steps, 3]`: those of each step, as [`Flat::step`] wants them.
     pub factors: &'a Buffer<f32>,
 }
 
@@ -249,7 +249,7 @@ impl DevicePass {
         &self,
         batch: usize,
         step: Step,
-        optimizer: Option<Optimizer>,
+        adam: Option<AdamStep>,
         enqueued: &mut dyn FnMut(Enqueued) -> Result<()>,
     ) -> Result<()> {
         let Core { gpu, flat, images, losses } = &self.core;
@@ -266,20 +266,20 @@ impl DevicePass {
         if !has_stages {
             enqueued(Enqueued::Passes)?;
         }
-        if let Some(Optimizer { constants, factors }) = optimizer {
+        if let Some(AdamStep { constants, factors }) = adam {
             unsafe { flat.step(gpu, constants, factors, step.source.cursor)? };
         }
         unsafe { losses.end_of_step(gpu, batch, step.metrics, step.source.cursor)? };
-        enqueued(Enqueued::Adam)
+        enqueued(Enqueued::Optimizer)
     }
 
     /// Loads what a step with an optimizer calls beside one without.
     ///
     /// # Safety
     /// Once the device comes to this, the cursor stands where there are factors of a step.
-    pub unsafe fn rehearse(&self, optimizer: Optimizer, cursor: &Buffer<i32>) -> Result<()> {
+    pub unsafe fn rehearse(&self, adam: AdamStep, cursor: &Buffer<i32>) -> Result<()> {
         // SAFETY: what the caller ensures.
-        unsafe { self.core.flat.rehearse(&self.core.gpu, optimizer.constants, optimizer.factors, cursor) }
+        unsafe { self.core.flat.rehearse(&self.core.gpu, adam.constants, adam.factors, cursor) }
     }
 
     /// Enqueues the losses of `batch` samples with [`super::Mask::Longest`], without gradients.

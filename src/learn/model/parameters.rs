@@ -38,13 +38,19 @@ pub struct Parameters {
 type Store = Arc<Mutex<BTreeMap<String, Var>>>;
 
 /// Copies of all values at one moment.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Snapshot(BTreeMap<String, Tensor>);
 
 impl Snapshot {
     /// The values by variable.
     pub fn tensors(&self) -> &BTreeMap<String, Tensor> {
         &self.0
+    }
+
+    /// The same values in tensors of their own.
+    pub fn copy(&self) -> candle_core::Result<Snapshot> {
+        let copies = self.0.iter().map(|(name, tensor)| Ok((name.clone(), tensor.copy()?)));
+        Ok(Snapshot(copies.collect::<candle_core::Result<_>>()?))
     }
 
     /// Names, shapes and types: see [`Parameters::check`].

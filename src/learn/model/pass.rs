@@ -17,7 +17,7 @@ use super::{
     parameters::Parameters,
 };
 use crate::learn::kernels::{
-    Adam, ClassCapsulesPlan, Conv2dPlan, Dense, DenseOfChosen, InChannels, Real, Weight, loss, relu_backward,
+    ClassCapsulesPlan, Conv2dPlan, Dense, DenseOfChosen, InChannels, Optimizer, Real, Weight, loss, relu_backward,
     relu_forward, with_values,
 };
 
@@ -46,9 +46,9 @@ pub trait Gradients<T> {
     fn ended(&mut self, _stage: Stage) {}
 }
 
-impl<T: Real> Gradients<T> for Adam {
+impl<T: Real> Gradients<T> for Optimizer {
     fn lend(&mut self, index: usize, task: &mut dyn FnMut(&mut dyn Weight<T>)) -> Result<()> {
-        Adam::lend(self, index, task)
+        Optimizer::lend(self, index, task)
     }
 }
 

@@ -8,9 +8,9 @@ use candle_core::{DType, Device, Tensor, Var};
 use super::{Case, Draw, Test, values};
 use crate::learn::{
     kernels::{
-        self, Adam,
-        adam::Constants,
-        reference::{self, adam_step},
+        self, Optimizer, Rule,
+        optimizer::{Constants, matrix_sides, muon_scale},
+        reference,
     },
     model::config::Squash,
 };
@@ -36,6 +36,8 @@ pub struct OpCase {
 const ROUNDING: f64 = 2e-5;
 /// Three rounds of routing follow one another, and gradients come back through all of them.
 const ROUTING: f64 = 1e-4;
+/// Of a matrix that is made orthogonal small singular values grow by up to 500 times, and their roundings with them.
+const ORTHOGONAL: f64 = 2e-4;
 
 /// Every op.
 pub(super) fn all() -> Vec<Test> {
@@ -52,7 +54,13 @@ pub(super) fn all() -> Vec<Test> {
         }),
         of_op("squash", HELD, ROUNDING, squash),
         of_op("class-capsules", HELD, ROUTING, class_capsules),
-        Test::new("adam", "values after several steps, against plain tensor code in f64", adam),
+        of_rule("adam", ROUNDING, |draw| Rule::adam(constants(draw))),
+        of_rule("adamw", ROUNDING, |draw| Rule::Adam { constants: constants(draw), weight_decay: draw.share() }),
+        of_rule("nesterov", ROUNDING, |draw| Rule::Nesterov { momentum: draw.share(), weight_decay: draw.share() }),
+        of_rule("muon", ORTHOGONAL, |draw| {
+            let [momentum, weight_decay] = [draw.share(), draw.share()];
+            Rule::Muon { momentum, weight_decay, others: constants(draw) }
+        }),
     ]
 }
 
@@ -217,41 +225,84 @@ fn class_capsules(draw: &mut Draw) -> candle_core::Result<OpCase> {
     })
 }
 
-/// Three steps of two variables.
-fn adam(device: &Device, draw: &mut Draw, case: &mut Case) -> Result<()> {
-    const STEPS: u64 = 3;
-    let shapes = [vec![draw.size(1..=70), draw.size(1..=70)], vec![draw.size(1..=20_000)]];
-    let constants = Constants {
+/// A test of an optimizer: `draw_rule` makes its rules.
+fn of_rule(name: &'static str, tolerance: f64, draw_rule: fn(&mut Draw) -> Rule) -> Test {
+    Test::new(name, "values after several steps, against plain tensor code in f64", move |device, draw, case| {
+        steps_of_rule(draw_rule, tolerance, device, draw, case)
+    })
+}
+
+fn constants(draw: &mut Draw) -> Constants {
+    Constants {
         beta1: 0.5 + 0.49 * draw.share(),
         beta2: 0.9 + 0.0999 * draw.share(),
         epsilon: 10f64.powf(-8.0 + 4.0 * draw.share()),
-    };
+    }
+}
+
+/// Three steps of a matrix and of a bias.
+fn steps_of_rule(
+    draw_rule: fn(&mut Draw) -> Rule,
+    tolerance: f64,
+    device: &Device,
+    draw: &mut Draw,
+    case: &mut Case,
+) -> Result<()> {
+    const STEPS: u64 = 3;
+    let shapes = [vec![draw.size(1..=70), draw.size(1..=70)], vec![draw.size(1..=20_000)]];
+    let rule = draw_rule(draw);
     let learning_rate = 0.1 * draw.share();
-    case.shape = format!("variables {:?} and {:?}, {constants:?}, rate {learning_rate:e}", shapes[0], shapes[1]);
+    case.shape = format!("variables {:?} and {:?}, {rule:?}, rate {learning_rate:e}", shapes[0], shapes[1]);
     let mut vars = Vec::new();
     // By name: value and both moments in f64.
     let mut plain = BTreeMap::new();
-    for (name, shape) in ["a", "b"].into_iter().zip(&shapes) {
+    for (name, shape) in ["a.weight", "b.bias"].into_iter().zip(&shapes) {
         let theta = draw.values(shape)?;
         let zeros = Tensor::zeros(shape.as_slice(), DType::F64, &Device::Cpu)?;
-        plain.insert(name, (theta.to_dtype(DType::F64)?, zeros.clone(), zeros));
+        plain.insert(name, [theta.to_dtype(DType::F64)?, zeros.clone(), zeros]);
         vars.push((name.to_string(), Var::from_tensor(&theta.to_device(device)?)?));
     }
-    let mut adam = Adam::new(vars.clone(), constants)?;
+    let mut optimizer = Optimizer::new(vars.clone(), rule)?;
     for step in 1..=STEPS {
         let mut sum = Tensor::zeros((), DType::F32, device)?;
         for (name, var) in &vars {
             let gradient = draw.values(var.dims())?;
             sum = (sum + (var.as_tensor() * gradient.to_device(device)?)?.sum_all()?)?;
-            let (theta, m, v) = &plain[name.as_str()];
-            let factors = constants.factors(step, learning_rate);
-            let moved = adam_step(theta, &gradient.to_dtype(DType::F64)?, m, v, factors)?;
-            *plain.get_mut(name.as_str()).expect("a name of the two") = moved;
+            let values = plain.get_mut(name.as_str()).expect("a name of the two");
+            *values = step_plainly(rule, name, values, &gradient.to_dtype(DType::F64)?, step, learning_rate)?;
         }
-        adam.step(&sum.backward()?, learning_rate)?;
+        optimizer.step(&sum.backward()?, learning_rate)?;
     }
     for (name, var) in &vars {
-        case.compare(format!("values of {name}"), &values(var)?, &values(&plain[name.as_str()].0)?, ROUNDING);
+        case.compare(format!("values of {name}"), &values(var)?, &values(&plain[name.as_str()][0])?, tolerance);
     }
     Ok(())
+}
+
+/// A step of a variable in plain tensor code: its value and its moments, of which some rules have one alone.
+fn step_plainly(
+    rule: Rule,
+    name: &str,
+    [theta, m, v]: &[Tensor; 3],
+    gradient: &Tensor,
+    step: u64,
+    learning_rate: f64,
+) -> Result<[Tensor; 3]> {
+    let adam = |constants: Constants, weight_decay| -> Result<[Tensor; 3]> {
+        let factors = constants.factors(step, learning_rate).decaying(learning_rate, weight_decay);
+        let (theta, m, v) = reference::adam_step(theta, gradient, m, v, factors)?;
+        Ok([theta, m, v])
+    };
+    let (theta, m) = match (rule, matrix_sides(name, theta.dims())) {
+        (Rule::Adam { constants, weight_decay }, _) => return adam(constants, weight_decay),
+        (Rule::Nesterov { momentum, weight_decay }, _) => {
+            reference::nesterov_step(theta, gradient, m, learning_rate, momentum, weight_decay)?
+        }
+        (Rule::Muon { weight_decay, others, .. }, None) => return adam(others, weight_decay),
+        (Rule::Muon { momentum, weight_decay, .. }, Some(sides)) => {
+            let (keep, size) = (1. - learning_rate * weight_decay, learning_rate * muon_scale(sides));
+            reference::muon_step(theta, gradient, m, sides, momentum, keep, size)?
+        }
+    };
+    Ok([theta, m, v.clone()])
 }

@@ -14,14 +14,14 @@ use crate::learn::{
         batch::{Shift, epoch_order, gather},
         load,
     },
-    kernels::{self, Adam, adam::Constants},
+    kernels::{self, Optimizer},
     model::{
         Mask, Network,
         config::{CapsNetConfig, ClassSharing, Decoder, ModelConfig, Precision, Squash, preset},
         parameters::Parameters,
     },
     schedule::ScheduleConfig,
-    train::Trainer,
+    train::{Trainer, rule},
 };
 
 const CLASSES: usize = 10;
@@ -129,15 +129,14 @@ fn train_plainly(config: &TrialConfig, data: &Dataset, steps: &[TrainStep]) -> R
     let parameters = Parameters::new(config.seed);
     let builder = parameters.builder(DType::F64, &Device::Cpu);
     let network = Network::new(&config.model, data.shape, data.classes, builder)?;
-    let TrainConfig { beta1, beta2, epsilon, .. } = config.train;
-    let mut adam = Adam::new(parameters.vars(), Constants { beta1, beta2, epsilon })?;
+    let mut optimizer = Optimizer::new(parameters.vars(), rule(&config.train))?;
     let mut losses = Vec::new();
     for step in steps {
         let shift = Shift { max: config.data.shift, seed: config.seed, epoch: step.epoch };
         let (images, labels) = batch(data, &data.train, &step.indices, Some(shift))?;
         let output = network.forward(&images, Mask::TrueLabels(&labels))?;
         let loss = network.loss(&output, &images, &labels)?;
-        adam.step(&loss.backward()?, step.learning_rate)?;
+        optimizer.step(&loss.backward()?, step.learning_rate)?;
         losses.push(loss.to_scalar()?);
     }
     let indices: Vec<u32> = (0..data.test.len() as u32).collect();

@@ -1,6 +1,6 @@
 //! The state of an unfinished training as a file: what [`train`](super::train) needs to go on to the same bits.
 //!
-//! A safetensors file of tensors `weights/NAME`, `best/NAME` and `moments/NAME`, of the bytes `state` (JSON) and of the
+//! A safetensors file of tensors `weights/NAME`, `best/NAME`, `moments/NAME` and, where the weights are averaged, `average/NAME`, of the bytes `state` (JSON) and of the
 //! bytes `sha256`, the hash of all others. Random streams keep no state, so that none is in it.
 
 use std::{
@@ -42,6 +42,8 @@ const SHA256: &str = "sha256";
 pub(super) const WEIGHTS: &str = "weights";
 pub(super) const BEST: &str = "best";
 pub(super) const MOMENTS: &str = "moments";
+pub(super) const AVERAGE: &str = "average";
+const PARTS: [&str; 4] = [WEIGHTS, BEST, MOMENTS, AVERAGE];
 
 /// What a training has come to, but for its tensors.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -166,8 +168,10 @@ pub struct Checkpoint {
     pub weights: Snapshot,
     /// The weights of the best epoch.
     pub best: Snapshot,
-    /// Adam's steps and its moments by variable.
+    /// The optimizer's steps and its moments by variable.
     pub optimizer: (u64, BTreeMap<String, Tensor>),
+    /// The average of the weights; empty where there is none.
+    pub average: Snapshot,
 }
 
 /// What stands in the tensor `state`.
@@ -216,9 +220,9 @@ impl Checkpoint {
     /// All of it as tensors by name.
     fn tensors(&self) -> Result<BTreeMap<String, Tensor>> {
         let (optimizer_steps, moments) = (self.optimizer.0, &self.optimizer.1);
-        let parts = [(WEIGHTS, self.weights.tensors()), (BEST, self.best.tensors()), (MOMENTS, moments)];
+        let parts = [self.weights.tensors(), self.best.tensors(), moments, self.average.tensors()];
         let mut tensors = BTreeMap::new();
-        for (part, of) in parts {
+        for (part, of) in PARTS.into_iter().zip(parts) {
             tensors.extend(of.iter().map(|(name, tensor)| (format!("{part}/{name}"), tensor.clone())));
         }
         let Checkpoint { key, build, state, .. } = self.clone();
@@ -268,18 +272,19 @@ impl<R: Read + Seek> Stored<R> {
 
     /// All of it, in memory.
     fn read(mut self) -> Result<Checkpoint> {
-        let mut parts: [BTreeMap<String, Tensor>; 3] = Default::default();
-        for (tensors, of) in parts.iter_mut().zip([WEIGHTS, BEST, MOMENTS]) {
+        let mut parts: [BTreeMap<String, Tensor>; 4] = Default::default();
+        for (tensors, of) in parts.iter_mut().zip(PARTS) {
             for (name, shape, dtype) in self.shapes(of) {
                 ensure!(dtype == DType::F32, "its tensor `{of}/{name}` is of {dtype:?}");
                 tensors.insert(name.to_string(), Tensor::zeros(shape, dtype, &Device::Cpu)?);
             }
             self.read_into(of, tensors)?;
         }
-        let [weights, best, moments] = parts;
+        let [weights, best, moments, average] = parts;
         let Envelope { key, build, optimizer_steps, state, .. } = self.envelope;
         let optimizer = (optimizer_steps, moments);
-        Ok(Checkpoint { key, build, state, weights: weights.into(), best: best.into(), optimizer })
+        let [weights, best, average] = [weights, best, average].map(Snapshot::from);
+        Ok(Checkpoint { key, build, state, weights, best, optimizer, average })
     }
 }
 
@@ -304,7 +309,7 @@ fn whole<R: Read + Seek>(source: R) -> Result<(TensorFile<R>, Vec<u8>)> {
 
 /// The part and the variable that a tensor of a checkpoint is of.
 fn part(name: &str) -> Option<(&str, &str)> {
-    name.split_once('/').filter(|(part, _)| [WEIGHTS, BEST, MOMENTS].contains(part))
+    name.split_once('/').filter(|(part, _)| PARTS.contains(part))
 }
 
 /// The SHA-256 of names, types, shapes and values, each part after its length or of a fixed one.

@@ -8,7 +8,7 @@ use std::{
 use candle_core::Result;
 
 use crate::learn::{
-    kernels::{Adam, Weight},
+    kernels::{Optimizer, Weight},
     model::pass::{Gradients, Stage},
 };
 
@@ -21,7 +21,9 @@ pub enum Part {
     /// Both passes of a network that is trained through candle's graph.
     Graph,
     /// The optimizer, which takes each gradient while its stage goes on.
-    Adam,
+    Optimizer,
+    /// The average of the weights, where there is one.
+    Average,
 }
 
 impl Part {
@@ -38,7 +40,8 @@ impl Part {
             Part::Pass(Stage::PrimaryCapsulesBackward) => "primary-capsules-backward",
             Part::Pass(Stage::Conv1Backward) => "conv1-backward",
             Part::Graph => "graph",
-            Part::Adam => "adam",
+            Part::Optimizer => "optimizer",
+            Part::Average => "average",
         }
     }
 }
@@ -92,7 +95,7 @@ impl Laps {
 
     pub(super) fn end(&mut self, part: Part) {
         let mut time = self.lap();
-        if part != Part::Adam {
+        if part != Part::Optimizer {
             time += std::mem::take(&mut self.pending);
         }
         self.add(part, time);
@@ -101,14 +104,20 @@ impl Laps {
 
 /// An optimizer whose time is taken, and that of the stages that call it.
 pub(super) struct Watched<'a> {
-    pub(super) adam: &'a mut Adam,
+    pub(super) optimizer: &'a mut Optimizer,
     pub(super) laps: &'a mut Laps,
 }
 
 impl Gradients<f32> for Watched<'_> {
     fn lend(&mut self, index: usize, task: &mut dyn FnMut(&mut dyn Weight<f32>)) -> Result<()> {
         let laps = &mut *self.laps;
-        self.adam.lend(index, &mut |weight| task(&mut WatchedWeight { weight, laps }))
+        self.optimizer.lend(index, &mut |weight| {
+            task(&mut WatchedWeight { weight, laps });
+            laps.interrupt();
+        })?;
+        // What moves once its gradient is whole.
+        self.laps.end(Part::Optimizer);
+        Ok(())
     }
 
     fn ended(&mut self, stage: Stage) {
@@ -129,12 +138,12 @@ impl Weight<f32> for WatchedWeight<'_> {
     fn gradient(&mut self, rows: Range<usize>, columns: Range<usize>, block: &[f32]) {
         self.laps.interrupt();
         self.weight.gradient(rows, columns, block);
-        self.laps.end(Part::Adam);
+        self.laps.end(Part::Optimizer);
     }
 
     fn whole(&mut self, gradient: &[f32]) {
         self.laps.interrupt();
         self.weight.whole(gradient);
-        self.laps.end(Part::Adam);
+        self.laps.end(Part::Optimizer);
     }
 }

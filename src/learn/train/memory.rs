@@ -6,9 +6,12 @@ use anyhow::Result;
 
 use super::evaluate;
 use crate::learn::{
-    config::TrialConfig,
+    config::{OptimizerKind, TrialConfig},
     data::descriptor::Origin,
-    kernels::Algorithm,
+    kernels::{
+        Algorithm,
+        optimizer::{matrix_sides, scratch_values},
+    },
     model::{
         config::ModelConfig,
         layout::{CapsNetLayers, ConvolutionLayer, DenseLayer, Layer},
@@ -29,8 +32,8 @@ const SLACK: f64 = 1.05;
 /// Errors: sizes that make no network.
 pub fn peak_bytes(config: &TrialConfig, threads: usize) -> Result<u64> {
     let threads = threads.max(1);
-    // Values, two moments, the best weights so far and, while they are replaced, the next.
-    let weights = 5 * size_of::<f32>() * config.parameters();
+    // Values, the best weights so far and, while they are replaced, the next.
+    let weights = size_of::<f32>() * (3 * config.parameters() + of_optimizer(config));
     let training = match capsnet(config) {
         Some(layers) => of_pass(&layers, config, threads)?,
         None => of_graph(config),
@@ -41,6 +44,33 @@ pub fn peak_bytes(config: &TrialConfig, threads: usize) -> Result<u64> {
     // both are alike the peak is above either, where one is much the larger it is that one's.
     let grown = (data.loading as f64).hypot(training);
     Ok((BASE + (threads - 1) * THREAD) as u64 + grown as u64)
+}
+
+/// Values that the optimizer keeps, and the average of the weights, with what a step of theirs works in.
+fn of_optimizer(config: &TrialConfig) -> usize {
+    let parameters = config.parameters();
+    let moments = match config.train.optimizer.kind() {
+        OptimizerKind::Adam | OptimizerKind::Adamw => 2 * parameters,
+        OptimizerKind::Sgd => parameters,
+        // A matrix has one moment; buffers stay for the next step, those of each matrix.
+        OptimizerKind::Muon => {
+            let sides: Vec<[usize; 2]> = config.layers().iter().filter_map(matrix).collect();
+            let one: usize = sides.iter().map(|[rows, columns]| rows * columns).sum();
+            2 * parameters - one + sides.into_iter().map(scratch_values).sum::<usize>()
+        }
+    };
+    moments + if config.train.ema.is_some() { parameters } else { 0 }
+}
+
+/// Rows and columns of a layer's weight, where Muon takes it for a matrix.
+fn matrix(layer: &Layer) -> Option<[usize; 2]> {
+    const WEIGHT: &str = "layer.weight";
+    match layer {
+        Layer::Convolution(layer) => matrix_sides(WEIGHT, &layer.weight()),
+        Layer::Dense(layer) => matrix_sides(WEIGHT, &layer.weight()),
+        Layer::ClassCapsules(layer) => matrix_sides(WEIGHT, &layer.weight()),
+        Layer::MaxPool(_) | Layer::PrimaryCapsules(_) | Layer::Mask(_) => None,
+    }
 }
 
 /// What a process with CUDA holds of the host's memory beside its own: the driver's and cuBLAS's libraries, and their buffers.

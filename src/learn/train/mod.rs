@@ -8,13 +8,16 @@ pub mod memory;
 #[cfg(feature = "cuda")]
 mod on_device;
 mod outcome;
+mod place;
 pub mod range_test;
+mod rule;
 pub mod run;
 pub mod session;
 mod trainer;
 
 pub use evaluate::{Evaluation, Predictions, predict};
 pub use outcome::StepOutcome;
+pub use rule::rule;
 pub use session::Session;
 pub use trainer::Trainer;
 

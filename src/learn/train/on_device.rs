@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use candle_core::{
     Device,
     cuda_backend::{
@@ -28,16 +28,17 @@ use super::{
 use crate::learn::{
     data::{Dataset, Images},
     kernels::{
-        Adam,
-        adam::{Constants, Factors},
+        Optimizer,
         cuda::{
             Buffer, Gpu,
+            adam::{FACTORS, step_factors},
             batch::{Resident, Source},
         },
+        optimizer::{Constants, Rule},
     },
     model::{
         config::{ModelConfig, Precision},
-        device_pass::{DevicePass, Enqueued, Optimizer, Step},
+        device_pass::{AdamStep, DevicePass, Enqueued, Step},
         parameters::Parameters,
     },
 };
@@ -85,6 +86,7 @@ pub struct OnDevice {
     pass: DevicePass,
     network: Network,
     constants: Constants,
+    weight_decay: f64,
     seed: u64,
     largest_shift: usize,
     /// Sets of images that are on the device, by where they stand in this process.
@@ -113,7 +115,7 @@ impl Room {
     fn new(gpu: &Gpu, samples: usize, steps: usize) -> Result<Room> {
         Ok(Room {
             order: gpu.zeros(samples)?,
-            factors: gpu.zeros(2 * steps)?,
+            factors: gpu.zeros(FACTORS * steps)?,
             metrics: gpu.zeros(2 * steps)?,
             cursor: gpu.zeros(2)?,
             shift: gpu.zeros(2)?,
@@ -130,22 +132,26 @@ impl OnDevice {
         precision: Precision,
         data: &Dataset,
         parameters: &Parameters,
-        adam: &Adam,
+        optimizer: &Optimizer,
         device: &Device,
         seed: u64,
         largest_shift: usize,
         most: usize,
     ) -> Result<OnDevice> {
+        let Rule::Adam { constants, weight_decay } = optimizer.rule() else {
+            bail!("no steps by {:?} on a GPU", optimizer.rule())
+        };
         let gpu = Gpu::of(device)?;
         let network = Network { model: model.clone(), precision, device: device.clone() };
         let mut pass = network.pass(data, parameters, most.max(evaluate::BATCH))?;
-        pass.push(parameters, &adam.view().1)?;
+        pass.push(parameters, &optimizer.view().1)?;
         Ok(OnDevice {
             room: Room::new(&gpu, 1, 1)?,
             gpu,
             pass,
             network,
-            constants: adam.constants(),
+            constants,
+            weight_decay,
             seed,
             largest_shift,
             residents: Vec::new(),
@@ -159,7 +165,7 @@ impl OnDevice {
     }
 
     /// Puts the steps of `plan`, which follow those taken so far, on the device.
-    pub fn prepare(&mut self, plan: Plan, parameters: &Parameters, adam: &Adam) -> Result<()> {
+    pub fn prepare(&mut self, plan: Plan, parameters: &Parameters, optimizer: &Optimizer) -> Result<()> {
         self.fetch()?;
         let Plan { data, epoch, order, steps } = plan;
         // What steps read by the cursor.
@@ -170,10 +176,9 @@ impl OnDevice {
             order.iter().all(|index| (*index as usize) < images),
             "an order of images beyond the {images} there are"
         );
-        self.make_room(order.len(), steps.len(), data, &steps, parameters, adam)?;
-        let factors = steps.iter().zip(adam.steps() + 1..).flat_map(|(&(_, learning_rate), t)| {
-            let Factors { step_size, correction, .. } = self.constants.factors(t, learning_rate);
-            [step_size as f32, correction as f32]
+        self.make_room(order.len(), steps.len(), data, &steps, parameters, optimizer)?;
+        let factors = steps.iter().zip(optimizer.steps() + 1..).flat_map(|(&(_, learning_rate), t)| {
+            step_factors(self.constants.factors(t, learning_rate).decaying(learning_rate, self.weight_decay))
         });
         let factors: Vec<f32> = factors.collect();
         let Room { order: on_device, factors: factors_on_device, shift, .. } = &mut self.room;
@@ -198,14 +203,14 @@ impl OnDevice {
         epoch: usize,
         learning_rate: f64,
         parameters: &Parameters,
-        adam: &mut Adam,
+        optimizer: &mut Optimizer,
     ) -> Result<()> {
-        self.plan_for(data, indices, epoch, learning_rate, parameters, adam)?;
+        self.plan_for(data, indices, epoch, learning_rate, parameters, optimizer)?;
         if self.begun.is_none() {
             self.begun = Some(self.event()?);
         }
         self.graphs[&(self.plan.images, indices.len())].launch().w()?;
-        self.advance(adam, learning_rate);
+        self.advance(optimizer, learning_rate);
         if self.plan.next.is_multiple_of(MARK_EVERY) {
             self.marks.push_back(self.gpu.stream().record_event(Some(WAITED_FOR)).w()?);
             if self.marks.len() > MARKS
@@ -227,9 +232,9 @@ impl OnDevice {
         learning_rate: f64,
         laps: &mut Laps,
         parameters: &Parameters,
-        adam: &mut Adam,
+        optimizer: &mut Optimizer,
     ) -> Result<StepOutcome> {
-        self.plan_for(data, indices, epoch, learning_rate, parameters, adam)?;
+        self.plan_for(data, indices, epoch, learning_rate, parameters, optimizer)?;
         self.fetch()?;
         // Parts are to be enqueued faster than they are done: else the device's waits for the host would be their times.
         self.gpu.occupy()?;
@@ -237,13 +242,13 @@ impl OnDevice {
         let mut ends = Vec::new();
         let source = self.source(&self.residents[self.plan.images].1);
         let step = Step { source, metrics: &self.room.metrics };
-        let optimizer = Optimizer { constants: self.constants, factors: &self.room.factors };
+        let adam = AdamStep { constants: self.constants, factors: &self.room.factors };
         let mut enqueued = |part| {
             ends.push((part, self.gpu.stream().record_event(Some(TIMED)).w()?));
             Ok(())
         };
         // SAFETY: this is the next step of the plan, and there the cursor stands: order, factors and metrics are of all steps of it.
-        unsafe { self.pass.step(indices.len(), step, Some(optimizer), &mut enqueued)? };
+        unsafe { self.pass.step(indices.len(), step, Some(adam), &mut enqueued)? };
         self.gpu.synchronize()?;
         laps.begin();
         let mut before = &begun;
@@ -252,7 +257,7 @@ impl OnDevice {
             before = end;
         }
         let duration = seconds_between(&begun, before)?;
-        self.advance(adam, learning_rate);
+        self.advance(optimizer, learning_rate);
         self.fetch()?;
         let outcome = self.outcomes.pop().context("a step without an outcome")?;
         Ok(StepOutcome { duration, ..outcome })
@@ -290,18 +295,18 @@ impl OnDevice {
     }
 
     /// Brings weights and moments to the host, if they moved there since.
-    pub fn pull(&mut self, parameters: &Parameters, adam: &Adam) -> Result<()> {
+    pub fn pull(&mut self, parameters: &Parameters, optimizer: &Optimizer) -> Result<()> {
         if self.is_ahead {
-            self.pass.pull(parameters, Some(&adam.view().1))?;
+            self.pass.pull(parameters, Some(&optimizer.view().1))?;
             self.is_ahead = false;
         }
         Ok(())
     }
 
     /// Takes weights and moments from the host.
-    pub fn push(&mut self, parameters: &Parameters, adam: &Adam) -> Result<()> {
+    pub fn push(&mut self, parameters: &Parameters, optimizer: &Optimizer) -> Result<()> {
         self.fetch()?;
-        self.pass.push(parameters, &adam.view().1)?;
+        self.pass.push(parameters, &optimizer.view().1)?;
         self.is_ahead = false;
         Ok(())
     }
@@ -314,7 +319,7 @@ impl OnDevice {
         epoch: usize,
         learning_rate: f64,
         parameters: &Parameters,
-        adam: &Adam,
+        optimizer: &Optimizer,
     ) -> Result<()> {
         let images = self.resident(&data.train)?;
         let plan = &self.plan;
@@ -326,12 +331,12 @@ impl OnDevice {
             return Ok(());
         }
         let steps = vec![(indices.len(), learning_rate)];
-        self.prepare(Plan { data, epoch, order: indices, steps }, parameters, adam)
+        self.prepare(Plan { data, epoch, order: indices, steps }, parameters, optimizer)
     }
 
     /// A step of the plan was enqueued.
-    fn advance(&mut self, adam: &mut Adam, learning_rate: f64) {
-        adam.begin(learning_rate);
+    fn advance(&mut self, optimizer: &mut Optimizer, learning_rate: f64) {
+        optimizer.begin(learning_rate);
         self.plan.first += self.plan.steps[self.plan.next].0;
         self.plan.next += 1;
         self.is_ahead = true;
@@ -368,19 +373,19 @@ impl OnDevice {
         data: &Dataset,
         sizes: &[(usize, f64)],
         parameters: &Parameters,
-        adam: &Adam,
+        optimizer: &Optimizer,
     ) -> Result<()> {
         let largest = sizes.iter().map(|step| step.0).max().unwrap_or(0);
         if largest > self.pass.most() {
             self.graphs.clear();
-            self.pull(parameters, adam)?;
+            self.pull(parameters, optimizer)?;
             let mut pass = self.network.pass(data, parameters, largest)?;
-            pass.push(parameters, &adam.view().1)?;
+            pass.push(parameters, &optimizer.view().1)?;
             self.pass = pass;
         }
-        if samples > self.room.order.len() || 2 * steps > self.room.factors.len() {
+        if samples > self.room.order.len() || FACTORS * steps > self.room.factors.len() {
             self.graphs.clear();
-            let (known_samples, known_steps) = (self.room.order.len(), self.room.factors.len() / 2);
+            let (known_samples, known_steps) = (self.room.order.len(), self.room.factors.len() / FACTORS);
             self.room = Room::new(&self.gpu, samples.max(known_samples), steps.max(known_steps))?;
         }
         Ok(())
@@ -394,10 +399,10 @@ impl OnDevice {
         self.room.cursor.clear(&self.gpu)?;
         let (pass, room) = (&self.pass, &self.room);
         let step = Step { source: self.source(&self.residents[images].1), metrics: &room.metrics };
-        let optimizer = Optimizer { constants: self.constants, factors: &room.factors };
+        let adam = AdamStep { constants: self.constants, factors: &room.factors };
         // SAFETY: the cursor stands at 0, where there are factors and metrics of a step, and no step has more samples than the order.
         unsafe {
-            pass.rehearse(optimizer, &room.cursor)?;
+            pass.rehearse(adam, &room.cursor)?;
             pass.step(size, step, None, &mut |_| Ok(()))?;
         }
         self.gpu.synchronize()?;
@@ -406,7 +411,7 @@ impl OnDevice {
         // SAFETY: the graph is launched as the next step of a plan alone, which is where the cursor stands. What it was captured with
         // stays as long as it does: `make_room` drops all graphs before it puts another pass or other room in its place, and
         // residents stay.
-        let enqueued = unsafe { pass.step(size, step, Some(optimizer), &mut |_| Ok(())) };
+        let enqueued = unsafe { pass.step(size, step, Some(adam), &mut |_| Ok(())) };
         // A capture that failed has to be ended too.
         let graph = stream.end_capture(sys::CUgraphInstantiate_flags(0));
         enqueued?;
@@ -450,7 +455,7 @@ fn part_of(enqueued: Enqueued) -> Part {
         Enqueued::Batch => Part::Batch,
         Enqueued::Stage(stage) => Part::Pass(stage),
         Enqueued::Passes => Part::Graph,
-        Enqueued::Adam => Part::Adam,
+        Enqueued::Optimizer => Part::Optimizer,
     }
 }
 

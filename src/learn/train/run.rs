@@ -124,8 +124,8 @@ pub fn trained(
         bail!("{} is not as the training left it", weights.display());
     }
     drop(bytes);
-    let trainer = Trainer::new(config, data, device)?;
-    trainer.parameters.load(&weights)?;
+    let mut trainer = Trainer::new(config, data, device)?;
+    trainer.load(&weights)?;
     Ok(trainer)
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, ErrorKind, Read, Seek},
+    io::{self, ErrorKind},
     ops::ControlFlow,
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering::Relaxed},
@@ -10,18 +10,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Error, Result, anyhow, ensure};
+use anyhow::{Context, Error, Result, anyhow};
 
 use super::{
     Observer, Training,
     beginning::Shared,
-    checkpoint::{BEST, Build, Checkpoint, Envelope, MOMENTS, State, Stored, Unusable, WEIGHTS},
+    checkpoint::{Build, Checkpoint, Stored, Unusable},
 };
 use crate::{
-    base::{
-        files::{is_out_of_room, remove_if_there},
-        machine,
-    },
+    base::files::{is_out_of_room, remove_if_there},
     learn::{
         config::TrialConfig,
         folder::{TrialFolder, UNUSABLE},
@@ -139,8 +136,7 @@ impl<'a> Session<'a> {
         } else if self.shared.take_up(training, config, samples, observer)? {
             observer.resumed(&training.state)?;
         }
-        // Values, the best values, and two moments.
-        let bytes = 4 * size_of::<f32>() * training.trainer.parameters.count();
+        let bytes = size_of::<f32>() * training.kept_values();
         checkpoints.cost = Duration::from_secs_f64(bytes as f64 / BYTES_PER_SECOND) + SYNCS;
         checkpoints.last = Instant::now();
         Ok(())
@@ -331,74 +327,4 @@ fn set_aside(path: &Path) -> Result<PathBuf> {
     let aside = PathBuf::from(aside);
     fs::rename(path, &aside).with_context(|| format!("cannot rename {}", path.display()))?;
     Ok(aside)
-}
-
-impl Checkpoint {
-    /// Where `training` of trial `key` is now, without a copy of its tensors: to be written before the next step.
-    pub(super) fn of(training: &Training, key: &str) -> Checkpoint {
-        let Training { trainer, best_weights, state } = training;
-        let mut state = state.clone();
-        state.peak_memory_bytes = state.peak_memory_bytes.max(machine::peak_memory_bytes());
-        Checkpoint {
-            key: key.into(),
-            build: Build::this(trainer.gpu()),
-            state,
-            weights: trainer.parameters.view(),
-            best: best_weights.clone(),
-            optimizer: trainer.optimizer(),
-        }
-    }
-}
-
-impl<R: Read + Seek> Stored<R> {
-    /// Whether it is of `training`, which is trial `key`: `config` on `samples` training samples.
-    pub(super) fn check(&self, training: &Training, key: &str, config: &TrialConfig, samples: usize) -> Result<()> {
-        let Envelope { key: of, state, .. } = &self.envelope;
-        ensure!(of == key, "it is of trial {of}, and this is trial {key}");
-        check_place(state, config, samples)?;
-        let parameters = &training.trainer.parameters;
-        for part in [WEIGHTS, BEST] {
-            parameters.check(self.shapes(part)).with_context(|| format!("its {part} are another network's"))?;
-        }
-        let moments = || self.shapes(MOMENTS);
-        ensure!(moments().all(|(_, shape, _)| shape.first() == Some(&2)), "its moments are not two of each value");
-        let moments = moments().map(|(name, shape, dtype)| (name, &shape[1..], dtype));
-        parameters.check(moments).context("its moments are another network's")
-    }
-
-    /// Puts `training`, which it is of, where it was taken.
-    ///
-    /// Errors: it could not be read to its end. `training` is to be used only after another one was put into it.
-    pub(super) fn put_into(mut self, training: &mut Training) -> Result<()> {
-        let (_, moments) = training.trainer.optimizer();
-        self.read_into(WEIGHTS, training.trainer.parameters.view().tensors())?;
-        self.read_into(BEST, training.best_weights.tensors())?;
-        self.read_into(MOMENTS, &moments)?;
-        let Envelope { optimizer_steps, state, .. } = self.envelope;
-        training.trainer.go_on_after(optimizer_steps)?;
-        let started = state.started.clone().or(training.state.started.take());
-        training.state = State { started, ..state };
-        Ok(())
-    }
-}
-
-/// Whether a training of `config` on `samples` samples ever stands where `state` says.
-fn check_place(state: &State, config: &TrialConfig, samples: usize) -> Result<()> {
-    /// More than any training takes.
-    const LONGEST: Duration = Duration::from_secs(1 << 40);
-    let (epoch, epochs, seen) = (state.epochs.len(), config.train.epochs, state.sums.seen);
-    let ends_there = || config.schedule.epoch_steps(epoch, epochs, samples).any(|step| step.samples.end == seen);
-    ensure!(
-        seen == 0 && epoch <= epochs || epoch < epochs && ends_there(),
-        "it is of sample {seen} in epoch {}, where no step of this training ends",
-        epoch + 1
-    );
-    let is_whole = state.samples == (epoch * samples + seen) as u64
-        && state.steps <= state.samples
-        && state.sums.correct <= seen
-        && state.clock <= LONGEST
-        && state.best.is_none_or(|(best, _)| (1..=epoch).contains(&best))
-        && state.epochs.iter().enumerate().all(|(before, row)| row.epoch == before + 1);
-    ensure!(is_whole, "its counts are of no training: {} steps, {} samples", state.steps, state.samples);
-    Ok(())
 }

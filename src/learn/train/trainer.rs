@@ -1,6 +1,6 @@
 //! One optimizer step, and what it needs.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{collections::BTreeMap, path::Path, time::Instant};
 
 use anyhow::{Context, Result, bail};
 use candle_core::{DType, Device, Tensor};
@@ -11,17 +11,15 @@ use super::{
     evaluate::{self, Evaluation, count_correct},
     laps::{Laps, Part, Watched},
     outcome::StepOutcome,
+    rule::rule,
 };
 use crate::learn::{
-    config::{TrainConfig, TrialConfig},
+    config::TrialConfig,
     data::{
         Dataset, Images,
         batch::{Shift, gather},
     },
-    kernels::{
-        self,
-        adam::{Adam, Constants},
-    },
+    kernels::{self, Average, Optimizer},
     model::{
         Mask, Network,
         config::{ModelConfig, Precision},
@@ -35,7 +33,9 @@ pub struct Trainer {
     pub parameters: Parameters,
     pub network: Network,
     engine: Engine,
-    adam: Adam,
+    optimizer: Optimizer,
+    /// Of the weights, by which the network is judged, if the configuration wants that.
+    average: Option<Average>,
     seed: u64,
     shift: usize,
     /// Of steps that were taken and not yet asked for.
@@ -66,14 +66,15 @@ impl Trainer {
         let parameters = Parameters::new(config.seed);
         let builder = parameters.builder(DType::F32, &Device::Cpu);
         let network = Network::new(&config.model, data.shape, data.classes, builder)?;
-        let TrainConfig { beta1, beta2, epsilon, .. } = config.train;
-        let adam = Adam::new(parameters.vars(), Constants { beta1, beta2, epsilon })?;
-        let engine = Engine::new(config, data, &parameters, &adam, device)?;
+        let optimizer = Optimizer::new(parameters.vars(), rule(&config.train))?;
+        let engine = Engine::new(config, data, &parameters, &optimizer, device)?;
+        let average = config.train.ema.map(|ema| Average::new(parameters.vars(), ema.decay)).transpose()?;
         Ok(Trainer {
             parameters,
             network,
             engine,
-            adam,
+            optimizer,
+            average,
             seed: config.seed,
             shift: config.data.shift,
             outcomes: vec![],
@@ -94,7 +95,9 @@ impl Trainer {
     pub fn prepare(&mut self, data: &Dataset, order: &[u32], epoch: usize, steps: Vec<(usize, f64)>) -> Result<()> {
         match &mut self.engine {
             #[cfg(feature = "cuda")]
-            Engine::Device(device) => device.prepare(Plan { data, epoch, order, steps }, &self.parameters, &self.adam),
+            Engine::Device(device) => {
+                device.prepare(Plan { data, epoch, order, steps }, &self.parameters, &self.optimizer)
+            }
             _ => {
                 let _ = (data, order, epoch, steps);
                 Ok(())
@@ -106,7 +109,7 @@ impl Trainer {
     pub fn enqueue(&mut self, data: &Dataset, indices: &[u32], epoch: usize, learning_rate: f64) -> Result<()> {
         #[cfg(feature = "cuda")]
         if let Engine::Device(device) = &mut self.engine {
-            return device.enqueue(data, indices, epoch, learning_rate, &self.parameters, &mut self.adam);
+            return device.enqueue(data, indices, epoch, learning_rate, &self.parameters, &mut self.optimizer);
         }
         let outcome = self.timed_step(data, indices, epoch, learning_rate, None)?;
         self.outcomes.push(outcome);
@@ -140,7 +143,7 @@ impl Trainer {
     pub fn pull(&mut self) -> Result<()> {
         match &mut self.engine {
             #[cfg(feature = "cuda")]
-            Engine::Device(device) => device.pull(&self.parameters, &self.adam),
+            Engine::Device(device) => device.pull(&self.parameters, &self.optimizer),
             _ => Ok(()),
         }
     }
@@ -149,21 +152,38 @@ impl Trainer {
     fn push(&mut self) -> Result<()> {
         match &mut self.engine {
             #[cfg(feature = "cuda")]
-            Engine::Device(device) => device.push(&self.parameters, &self.adam),
+            Engine::Device(device) => device.push(&self.parameters, &self.optimizer),
             _ => Ok(()),
         }
     }
 
-    /// A copy of all weights.
+    /// A copy of all weights that the network is judged by: of their average, where there is one.
     pub fn snapshot(&mut self) -> Result<Snapshot> {
         self.pull()?;
-        Ok(self.parameters.snapshot()?)
+        match &self.average {
+            None => Ok(self.parameters.snapshot()?),
+            Some(average) => Ok(Snapshot::from(average.view()).copy()?),
+        }
     }
 
-    /// Puts the weights of a snapshot back.
+    /// Puts the weights of a snapshot back; an average begins anew with them.
     pub fn restore(&mut self, snapshot: &Snapshot) -> Result<()> {
         self.pull()?;
         self.parameters.restore(snapshot)?;
+        self.begin_at_weights()
+    }
+
+    /// [`Trainer::restore`] of weights in a file.
+    pub fn load(&mut self, path: &Path) -> Result<()> {
+        self.pull()?;
+        self.parameters.load(path)?;
+        self.begin_at_weights()
+    }
+
+    fn begin_at_weights(&mut self) -> Result<()> {
+        if let Some(average) = &mut self.average {
+            average.reset()?;
+        }
         self.push()
     }
 
@@ -189,7 +209,15 @@ impl Trainer {
     ) -> Result<StepOutcome> {
         #[cfg(feature = "cuda")]
         if let (Engine::Device(device), Some(laps)) = (&mut self.engine, &mut laps) {
-            return device.step_in_parts(data, indices, epoch, learning_rate, laps, &self.parameters, &mut self.adam);
+            return device.step_in_parts(
+                data,
+                indices,
+                epoch,
+                learning_rate,
+                laps,
+                &self.parameters,
+                &mut self.optimizer,
+            );
         }
         // This thread may be another than the one that made the trainer.
         kernels::flush_denormals();
@@ -198,18 +226,29 @@ impl Trainer {
         let shift = Shift { max: self.shift, seed: self.seed, epoch };
         self.gather(data, &data.train, indices, Some(shift));
         laps.iter_mut().for_each(|laps| laps.end(Part::Batch));
-        let Engine::Pass(pass) = &mut self.engine else {
-            let (loss, scores) = self.step_in_graph(data, learning_rate, laps)?;
-            let duration = start.elapsed();
-            return Ok(StepOutcome { loss, correct: count_correct(&scores, &self.labels), duration });
+        let (loss, scores) = if let Engine::Pass(pass) = &mut self.engine {
+            self.optimizer.begin(learning_rate);
+            let optimizer = &mut self.optimizer;
+            let loss = match &mut laps {
+                None => pass.train(&self.pixels, &self.labels, optimizer)?,
+                Some(laps) => pass.train(&self.pixels, &self.labels, &mut Watched { optimizer, laps })?,
+            };
+            (loss, None)
+        } else {
+            let (loss, scores) = self.step_in_graph(data, learning_rate, laps.as_deref_mut())?;
+            (loss, Some(scores))
         };
-        self.adam.begin(learning_rate);
-        let loss = match laps {
-            None => pass.train(&self.pixels, &self.labels, &mut self.adam)?,
-            Some(laps) => pass.train(&self.pixels, &self.labels, &mut Watched { adam: &mut self.adam, laps })?,
-        };
+        if let Some(average) = &mut self.average {
+            average.step(self.optimizer.steps())?;
+            laps.iter_mut().for_each(|laps| laps.end(Part::Average));
+        }
         let duration = start.elapsed();
-        Ok(StepOutcome { loss, correct: count_correct(pass.scores(), &self.labels), duration })
+        let scores = match (&scores, &self.engine) {
+            (Some(scores), _) => scores.as_slice(),
+            (None, Engine::Pass(pass)) => pass.scores(),
+            (None, _) => bail!("a step without scores"),
+        };
+        Ok(StepOutcome { loss, correct: count_correct(scores, &self.labels), duration })
     }
 
     /// A step through candle's graph: the loss, and the scores of the batch.
@@ -224,8 +263,8 @@ impl Trainer {
         let loss = self.network.loss(&output, &images, &labels)?;
         let gradients = loss.backward()?;
         laps.iter_mut().for_each(|laps| laps.end(Part::Graph));
-        self.adam.step(&gradients, learning_rate)?;
-        laps.iter_mut().for_each(|laps| laps.end(Part::Adam));
+        self.optimizer.step(&gradients, learning_rate)?;
+        laps.iter_mut().for_each(|laps| laps.end(Part::Optimizer));
         Ok((f64::from(loss.to_scalar::<f32>()?), output.scores.flatten_all()?.to_vec1()?))
     }
 
@@ -233,19 +272,37 @@ impl Trainer {
     pub fn work(&self) -> Result<Vec<(Part, Work)>> {
         let Engine::Pass(pass) = &self.engine else { return Ok(Vec::new()) };
         let pixels = self.pixels.len();
-        let parameters = self.parameters.count();
-        // Bytes of images become floats; values and both moments are read and written.
-        let own = [
+        let [multiply_adds, values] = self.optimizer.work();
+        let products = multiply_adds as u64;
+        let optimizer = Work { multiply_adds: products, direct_multiply_adds: products, ..of_values(values) };
+        // Bytes of images become floats; an average is read and written, and the values are read.
+        let mut own = vec![
             (Part::Batch, Work::moving(pixels * (size_of::<u8>() + size_of::<f32>()))),
-            (Part::Adam, Work::moving(6 * parameters * size_of::<f32>())),
+            (Part::Optimizer, optimizer),
         ];
+        if self.average.is_some() {
+            own.push((Part::Average, of_values(3 * self.parameters.count())));
+        }
         let stages = pass.work()?;
         Ok(own.into_iter().chain(stages.into_iter().map(|(stage, work)| (Part::Pass(stage), work))).collect())
     }
 
-    /// Loss and accuracy of the network on `images`, which belong to `data`.
+    /// Loss and accuracy of the network on `images`, which belong to `data`: of its average weights, where it has some.
     pub fn evaluate(&mut self, data: &Dataset, images: &Images) -> Result<Evaluation> {
         kernels::flush_denormals();
+        self.swap_average()?;
+        let evaluated = self.evaluate_weights(data, images);
+        // Whatever came of it, the training goes on with its own weights.
+        self.swap_average()?;
+        evaluated
+    }
+
+    /// Puts the average, where there is one, in the place of the weights, or back.
+    fn swap_average(&mut self) -> Result<()> {
+        Ok(self.average.as_mut().map_or(Ok(()), Average::swap)?)
+    }
+
+    fn evaluate_weights(&mut self, data: &Dataset, images: &Images) -> Result<Evaluation> {
         #[cfg(feature = "cuda")]
         if let Engine::Device(device) = &mut self.engine {
             let (loss, correct) = device.evaluate(images)?;
@@ -277,13 +334,18 @@ impl Trainer {
 
     /// What a checkpoint holds of the optimizer: its steps, and its moments by variable, which the next step changes.
     pub(super) fn optimizer(&self) -> (u64, BTreeMap<String, Tensor>) {
-        self.adam.view()
+        self.optimizer.view()
     }
 
-    /// Goes on after `steps` steps, whose weights and moments stand in their tensors by now. Nothing else is kept from step to
-    /// step.
+    /// The average of the weights by variable, which the next step changes; empty where there is none.
+    pub(super) fn average(&self) -> BTreeMap<String, Tensor> {
+        self.average.as_ref().map_or_else(BTreeMap::new, Average::view)
+    }
+
+    /// Goes on after `steps` steps, whose weights, moments and average stand in their tensors by now. Nothing else is kept from
+    /// step to step.
     pub(super) fn go_on_after(&mut self, steps: u64) -> Result<()> {
-        self.adam.go_on_after(steps);
+        self.optimizer.go_on_after(steps);
         self.push()
     }
 
@@ -295,12 +357,17 @@ impl Trainer {
     }
 }
 
+/// What it takes to move so many values.
+fn of_values(values: usize) -> Work {
+    Work::moving(values * size_of::<f32>())
+}
+
 impl Engine {
     fn new(
         config: &TrialConfig,
         data: &Dataset,
         parameters: &Parameters,
-        adam: &Adam,
+        optimizer: &Optimizer,
         device: &Device,
     ) -> Result<Engine> {
         let precision = config.train.precision;
@@ -316,15 +383,17 @@ impl Engine {
             (_, Device::Cpu) => Ok(Engine::Graph),
             #[cfg(feature = "cuda")]
             (model, Device::Cuda(_)) => {
+                config.check_for_gpu()?;
                 let shift = config.data.shift;
                 let epochs = config.train.epochs;
                 let sizes = config.schedule.steps_by_size(epochs, epochs, data.train.len());
                 let most = sizes.keys().max().copied().unwrap_or(0);
-                let device = OnDevice::new(model, precision, data, parameters, adam, device, config.seed, shift, most)?;
+                let device =
+                    OnDevice::new(model, precision, data, parameters, optimizer, device, config.seed, shift, most)?;
                 Ok(Engine::Device(Box::new(device)))
             }
             (_, device) => {
-                let _ = adam;
+                let _ = optimizer;
                 bail!("no training on {device:?}")
             }
         }

@@ -71,9 +71,10 @@ impl Launch {
 
 /// Every launch of a training step on `batch` samples.
 ///
-/// Errors: another network than a capsule network; sizes that no kernel takes.
+/// Errors: another network than a capsule network; sizes that no kernel takes; what a GPU cannot train.
 pub fn launches(config: &TrialConfig, batch: usize) -> Result<Vec<Launch>> {
     let ModelConfig::Capsnet(model) = &config.model else { bail!("launches are known of capsule networks alone") };
+    config.check_for_gpu()?;
     let layers = model.layers(config.data.name.image_shape(), config.data.name.classes());
     let mut list = List { launches: Vec::new(), precision: config.train.precision, batch };
     list.step(&layers, config.parameters())?;
@@ -119,9 +120,9 @@ impl List {
         self.moves(part, "squash_backward", 3 * squashed * F32);
         self.convolution_backward(part, &primary, false, true);
         self.convolution_backward(Part::Pass(Stage::Conv1Backward), &conv1, true, false);
-        self.moves(Part::Adam, "loss_end_of_step", 2 * batch * F32);
+        self.moves(Part::Optimizer, "loss_end_of_step", 2 * batch * F32);
         // Values and both moments are read and written, gradients read.
-        self.moves(Part::Adam, "adam_step", 7 * parameters * F32);
+        self.moves(Part::Optimizer, "adam_step", 7 * parameters * F32);
         Ok(())
     }
 

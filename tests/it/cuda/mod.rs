@@ -19,7 +19,6 @@ use fastrcaps::{
     learn::{
         kernels::{
             Squash,
-            adam::Factors,
             cuda::{
                 Argument, Buffer, Gpu, Images, Matrix, Sizes,
                 batch::{Batch, Resident, Source},
@@ -28,6 +27,7 @@ use fastrcaps::{
                 permute_4d, relu_backward, relu_forward,
                 squash::squash_forward,
             },
+            optimizer::Factors,
             reference,
         },
         model::config::Precision,
@@ -115,11 +115,12 @@ struct AdamBuffers {
     step: Buffer<i32>,
 }
 
-const FACTORS: Factors = Factors { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, step_size: 0.01, correction: 0.5 };
+const FACTORS: Factors =
+    Factors { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, step_size: 0.01, correction: 0.5, keep: 0.99 };
 
 impl AdamBuffers {
     fn new(gpu: &Gpu, len: usize, steps: usize) -> AdamBuffers {
-        let factors = [FACTORS.step_size as f32, FACTORS.correction as f32].repeat(steps);
+        let factors = [FACTORS.step_size, FACTORS.correction, FACTORS.keep].map(|factor| factor as f32).repeat(steps);
         AdamBuffers {
             theta: gpu.upload(&random("theta", len)).unwrap(),
             grad: gpu.upload(&random("gradient", len)).unwrap(),

@@ -12,16 +12,16 @@ use fastrcaps::learn::{
     data::{self, DataDirs, Dataset, ImageShape, Images, batch::gather},
     folder::TrialFolder,
     kernels::{
-        Adam,
-        adam::Constants,
+        Optimizer, Rule,
         cuda::{
             Gpu,
             batch::{Resident, Source},
         },
+        optimizer::Constants,
     },
     model::{
         config::{CapsNetConfig, ClassSharing, Decoder, ModelConfig, Precision, preset},
-        device_pass::{DevicePass, Optimizer, Step},
+        device_pass::{AdamStep, DevicePass, Step},
         pass::Pass,
     },
     record::TrialRecord,
@@ -77,17 +77,17 @@ fn assert_agrees_with_the_cpu(
     let mut pass = DevicePass::new(&model, shape, 10, &setup.parameters, &device, precision, batch + 3).unwrap();
     // A first moment that forgets everything before is the gradient.
     let constants = Constants { beta1: 0., beta2: 0.999, epsilon: 1e-8 };
-    let adam = Adam::new(setup.parameters.vars(), constants).unwrap();
+    let adam = Optimizer::new(setup.parameters.vars(), Rule::adam(constants)).unwrap();
     let (_, moments) = adam.view();
     pass.push(&setup.parameters, &moments).unwrap();
     let resident = Resident::new(&gpu, &images.pixels, &images.labels).unwrap();
-    let (order, factors) = (gpu.upload(&order).unwrap(), gpu.upload(&[0f32, 1.]).unwrap());
+    let (order, factors) = (gpu.upload(&order).unwrap(), gpu.upload(&[0f32, 1., 1.]).unwrap());
     let (cursor, shift) = (gpu.upload(&[0i32, 1]).unwrap(), gpu.upload(&[1u64, 0]).unwrap());
     let metrics = gpu.zeros(2).unwrap();
     let source = Source { images: &resident, order: Some(&order), cursor: &cursor, shift: &shift, largest_shift: 0 };
     let step = Step { source, metrics: &metrics };
     // SAFETY: the cursor stands at the second index of the order, which has as many more, and at the first step.
-    unsafe { pass.step(batch, step, Some(Optimizer { constants, factors: &factors }), &mut |_| Ok(())) }.unwrap();
+    unsafe { pass.step(batch, step, Some(AdamStep { constants, factors: &factors }), &mut |_| Ok(())) }.unwrap();
     let got = metrics.download(&gpu).unwrap();
     assert_close("loss", &got[..1], &[expected], tolerance);
     assert_eq!(cursor.download(&gpu).unwrap(), [1, 1 + batch as i32]);

@@ -3,10 +3,19 @@
 use candle_core::Result;
 
 use super::{Buffer, Gpu, arguments};
-use crate::learn::kernels::adam::Constants;
+use crate::learn::kernels::optimizer::{Constants, Factors};
 
 /// Values that a flat buffer's variables begin at multiples of: whole cache lines, and whole `float4`s.
 pub const ALIGNMENT: usize = 64;
+
+/// Factors of a step that differ from step to step.
+pub const FACTORS: usize = 3;
+
+/// Those of a step, as the device has them: the step size, the correction, and what a weight decay leaves.
+pub fn step_factors(factors: Factors) -> [f32; FACTORS] {
+    let Factors { beta1: _, beta2: _, epsilon: _, step_size, correction, keep } = factors;
+    [step_size, correction, keep].map(|factor| factor as f32)
+}
 
 /// Values and their moments, flat and of one length, a multiple of [`ALIGNMENT`].
 pub struct Flat {
@@ -23,8 +32,8 @@ impl Flat {
         Ok(Flat { theta: gpu.zeros(len)?, gradient: gpu.zeros(len)?, m: gpu.zeros(len)?, v: gpu.zeros(len)? })
     }
 
-    /// A step of [`crate::learn::kernels::Adam`] by the gradients. factors `[steps, 2]`: the step size and the correction of each step;
-    /// `cursor`: which one is taken (see batch.cu).
+    /// A step of Adam or AdamW by the gradients. factors `[steps, 3]`: those of each step, by [`step_factors`]; `cursor`: which one is
+    /// taken (see batch.cu).
     ///
     /// # Safety
     /// The cursor's step, once the device comes to this, is one that there are factors of.

@@ -12,8 +12,8 @@ use crate::learn::{
 
 /// Work of a stage: what no implementation by the same algorithm could leave out.
 ///
-/// Multiply-adds are those of convolutions, votes, routing sums and dense layers. What is done value by value (ReLU, squash,
-/// softmax, sigmoid, losses, the optimizer) counts by its bytes alone.
+/// Multiply-adds are those of convolutions, votes, routing sums and dense layers, and of Muon's products. What is done value by
+/// value (ReLU, squash, softmax, sigmoid, losses, every other optimizer) counts by its bytes alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Work {
     pub multiply_adds: u64,

@@ -1,0 +1,135 @@
+//! By which rule the gradients of a training move its weights, and whether these are averaged.
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::invalid::Invalid;
+
+/// The optimizer of a training, with what it has beside [`super::TrainConfig`]'s constants of Adam. Defaults are PyTorch's, but for
+/// Muon's weight decay, which is its authors'.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum OptimizerConfig {
+    /// Kingma and Ba 2015.
+    // Of no fields, rather than none at all: serde would let any field pass there.
+    Adam {},
+    /// Adam with a weight decay that is decoupled from the gradient (Loshchilov and Hutter 2019).
+    Adamw {
+        #[serde(default = "decoupled_decay")]
+        weight_decay: f64,
+    },
+    /// Stochastic gradient descent with Nesterov's momentum (Sutskever et al. 2013); the weight decay is a part of the gradient.
+    Sgd {
+        #[serde(default = "momentum")]
+        momentum: f64,
+        #[serde(default)]
+        weight_decay: f64,
+    },
+    /// Matrices and filters by their momentum made orthogonal (Jordan et al. 2024), all else by AdamW.
+    Muon {
+        #[serde(default = "muon_momentum")]
+        momentum: f64,
+        #[serde(default)]
+        weight_decay: f64,
+    },
+}
+
+/// Which optimizer it is, whatever its constants.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OptimizerKind {
+    #[default]
+    Adam,
+    Adamw,
+    Sgd,
+    Muon,
+}
+
+/// An exponential moving average of the weights.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EmaConfig {
+    /// What the average keeps of itself in a step; less in the first steps, as METHODOLOGY.md says.
+    #[serde(default = "decay")]
+    pub decay: f64,
+}
+
+fn decoupled_decay() -> f64 {
+    0.01
+}
+fn momentum() -> f64 {
+    0.9
+}
+fn muon_momentum() -> f64 {
+    0.95
+}
+fn decay() -> f64 {
+    0.999
+}
+
+impl Default for OptimizerConfig {
+    fn default() -> Self {
+        OptimizerConfig::Adam {}
+    }
+}
+
+impl OptimizerConfig {
+    pub fn kind(&self) -> OptimizerKind {
+        match self {
+            OptimizerConfig::Adam {} => OptimizerKind::Adam,
+            OptimizerConfig::Adamw { .. } => OptimizerKind::Adamw,
+            OptimizerConfig::Sgd { .. } => OptimizerKind::Sgd,
+            OptimizerConfig::Muon { .. } => OptimizerKind::Muon,
+        }
+    }
+
+    /// Whether it is the one of trainings of before there was a choice.
+    pub fn is_adam(&self) -> bool {
+        self.kind().is_adam()
+    }
+
+    pub(super) fn validate(&self, path: &str) -> Result<(), Invalid> {
+        let (momentum, weight_decay) = match *self {
+            OptimizerConfig::Adam {} => return Ok(()),
+            OptimizerConfig::Adamw { weight_decay } => (0., weight_decay),
+            OptimizerConfig::Sgd { momentum, weight_decay } | OptimizerConfig::Muon { momentum, weight_decay } => {
+                (momentum, weight_decay)
+            }
+        };
+        if !(0.0..1.0).contains(&momentum) {
+            return Err(Invalid::new(&format!("{path}.momentum"), momentum, "a number from 0 to below 1"));
+        }
+        if !(0.0..=1.0).contains(&weight_decay) {
+            return Err(Invalid::new(&format!("{path}.weight_decay"), weight_decay, "a number from 0 to 1"));
+        }
+        Ok(())
+    }
+}
+
+impl OptimizerKind {
+    pub fn is_adam(&self) -> bool {
+        *self == OptimizerKind::Adam
+    }
+
+    /// The name as it stands in configurations.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            OptimizerKind::Adam => "adam",
+            OptimizerKind::Adamw => "adamw",
+            OptimizerKind::Sgd => "sgd",
+            OptimizerKind::Muon => "muon",
+        }
+    }
+}
+
+impl EmaConfig {
+    /// The one that keeps nothing: it is the weights themselves.
+    pub const NONE: EmaConfig = EmaConfig { decay: 0. };
+
+    pub(super) fn validate(&self, path: &str) -> Result<(), Invalid> {
+        if (0.0..1.0).contains(&self.decay) {
+            return Ok(());
+        }
+        let allowed = "a decay rate from 0, which is no average, to below 1";
+        Err(Invalid::new(&format!("{path}.decay"), self.decay, allowed))
+    }
+}

@@ -1,0 +1,108 @@
+//! Where a training stands, as a checkpoint has it: taken, held against the training, and put back.
+
+use std::{
+    io::{Read, Seek},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, ensure};
+use candle_core::{DType, Tensor};
+
+use super::{
+    Training,
+    checkpoint::{AVERAGE, BEST, Build, Checkpoint, Envelope, MOMENTS, State, Stored, WEIGHTS},
+};
+use crate::{base::machine, learn::config::TrialConfig};
+
+impl Training {
+    /// Values that a checkpoint has: weights, the best ones, moments, and the average.
+    pub(super) fn kept_values(&self) -> usize {
+        let (_, moments) = self.trainer.optimizer();
+        let averages = self.trainer.average();
+        let own: usize = moments.values().chain(averages.values()).map(Tensor::elem_count).sum();
+        2 * self.trainer.parameters.count() + own
+    }
+}
+
+impl Checkpoint {
+    /// Where `training` of trial `key` is now, without a copy of its tensors: to be written before the next step.
+    pub(super) fn of(training: &Training, key: &str) -> Checkpoint {
+        let Training { trainer, best_weights, state } = training;
+        let mut state = state.clone();
+        state.peak_memory_bytes = state.peak_memory_bytes.max(machine::peak_memory_bytes());
+        Checkpoint {
+            key: key.into(),
+            build: Build::this(trainer.gpu()),
+            state,
+            weights: trainer.parameters.view(),
+            best: best_weights.clone(),
+            optimizer: trainer.optimizer(),
+            average: trainer.average().into(),
+        }
+    }
+}
+
+impl<R: Read + Seek> Stored<R> {
+    /// Whether it is of `training`, which is trial `key`: `config` on `samples` training samples.
+    pub(super) fn check(&self, training: &Training, key: &str, config: &TrialConfig, samples: usize) -> Result<()> {
+        let Envelope { key: of, state, .. } = &self.envelope;
+        ensure!(of == key, "it is of trial {of}, and this is trial {key}");
+        check_place(state, config, samples)?;
+        let parameters = &training.trainer.parameters;
+        for part in [WEIGHTS, BEST] {
+            parameters.check(self.shapes(part)).with_context(|| format!("its {part} are another network's"))?;
+        }
+        let (_, own) = training.trainer.optimizer();
+        let moments = || self.shapes(MOMENTS);
+        let has_own = |(name, shape, _): (&str, &[usize], DType)| {
+            !shape.is_empty() && own.get(name).is_none_or(|own| own.dims().first() == shape.first())
+        };
+        ensure!(moments().all(has_own), "its moments are not as many of each value as those of this optimizer");
+        let moments = moments().map(|(name, shape, dtype)| (name, &shape[1..], dtype));
+        parameters.check(moments).context("its moments are another network's")?;
+        let (is_averaged, has_average) =
+            (!training.trainer.average().is_empty(), self.shapes(AVERAGE).next().is_some());
+        ensure!(is_averaged == has_average, "it has {} average of the weights", if has_average { "an" } else { "no" });
+        match is_averaged {
+            true => parameters.check(self.shapes(AVERAGE)).context("its average is another network's"),
+            false => Ok(()),
+        }
+    }
+
+    /// Puts `training`, which it is of, where it was taken.
+    ///
+    /// Errors: it could not be read to its end. `training` is to be used only after another one was put into it.
+    pub(super) fn put_into(mut self, training: &mut Training) -> Result<()> {
+        let (_, moments) = training.trainer.optimizer();
+        self.read_into(WEIGHTS, training.trainer.parameters.view().tensors())?;
+        self.read_into(BEST, training.best_weights.tensors())?;
+        self.read_into(MOMENTS, &moments)?;
+        self.read_into(AVERAGE, &training.trainer.average())?;
+        let Envelope { optimizer_steps, state, .. } = self.envelope;
+        training.trainer.go_on_after(optimizer_steps)?;
+        let started = state.started.clone().or(training.state.started.take());
+        training.state = State { started, ..state };
+        Ok(())
+    }
+}
+
+/// Whether a training of `config` on `samples` samples ever stands where `state` says.
+fn check_place(state: &State, config: &TrialConfig, samples: usize) -> Result<()> {
+    /// More than any training takes.
+    const LONGEST: Duration = Duration::from_secs(1 << 40);
+    let (epoch, epochs, seen) = (state.epochs.len(), config.train.epochs, state.sums.seen);
+    let ends_there = || config.schedule.epoch_steps(epoch, epochs, samples).any(|step| step.samples.end == seen);
+    ensure!(
+        seen == 0 && epoch <= epochs || epoch < epochs && ends_there(),
+        "it is of sample {seen} in epoch {}, where no step of this training ends",
+        epoch + 1
+    );
+    let is_whole = state.samples == (epoch * samples + seen) as u64
+        && state.steps <= state.samples
+        && state.sums.correct <= seen
+        && state.clock <= LONGEST
+        && state.best.is_none_or(|(best, _)| (1..=epoch).contains(&best))
+        && state.epochs.iter().enumerate().all(|(before, row)| row.epoch == before + 1);
+    ensure!(is_whole, "its counts are of no training: {} steps, {} samples", state.steps, state.samples);
+    Ok(())
+}
