@@ -13,7 +13,7 @@ use crate::{
     learn::{
         data::DataConfig,
         model::{
-            config::{ModelConfig, PRESETS, Precision, preset},
+            config::{Decoder, ModelConfig, PRESETS, Precision, preset},
             layout::Layer,
         },
         schedule::ScheduleConfig,
@@ -108,7 +108,12 @@ impl TrialConfig {
 
     /// The same training spelled in the one way that identifies it.
     fn canonical(self) -> TrialConfig {
-        TrialConfig { data: self.data.canonical(), model: self.model.canonical(), ..self }
+        TrialConfig {
+            data: self.data.canonical(),
+            schedule: self.schedule.canonical(&self.model),
+            model: self.model.canonical(),
+            ..self
+        }
     }
 
     /// The config as a table: every field, presets resolved.
@@ -118,7 +123,32 @@ impl TrialConfig {
         if let Some(Value::Table(train)) = table.get_mut("train") {
             train.insert("precision".into(), self.train.precision.as_str().into());
         }
+        if let Some(Value::Table(schedule)) = table.get_mut("schedule") {
+            schedule.extend(self.parts_of_schedule());
+        }
         table
+    }
+
+    /// The fields of the schedule that are not written where they are at their default: those that can matter to the network.
+    fn parts_of_schedule(&self) -> Table {
+        let ScheduleConfig { routing, reconstruction, freeze, .. } = &self.schedule;
+        let mut parts = Table::new();
+        // Numbers, strings and lists of tables of them: what TOML can hold.
+        let part = |part: Result<Value, _>| part.expect("a part of a schedule is TOML");
+        let mut frozen = part(Value::try_from(freeze));
+        match &self.model {
+            ModelConfig::Capsnet(model) => {
+                parts.insert("routing".into(), part(Value::try_from(routing)));
+                if model.decoder != Decoder::None {
+                    parts.insert("reconstruction".into(), part(Value::try_from(reconstruction)));
+                }
+            }
+            ModelConfig::Lenet5 => {
+                frozen.as_table_mut().and_then(|freeze| freeze.remove("primary"));
+            }
+        }
+        parts.insert("freeze".into(), frozen);
+        parts
     }
 
     /// The resolved config as a TOML document.
@@ -137,6 +167,23 @@ impl TrialConfig {
                 "\"f32\" on CPU cores, or a GPU: train and time take --device cuda:0, explore takes --slots cuda:0",
             )),
         }
+    }
+
+    /// That a GPU cannot train this, if it cannot.
+    pub fn check_for_gpu(&self) -> Result<(), Invalid> {
+        let ScheduleConfig { lr: _, batch: _, warmup_epochs: _, routing, reconstruction, freeze } = &self.schedule;
+        let parts = [
+            ("schedule.routing", routing.is_model(), Value::try_from(routing)),
+            ("schedule.reconstruction", reconstruction.is_always(), Value::try_from(reconstruction)),
+            ("schedule.freeze", freeze.is_never(), Value::try_from(freeze)),
+        ];
+        for (path, is_default, value) in parts {
+            if !is_default {
+                let value = value.map_or("a table".to_string(), |value| value.to_string());
+                return Err(Invalid::new(path, value, "absent: a GPU computes and trains the whole network in every step"));
+            }
+        }
+        Ok(())
     }
 
     /// The trial's identity: 16 hexadecimal digits of the hash of this config and the data's `fingerprint`. Where the user's own images
@@ -213,12 +260,13 @@ impl TrainConfig {
     }
 }
 
-/// Writes the default policy into a table of a schedule that has none, so that its fields alone may be given.
+/// Writes the default policy into a table of a schedule that has none, so that its fields alone may be given; of routing, the one
+/// that has fields.
 fn name_policies(table: &mut Table) {
     let Some(Value::Table(schedule)) = table.get_mut("schedule") else { return };
-    for policies in ["lr", "batch"] {
+    for (policies, meant) in [("lr", DEFAULT_POLICY), ("batch", DEFAULT_POLICY), ("routing", "phases")] {
         if let Some(Value::Table(policy)) = schedule.get_mut(policies) {
-            policy.entry("policy").or_insert_with(|| DEFAULT_POLICY.into());
+            policy.entry("policy").or_insert_with(|| meant.into());
         }
     }
 }

@@ -4,7 +4,7 @@ use candle_core::Device;
 use fastrcaps::{
     learn::{
         config::TrialConfig,
-        model::{config::Precision, pass::Work},
+        model::{config::Precision, pass::Work, scope::Scope},
         train::laps::Part,
     },
     timing::{
@@ -23,7 +23,7 @@ fn config(text: &str) -> TrialConfig {
 fn measured(text: &str, batch: usize, steps: usize) -> Measured {
     let config = config(text);
     let limits = Limits { least: steps, most: steps, patience: std::time::Duration::ZERO };
-    measure(&config, &stand_in(config.data.name), &Device::Cpu, batch, limits, &mut |_| {}).unwrap()
+    measure(&config, &stand_in(config.data.name), &Device::Cpu, batch, Scope::default(), limits, &mut |_| {}).unwrap()
 }
 
 fn names(measured: &Measured) -> Vec<&'static str> {

@@ -123,7 +123,7 @@ fn whose_fields(table: &Table, path: &[String], complaint: &str) -> String {
 
 /// The complaint without the names of Rust's types.
 fn words(complaint: &str) -> String {
-    const WORDS: [(&str, &str); 8] = [
+    const WORDS: [(&str, &str); 9] = [
         ("expected usize", "expected a whole number of at least 0"),
         ("expected u64", "expected a whole number of at least 0"),
         ("expected f64", "expected a number"),
@@ -131,6 +131,7 @@ fn words(complaint: &str) -> String {
         ("expected string or map", "expected a string"),
         ("expected internally tagged enum LearningRatePolicy", "expected a table, as in { policy = \"fixed\" }"),
         ("expected internally tagged enum BatchPolicy", "expected a table, as in { policy = \"fixed\" }"),
+        ("expected internally tagged enum RoutingPolicy", "expected a table, as in { policy = \"phases\" }"),
         ("expected struct ", "expected a table: "),
     ];
     WORDS.iter().fold(complaint.to_string(), |text, (rust, plain)| text.replace(rust, plain))

@@ -114,7 +114,7 @@ fn train(trainer: &mut Trainer, data: &Dataset, steps: &[TrainStep]) -> Result<V
     let mut losses = Vec::new();
     for steps in steps.chunk_by(|before, after| before.epoch == after.epoch) {
         let order: Vec<u32> = steps.iter().flat_map(|step| step.indices.iter().copied()).collect();
-        let sizes = steps.iter().map(|step| (step.indices.len(), step.learning_rate)).collect();
+        let sizes = steps.iter().map(|step| (step.indices.len(), step.learning_rate.into())).collect();
         trainer.prepare(data, &order, steps[0].epoch, sizes)?;
         for step in steps {
             trainer.enqueue(data, &step.indices, step.epoch, step.learning_rate)?;

@@ -11,6 +11,7 @@ use super::{
     evaluate::{self, Evaluation, count_correct},
     laps::{Laps, Part, Watched},
     outcome::StepOutcome,
+    update::Update,
 };
 use crate::learn::{
     config::{TrainConfig, TrialConfig},
@@ -84,17 +85,27 @@ impl Trainer {
     }
 
     /// Trains on the training samples `indices`, seen in epoch `epoch`, and waits for the outcome.
-    pub fn step(&mut self, data: &Dataset, indices: &[u32], epoch: usize, learning_rate: f64) -> Result<StepOutcome> {
-        self.enqueue(data, indices, epoch, learning_rate)?;
+    pub fn step(
+        &mut self,
+        data: &Dataset,
+        indices: &[u32],
+        epoch: usize,
+        update: impl Into<Update>,
+    ) -> Result<StepOutcome> {
+        self.enqueue(data, indices, epoch, update)?;
         self.settle()?.pop().context("a step without an outcome")
     }
 
-    /// Tells of the steps of epoch `epoch` that are to be enqueued next, by their number of samples, in `order`, and their learning rate:
+    /// Tells of the steps of epoch `epoch` that are to be enqueued next, by their number of samples, in `order`, and how they are taken:
     /// a GPU takes all of them at once then. Others may be enqueued all the same.
-    pub fn prepare(&mut self, data: &Dataset, order: &[u32], epoch: usize, steps: Vec<(usize, f64)>) -> Result<()> {
+    pub fn prepare(&mut self, data: &Dataset, order: &[u32], epoch: usize, steps: Vec<(usize, Update)>) -> Result<()> {
         match &mut self.engine {
             #[cfg(feature = "cuda")]
-            Engine::Device(device) => device.prepare(Plan { data, epoch, order, steps }, &self.parameters, &self.adam),
+            Engine::Device(device) => {
+                let rate = |(samples, update)| Ok((samples, whole(update)?));
+                let steps = steps.into_iter().map(rate).collect::<Result<_>>()?;
+                device.prepare(Plan { data, epoch, order, steps }, &self.parameters, &self.adam)
+            }
             _ => {
                 let _ = (data, order, epoch, steps);
                 Ok(())
@@ -103,12 +114,19 @@ impl Trainer {
     }
 
     /// [`Trainer::step`] whose outcome [`Trainer::settle`] gives: a GPU goes on with it while the next is enqueued.
-    pub fn enqueue(&mut self, data: &Dataset, indices: &[u32], epoch: usize, learning_rate: f64) -> Result<()> {
+    pub fn enqueue(
+        &mut self,
+        data: &Dataset,
+        indices: &[u32],
+        epoch: usize,
+        update: impl Into<Update>,
+    ) -> Result<()> {
+        let update = update.into();
         #[cfg(feature = "cuda")]
         if let Engine::Device(device) = &mut self.engine {
-            return device.enqueue(data, indices, epoch, learning_rate, &self.parameters, &mut self.adam);
+            return device.enqueue(data, indices, epoch, whole(update)?, &self.parameters, &mut self.adam);
         }
-        let outcome = self.timed_step(data, indices, epoch, learning_rate, None)?;
+        let outcome = self.timed_step(data, indices, epoch, update, None)?;
         self.outcomes.push(outcome);
         Ok(())
     }
@@ -173,10 +191,10 @@ impl Trainer {
         data: &Dataset,
         indices: &[u32],
         epoch: usize,
-        learning_rate: f64,
+        update: impl Into<Update>,
         laps: &mut Laps,
     ) -> Result<StepOutcome> {
-        self.timed_step(data, indices, epoch, learning_rate, Some(laps))
+        self.timed_step(data, indices, epoch, update.into(), Some(laps))
     }
 
     fn timed_step(
@@ -184,12 +202,12 @@ impl Trainer {
         data: &Dataset,
         indices: &[u32],
         epoch: usize,
-        learning_rate: f64,
+        update: Update,
         mut laps: Option<&mut Laps>,
     ) -> Result<StepOutcome> {
         #[cfg(feature = "cuda")]
         if let (Engine::Device(device), Some(laps)) = (&mut self.engine, &mut laps) {
-            return device.step_in_parts(data, indices, epoch, learning_rate, laps, &self.parameters, &mut self.adam);
+            return device.step_in_parts(data, indices, epoch, whole(update)?, laps, &self.parameters, &mut self.adam);
         }
         // This thread may be another than the one that made the trainer.
         kernels::flush_denormals();
@@ -199,14 +217,18 @@ impl Trainer {
         self.gather(data, &data.train, indices, Some(shift));
         laps.iter_mut().for_each(|laps| laps.end(Part::Batch));
         let Engine::Pass(pass) = &mut self.engine else {
-            let (loss, scores) = self.step_in_graph(data, learning_rate, laps)?;
+            let (loss, scores) = self.step_in_graph(data, update, laps)?;
             let duration = start.elapsed();
             return Ok(StepOutcome { loss, correct: count_correct(&scores, &self.labels), duration });
         };
+        let Update { learning_rate, scope } = update;
         self.adam.begin(learning_rate);
         let loss = match laps {
-            None => pass.train(&self.pixels, &self.labels, &mut self.adam)?,
-            Some(laps) => pass.train(&self.pixels, &self.labels, &mut Watched { adam: &mut self.adam, laps })?,
+            None => pass.train_within(scope, &self.pixels, &self.labels, &mut self.adam)?,
+            Some(laps) => {
+                let mut watched = Watched { adam: &mut self.adam, laps };
+                pass.train_within(scope, &self.pixels, &self.labels, &mut watched)?
+            }
         };
         let duration = start.elapsed();
         Ok(StepOutcome { loss, correct: count_correct(pass.scores(), &self.labels), duration })
@@ -216,11 +238,11 @@ impl Trainer {
     fn step_in_graph(
         &mut self,
         data: &Dataset,
-        learning_rate: f64,
+        Update { learning_rate, scope }: Update,
         mut laps: Option<&mut Laps>,
     ) -> Result<(f64, Vec<f32>)> {
         let (images, labels) = evaluate::tensors(data.shape, &self.pixels, &self.labels)?;
-        let output = self.network.forward(&images, Mask::TrueLabels(&labels))?;
+        let output = self.network.forward_within(scope, &images, Mask::TrueLabels(&labels))?;
         let loss = self.network.loss(&output, &images, &labels)?;
         let gradients = loss.backward()?;
         laps.iter_mut().for_each(|laps| laps.end(Part::Graph));
@@ -233,11 +255,11 @@ impl Trainer {
     pub fn work(&self) -> Result<Vec<(Part, Work)>> {
         let Engine::Pass(pass) = &self.engine else { return Ok(Vec::new()) };
         let pixels = self.pixels.len();
-        let parameters = self.parameters.count();
+        let trained = pass.trained();
         // Bytes of images become floats; values and both moments are read and written.
         let own = [
             (Part::Batch, Work::moving(pixels * (size_of::<u8>() + size_of::<f32>()))),
-            (Part::Adam, Work::moving(6 * parameters * size_of::<f32>())),
+            (Part::Adam, Work::moving(6 * trained * size_of::<f32>())),
         ];
         let stages = pass.work()?;
         Ok(own.into_iter().chain(stages.into_iter().map(|(stage, work)| (Part::Pass(stage), work))).collect())
@@ -316,6 +338,7 @@ impl Engine {
             (_, Device::Cpu) => Ok(Engine::Graph),
             #[cfg(feature = "cuda")]
             (model, Device::Cuda(_)) => {
+                config.check_for_gpu()?;
                 let shift = config.data.shift;
                 let epochs = config.train.epochs;
                 let sizes = config.schedule.steps_by_size(epochs, epochs, data.train.len());
@@ -329,6 +352,15 @@ impl Engine {
             }
         }
     }
+}
+
+/// The learning rate of a step of the whole network, which are all that a GPU takes.
+#[cfg(feature = "cuda")]
+fn whole(Update { learning_rate, scope }: Update) -> Result<f64> {
+    if !scope.is_whole() {
+        bail!("a GPU takes steps of the whole network alone, not one with {scope}");
+    }
+    Ok(learning_rate)
 }
 
 #[cfg(feature = "cuda")]

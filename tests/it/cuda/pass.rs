@@ -257,7 +257,7 @@ fn steps_that_were_prepared_and_steps_that_were_not_are_the_same() {
     let weights = |is_prepared: bool| {
         let mut trainer = Trainer::new(&config, &data, &device()).unwrap();
         if is_prepared {
-            trainer.prepare(&data, &order, 2, sizes.iter().map(|&size| (size, 1e-3)).collect()).unwrap();
+            trainer.prepare(&data, &order, 2, sizes.iter().map(|&size| (size, 1e-3.into())).collect()).unwrap();
         }
         let (mut first, mut losses) = (0, Vec::new());
         for size in sizes {
