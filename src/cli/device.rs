@@ -36,7 +36,7 @@ impl DeviceArg {
 
 /// Whether the device can train this.
 pub fn check(place: Place, config: &TrialConfig) -> Result<()> {
-    Ok(if place.is_cpu() { config.check_for_cpu()? } else { config.check_for_gpu()? })
+    if place.is_cpu() { Ok(config.check_for_cpu()?) } else { Ok(()) }
 }
 
 /// Takes the name of a precision, as configurations have it.

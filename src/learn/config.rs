@@ -169,23 +169,6 @@ impl TrialConfig {
         }
     }
 
-    /// That a GPU cannot train this, if it cannot.
-    pub fn check_for_gpu(&self) -> Result<(), Invalid> {
-        let ScheduleConfig { lr: _, batch: _, warmup_epochs: _, routing, reconstruction, freeze } = &self.schedule;
-        let parts = [
-            ("schedule.routing", routing.is_model(), Value::try_from(routing)),
-            ("schedule.reconstruction", reconstruction.is_always(), Value::try_from(reconstruction)),
-            ("schedule.freeze", freeze.is_never(), Value::try_from(freeze)),
-        ];
-        for (path, is_default, value) in parts {
-            if !is_default {
-                let value = value.map_or("a table".to_string(), |value| value.to_string());
-                return Err(Invalid::new(path, value, "absent: a GPU computes and trains the whole network in every step"));
-            }
-        }
-        Ok(())
-    }
-
     /// The trial's identity: 16 hexadecimal digits of the hash of this config and the data's `fingerprint`. Where the user's own images
     /// lie is no part of it.
     pub fn key(&self, fingerprint: &str) -> String {

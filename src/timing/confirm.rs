@@ -120,9 +120,9 @@ impl Confirmation<'_> {
     ///
     /// Errors: a configuration that the device cannot train; those of [`rounds::take`].
     pub fn take(&self, trainings: &Trainings, lock: &Lock, observer: &mut dyn FnMut(&Event)) -> Result<Confirmed> {
-        let is_cpu = self.place.is_cpu();
-        let check = |config: &&TrialConfig| if is_cpu { config.check_for_cpu() } else { config.check_for_gpu() };
-        trainings.configs.iter().try_for_each(check)?;
+        if self.place.is_cpu() {
+            trainings.configs.iter().try_for_each(|config| config.check_for_cpu())?;
+        }
         let cores = machine::usable_cores();
         if self.threads() > cores && !self.tasks.is_elsewhere() {
             observer(&Event::CoresShared { threads: self.threads(), cores });

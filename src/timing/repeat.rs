@@ -33,13 +33,7 @@ pub(crate) fn still(scope: Scope) -> Update {
 }
 
 /// Median seconds of a step of `config` on `size` samples of `data` within `scope`, after a first one that is not counted.
-pub fn step_seconds(
-    config: &TrialConfig,
-    data: &Dataset,
-    device: &Device,
-    size: usize,
-    scope: Scope,
-) -> Result<f64> {
+pub fn step_seconds(config: &TrialConfig, data: &Dataset, device: &Device, size: usize, scope: Scope) -> Result<f64> {
     let mut trainer = Trainer::new(config, data, device)?;
     let limits = Limits { least: 1, most: 7, patience: Duration::from_millis(400) };
     if trainer.is_asynchronous() {

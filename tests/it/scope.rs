@@ -38,7 +38,10 @@ fn resolve(text: &str) -> TrialConfig {
 
 /// A small training of four epochs of 6 steps each, by this schedule.
 fn config(model: &str, schedule: &str) -> TrialConfig {
-    resolve(&format!("{DATA}model = {{ {model} }}\nschedule = {{ {} }}\ntrain = {{ epochs = 4 }}\n", of_eights(schedule)))
+    resolve(&format!(
+        "{DATA}model = {{ {model} }}\nschedule = {{ {} }}\ntrain = {{ epochs = 4 }}\n",
+        of_eights(schedule)
+    ))
 }
 
 /// The fields of a schedule of batches of eight.
@@ -116,8 +119,7 @@ fn a_schedule_says_at_every_moment_what_is_computed_and_trained() {
 
 #[test]
 fn an_outline_shows_where_what_is_computed_and_trained_changes() {
-    let schedule: ScheduleConfig =
-        toml::from_str("routing = { policy = 'phases' }\nfreeze = { conv1 = 0.3 }").unwrap();
+    let schedule: ScheduleConfig = toml::from_str("routing = { policy = 'phases' }\nfreeze = { conv1 = 0.3 }").unwrap();
     let rows: Vec<(f64, Option<usize>, Frozen)> =
         outline(&schedule, 10).rows.iter().map(|row| (row.epoch, row.scope.iterations, row.scope.frozen)).collect();
     let expected = [
@@ -145,7 +147,9 @@ fn some_schedule() -> impl Strategy<Value = String> {
     let routing = prop_oneof![
         Just(""),
         Just("routing = { policy = 'phases' }"),
-        Just("routing = { policy = 'phases', phases = [{ until = 0.31, iterations = 2 }, { until = 0.7, iterations = 1 }, {}] }"),
+        Just(
+            "routing = { policy = 'phases', phases = [{ until = 0.31, iterations = 2 }, { until = 0.7, iterations = 1 }, {}] }"
+        ),
         Just("routing = { policy = 'phases', phases = [{ iterations = 1 }] }"),
     ];
     let until = prop_oneof![Just(1.0), Just(0.1), Just(0.3), Just(0.6), Just(0.75), 0.01f64..1.0];
@@ -255,19 +259,7 @@ fn values_at_fault_are_named_in_a_configuration_too() {
     }
 }
 
-#[test]
-fn a_gpu_refuses_a_schedule_that_leaves_something_out_by_the_name_of_its_part() {
-    assert_eq!(config(MODEL, "").check_for_gpu(), Ok(()));
-    for (schedule, path) in [
-        ("routing = {}", "schedule.routing"),
-        ("reconstruction = { every = 2 }", "schedule.reconstruction"),
-        ("freeze = { conv1 = 0.5 }", "schedule.freeze"),
-    ] {
-        assert_eq!(config(MODEL, schedule).check_for_gpu().unwrap_err().path, path);
-    }
-}
-
-const SCOPES: [Scope; 5] = [
+pub const SCOPES: [Scope; 5] = [
     Scope { iterations: Some(1), skips_decoder: false, frozen: Frozen::Nothing },
     Scope { iterations: Some(5), skips_decoder: true, frozen: Frozen::Nothing },
     Scope { iterations: None, skips_decoder: false, frozen: Frozen::Conv1 },
@@ -384,7 +376,7 @@ fn evaluation_takes_the_networks_own_number_of_iterations() {
     let mut end = trained(&config);
     let data = glyphs(&config);
     let phased = end.trainer.evaluate(&data, &data.test).unwrap();
-    let mut own = Trainer::new(&config(MODEL, ""), &data, &Device::Cpu).unwrap();
+    let mut own = Trainer::new(&crate::scope::config(MODEL, ""), &data, &Device::Cpu).unwrap();
     own.restore(&end.trainer.snapshot().unwrap()).unwrap();
     assert_eq!(own.evaluate(&data, &data.test).unwrap(), phased);
     let one = format!("{MODEL}, routing_iterations = 1");
@@ -505,7 +497,10 @@ fn steps_of_other_scopes_are_other_kinds_and_those_of_other_iterations_are_the_o
         kinds.iter().filter(|(shape, _)| shape.scope_in(&of) == scope).map(|(_, count)| count).sum::<u64>()
     };
     for skips in [false, true] {
-        assert_eq!([count(skips, Frozen::Nothing), count(skips, Frozen::Conv1), count(skips, Frozen::Primary)], [6, 3, 3]);
+        assert_eq!(
+            [count(skips, Frozen::Nothing), count(skips, Frozen::Conv1), count(skips, Frozen::Primary)],
+            [6, 3, 3]
+        );
     }
     let shape = &steps_of(&config(MODEL, "routing = { phases = [{ iterations = 1 }] }"), 4)[0].0;
     assert_eq!(shape.scope_in(&config(MODEL, "")).iterations, Some(1));

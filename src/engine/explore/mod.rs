@@ -262,11 +262,9 @@ impl Exploration {
 
     /// Refuses configurations that a slot cannot train, with the value at fault.
     fn check_slots(&self, expansion: &Expansion) -> Result<()> {
-        let (has_cpu, has_gpu) = (self.slots.has_cpu(), self.slots.gpus().next().is_some());
-        for (label, config) in expansion.labelled() {
-            let on_cpu = if has_cpu { config.check_for_cpu() } else { Ok(()) };
-            let check = on_cpu.and_then(|()| if has_gpu { config.check_for_gpu() } else { Ok(()) });
-            check.with_context(|| format!("slots {} cannot train {label:?}", self.slots))?;
+        for candidate in expansion.candidates.iter().filter(|_| self.slots.has_cpu()) {
+            let check = candidate.config.check_for_cpu();
+            check.with_context(|| format!("slots {} cannot train {:?}", self.slots, candidate.label))?;
         }
         Ok(())
     }

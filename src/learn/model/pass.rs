@@ -19,9 +19,7 @@ use super::{
     parameters::Parameters,
     scope::{Frozen, Scope},
 };
-use crate::learn::kernels::{
-    Adam, ClassCapsulesPlan, Conv2dPlan, InChannels, Real, Weight, loss, with_values,
-};
+use crate::learn::kernels::{Adam, ClassCapsulesPlan, Conv2dPlan, InChannels, Real, Weight, loss, with_values};
 
 /// What a training step consists of, in its order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use candle_core::{DType, Device, Tensor};
 
 #[cfg(feature = "cuda")]
-use super::on_device::{OnDevice, Plan};
+use super::on_device::{Most, OnDevice, Plan};
 use super::{
     evaluate::{self, Evaluation, count_correct},
     laps::{Laps, Part, Watched},
@@ -101,11 +101,7 @@ impl Trainer {
     pub fn prepare(&mut self, data: &Dataset, order: &[u32], epoch: usize, steps: Vec<(usize, Update)>) -> Result<()> {
         match &mut self.engine {
             #[cfg(feature = "cuda")]
-            Engine::Device(device) => {
-                let rate = |(samples, update)| Ok((samples, whole(update)?));
-                let steps = steps.into_iter().map(rate).collect::<Result<_>>()?;
-                device.prepare(Plan { data, epoch, order, steps }, &self.parameters, &self.adam)
-            }
+            Engine::Device(device) => device.prepare(Plan { data, epoch, order, steps }, &self.parameters, &self.adam),
             _ => {
                 let _ = (data, order, epoch, steps);
                 Ok(())
@@ -114,17 +110,11 @@ impl Trainer {
     }
 
     /// [`Trainer::step`] whose outcome [`Trainer::settle`] gives: a GPU goes on with it while the next is enqueued.
-    pub fn enqueue(
-        &mut self,
-        data: &Dataset,
-        indices: &[u32],
-        epoch: usize,
-        update: impl Into<Update>,
-    ) -> Result<()> {
+    pub fn enqueue(&mut self, data: &Dataset, indices: &[u32], epoch: usize, update: impl Into<Update>) -> Result<()> {
         let update = update.into();
         #[cfg(feature = "cuda")]
         if let Engine::Device(device) = &mut self.engine {
-            return device.enqueue(data, indices, epoch, whole(update)?, &self.parameters, &mut self.adam);
+            return device.enqueue(data, indices, epoch, update, &self.parameters, &mut self.adam);
         }
         let outcome = self.timed_step(data, indices, epoch, update, None)?;
         self.outcomes.push(outcome);
@@ -207,7 +197,7 @@ impl Trainer {
     ) -> Result<StepOutcome> {
         #[cfg(feature = "cuda")]
         if let (Engine::Device(device), Some(laps)) = (&mut self.engine, &mut laps) {
-            return device.step_in_parts(data, indices, epoch, whole(update)?, laps, &self.parameters, &mut self.adam);
+            return device.step_in_parts(data, indices, epoch, update, laps, &self.parameters, &mut self.adam);
         }
         // This thread may be another than the one that made the trainer.
         kernels::flush_denormals();
@@ -338,11 +328,14 @@ impl Engine {
             (_, Device::Cpu) => Ok(Engine::Graph),
             #[cfg(feature = "cuda")]
             (model, Device::Cuda(_)) => {
-                config.check_for_gpu()?;
                 let shift = config.data.shift;
                 let epochs = config.train.epochs;
                 let sizes = config.schedule.steps_by_size(epochs, epochs, data.train.len());
-                let most = sizes.keys().max().copied().unwrap_or(0);
+                let iterations = match model {
+                    ModelConfig::Capsnet(model) => config.schedule.routing.most(model.routing_iterations),
+                    ModelConfig::Lenet5 => 0,
+                };
+                let most = Most { samples: sizes.keys().max().copied().unwrap_or(0), iterations };
                 let device = OnDevice::new(model, precision, data, parameters, adam, device, config.seed, shift, most)?;
                 Ok(Engine::Device(Box::new(device)))
             }
@@ -352,15 +345,6 @@ impl Engine {
             }
         }
     }
-}
-
-/// The learning rate of a step of the whole network, which are all that a GPU takes.
-#[cfg(feature = "cuda")]
-fn whole(Update { learning_rate, scope }: Update) -> Result<f64> {
-    if !scope.is_whole() {
-        bail!("a GPU takes steps of the whole network alone, not one with {scope}");
-    }
-    Ok(learning_rate)
 }
 
 #[cfg(feature = "cuda")]

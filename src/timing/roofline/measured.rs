@@ -143,7 +143,7 @@ pub fn measure(
     }
     let mut work = trainer.work()?;
     if work.is_empty() && !device.is_cpu() {
-        work = work_of_launches(config, batch);
+        work = work_of_launches(config, scope, batch);
     }
     let mut parts: Vec<MeasuredPart> = laps
         .parts()
@@ -172,9 +172,9 @@ pub fn measure(
 }
 
 /// The work of the parts of a step on a GPU: that of their launches. None of networks whose launches nobody counts.
-fn work_of_launches(config: &TrialConfig, batch: usize) -> Vec<(Part, Work)> {
+fn work_of_launches(config: &TrialConfig, scope: Scope, batch: usize) -> Vec<(Part, Work)> {
     let mut work: BTreeMap<Part, Work> = BTreeMap::new();
-    for launch in launches(config, batch).unwrap_or_default() {
+    for launch in launches(config, scope, batch).unwrap_or_default() {
         let sum = work.entry(launch.part).or_default();
         *sum = *sum + launch.work();
     }

@@ -130,7 +130,8 @@ impl SentinelStep<'_> {
     fn time(&self, round: usize) -> Result<Sentinel> {
         let at = machine::rfc3339(SystemTime::now());
         let length = Length::of(SENTINEL_SECONDS);
-        let (_, seconds_per_step) = sample::take(&self.config, &self.data, self.device, SENTINEL_SAMPLES, Scope::default(), length)?;
+        let (_, seconds_per_step) =
+            sample::take(&self.config, &self.data, self.device, SENTINEL_SAMPLES, Scope::default(), length)?;
         Ok(Sentinel { round, visit: 0, at, seconds_per_step })
     }
 }
