@@ -84,7 +84,8 @@ struct StepArgs {
     /// Network to train
     #[arg(long, value_name = "PRESET", default_value = PRESETS[0], value_parser = PossibleValuesParser::new(PRESETS))]
     preset: String,
-    /// Use network and images of this configuration instead, capsule network or not; its schedule is not used
+    /// Use network and images of this configuration instead, capsule network or not. Of its schedule it takes what steps compute and
+    /// train of the network: each kind of step is measured
     #[arg(long, value_name = "FILE", conflicts_with = "preset")]
     config: Option<PathBuf>,
     /// Batch sizes, one measurement each
@@ -140,7 +141,8 @@ fn step(args: StepArgs) -> Result<ExitCode> {
     let limits = args.steps.map_or(LIMITS, |steps| Limits { least: steps as usize, most: steps as usize, ..LIMITS });
     let data = stand_in(config.data.name);
 
-    let bar = ProgressBar::new(args.batch.len() as u64 + 1);
+    let scopes = config.schedule.scopes();
+    let bar = ProgressBar::new((args.batch.len() * scopes.len()) as u64 + 1);
     // A constant with known keys.
     bar.set_style(ProgressStyle::with_template("{wide_bar} {pos}/{len} {msg}").expect("a valid template"));
     bar.set_message("ceilings of the machine");
@@ -148,8 +150,8 @@ fn step(args: StepArgs) -> Result<ExitCode> {
     let ceilings = Ceilings::measure(&device, precision)?;
     bar.inc(1);
     let mut all = Vec::new();
-    for &batch in &args.batch {
-        all.push(measure(&config, &data, &device, batch as usize, limits, &mut |step| {
+    for (&batch, &scope) in args.batch.iter().flat_map(|batch| scopes.iter().map(move |scope| (batch, scope))) {
+        all.push(measure(&config, &data, &device, batch as usize, scope, limits, &mut |step| {
             bar.set_message(format!("batch {batch} · step {step}"));
         })?);
         bar.inc(1);
@@ -233,8 +235,9 @@ fn table(measured: &Measured, ceilings: Ceilings) -> String {
         let [median, lower, upper] = [of.median, of.lower_quartile, of.upper_quartile].map(duration);
         format!("; enqueued as in a training {median} (quartiles {lower} and {upper})")
     });
+    let scope = if measured.scope.is_whole() { String::new() } else { format!(", {}", measured.scope) };
     format!(
-        "batch {}: median {} (least {}, quartiles {} and {}, {}){in_training}, {} samples/s\n{}",
+        "batch {}{scope}: median {} (least {}, quartiles {} and {}, {}){in_training}, {} samples/s\n{}",
         measured.batch,
         duration(step.median),
         duration(step.min),
@@ -273,6 +276,9 @@ fn object(of: &Measurement, all: &[Measured]) -> serde_json::Value {
         });
         let mut object = figures(&measured.speed(ceilings));
         object["batch"] = json!(measured.batch);
+        if !measured.scope.is_whole() {
+            object["scope"] = json!(measured.scope);
+        }
         object["steps"] = json!(measured.steps.len());
         object["ms_in_training"] = measured.step_in_training().map_or(json!(null), |spread| milliseconds(&spread));
         object["samples_per_second"] = json!(measured.samples_per_second());

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use fastrcaps::{
-    learn::config::TrialConfig,
+    learn::{config::TrialConfig, model::scope::Scope},
     timing::roofline::{Launch, PUBLISHED, Published, launches},
 };
 use serde_json::json;
@@ -16,10 +16,13 @@ pub fn show(config: &TrialConfig, network: &str, name: &str, batches: &[u32], as
     // The command line takes these names alone.
     let gpu = PUBLISHED.into_iter().find(|of| of.name == name).expect("a name of the list");
     let precision = config.train.precision;
-    let steps = batches.iter().map(|&batch| Ok((batch, launches(config, batch as usize)?)));
-    let steps: Vec<(u32, Vec<Launch>)> = steps.collect::<Result<_>>()?;
+    let scopes = config.schedule.scopes();
+    let kinds = batches.iter().flat_map(|&batch| scopes.iter().map(move |&scope| (batch, scope)));
+    let steps = kinds.map(|(batch, scope)| Ok((batch, scope, launches(config, scope, batch as usize)?)));
+    let steps: Vec<(u32, Scope, Vec<Launch>)> = steps.collect::<Result<_>>()?;
     if as_json {
-        let batches: Vec<_> = steps.iter().map(|(batch, launches)| object(&gpu, *batch, launches)).collect();
+        let batches: Vec<_> =
+            steps.iter().map(|(batch, scope, launches)| object(&gpu, *batch, *scope, launches)).collect();
         let object = json!({
             "gpu": gpu.full_name,
             "source": SOURCE,
@@ -40,15 +43,15 @@ pub fn show(config: &TrialConfig, network: &str, name: &str, batches: &[u32], as
         gpu.flops(precision) / 1e12,
         gpu.bandwidth / 1e12,
     );
-    for (batch, launches) in &steps {
-        outln!("\n{}", table(&gpu, *batch, launches));
+    for (batch, scope, launches) in &steps {
+        outln!("\n{}", table(&gpu, *batch, *scope, launches));
     }
     Ok(())
 }
 
 const SOURCE: &str = "NVIDIA's data sheets, dense";
 
-fn table(gpu: &Published, batch: u32, launches: &[Launch]) -> String {
+fn table(gpu: &Published, batch: u32, scope: Scope, launches: &[Launch]) -> String {
     let mut rows: Vec<Vec<String>> =
         vec!["PART|LAUNCH|COUNT|MB|GFLOP|IN|LEAST MS|BOUND BY".split('|').map(String::from).collect()];
     let figures = |bytes: u64, multiply_adds: u64| [bytes as f64 / 1e6, 2e-9 * multiply_adds as f64];
@@ -71,7 +74,8 @@ fn table(gpu: &Published, batch: u32, launches: &[Launch]) -> String {
     let [mb, gflop] = figures(bytes, multiply_adds);
     let sum = ["step".into(), String::new(), count.to_string(), format!("{mb:.2}"), format!("{gflop:.3}")];
     rows.push(sum.into_iter().chain([String::new(), format!("{:.4}", 1e3 * seconds)]).collect());
-    format!("batch {batch}: {:.0} samples/s at most\n{}", f64::from(batch) / seconds, aligned(&rows).trim_end())
+    let scope = if scope.is_whole() { String::new() } else { format!(", {scope}") };
+    format!("batch {batch}{scope}: {:.0} samples/s at most\n{}", f64::from(batch) / seconds, aligned(&rows).trim_end())
 }
 
 /// All launches of a step together.
@@ -93,7 +97,7 @@ impl Sum {
     }
 }
 
-fn object(gpu: &Published, batch: u32, launches: &[Launch]) -> serde_json::Value {
+fn object(gpu: &Published, batch: u32, scope: Scope, launches: &[Launch]) -> serde_json::Value {
     let rows = launches.iter().map(|launch| {
         let (seconds, bound) = gpu.least_seconds(launch);
         json!({
@@ -109,5 +113,9 @@ fn object(gpu: &Published, batch: u32, launches: &[Launch]) -> serde_json::Value
     });
     let Sum { launches: count, bytes, multiply_adds, seconds } = Sum::of(gpu, launches);
     let step = json!({ "count": count, "bytes": bytes, "multiply_adds": multiply_adds, "least_ms": 1e3 * seconds });
-    json!({ "batch": batch, "launches": rows.collect::<Vec<_>>(), "step": step })
+    let mut object = json!({ "batch": batch, "launches": rows.collect::<Vec<_>>(), "step": step });
+    if !scope.is_whole() {
+        object["scope"] = json!(scope);
+    }
+    object
 }

@@ -1,11 +1,18 @@
-//! `fastrcaps schedule`: what a configuration's learning rate and batch size do over the epochs.
+//! `fastrcaps schedule`: what a configuration's learning rate and batch size do over the epochs, and what is computed and trained.
 
 use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
 use fastrcaps::{
     base::words::plural,
-    learn::{config::TrialConfig, schedule::outline::outline},
+    learn::{
+        config::TrialConfig,
+        model::{
+            config::{Decoder, ModelConfig},
+            scope::{Frozen, Scope},
+        },
+        schedule::outline::outline,
+    },
     present::charts::{
         self, Style,
         schedule::{self, ScheduleChart},
@@ -20,7 +27,8 @@ use super::{
 /// Draw the learning rate and the batch size of a configuration, without training it.
 ///
 /// It also prints the values at the turns of the curves and between them. EPOCHS are the epochs completed; two rows at the
-/// same moment are a jump.
+/// same moment are a jump. Where the schedule changes what steps compute and train, ROUTING is the number of routing iterations,
+/// RECONSTRUCTS says in which steps the decoder runs, and FROZEN which layers are not trained any more.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -64,12 +72,40 @@ pub fn run(args: Args) -> Result<ExitCode> {
 /// Rows that show what the curve does.
 fn print_outline(config: &TrialConfig) -> Result<()> {
     let outline = outline(&config.schedule, config.train.epochs);
-    outln!("{:>10}  {:>12}  {:>6}", "EPOCHS", "RATE", "BATCH");
+    let is_whole = config.schedule.is_whole();
+    let heads = if is_whole { String::new() } else { parts("ROUTING", "RECONSTRUCTS", "FROZEN") };
+    outln!("{:>10}  {:>12}  {:>6}{heads}", "EPOCHS", "RATE", "BATCH");
     for (number, row) in outline.rows.iter().enumerate() {
         if outline.is_cut && number + 1 == outline.rows.len() {
             outln!("{:>10}  so it goes on; the picture has all", "…");
         }
-        outln!("{:>10.3}  {:>12.3e}  {:>6}", row.epoch, row.learning_rate, row.batch_size);
+        let scope = if is_whole { String::new() } else { words(config, row.scope) };
+        outln!("{:>10.3}  {:>12.3e}  {:>6}{scope}", row.epoch, row.learning_rate, row.batch_size);
     }
     Ok(())
+}
+
+/// The columns of what steps compute and train.
+fn parts(routing: &str, reconstructs: &str, frozen: &str) -> String {
+    format!("  {routing:>7}  {reconstructs:>12}  {frozen:<14}").trim_end().to_string()
+}
+
+/// What those columns say of a moment; `scope` is that of the first step of an epoch there.
+fn words(config: &TrialConfig, scope: Scope) -> String {
+    let ModelConfig::Capsnet(model) = &config.model else { return parts("none", "none", frozen(scope)) };
+    let routing = scope.iterations.unwrap_or(model.routing_iterations).to_string();
+    let reconstructs = match config.schedule.reconstruction.every {
+        _ if model.decoder == Decoder::None || scope.skips_decoder => "never".to_string(),
+        1 => "always".to_string(),
+        every => format!("1 step of {every}"),
+    };
+    parts(&routing, &reconstructs, frozen(scope))
+}
+
+fn frozen(scope: Scope) -> &'static str {
+    match scope.frozen {
+        Frozen::Nothing => "nothing",
+        Frozen::Conv1 => "conv1",
+        Frozen::Primary => "conv1, primary",
+    }
 }

@@ -16,7 +16,7 @@ use crate::{
     learn::{
         data::DataConfig,
         model::{
-            config::{ModelConfig, PRESETS, Precision, preset},
+            config::{Decoder, ModelConfig, PRESETS, Precision, preset},
             layout::Layer,
         },
         schedule::ScheduleConfig,
@@ -128,6 +128,7 @@ impl TrialConfig {
     fn canonical(self) -> TrialConfig {
         TrialConfig {
             data: self.data.canonical(),
+            schedule: self.schedule.canonical(&self.model),
             model: self.model.canonical(),
             train: self.train.canonical(),
             ..self
@@ -145,7 +146,32 @@ impl TrialConfig {
             train.insert("optimizer".into(), Value::try_from(self.train.optimizer).expect("a config is TOML"));
             train.insert("ema".into(), Value::try_from(ema).expect("a config is TOML"));
         }
+        if let Some(Value::Table(schedule)) = table.get_mut("schedule") {
+            schedule.extend(self.parts_of_schedule());
+        }
         table
+    }
+
+    /// The fields of the schedule that are not written where they are at their default: those that can matter to the network.
+    fn parts_of_schedule(&self) -> Table {
+        let ScheduleConfig { routing, reconstruction, freeze, .. } = &self.schedule;
+        let mut parts = Table::new();
+        // Numbers, strings and lists of tables of them: what TOML can hold.
+        let part = |part: Result<Value, _>| part.expect("a part of a schedule is TOML");
+        let mut frozen = part(Value::try_from(freeze));
+        match &self.model {
+            ModelConfig::Capsnet(model) => {
+                parts.insert("routing".into(), part(Value::try_from(routing)));
+                if model.decoder != Decoder::None {
+                    parts.insert("reconstruction".into(), part(Value::try_from(reconstruction)));
+                }
+            }
+            ModelConfig::Lenet5 => {
+                frozen.as_table_mut().and_then(|freeze| freeze.remove("primary"));
+            }
+        }
+        parts.insert("freeze".into(), frozen);
+        parts
     }
 
     /// The resolved config as a TOML document.
@@ -271,12 +297,13 @@ impl TrainConfig {
     }
 }
 
-/// Writes the default policy into a table of a schedule that has none, so that its fields alone may be given.
+/// Writes the default policy into a table of a schedule that has none, so that its fields alone may be given; of routing, the one
+/// that has fields.
 fn name_policies(table: &mut Table) {
     let Some(Value::Table(schedule)) = table.get_mut("schedule") else { return };
-    for policies in ["lr", "batch"] {
+    for (policies, meant) in [("lr", DEFAULT_POLICY), ("batch", DEFAULT_POLICY), ("routing", "phases")] {
         if let Some(Value::Table(policy)) = schedule.get_mut(policies) {
-            policy.entry("policy").or_insert_with(|| DEFAULT_POLICY.into());
+            policy.entry("policy").or_insert_with(|| meant.into());
         }
     }
 }

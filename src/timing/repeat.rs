@@ -7,7 +7,12 @@ use candle_core::Device;
 
 use crate::{
     base::stats::Spread,
-    learn::{config::TrialConfig, data::Dataset, train::Trainer},
+    learn::{
+        config::TrialConfig,
+        data::Dataset,
+        model::scope::Scope,
+        train::{Trainer, Update},
+    },
 };
 
 /// How many steps are timed.
@@ -20,33 +25,44 @@ pub struct Limits {
 }
 
 /// A learning rate of almost 0: the weights stay what they are, the work is the same.
-pub(crate) const STILL: f64 = 1e-12;
+const STILL: f64 = 1e-12;
 
-/// Median seconds of a step of `config` on `size` samples of `data`, after a first one that is not counted.
-pub fn step_seconds(config: &TrialConfig, data: &Dataset, device: &Device, size: usize) -> Result<f64> {
+/// Such a step.
+pub(crate) fn still(scope: Scope) -> Update {
+    Update { learning_rate: STILL, scope }
+}
+
+/// Median seconds of a step of `config` on `size` samples of `data` within `scope`, after a first one that is not counted.
+pub fn step_seconds(config: &TrialConfig, data: &Dataset, device: &Device, size: usize, scope: Scope) -> Result<f64> {
     let mut trainer = Trainer::new(config, data, device)?;
     let limits = Limits { least: 1, most: 7, patience: Duration::from_millis(400) };
     if trainer.is_asynchronous() {
-        return Ok(Spread::of(&together(&mut trainer, data, size, limits)?).median);
+        return Ok(Spread::of(&together(&mut trainer, data, size, scope, limits)?).median);
     }
     let indices = indices(data, size);
-    let mut step = || Ok(trainer.step(data, &indices, 0, STILL)?.duration);
+    let mut step = || Ok(trainer.step(data, &indices, 0, still(scope))?.duration);
     step()?;
     let times = repeat(limits, step)?;
     Ok(Spread::of(&times).median)
 }
 
 /// Seconds of a step, the mean of each of several runs of steps that are enqueued together.
-pub(crate) fn together(trainer: &mut Trainer, data: &Dataset, batch: usize, limits: Limits) -> Result<Vec<f64>> {
+pub(crate) fn together(
+    trainer: &mut Trainer,
+    data: &Dataset,
+    batch: usize,
+    scope: Scope,
+    limits: Limits,
+) -> Result<Vec<f64>> {
     /// Steps of a run, and runs.
     const TOGETHER: usize = 20;
     const RUNS: usize = 7;
     let together = TOGETHER.min(limits.most);
     let order = indices(data, together * batch);
     let mut run = || -> Result<Duration> {
-        trainer.prepare(data, &order, 0, vec![(batch, STILL); together])?;
+        trainer.prepare(data, &order, 0, vec![(batch, still(scope)); together])?;
         for indices in order.chunks_exact(batch) {
-            trainer.enqueue(data, indices, 0, STILL)?;
+            trainer.enqueue(data, indices, 0, still(scope))?;
         }
         let outcomes = trainer.settle()?;
         Ok(outcomes.iter().map(|outcome| outcome.duration).sum::<Duration>() / together as u32)

@@ -8,7 +8,8 @@ use candle_core::Device;
 use crate::learn::{
     config::TrialConfig,
     data::{Dataset, batch::epoch_order},
-    train::Trainer,
+    model::scope::Scope,
+    train::{Trainer, Update},
 };
 
 /// How long steps are timed.
@@ -40,7 +41,7 @@ const AT_ONCE: usize = 32;
 /// nothing diverges. What it is does not matter to the work.
 const LEARNING_RATE: f64 = 1e-4;
 
-/// Number of timed steps of `config` on `samples` samples, and the mean of their seconds, by the clock of `train_seconds`.
+/// Number of timed steps of `config` on `samples` samples within `scope`, and the mean of their seconds, by the clock of `train_seconds`.
 ///
 /// From the beginning of a training: initial weights, epochs in their shuffled order, shifted images.
 pub fn take(
@@ -48,8 +49,10 @@ pub fn take(
     data: &Dataset,
     device: &Device,
     samples: usize,
+    scope: Scope,
     length: Length,
 ) -> Result<(usize, f64)> {
+    let update = Update { learning_rate: LEARNING_RATE, scope };
     let mut trainer = Trainer::new(config, data, device)?;
     let mut walk = Walk::new(config, data, samples);
     let mut steps = |least: usize, length: Duration| -> Result<(usize, Duration)> {
@@ -57,14 +60,9 @@ pub fn take(
         while count < least || spent < length {
             // A GPU is asked for several steps at once, as in training.
             let epoch = walk.advance(if trainer.is_asynchronous() { AT_ONCE } else { 1 });
-            trainer.prepare(
-                data,
-                walk.seen(),
-                epoch,
-                walk.steps().map(|step| (step.len(), LEARNING_RATE)).collect(),
-            )?;
+            trainer.prepare(data, walk.seen(), epoch, walk.steps().map(|step| (step.len(), update)).collect())?;
             for step in walk.steps() {
-                trainer.enqueue(data, step, epoch, LEARNING_RATE)?;
+                trainer.enqueue(data, step, epoch, update)?;
             }
             for outcome in trainer.settle()? {
                 spent += outcome.duration;
@@ -144,7 +142,7 @@ mod tests {
             assert_eq!(walk.seen(), &order[start..end]);
             assert!(walk.steps().all(|step| step.len() == 100));
         }
-        let (steps, seconds) = take(&config, &data, &Device::Cpu, 7, Length::of(0.0)).unwrap();
+        let (steps, seconds) = take(&config, &data, &Device::Cpu, 7, Scope::default(), Length::of(0.0)).unwrap();
         assert!(steps == LEAST && seconds > 0.0);
     }
 }

@@ -12,13 +12,17 @@ use crate::{
     learn::{
         config::{OptimizerKind, TrainConfig, TrialConfig},
         data::DataConfig,
-        model::config::{ModelConfig, Precision},
+        model::{
+            config::{ModelConfig, Precision},
+            scope::Scope,
+        },
     },
 };
 
 /// What the time of a step depends on, within one study and on one machine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Shape {
+    /// With as many routing iterations as the step takes.
     pub model: ModelConfig,
     /// Largest shift of the images, in pixels.
     pub shift: usize,
@@ -33,6 +37,9 @@ pub struct Shape {
     /// Whether the step goes on to average them.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_averaged: bool,
+    /// What the step leaves out of its passes, and what it does not train.
+    #[serde(default, skip_serializing_if = "Scope::is_whole")]
+    pub scope: Scope,
 }
 
 impl Shape {
@@ -42,8 +49,8 @@ impl Shape {
         seal::checksum(serde_json::to_string(self).expect("a shape is JSON").as_bytes())
     }
 
-    /// Of a training's steps of so many samples.
-    fn of(config: &TrialConfig, samples: usize) -> Shape {
+    /// Of a training's steps of so many samples that compute and train so much.
+    fn of(config: &TrialConfig, samples: usize, scope: Scope) -> Shape {
         // Every field by its name: one that is added must be placed among those that a step's time depends on, or the others.
         let TrialConfig { seed: _, data, model, schedule: _, train } = config;
         let TrainConfig { epochs: _, beta1: _, beta2: _, epsilon: _, precision, optimizer, ema } = *train;
@@ -51,14 +58,31 @@ impl Shape {
         let DataConfig { name: _, train_samples: _, test_samples: _, validation_fraction: _, seed: _, shift } = *data;
         // Whatever their constants are, they take as long.
         let (optimizer, is_averaged) = (optimizer.kind(), ema.is_some());
-        Shape { model: model.clone(), shift, samples, precision, optimizer, is_averaged }
+        let (mut model, Scope { iterations, skips_decoder, frozen }) = (model.clone(), scope);
+        // A step with another number of iterations is one of the network that has that number.
+        if let (ModelConfig::Capsnet(model), Some(iterations)) = (&mut model, iterations) {
+            model.routing_iterations = iterations;
+        }
+        let scope = Scope { iterations: None, skips_decoder, frozen };
+        Shape { model, shift, samples, precision, optimizer, is_averaged, scope }
+    }
+
+    /// What a step of a training of `config` computes and trains that has this shape.
+    pub fn scope_in(&self, config: &TrialConfig) -> Scope {
+        let iterations = match (&self.model, &config.model) {
+            (ModelConfig::Capsnet(step), ModelConfig::Capsnet(own)) => {
+                Some(step.routing_iterations).filter(|iterations| *iterations != own.routing_iterations)
+            }
+            _ => None,
+        };
+        Scope { iterations, ..self.scope }
     }
 }
 
 /// The steps of the first `stop` epochs of a training: each shape, and how many steps have it, by number of samples.
 pub fn steps_of(config: &TrialConfig, stop: usize) -> Vec<(Shape, u64)> {
-    let steps = config.schedule.steps_by_size(stop, config.train.epochs, config.data.counts().train);
-    steps.into_iter().map(|(samples, count)| (Shape::of(config, samples), count)).collect()
+    let steps = config.schedule.steps_by_kind(stop, config.train.epochs, config.data.counts().train);
+    steps.into_iter().map(|((samples, scope), count)| (Shape::of(config, samples, scope), count)).collect()
 }
 
 /// The shapes of the steps of some trainings by their ids, each with one that has it.

@@ -9,7 +9,7 @@ use std::{
 };
 
 use fastrcaps::{
-    learn::{config::TrialConfig, schedule::Step},
+    learn::{config::TrialConfig, model::scope::Scope, schedule::Step},
     search::{
         beginnings::{Beginnings, Stage},
         space::Trial,
@@ -43,8 +43,8 @@ fn trial(schedule: &str, epochs: usize) -> Trial {
 
 /// Epochs that two trainings have in common, found by going through their steps.
 fn common(one: &TrialConfig, other: &TrialConfig) -> usize {
-    let steps = |of: &TrialConfig, epoch: usize| -> Vec<(usize, u64)> {
-        let bits = |step: Step| (step.samples.len(), step.learning_rate.to_bits());
+    let steps = |of: &TrialConfig, epoch: usize| -> Vec<(usize, u64, Scope)> {
+        let bits = |step: Step| (step.samples.len(), step.learning_rate.to_bits(), step.scope);
         of.schedule.epoch_steps(epoch, of.train.epochs, of.data.counts().train).map(bits).collect()
     };
     let most = one.train.epochs.min(other.train.epochs);
@@ -70,8 +70,18 @@ fn some_schedule() -> impl Strategy<Value = String> {
         Just("batch = { policy = 'adabatch', phases = [{ epochs = 1.5, size = 8 }, { size = 16 }] }"),
     ];
     let warmup = prop_oneof![Just("0"), Just("0.5"), Just("1")];
-    (rate, batch, warmup)
-        .prop_map(|(rate, batch, warmup)| format!("schedule = {{ {rate}, {batch}, warmup_epochs = {warmup} }}"))
+    let scope = prop_oneof![
+        3 => Just(""),
+        1 => Just(", routing = { phases = [{ until = 0.5 }, { iterations = 1 }] }"),
+        1 => Just(", routing = { phases = [{ until = 0.8 }, { iterations = 1 }] }"),
+        1 => Just(", reconstruction = { until = 0.5 }"),
+        1 => Just(", reconstruction = { every = 2 }"),
+        1 => Just(", freeze = { conv1 = 0.5 }"),
+        1 => Just(", freeze = { conv1 = 0.5, primary = 0.7 }"),
+    ];
+    (rate, batch, warmup, scope).prop_map(|(rate, batch, warmup, scope)| {
+        format!("schedule = {{ {rate}, {batch}, warmup_epochs = {warmup}{scope} }}")
+    })
 }
 
 proptest! {

@@ -4,7 +4,7 @@ use candle_core::Device;
 use fastrcaps::{
     learn::{
         config::TrialConfig,
-        model::{config::Precision, pass::Work},
+        model::{config::Precision, pass::Work, scope::Scope},
         train::laps::Part,
     },
     timing::{
@@ -23,7 +23,7 @@ fn config(text: &str) -> TrialConfig {
 fn measured(text: &str, batch: usize, steps: usize) -> Measured {
     let config = config(text);
     let limits = Limits { least: steps, most: steps, patience: std::time::Duration::ZERO };
-    measure(&config, &stand_in(config.data.name), &Device::Cpu, batch, limits, &mut |_| {}).unwrap()
+    measure(&config, &stand_in(config.data.name), &Device::Cpu, batch, Scope::default(), limits, &mut |_| {}).unwrap()
 }
 
 fn names(measured: &Measured) -> Vec<&'static str> {
@@ -100,7 +100,7 @@ fn a_part_is_held_against_the_ceiling_that_binds_it() {
     };
     // At 100 GFLOP/s and 40 GB/s the first takes at least 20 ms to compute, the second at least 100 ms to move.
     let parts = vec![part(1_000_000_000, 100_000_000, 0.04), part(1_000_000, 4_000_000_000, 0.125)];
-    let measured = Measured { batch: 8, steps: vec![0.2; 3], parts, in_training: Vec::new() };
+    let measured = Measured { batch: 8, scope: Scope::default(), steps: vec![0.2; 3], parts, in_training: Vec::new() };
     let close = |found: Option<f64>, wanted: f64| (found.unwrap() / wanted - 1.0).abs() < 1e-12;
     let [computes, moves] = [0, 1].map(|at: usize| measured.parts[at].speed(CEILINGS));
     assert_eq!((computes.bound, moves.bound), (Some(Bound::Compute), Some(Bound::Memory)));
@@ -133,7 +133,7 @@ fn ceilings_are_numbers_above_zero() {
 #[test]
 fn the_launches_of_the_paper_add_up_to_its_work() {
     let config = config("model = { preset = 'paper' }");
-    let launches = launches(&config, 128).unwrap();
+    let launches = launches(&config, Scope::default(), 128).unwrap();
     let sum = |part: &str| -> (u64, u64) {
         let of = launches.iter().filter(|launch| launch.part.as_str() == part);
         of.fold((0, 0), |(adds, bytes), launch| (adds + launch.multiply_adds, bytes + launch.bytes))
@@ -158,7 +158,7 @@ fn launches_are_held_against_published_figures() {
     let bf16 = config("train = { precision = 'bf16' }\nmodel = { preset = 'paper' }");
     let [h100, h200, a100] = PUBLISHED;
     let seconds = |gpu: Published, config: &TrialConfig, batch| -> f64 {
-        launches(config, batch).unwrap().iter().map(|launch| gpu.least_seconds(launch).0).sum()
+        launches(config, Scope::default(), batch).unwrap().iter().map(|launch| gpu.least_seconds(launch).0).sum()
     };
     // Three passes of 24.5 GFLOP·2 at 67 TFLOP/s are 2.2 ms, and more than nine tenths of a step in f32.
     let step = seconds(h100, &f32_config, 128);
@@ -166,7 +166,11 @@ fn launches_are_held_against_published_figures() {
     assert!(seconds(h200, &f32_config, 128) < step && seconds(a100, &f32_config, 128) > 2.0 * step);
     assert!(seconds(h100, &bf16, 128) < 0.5 * step);
     assert!(seconds(h100, &f32_config, 512) > 3.0 * step);
-    let product = launches(&bf16, 128).unwrap().into_iter().find(|launch| launch.name == "product: layer").unwrap();
+    let product = launches(&bf16, Scope::default(), 128)
+        .unwrap()
+        .into_iter()
+        .find(|launch| launch.name == "product: layer")
+        .unwrap();
     assert_eq!(product.precision, Precision::Tf32);
-    assert!(launches(&config("model = { kind = 'lenet5' }"), 16).is_err());
+    assert!(launches(&config("model = { kind = 'lenet5' }"), Scope::default(), 16).is_err());
 }

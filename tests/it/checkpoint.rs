@@ -246,8 +246,8 @@ impl Observer for Listener<'_> {
     }
 }
 
-fn resumed_at_every_step(model: &str) {
-    let text = format!("{model}\n{SCHEDULE}");
+fn resumed_at_every_step(model: &str, schedule: &str) {
+    let text = format!("{model}\n{SCHEDULE}{schedule}");
     let whole = Case::rarely(&text);
     let expected = whole.finish(&mut ());
     let steps = expected.epochs.last().unwrap().steps;
@@ -295,12 +295,19 @@ fn resumed_at_every_step(model: &str) {
 
 #[test]
 fn a_capsule_network_resumed_at_any_step_comes_to_the_same_bits() {
-    resumed_at_every_step(CAPSNET);
+    resumed_at_every_step(CAPSNET, "");
+}
+
+#[test]
+fn a_capsule_network_whose_steps_leave_ever_more_out_resumed_at_any_step_comes_to_the_same_bits() {
+    let schedule = "routing = { phases = [{ until = 0.5, iterations = 1 }, {}] }\n\
+                    reconstruction = { every = 2, until = 0.9 }\nfreeze = { conv1 = 0.4, primary = 0.7 }\n";
+    resumed_at_every_step(CAPSNET, schedule);
 }
 
 #[test]
 fn a_lenet_resumed_at_any_step_comes_to_the_same_bits() {
-    resumed_at_every_step(LENET);
+    resumed_at_every_step(LENET, "");
 }
 
 #[test]

@@ -434,7 +434,10 @@ fn schedules() -> Vec<Vec<u8>> {
     ];
     let batch =
         "{ policy = 'adabatch', phases = [{ epochs = 1.5, size = 1 }, { epochs = 2, size = 16 }, { size = 32 }] }";
-    lrs.iter().map(|lr| format!("lr = {lr}\nbatch = {batch}\nwarmup_epochs = 0.5\n").into_bytes()).collect()
+    let scope = "routing = { policy = 'phases', phases = [{ until = 0.3, iterations = 1 }, { until = 0.8 }, { iterations = 2 }] }\n\
+                 reconstruction = { every = 3, until = 0.9 }\nfreeze = { conv1 = 0.5, primary = 0.75 }\n";
+    let plain = lrs.iter().map(|lr| format!("lr = {lr}\nbatch = {batch}\nwarmup_epochs = 0.5\n"));
+    plain.chain([format!("batch = {batch}\n{scope}")]).map(String::into_bytes).collect()
 }
 
 fn read_schedule(_: &Path, input: &[u8]) -> bool {
@@ -446,12 +449,15 @@ fn read_schedule(_: &Path, input: &[u8]) -> bool {
     }
     for epoch in [0, 1, 2, 3, 5, 1000, epochs - 1] {
         for step in schedule.epoch_steps(epoch, epochs, 40) {
+            assert!(step.scope.iterations.is_none_or(|iterations| (1..=10).contains(&iterations)));
             assert!(step.learning_rate.is_finite() && step.learning_rate >= 0.0, "{step:?} of {schedule:?}");
             assert!(!step.samples.is_empty());
         }
     }
     let progress = Progress { epoch: 99_999.9, epochs: epochs as f64 };
     assert!(schedule.batch_size(progress) > 0);
+    let counted: u64 = schedule.steps_by_size(2, epochs, 40).into_iter().map(|(size, count)| size as u64 * count).sum();
+    assert_eq!(counted, 80);
     true
 }
 

@@ -3,7 +3,7 @@
 use fastrcaps::{
     learn::{
         config::TrialConfig,
-        model::{config::ModelConfig, layout::Layer, pass::Work},
+        model::{config::ModelConfig, layout::Layer, pass::Work, scope::Scope},
         train::memory::{gpu_peak_bytes, peak_bytes, peak_bytes_beside_gpu},
     },
     timing::shape::steps_of,
@@ -130,7 +130,9 @@ fn figures_of_networks_stay_what_they_are() {
         let mut work = [0; 3];
         if let ModelConfig::Capsnet(model) = &config.model {
             let layers = model.layers(config.data.name.image_shape(), config.data.name.classes());
-            for (_, Work { multiply_adds, direct_multiply_adds, bytes }) in layers.work::<f32>(row.work_of).unwrap() {
+            for (_, Work { multiply_adds, direct_multiply_adds, bytes }) in
+                layers.work::<f32>(Scope::default(), row.work_of).unwrap()
+            {
                 work = [work[0] + multiply_adds, work[1] + direct_multiply_adds, work[2] + bytes];
             }
         }

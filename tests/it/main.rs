@@ -41,6 +41,7 @@ mod range_test;
 mod replicates;
 mod report;
 mod schedule;
+mod scope;
 mod selftest;
 mod simulate;
 mod skipped;

@@ -123,6 +123,30 @@ fn values_out_of_range_are_refused_by_name() {
         ("batch = { policy = 'adabatch', phases = [{ size = 4 }, { size = 8 }] }", "schedule.batch.phases[0].epochs"),
         ("batch = { policy = 'adabatch', phases = [{ epochs = 0, size = 4 }] }", "schedule.batch.phases[0].epochs"),
         ("warmup_epochs = 11", "schedule.warmup_epochs"),
+        ("routing = { policy = 'phases', phases = [] }", "schedule.routing.phases"),
+        ("routing = { policy = 'phases', phases = [{}, { iterations = 3 }] }", "schedule.routing.phases[0].until"),
+        ("routing = { policy = 'phases', phases = [{ until = 0.0 }, {}] }", "schedule.routing.phases[0].until"),
+        ("routing = { policy = 'phases', phases = [{ until = 1.0 }, {}] }", "schedule.routing.phases[0].until"),
+        ("routing = { policy = 'phases', phases = [{ until = nan }, {}] }", "schedule.routing.phases[0].until"),
+        (
+            "routing = { policy = 'phases', phases = [{ until = 0.5 }, { until = 0.5 }, {}] }",
+            "schedule.routing.phases[1].until",
+        ),
+        ("routing = { policy = 'phases', phases = [{ until = 0.5 }] }", "schedule.routing.phases[0].until"),
+        (
+            "routing = { policy = 'phases', phases = [{ until = 0.5 }, { iterations = 0 }] }",
+            "schedule.routing.phases[1].iterations",
+        ),
+        ("routing = { policy = 'phases', phases = [{ iterations = 11 }] }", "schedule.routing.phases[0].iterations"),
+        ("reconstruction = { every = 0 }", "schedule.reconstruction.every"),
+        ("reconstruction = { until = 0.0 }", "schedule.reconstruction.until"),
+        ("reconstruction = { until = 1.5 }", "schedule.reconstruction.until"),
+        ("reconstruction = { until = nan }", "schedule.reconstruction.until"),
+        ("freeze = { conv1 = -0.1 }", "schedule.freeze.conv1"),
+        ("freeze = { conv1 = 0.5, primary = 1.5 }", "schedule.freeze.primary"),
+        ("freeze = { conv1 = nan }", "schedule.freeze.conv1"),
+        ("freeze = { conv1 = 0.5, primary = 0.4 }", "schedule.freeze.conv1"),
+        ("freeze = { primary = 0.4 }", "schedule.freeze.conv1"),
     ] {
         let invalid = schedule(toml).validate(10).expect_err(toml);
         assert_eq!(invalid.path, path, "{toml}");

@@ -57,6 +57,16 @@ impl<T: Real> ClassCapsulesPlan<T> {
         self.few.sizes.batch = batch;
     }
 
+    /// Takes another number of iterations (at least 1) from now on. Buffers grow when they have to and never shrink.
+    pub fn set_iterations(&mut self, iterations: usize) {
+        assert!(iterations > 0, "a routing of no iterations");
+        if self.many.sizes.iterations != iterations {
+            self.is_ready = false;
+            self.many.sizes.iterations = iterations;
+            self.few.sizes.iterations = iterations;
+        }
+    }
+
     fn is_few(&self) -> bool {
         is_few(&self.many.sizes)
     }

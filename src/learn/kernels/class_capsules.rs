@@ -111,7 +111,7 @@ impl CustomOp3 for ClassCapsules {
             CudaClassCapsules::new(&gpu, batch, capsules, weight_shape, [classes, dim], iterations, kind, order)?;
         let v = gpu.zeros(batch * classes * dim)?;
         let (u, weight) = (tensors::input(u, lu)?, tensors::input(weight, lw)?);
-        plan.forward(&gpu, batch, u, weight, tensors::input(bias, lb)?, v.output())?;
+        plan.forward(&gpu, batch, None, u, weight, tensors::input(bias, lb)?, v.output())?;
         *self.held() = Some(Box::new(plan));
         Ok((tensors::wrap(&gpu, v), Shape::from((batch, classes, dim))))
     }
@@ -137,7 +137,7 @@ impl CustomOp3 for ClassCapsules {
             let (du, dweight, dbias) = (zeros(u)?, zeros(weight)?, zeros(bias)?);
             let (u_values, weight_values) = (tensors::held_input(&su, lu)?, tensors::held_input(&sw, lw)?);
             let (dv, results) = (tensors::held_input(&sd, ld)?, (du.output(), dweight.output(), dbias.output()));
-            plan.backward(&gpu, u.dim(0)?, u_values, weight_values, dv, results.0, results.1, results.2)?;
+            plan.backward(&gpu, u.dim(0)?, None, u_values, weight_values, dv, results.0, results.1, results.2)?;
             let gradient = |buffer, operand: &Tensor| Some(tensors::tensor(&gpu, buffer, operand.shape()));
             return Ok((gradient(du, u), gradient(dweight, weight), gradient(dbias, bias)));
         }

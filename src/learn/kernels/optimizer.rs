@@ -123,9 +123,11 @@ impl Optimizer {
         self.steps = steps;
     }
 
-    /// Multiply-adds of the products of a step, and values that it reads or writes at least, gradients aside.
-    pub fn work(&self) -> [usize; 2] {
-        let works = self.trained.iter().map(|Trained { var, moments, matrix, .. }| {
+    /// Multiply-adds of the products of a step, and values that it reads or writes at least, gradients aside. The step leaves the
+    /// variables of the layers `untrained` alone.
+    pub fn work(&self, untrained: &[&str]) -> [usize; 2] {
+        let is_trained = |of: &&Trained| !of.name.rsplit_once('.').is_some_and(|(layer, _)| untrained.contains(&layer));
+        let works = self.trained.iter().filter(is_trained).map(|Trained { var, moments, matrix, .. }| {
             // Values and moments are read and written.
             let moved = 2 * (var.elem_count() + moments.elem_count());
             match *matrix {

@@ -47,8 +47,10 @@ impl ClassCapsules {
         })
     }
 
-    pub fn forward(&self, primary: &Tensor) -> Result<Tensor> {
-        kernels::class_capsules(primary, &self.weight, &self.bias, self.iterations, self.squash)
+    /// With another number of iterations than the layer's own where one is given.
+    pub fn forward(&self, primary: &Tensor, iterations: Option<usize>) -> Result<Tensor> {
+        let iterations = iterations.unwrap_or(self.iterations);
+        kernels::class_capsules(primary, &self.weight, &self.bias, iterations, self.squash)
     }
 }
 

@@ -12,7 +12,7 @@
 mod capsnet;
 mod lenet;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use candle_core::{Device, Result, Tensor, bail};
 
@@ -25,6 +25,7 @@ use super::{
     lenet::LeNetLayers,
     parameters::Parameters,
     pass::Stage,
+    scope::Scope,
 };
 use crate::learn::{
     data::ImageShape,
@@ -57,6 +58,8 @@ pub struct Step<'a> {
     pub source: Source<'a>,
     /// `[steps, 2]`: mean loss, and samples that were classified rightly, of each step.
     pub metrics: &'a Buffer<f64>,
+    /// What it computes and trains.
+    pub scope: Scope,
 }
 
 /// How a step moves the weights: by Adam or AdamW.
@@ -65,6 +68,14 @@ pub struct AdamStep<'a> {
     pub constants: Constants,
     /// `[steps, 3]`: those of each step, as [`Flat::step`] wants them.
     pub factors: &'a Buffer<f32>,
+}
+
+/// What steps have at most.
+#[derive(Clone, Copy, Debug)]
+pub struct Most {
+    pub samples: usize,
+    /// Routing iterations, where these are more than the network's own.
+    pub iterations: usize,
 }
 
 /// Where a variable stands in the flat buffers.
@@ -147,18 +158,20 @@ type Ended<'a> = &'a mut dyn FnMut(Stage) -> Result<()>;
 trait Layers {
     /// From the images to the losses of the samples; in a training, also to their gradient by what entered them.
     fn forward(&self, core: &Core, batch: usize, purpose: Purpose, ended: Ended) -> Result<()>;
-    /// From there to the gradients of the parameters.
-    fn backward(&self, core: &Core, batch: usize, ended: Ended) -> Result<()>;
+    /// From there to the gradients of the parameters that a step within `scope` trains.
+    fn backward(&self, core: &Core, batch: usize, scope: Scope, ended: Ended) -> Result<()>;
+    /// Names of the layers that a step within `scope` does not train.
+    fn untrained(&self, scope: Scope) -> Vec<&'static str>;
 }
 
 #[derive(Clone, Copy, PartialEq)]
 enum Purpose {
-    Training,
+    Training(Scope),
     Evaluation,
 }
 
 impl DevicePass {
-    /// The passes of the network that has been built in `parameters` from the same config, for batches of up to `most`; the weights
+    /// The passes of the network that has been built in `parameters` from the same config, for steps of up to `most`; the weights
     /// come by [`DevicePass::push`].
     ///
     /// Errors: not a CUDA device; no room on it; sizes that the kernels do not take.
@@ -169,14 +182,18 @@ impl DevicePass {
         parameters: &Parameters,
         device: &Device,
         precision: Precision,
-        most: usize,
+        most: Most,
     ) -> Result<Self> {
+        let Most { samples: most, iterations } = most;
         let gpu = Gpu::of(device)?;
         let (places, len) = places(parameters)?;
         let (layers, class_dim): (Box<dyn Layers>, usize) = match config {
             ModelConfig::Capsnet(config) => {
                 let layers = config.layers(shape, classes);
-                (Box::new(CapsNet::new(&gpu, &layers, &places, precision, most)?), layers.classes.dim)
+                (
+                    Box::new(CapsNet::new(&gpu, &layers, &places, precision, Most { samples: most, iterations })?),
+                    layers.classes.dim,
+                )
             }
             ModelConfig::Lenet5 => {
                 (Box::new(LeNet::new(&gpu, &LeNetLayers::new(shape, classes), &places, precision, most)?), 1)
@@ -261,16 +278,36 @@ impl DevicePass {
             has_stages = true;
             enqueued(Enqueued::Stage(stage))
         };
-        self.layers.forward(&self.core, batch, Purpose::Training, &mut ended)?;
-        self.layers.backward(&self.core, batch, &mut ended)?;
+        self.layers.forward(&self.core, batch, Purpose::Training(step.scope), &mut ended)?;
+        self.layers.backward(&self.core, batch, step.scope, &mut ended)?;
         if !has_stages {
             enqueued(Enqueued::Passes)?;
         }
         if let Some(AdamStep { constants, factors }) = adam {
-            unsafe { flat.step(gpu, constants, factors, step.source.cursor)? };
+            for part in self.trained(step.scope) {
+                unsafe { flat.step(gpu, constants, factors, step.source.cursor, part)? };
+            }
         }
         unsafe { losses.end_of_step(gpu, batch, step.metrics, step.source.cursor)? };
         enqueued(Enqueued::Optimizer)
+    }
+
+    /// Where the variables stand that a step within `scope` trains: those that follow one another are one part.
+    fn trained(&self, scope: Scope) -> Vec<Range<usize>> {
+        let untrained = self.layers.untrained(scope);
+        let is_trained = |place: &Place| {
+            let layer = place.name.rsplit_once('.').map_or("", |(layer, _)| layer);
+            !untrained.contains(&layer)
+        };
+        let mut parts: Vec<Range<usize>> = Vec::new();
+        for place in self.places.iter().filter(|place| is_trained(place)) {
+            let end = (place.offset + place.len).next_multiple_of(ALIGNMENT);
+            match parts.last_mut() {
+                Some(part) if part.end == place.offset => part.end = end,
+                _ => parts.push(place.offset..end),
+            }
+        }
+        parts
     }
 
     /// Loads what a step with an optimizer calls beside one without.
@@ -282,7 +319,7 @@ impl DevicePass {
         unsafe { self.core.flat.rehearse(&self.core.gpu, adam.constants, adam.factors, cursor) }
     }
 
-    /// Enqueues the losses of `batch` samples with [`super::Mask::Longest`], without gradients.
+    /// Enqueues the losses of `batch` samples with [`super::Mask::Longest`], without gradients, by the whole network.
     ///
     /// # Safety
     /// As [`Self::step`] without an optimizer.

@@ -27,6 +27,7 @@ pub mod lenet;
 pub mod loss;
 pub mod parameters;
 pub mod pass;
+pub mod scope;
 pub mod tensor_file;
 
 use candle_core::{Result, Tensor, bail};
@@ -38,6 +39,7 @@ use config::ModelConfig;
 use decoder::Decoder;
 use layers::{Conv2d, Linear};
 use layout::{Layer, PrimaryCapsuleLayer};
+use scope::Scope;
 
 /// A network that classifies images, in candle's graph: any network whose layers are those of [`layout::Layer`].
 pub struct Network {
@@ -101,13 +103,24 @@ impl Network {
 
     /// Classifies images `[batch, c, h, w]`, values in 0..=1, and reconstructs them if there is a decoder.
     pub fn forward(&self, images: &Tensor, mask: Mask) -> Result<Output> {
+        self.forward_within(Scope::default(), images, mask)
+    }
+
+    /// [`Network::forward`] of a step that computes and trains what `scope` says: variables that it does not train have no gradient.
+    pub fn forward_within(&self, scope: Scope, images: &Tensor, mask: Mask) -> Result<Output> {
+        let mask = if scope.skips_decoder { Mask::NoReconstruction } else { mask };
         let mut x = images.clone();
+        let mut frozen = scope.frozen.convolutions();
         for layer in &self.layers {
             x = match layer {
+                Built::Convolution(layer) if frozen > 0 => {
+                    frozen -= 1;
+                    layer.forward(&x)?.detach()
+                }
                 Built::Convolution(layer) => layer.forward(&x)?,
                 Built::MaxPool => kernels::max_pool_2x2(&x)?,
                 Built::PrimaryCapsules(layer) => capsules::primary_capsules(&x, layer)?,
-                Built::ClassCapsules(layer) => layer.forward(&x)?,
+                Built::ClassCapsules(layer) => layer.forward(&x, scope.iterations)?,
                 Built::Dense(layer) => layer.forward(&x)?,
             };
         }

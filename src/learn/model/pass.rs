@@ -4,22 +4,22 @@
 //! kernels, but allocates nothing once it has seen its sizes of batches, adds no gradients that have one part only, and keeps that of
 //! a weight no longer than its layer, of a large convolution no longer than a block of it is in the caches.
 
+mod decoder;
 mod work;
 
 use std::ops::{Deref, DerefMut};
 
 use candle_core::{Result, Tensor, bail};
+use decoder::Decoder;
 pub use work::Work;
 
 use super::{
     argmax,
-    layout::{CapsNetLayers, DecoderLayers, DenseLayer},
+    layout::CapsNetLayers,
     parameters::Parameters,
+    scope::{Frozen, Scope},
 };
-use crate::learn::kernels::{
-    ClassCapsulesPlan, Conv2dPlan, Dense, DenseOfChosen, InChannels, Optimizer, Real, Weight, loss, relu_backward,
-    relu_forward, with_values,
-};
+use crate::learn::kernels::{ClassCapsulesPlan, Conv2dPlan, InChannels, Optimizer, Real, Weight, loss, with_values};
 
 /// What a training step consists of, in its order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -148,6 +148,8 @@ pub struct Pass<T: Real> {
     dweight: Vec<T>,
     lengths: Samples<T>,
     chosen: Vec<u32>,
+    /// Of the last pass.
+    scope: Scope,
 }
 
 /// What enters and leaves the layers, or its gradient.
@@ -201,6 +203,7 @@ impl<T: Real> Pass<T> {
             dweight: vec![T::zero(); largest.unwrap_or(0)],
             lengths: Samples::of(classes.classes),
             chosen: Vec::new(),
+            scope: Scope::default(),
             layers: *layers,
         })
     }
@@ -208,6 +211,19 @@ impl<T: Real> Pass<T> {
     /// Hands the gradients of the loss of a batch to `gradients`, and gives the loss: [`super::Network::loss`] with
     /// [`super::Mask::TrueLabels`]. images `[batch, c, h, w]`, labels `[batch]`.
     pub fn train(&mut self, images: &[T], labels: &[u32], gradients: &mut dyn Gradients<T>) -> Result<f64> {
+        self.train_within(Scope::default(), images, labels, gradients)
+    }
+
+    /// [`Pass::train`] of a step that computes and trains what `scope` says; see [`super::Network::forward_within`]. Variables that it
+    /// does not train are not lent, and what would lead to their gradients alone is not computed.
+    pub fn train_within(
+        &mut self,
+        scope: Scope,
+        images: &[T],
+        labels: &[u32],
+        gradients: &mut dyn Gradients<T>,
+    ) -> Result<f64> {
+        self.set_scope(scope);
         let loss = self.forward(images, labels, Chosen::TrueLabel, &mut |stage| gradients.ended(stage))?;
         self.backward(images, labels, gradients)?;
         Ok(loss)
@@ -215,12 +231,18 @@ impl<T: Real> Pass<T> {
 
     /// The loss of a batch with [`super::Mask::Longest`], without gradients.
     pub fn evaluate(&mut self, images: &[T], labels: &[u32]) -> Result<f64> {
+        self.set_scope(Scope::default());
         self.forward(images, labels, Chosen::Longest, &mut |_| {})
     }
 
     /// Lengths of the class capsules of the last batch, `[batch, classes]`.
     pub fn scores(&self) -> &[T] {
         &self.lengths
+    }
+
+    fn set_scope(&mut self, scope: Scope) {
+        self.scope = scope;
+        self.classes_plan.set_iterations(scope.iterations.unwrap_or(self.layers.classes.iterations));
     }
 
     fn set_batch(&mut self, batch: usize) {
@@ -257,7 +279,7 @@ impl<T: Real> Pass<T> {
             Chosen::Longest => self.chosen.extend(lengths.chunks_exact(lengths.sample).map(|row| argmax(row) as u32)),
         }
         let mut loss = 0.;
-        if let Some(decoder) = &mut self.decoder {
+        if let Some(decoder) = self.decoder.as_mut().filter(|_| !self.scope.skips_decoder) {
             decoder.forward(classes, &self.chosen)?;
             ended(Stage::Decoder);
             loss = decoder.reconstruction_weight * loss::reconstruction(&decoder.values.image, images, labels.len());
@@ -270,13 +292,14 @@ impl<T: Real> Pass<T> {
     fn backward(&mut self, images: &[T], labels: &[u32], gradients: &mut dyn Gradients<T>) -> Result<()> {
         self.gradients.set_batch(labels.len());
         let Pass { conv1_plan, primary_plan, classes_plan, values, dweight, .. } = self;
+        let Scope { skips_decoder, frozen, .. } = self.scope;
         let d = &mut self.gradients;
         match &mut self.decoder {
-            Some(decoder) => {
+            Some(decoder) if !skips_decoder => {
                 decoder.gradients.set_batch(labels.len());
                 decoder.backward(images, &values.classes, &self.chosen, &mut d.classes, dweight, gradients)?;
             }
-            None => d.classes.fill(T::zero()),
+            _ => d.classes.fill(T::zero()),
         }
         loss::margin_backward(&values.classes, &self.lengths, labels, &mut d.classes);
         gradients.ended(Stage::Loss);
@@ -287,110 +310,22 @@ impl<T: Real> Pass<T> {
             weight.whole(dweight);
         })?;
         gradients.ended(Stage::ClassCapsulesBackward);
+        if frozen == Frozen::Primary {
+            return Ok(());
+        }
         self.in_channels.backward(&values.channels, &d.capsules, &mut d.channels);
         self.primary.gradients(gradients, |weight, _, dbias| {
-            primary_plan.backward(&values.map, weight, &values.channels, &d.channels, Some(&mut d.map), dbias);
+            let dmap = (frozen == Frozen::Nothing).then_some(&mut *d.map);
+            primary_plan.backward(&values.map, weight, &values.channels, &d.channels, dmap, dbias);
         })?;
         gradients.ended(Stage::PrimaryCapsulesBackward);
+        if frozen == Frozen::Conv1 {
+            return Ok(());
+        }
         self.conv1.gradients(gradients, |weight, _, dbias| {
             conv1_plan.backward(images, weight, &values.map, &d.map, None, dbias);
         })?;
         gradients.ended(Stage::Conv1Backward);
-        Ok(())
-    }
-}
-
-/// The decoder's part of a pass.
-struct Decoder<T: Real> {
-    first: DenseOfChosen,
-    second: Dense<T>,
-    last: Dense<T>,
-    layers: [Variables<T>; 3],
-    values: Decoded<T>,
-    gradients: Decoded<T>,
-    reconstruction_weight: f64,
-}
-
-/// What leaves the decoder's layers, or its gradient.
-struct Decoded<T> {
-    hidden: [Samples<T>; 2],
-    image: Samples<T>,
-}
-
-impl<T: Real> Decoded<T> {
-    fn set_batch(&mut self, batch: usize) {
-        let [first, second] = &mut self.hidden;
-        [first, second, &mut self.image].into_iter().for_each(|values| values.set_batch(batch));
-    }
-}
-
-impl<T: Real> Decoder<T> {
-    fn new(layers: &DecoderLayers, parameters: &Parameters) -> Result<Self> {
-        let [first, second, last] = &layers.dense;
-        let values = || Decoded {
-            hidden: [first, second].map(|layer| Samples::of(layer.outputs)),
-            image: Samples::of(last.outputs),
-        };
-        let variables = |layer: &DenseLayer| Variables::new(parameters, layer.name, &layer.weight());
-        Ok(Decoder {
-            first: layers.first(),
-            second: Dense::new(second.inputs, second.outputs),
-            last: Dense::new(last.inputs, last.outputs),
-            layers: [variables(first)?, variables(second)?, variables(last)?],
-            values: values(),
-            gradients: values(),
-            reconstruction_weight: layers.mask.reconstruction_weight,
-        })
-    }
-
-    fn forward(&mut self, classes: &[T], chosen: &[u32]) -> Result<()> {
-        let Decoder { first, second, last, values, layers, .. } = self;
-        let Decoded { hidden: [a, b], image } = values;
-        layers[0].with(|weight, bias| first.forward(classes, chosen, weight, bias, a))?;
-        relu_forward(a);
-        layers[1].with(|weight, bias| second.forward(a, weight, bias, b))?;
-        relu_forward(b);
-        layers[2].with(|weight, bias| last.forward(b, weight, bias, image))?;
-        loss::sigmoid(image);
-        Ok(())
-    }
-
-    /// Writes the reconstruction's gradient by the class capsules.
-    fn backward(
-        &mut self,
-        images: &[T],
-        classes: &[T],
-        chosen: &[u32],
-        dclasses: &mut [T],
-        dweight: &mut [T],
-        gradients: &mut dyn Gradients<T>,
-    ) -> Result<()> {
-        let Decoder { first, second, last, values, layers: [layer0, layer1, layer2], .. } = self;
-        let Decoded { hidden: [a, b], image } = values;
-        let Decoded { hidden: [da, db], image: dimage } = &mut self.gradients;
-        loss::reconstruction_backward(image, images, chosen.len(), self.reconstruction_weight, dimage);
-        gradients.ended(Stage::Loss);
-        layer2.gradients(gradients, |weight, _, dbias| {
-            let dweight = &mut dweight[..last.weights()];
-            last.input_gradient(weight.values(), dimage, db);
-            last.weight_gradient(b, dimage, dweight, dbias);
-            weight.whole(dweight);
-        })?;
-        relu_backward(b, db);
-        layer1.gradients(gradients, |weight, _, dbias| {
-            let dweight = &mut dweight[..second.weights()];
-            second.input_gradient(weight.values(), db, da);
-            second.weight_gradient(a, db, dweight, dbias);
-            weight.whole(dweight);
-        })?;
-        relu_backward(a, da);
-        layer0.gradients(gradients, |weight, _, dbias| {
-            let dweight = &mut dweight[..first.inputs() * first.outputs];
-            first.input_gradient(chosen, weight.values(), da, dclasses);
-            first.weight_gradient(classes, chosen, da, dweight, dbias);
-            weight.whole(dweight);
-        })?;
-        gradients.ended(Stage::DecoderBackward);
         Ok(())
     }
 }

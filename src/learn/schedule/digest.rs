@@ -3,9 +3,10 @@
 use sha2::{Digest, Sha256};
 
 use super::ScheduleConfig;
+use crate::learn::model::scope::Scope;
 
 /// Hashes of the steps of a training: one after each epoch, over the number of samples and the learning rate of every step up
-/// to there.
+/// to there, and what it computes and trains where that is not the whole network.
 pub struct StepDigests<'a> {
     schedule: &'a ScheduleConfig,
     epochs: usize,
@@ -33,9 +34,19 @@ impl Iterator for StepDigests<'_> {
         for step in self.schedule.epoch_steps(self.epoch, self.epochs, self.samples) {
             hasher.update((step.samples.len() as u64).to_le_bytes());
             hasher.update(step.learning_rate.to_bits().to_le_bytes());
+            if !step.scope.is_whole() {
+                of_scope(step.scope).iter().for_each(|part| hasher.update(part.to_le_bytes()));
+            }
         }
         self.epoch += 1;
         self.digest = hasher.finalize().into();
         Some(self.digest)
     }
+}
+
+/// A scope in numbers, after a mark that is no number of samples. Steps of the whole network have none, so that their hashes are
+/// what they were before there was a choice.
+fn of_scope(scope: Scope) -> [u64; 4] {
+    let Scope { iterations, skips_decoder, frozen } = scope;
+    [u64::MAX, iterations.unwrap_or(0) as u64, skips_decoder.into(), frozen.convolutions() as u64]
 }

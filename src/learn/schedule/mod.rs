@@ -1,24 +1,36 @@
-//! Schedules: learning rate and batch size as pure functions of progress in epochs.
+//! Schedules: learning rate, batch size, and how much of the network a step computes and trains, as pure functions of progress
+//! in epochs.
 //!
 //! Nothing here keeps state: any policy can be drawn without training, resumed without saving it,
 //! and a change of batch size cannot make the learning rate jump.
 
 pub mod batch;
 mod digest;
+pub mod freeze;
 pub mod lr;
 pub mod outline;
-
-use std::collections::BTreeMap;
+pub mod reconstruction;
+pub mod routing;
+mod steps;
 
 use serde::{Deserialize, Serialize};
 
 pub use batch::BatchPolicy;
 pub use digest::StepDigests;
+pub use freeze::FreezeSchedule;
 pub use lr::LearningRatePolicy;
+pub use reconstruction::ReconstructionSchedule;
+pub use routing::RoutingPolicy;
 
-use crate::base::invalid::Invalid;
+use crate::{
+    base::invalid::Invalid,
+    learn::model::{
+        config::{CapsNetConfig, Decoder, ModelConfig},
+        scope::Scope,
+    },
+};
 
-/// The two policies of a trial and its warm-up.
+/// What changes over the course of a trial.
 ///
 /// WarmAdaBatch is the pair of [`LearningRatePolicy::WarmRestarts`] with one cycle per batch phase
 /// and [`BatchPolicy::Adabatch`].
@@ -29,6 +41,14 @@ pub struct ScheduleConfig {
     pub batch: BatchPolicy,
     /// Epochs over which the learning rate grows linearly from 0 to what the policy says; 0 for none.
     pub warmup_epochs: f64,
+    /// This and the following are not written where every step computes and trains the whole network, so that trainings of before
+    /// there was a choice are what they were.
+    #[serde(skip_serializing_if = "RoutingPolicy::is_model")]
+    pub routing: RoutingPolicy,
+    #[serde(skip_serializing_if = "ReconstructionSchedule::is_always")]
+    pub reconstruction: ReconstructionSchedule,
+    #[serde(skip_serializing_if = "FreezeSchedule::is_never")]
+    pub freeze: FreezeSchedule,
 }
 
 /// A moment in training.
@@ -50,6 +70,8 @@ pub struct Step {
     pub batch_size: usize,
     /// Positions in the epoch's order of samples.
     pub samples: std::ops::Range<usize>,
+    /// What it computes and trains of the network.
+    pub scope: Scope,
 }
 
 impl Progress {
@@ -71,61 +93,35 @@ impl ScheduleConfig {
         self.batch.at(progress)
     }
 
-    /// The steps of epoch `epoch` (from 0) of `epochs` over `samples` training samples: what the training loop takes.
-    /// Every sample is seen once; the last step of an epoch may be smaller.
-    pub fn epoch_steps(&self, epoch: usize, epochs: usize, samples: usize) -> impl Iterator<Item = Step> {
-        let mut start = 0;
-        std::iter::from_fn(move || {
-            if start >= samples {
-                return None;
-            }
-            let progress = Progress { epoch: epoch as f64 + start as f64 / samples as f64, epochs: epochs as f64 };
-            let batch_size = self.batch_size(progress);
-            let step = Step {
-                progress,
-                learning_rate: self.learning_rate(progress),
-                batch_size,
-                samples: start..(start + batch_size).min(samples),
-            };
-            start = step.samples.end;
-            Some(step)
-        })
+    /// What a step at `progress` computes and trains of the network, which is the `number`th of its epoch (from 0).
+    pub fn scope(&self, progress: Progress, number: usize) -> Scope {
+        Scope {
+            iterations: self.routing.at(progress),
+            skips_decoder: !self.reconstruction.at(progress, number),
+            frozen: self.freeze.at(progress),
+        }
     }
 
-    /// Optimizer steps of the first `stop` epochs of a training of `epochs` on `samples` training samples, by number of
-    /// samples in the step.
-    pub fn steps_by_size(&self, stop: usize, epochs: usize, samples: usize) -> BTreeMap<usize, u64> {
-        let mut steps = BTreeMap::new();
-        let mut add = |size: usize, count: u64| {
-            if size > 0 && count > 0 {
-                *steps.entry(size).or_default() += count;
-            }
-        };
-        let mut epoch = 0;
-        while epoch < stop {
-            let progress = Progress { epoch: epoch as f64, epochs: epochs as f64 };
-            let (_, end) = self.batch.phase_span(progress);
-            let alike = (end as usize).min(stop).saturating_sub(epoch);
-            if alike > 0 {
-                // Whole epochs of one phase need not be walked through: a hundred thousand epochs of single samples would take long.
-                let size = self.batch_size(progress);
-                add(size, (samples / size * alike) as u64);
-                add(samples % size, alike as u64);
-                epoch += alike;
-            } else {
-                self.epoch_steps(epoch, epochs, samples).for_each(|step| add(step.samples.len(), 1));
-                epoch += 1;
-            }
-        }
-        steps
+    /// Whether every step computes and trains the whole network.
+    pub fn is_whole(&self) -> bool {
+        self.routing.is_model() && self.reconstruction.is_always() && self.freeze.is_never()
+    }
+
+    /// Shares of the training at which what steps compute or train changes, but for a reconstruction in every so manyth step.
+    fn turns_of_scope(&self) -> impl Iterator<Item = f64> {
+        self.routing.turns().chain(self.reconstruction.turn()).chain(self.freeze.turns())
     }
 
     /// The epochs after which a training of `epochs` may be read as one that was planned to end there: up to then, every
     /// step is that of the shorter training. Ascending; the last is `epochs`.
     ///
     /// Every epoch after the warm-up where the learning rate does not depend on the length of the training; of warm restarts
-    /// those that end a cycle, as within one the rate is still high; none but the last of policies that plan the whole.
+    /// those that end a cycle, as within one the rate is still high; none but the last of policies that plan the whole, as do all
+    /// that go by shares of the training.
     pub fn stops(&self, epochs: usize) -> Vec<usize> {
+        if self.turns_of_scope().next().is_some() {
+            return vec![epochs];
+        }
         let is_warm = |epoch: &usize| *epoch as f64 >= self.warmup_epochs;
         let stops =
             (1..epochs).filter(is_warm).filter(|epoch| self.lr.may_end_at(*epoch as f64, epochs as f64, &self.batch));
@@ -137,11 +133,32 @@ impl ScheduleConfig {
         Some(format!("schedule.lr: {}", self.lr.note()?))
     }
 
+    /// The same schedule in its one spelling: what cannot matter to a network of `model` is left out.
+    pub(crate) fn canonical(self, model: &ModelConfig) -> ScheduleConfig {
+        match model {
+            ModelConfig::Capsnet(CapsNetConfig { routing_iterations, decoder, .. }) => {
+                let has_decoder = *decoder != Decoder::None;
+                let reconstruction = if has_decoder { self.reconstruction } else { Default::default() };
+                ScheduleConfig { routing: self.routing.canonical(*routing_iterations), reconstruction, ..self }
+            }
+            // Of the layers that can be frozen it has the first.
+            ModelConfig::Lenet5 => ScheduleConfig {
+                routing: RoutingPolicy::default(),
+                reconstruction: ReconstructionSchedule::default(),
+                freeze: FreezeSchedule { primary: 1.0, ..self.freeze },
+                ..self
+            },
+        }
+    }
+
     /// Checks every value; `epochs` is the length of the training.
     pub fn validate(&self, epochs: usize) -> Result<(), Invalid> {
         let epochs = epochs as f64;
         self.lr.validate("schedule.lr")?;
         self.batch.validate("schedule.batch")?;
+        self.routing.validate("schedule.routing")?;
+        self.reconstruction.validate("schedule.reconstruction")?;
+        self.freeze.validate("schedule.freeze")?;
         if !(self.warmup_epochs >= 0.0 && self.warmup_epochs <= epochs) {
             return Err(Invalid::new(
                 "schedule.warmup_epochs",

@@ -1,14 +1,17 @@
 //! The shape of a schedule in a few rows, for who reads it as a table.
 
 use super::{Progress, ScheduleConfig};
+use crate::learn::model::scope::Scope;
 
-/// Rate and batch size at a moment.
+/// Rate and batch size at a moment, and what is computed and trained of the network.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Row {
     /// Epochs done. Two rows of one moment are a jump: what was, and what is from there on.
     pub epoch: f64,
     pub learning_rate: f64,
     pub batch_size: usize,
+    /// Of the first step of an epoch: others may leave the reconstruction out.
+    pub scope: Scope,
 }
 
 /// A schedule in rows.
@@ -32,13 +35,19 @@ pub fn outline(schedule: &ScheduleConfig, epochs: usize) -> Outline {
     let end = epochs as f64;
     let row = |epoch: f64, at: f64| {
         let progress = Progress { epoch: at, epochs: end };
-        Row { epoch, learning_rate: schedule.learning_rate(progress), batch_size: schedule.batch_size(progress) }
+        Row {
+            epoch,
+            learning_rate: schedule.learning_rate(progress),
+            batch_size: schedule.batch_size(progress),
+            scope: schedule.scope(progress, 0),
+        }
     };
     // The end of the training is not part of it, and a turn by rounding may count to either side.
     let (before, after) = (|epoch: f64| row(epoch, epoch - SHARP), |epoch: f64| row(epoch, epoch + SHARP));
     let mut turns = schedule.lr.turns(end, &schedule.batch, MOST);
     turns.extend(schedule.batch.turns());
     turns.push(schedule.warmup_epochs);
+    turns.extend(schedule.turns_of_scope().map(|share| share * end));
     turns.retain(|turn| *turn > SHARP && *turn < end - SHARP);
     turns.sort_by(f64::total_cmp);
     turns.dedup_by(|one, other| (*one - *other).abs() < SHARP);
@@ -78,5 +87,7 @@ fn between(start: f64, end: f64) -> Vec<f64> {
 /// Whether two rows say the same, but for rounding.
 fn is_alike(one: &Row, other: &Row) -> bool {
     let largest = one.learning_rate.abs().max(other.learning_rate.abs());
-    one.batch_size == other.batch_size && (one.learning_rate - other.learning_rate).abs() <= 1e-6 * largest
+    one.batch_size == other.batch_size
+        && one.scope == other.scope
+        && (one.learning_rate - other.learning_rate).abs() <= 1e-6 * largest
 }

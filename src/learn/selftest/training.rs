@@ -19,9 +19,10 @@ use crate::learn::{
         Mask, Network,
         config::{CapsNetConfig, ClassSharing, Decoder, ModelConfig, Precision, Squash, preset},
         parameters::Parameters,
+        scope::{Frozen, Scope},
     },
     schedule::ScheduleConfig,
-    train::{Trainer, rule},
+    train::{Trainer, Update, rule},
 };
 
 const CLASSES: usize = 10;
@@ -102,11 +103,11 @@ fn names(precision: Precision) -> [&'static str; 3] {
     }
 }
 
-/// A step of a training: which samples, in which epoch, at which learning rate.
+/// A step of a training: which samples, in which epoch, and how it is taken.
 struct TrainStep {
     indices: Vec<u32>,
     epoch: usize,
-    learning_rate: f64,
+    update: Update,
 }
 
 /// The losses of steps on a device, each before its step: those of an epoch are enqueued together, as a training does.
@@ -114,10 +115,10 @@ fn train(trainer: &mut Trainer, data: &Dataset, steps: &[TrainStep]) -> Result<V
     let mut losses = Vec::new();
     for steps in steps.chunk_by(|before, after| before.epoch == after.epoch) {
         let order: Vec<u32> = steps.iter().flat_map(|step| step.indices.iter().copied()).collect();
-        let sizes = steps.iter().map(|step| (step.indices.len(), step.learning_rate)).collect();
+        let sizes = steps.iter().map(|step| (step.indices.len(), step.update)).collect();
         trainer.prepare(data, &order, steps[0].epoch, sizes)?;
         for step in steps {
-            trainer.enqueue(data, &step.indices, step.epoch, step.learning_rate)?;
+            trainer.enqueue(data, &step.indices, step.epoch, step.update)?;
         }
         losses.extend(trainer.settle()?.iter().map(|outcome| outcome.loss));
     }
@@ -134,9 +135,10 @@ fn train_plainly(config: &TrialConfig, data: &Dataset, steps: &[TrainStep]) -> R
     for step in steps {
         let shift = Shift { max: config.data.shift, seed: config.seed, epoch: step.epoch };
         let (images, labels) = batch(data, &data.train, &step.indices, Some(shift))?;
-        let output = network.forward(&images, Mask::TrueLabels(&labels))?;
+        let Update { learning_rate, scope } = step.update;
+        let output = network.forward_within(scope, &images, Mask::TrueLabels(&labels))?;
         let loss = network.loss(&output, &images, &labels)?;
-        optimizer.step(&loss.backward()?, step.learning_rate)?;
+        optimizer.step(&loss.backward()?, learning_rate)?;
         losses.push(loss.to_scalar()?);
     }
     let indices: Vec<u32> = (0..data.test.len() as u32).collect();
@@ -267,7 +269,22 @@ fn trial(seed: u64, model: ModelConfig, data: DataConfig) -> TrialConfig {
     TrialConfig { seed, data, model, schedule: ScheduleConfig::default(), train: TrainConfig::default() }
 }
 
-/// Three steps of a random network on batches of different sizes.
+/// What a step of a network computes and trains: all of it, or less.
+fn draw_scope(draw: &mut Draw, model: &ModelConfig) -> Scope {
+    let own = match model {
+        ModelConfig::Capsnet(config) => config.routing_iterations,
+        ModelConfig::Lenet5 => {
+            return Scope { frozen: draw.pick(&[Frozen::Nothing, Frozen::Conv1]), ..Scope::default() };
+        }
+    };
+    Scope {
+        iterations: Some(draw.size(1..=own)),
+        skips_decoder: draw.pick(&[false, true]),
+        frozen: draw.pick(&[Frozen::Nothing, Frozen::Conv1, Frozen::Primary]),
+    }
+}
+
+/// Three steps of a random network on batches of different sizes, of which the second and the third may leave something out.
 fn steps(device: &Device, draw: &mut Draw, case: &mut Case) -> Result<()> {
     const STEPS: usize = 3;
     let (model, data) = draw_network(draw);
@@ -275,12 +292,12 @@ fn steps(device: &Device, draw: &mut Draw, case: &mut Case) -> Result<()> {
     let sizes: Vec<usize> = (0..STEPS).map(|_| draw.size(1..=40)).collect();
     case.shape = format!("batches {sizes:?}, shift {shift}, {}", words(&model, data.shape));
     let config = trial(draw.size(0..=1000) as u64, model, DataConfig { shift, ..DataConfig::default() });
-    let step = |(number, &size): (usize, &usize)| TrainStep {
-        indices: epoch_order(data.train.len(), config.seed, number)[..size].to_vec(),
-        epoch: number,
-        learning_rate: 1e-3,
-    };
-    let steps: Vec<TrainStep> = sizes.iter().enumerate().map(step).collect();
+    let mut steps: Vec<TrainStep> = Vec::new();
+    for (number, &size) in sizes.iter().enumerate() {
+        let indices = epoch_order(data.train.len(), config.seed, number)[..size].to_vec();
+        let scope = if number == 0 { Scope::default() } else { draw_scope(draw, &config.model) };
+        steps.push(TrainStep { indices, epoch: number, update: Update { learning_rate: 1e-3, scope } });
+    }
     let (expected, evaluated) = train_plainly(&config, &data, &steps)?;
     let mut trainer = Trainer::new(&config, &data, device)?;
     compare(case, &train(&mut trainer, &data, &steps)?, &expected, Tolerance::of(Precision::F32));
@@ -310,7 +327,7 @@ fn small_training(draw: &mut Draw, precision: Precision) -> Result<(TrialConfig,
             if steps.len() == STEPS {
                 return Ok((config.in_precision(precision), data, steps));
             }
-            steps.push(TrainStep { indices: indices.to_vec(), epoch, learning_rate: 3e-3 });
+            steps.push(TrainStep { indices: indices.to_vec(), epoch, update: 3e-3.into() });
         }
     }
     unreachable!("an epoch has steps")
@@ -361,7 +378,7 @@ fn full_size(precision: Precision, known: &OnceCell<Vec<f64>>, device: &Device, 
     case.shape = format!("paper, batch {BATCH}");
     let data = load(&config.data, &DataDirs::at("."))?;
     let batches = epoch_order(data.train.len(), 0, 0);
-    let step = |indices: &[u32]| TrainStep { indices: indices.to_vec(), epoch: 0, learning_rate: 1e-3 };
+    let step = |indices: &[u32]| TrainStep { indices: indices.to_vec(), epoch: 0, update: 1e-3.into() };
     let steps: Vec<TrainStep> = batches.chunks_exact(BATCH).take(STEPS).map(step).collect();
     let expected = match known.get() {
         Some(losses) => losses,

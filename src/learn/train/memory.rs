@@ -156,7 +156,9 @@ fn capsnet(config: &TrialConfig) -> Option<CapsNetLayers> {
 fn of_pass(layers: &CapsNetLayers, config: &TrialConfig, threads: usize) -> Result<usize> {
     let convolutions =
         [(layers.conv1.name, layers.conv1.plan::<f32>()?), (layers.primary.name, layers.primary.plan()?)];
-    let classes = layers.classes.plan::<f32>()?;
+    let mut classes = layers.classes.plan::<f32>()?;
+    let iterations = layers.classes.iterations;
+    let most_iterations = config.schedule.routing.most(iterations);
     // Buffers grow to the largest size they have seen, which need not be that of one batch.
     let mut largest: BTreeMap<(&str, &str), usize> = BTreeMap::new();
     let mut see = |layer, buffer, values: usize| {
@@ -168,6 +170,7 @@ fn of_pass(layers: &CapsNetLayers, config: &TrialConfig, threads: usize) -> Resu
             let (algorithm, values) = plan.room(batch, is_training, threads);
             see(*name, if algorithm == Algorithm::Unfold { "unfolded" } else { "transformed" }, values);
         }
+        classes.set_iterations(if is_training { most_iterations } else { iterations });
         see(layers.classes.name, "sweeps", classes.room(batch, is_training));
         let values = batch * of_a_sample(layers);
         see("all", "values", values + batch * layers.pixels());

@@ -14,12 +14,14 @@ mod rule;
 pub mod run;
 pub mod session;
 mod trainer;
+mod update;
 
 pub use evaluate::{Evaluation, Predictions, predict};
 pub use outcome::StepOutcome;
 pub use rule::rule;
 pub use session::Session;
 pub use trainer::Trainer;
+pub use update::Update;
 
 use std::{ops::ControlFlow, time::SystemTime};
 
@@ -177,11 +179,11 @@ impl Training {
         let steps = config.schedule.epoch_steps(epoch, config.train.epochs, order.len());
         let seen = self.state.sums.seen;
         let ahead: Vec<Step> = steps.skip_while(|step| step.samples.start < seen).collect();
-        let sizes = ahead.iter().map(|step| (step.samples.len(), step.learning_rate)).collect();
+        let sizes = ahead.iter().map(|step| (step.samples.len(), Update::from(step))).collect();
         self.trainer.prepare(data, &order[seen..], epoch, sizes)?;
         let mut unsettled = ahead.iter();
         for (index, step) in ahead.iter().enumerate() {
-            self.trainer.enqueue(data, &order[step.samples.clone()], epoch, step.learning_rate)?;
+            self.trainer.enqueue(data, &order[step.samples.clone()], epoch, step)?;
             let goes_on = self.trainer.is_asynchronous() && index + 1 < ahead.len();
             if goes_on && !session.is_due_after_step() {
                 continue;

@@ -1,7 +1,7 @@
 //! A training on a CUDA GPU: steps are enqueued and run there one after another, while the host waits for none of them.
 //!
-//! The order of an epoch, the factors of its steps and a cursor lie on the device, so that every step of one size is the same
-//! sequence of launches: it is captured once, as a CUDA graph, and replayed. Losses wait on the device until
+//! The order of an epoch, the factors of its steps and a cursor lie on the device, so that every step of one size and scope is the
+//! same sequence of launches: it is captured once, as a CUDA graph, and replayed. Losses wait on the device until
 //! [`OnDevice::settle`] fetches them. Time is taken by events on the device, from the first step that is waited for to the last;
 //! what a size of batches needs once (loading kernels, capturing) is done before.
 
@@ -24,7 +24,9 @@ use super::{
     evaluate,
     laps::{Laps, Part},
     outcome::StepOutcome,
+    update::Update,
 };
+pub use crate::learn::model::device_pass::Most;
 use crate::learn::{
     data::{Dataset, Images},
     kernels::{
@@ -40,6 +42,7 @@ use crate::learn::{
         config::{ModelConfig, Precision},
         device_pass::{AdamStep, DevicePass, Enqueued, Step},
         parameters::Parameters,
+        scope::Scope,
     },
 };
 
@@ -54,8 +57,8 @@ pub struct Plan<'a> {
     pub epoch: usize,
     /// Training samples in the order in which the steps see them.
     pub order: &'a [u32],
-    /// Samples and learning rate of each step.
-    pub steps: Vec<(usize, f64)>,
+    /// Samples of each step, and how it is taken.
+    pub steps: Vec<(usize, Update)>,
 }
 
 /// Steps whose data lie on the device.
@@ -64,7 +67,7 @@ struct Planned {
     images: usize,
     order: Vec<u32>,
     epoch: usize,
-    steps: Vec<(usize, f64)>,
+    steps: Vec<(usize, Update)>,
     /// The step that is enqueued next, and its first sample in the order.
     next: usize,
     first: usize,
@@ -93,8 +96,8 @@ pub struct OnDevice {
     residents: Vec<((usize, usize), Resident)>,
     room: Room,
     plan: Planned,
-    /// Steps by their images, as an index of residents, and their number of samples.
-    graphs: BTreeMap<(usize, usize), CudaGraph>,
+    /// Steps by their images, as an index of residents, their number of samples, and what they compute and train.
+    graphs: BTreeMap<(usize, usize, Scope), CudaGraph>,
     /// Outcomes of plans that others have replaced.
     outcomes: Vec<StepOutcome>,
     /// Recorded before the first step that is waited for.
@@ -109,6 +112,8 @@ struct Network {
     model: ModelConfig,
     precision: Precision,
     device: Device,
+    /// Routing iterations of a step, at most.
+    iterations: usize,
 }
 
 impl Room {
@@ -124,8 +129,8 @@ impl Room {
 }
 
 impl OnDevice {
-    /// The network of `parameters` in training on `device`, in steps of up to `most` samples; more are taken, too, with a time in
-    /// which two passes are in memory.
+    /// The network of `parameters` in training on `device`, in steps of up to `most`; those of more samples are taken, too, with a
+    /// time in which two passes are in memory.
     #[allow(clippy::too_many_arguments)]
     pub fn new(
         model: &ModelConfig,
@@ -136,14 +141,15 @@ impl OnDevice {
         device: &Device,
         seed: u64,
         largest_shift: usize,
-        most: usize,
+        most: Most,
     ) -> Result<OnDevice> {
         let Rule::Adam { constants, weight_decay } = optimizer.rule() else {
             bail!("no steps by {:?} on a GPU", optimizer.rule())
         };
         let gpu = Gpu::of(device)?;
-        let network = Network { model: model.clone(), precision, device: device.clone() };
-        let mut pass = network.pass(data, parameters, most.max(evaluate::BATCH))?;
+        let Most { samples, iterations } = most;
+        let network = Network { model: model.clone(), precision, device: device.clone(), iterations };
+        let mut pass = network.pass(data, parameters, samples.max(evaluate::BATCH))?;
         pass.push(parameters, &optimizer.view().1)?;
         Ok(OnDevice {
             room: Room::new(&gpu, 1, 1)?,
@@ -177,8 +183,9 @@ impl OnDevice {
             "an order of images beyond the {images} there are"
         );
         self.make_room(order.len(), steps.len(), data, &steps, parameters, optimizer)?;
-        let factors = steps.iter().zip(optimizer.steps() + 1..).flat_map(|(&(_, learning_rate), t)| {
-            step_factors(self.constants.factors(t, learning_rate).decaying(learning_rate, self.weight_decay))
+        let factors = steps.iter().zip(optimizer.steps() + 1..).flat_map(|((_, update), t)| {
+            let rate = update.learning_rate;
+            step_factors(self.constants.factors(t, rate).decaying(rate, self.weight_decay))
         });
         let factors: Vec<f32> = factors.collect();
         let Room { order: on_device, factors: factors_on_device, shift, .. } = &mut self.room;
@@ -186,10 +193,10 @@ impl OnDevice {
         factors_on_device.fill_from(&self.gpu, &factors)?;
         shift.fill_from(&self.gpu, &[self.seed, epoch as u64])?;
         let images = self.resident(&data.train)?;
-        let sizes: Vec<usize> = steps.iter().map(|step| step.0).collect();
+        let kinds: Vec<(usize, Scope)> = steps.iter().map(|(samples, update)| (*samples, update.scope)).collect();
         self.plan = Planned { images, order: order.to_vec(), epoch, steps, next: 0, first: 0, settled: 0 };
-        for size in sizes {
-            self.capture(images, size)?;
+        for (size, scope) in kinds {
+            self.capture(images, size, scope)?;
         }
         self.room.cursor.fill_from(&self.gpu, &[0, 0])?;
         Ok(())
@@ -201,16 +208,16 @@ impl OnDevice {
         data: &Dataset,
         indices: &[u32],
         epoch: usize,
-        learning_rate: f64,
+        update: Update,
         parameters: &Parameters,
         optimizer: &mut Optimizer,
     ) -> Result<()> {
-        self.plan_for(data, indices, epoch, learning_rate, parameters, optimizer)?;
+        self.plan_for(data, indices, epoch, update, parameters, optimizer)?;
         if self.begun.is_none() {
             self.begun = Some(self.event()?);
         }
-        self.graphs[&(self.plan.images, indices.len())].launch().w()?;
-        self.advance(optimizer, learning_rate);
+        self.graphs[&(self.plan.images, indices.len(), update.scope)].launch().w()?;
+        self.advance(optimizer, update);
         if self.plan.next.is_multiple_of(MARK_EVERY) {
             self.marks.push_back(self.gpu.stream().record_event(Some(WAITED_FOR)).w()?);
             if self.marks.len() > MARKS
@@ -229,19 +236,19 @@ impl OnDevice {
         data: &Dataset,
         indices: &[u32],
         epoch: usize,
-        learning_rate: f64,
+        update: Update,
         laps: &mut Laps,
         parameters: &Parameters,
         optimizer: &mut Optimizer,
     ) -> Result<StepOutcome> {
-        self.plan_for(data, indices, epoch, learning_rate, parameters, optimizer)?;
+        self.plan_for(data, indices, epoch, update, parameters, optimizer)?;
         self.fetch()?;
         // Parts are to be enqueued faster than they are done: else the device's waits for the host would be their times.
         self.gpu.occupy()?;
         let begun = self.event()?;
         let mut ends = Vec::new();
         let source = self.source(&self.residents[self.plan.images].1);
-        let step = Step { source, metrics: &self.room.metrics };
+        let step = Step { source, metrics: &self.room.metrics, scope: update.scope };
         let adam = AdamStep { constants: self.constants, factors: &self.room.factors };
         let mut enqueued = |part| {
             ends.push((part, self.gpu.stream().record_event(Some(TIMED)).w()?));
@@ -257,7 +264,7 @@ impl OnDevice {
             before = end;
         }
         let duration = seconds_between(&begun, before)?;
-        self.advance(optimizer, learning_rate);
+        self.advance(optimizer, update);
         self.fetch()?;
         let outcome = self.outcomes.pop().context("a step without an outcome")?;
         Ok(StepOutcome { duration, ..outcome })
@@ -285,7 +292,7 @@ impl OnDevice {
         };
         for &count in &batches {
             // SAFETY: the cursor begins at 0 and moves by each batch; together they are the images, and each has its metrics.
-            unsafe { self.pass.evaluate(count, Step { source, metrics: &metrics })? };
+            unsafe { self.pass.evaluate(count, Step { source, metrics: &metrics, scope: Scope::default() })? };
         }
         let metrics = metrics.download(&self.gpu)?;
         let each = metrics.chunks_exact(2).zip(&batches);
@@ -317,7 +324,7 @@ impl OnDevice {
         data: &Dataset,
         indices: &[u32],
         epoch: usize,
-        learning_rate: f64,
+        update: Update,
         parameters: &Parameters,
         optimizer: &Optimizer,
     ) -> Result<()> {
@@ -325,18 +332,18 @@ impl OnDevice {
         let plan = &self.plan;
         let is_next = plan.images == images
             && plan.epoch == epoch
-            && plan.steps.get(plan.next) == Some(&(indices.len(), learning_rate))
+            && plan.steps.get(plan.next) == Some(&(indices.len(), update))
             && plan.order.get(plan.first..plan.first + indices.len()) == Some(indices);
         if is_next {
             return Ok(());
         }
-        let steps = vec![(indices.len(), learning_rate)];
+        let steps = vec![(indices.len(), update)];
         self.prepare(Plan { data, epoch, order: indices, steps }, parameters, optimizer)
     }
 
     /// A step of the plan was enqueued.
-    fn advance(&mut self, optimizer: &mut Optimizer, learning_rate: f64) {
-        optimizer.begin(learning_rate);
+    fn advance(&mut self, optimizer: &mut Optimizer, update: Update) {
+        optimizer.begin(update.learning_rate);
         self.plan.first += self.plan.steps[self.plan.next].0;
         self.plan.next += 1;
         self.is_ahead = true;
@@ -371,7 +378,7 @@ impl OnDevice {
         samples: usize,
         steps: usize,
         data: &Dataset,
-        sizes: &[(usize, f64)],
+        sizes: &[(usize, Update)],
         parameters: &Parameters,
         optimizer: &Optimizer,
     ) -> Result<()> {
@@ -391,14 +398,14 @@ impl OnDevice {
         Ok(())
     }
 
-    /// Captures a step of `size` samples, unless it was: after a rehearsal that loads all kernels and moves no weights.
-    fn capture(&mut self, images: usize, size: usize) -> Result<()> {
-        if self.graphs.contains_key(&(images, size)) {
+    /// Captures a step of `size` samples within `scope`, unless it was: after a rehearsal that loads all kernels and moves no weights.
+    fn capture(&mut self, images: usize, size: usize, scope: Scope) -> Result<()> {
+        if self.graphs.contains_key(&(images, size, scope)) {
             return Ok(());
         }
         self.room.cursor.clear(&self.gpu)?;
         let (pass, room) = (&self.pass, &self.room);
-        let step = Step { source: self.source(&self.residents[images].1), metrics: &room.metrics };
+        let step = Step { source: self.source(&self.residents[images].1), metrics: &room.metrics, scope };
         let adam = AdamStep { constants: self.constants, factors: &room.factors };
         // SAFETY: the cursor stands at 0, where there are factors and metrics of a step, and no step has more samples than the order.
         unsafe {
@@ -417,7 +424,7 @@ impl OnDevice {
         enqueued?;
         let graph = graph.w()?.context("a step without a launch")?;
         graph.upload().w()?;
-        self.graphs.insert((images, size), graph);
+        self.graphs.insert((images, size, scope), graph);
         Ok(())
     }
 
@@ -461,7 +468,8 @@ fn part_of(enqueued: Enqueued) -> Part {
 
 impl Network {
     fn pass(&self, data: &Dataset, parameters: &Parameters, most: usize) -> Result<DevicePass> {
-        let Network { model, precision, device } = self;
+        let Network { model, precision, device, iterations } = self;
+        let most = Most { samples: most, iterations: *iterations };
         Ok(DevicePass::new(model, data.shape, data.classes, parameters, device, *precision, most)?)
     }
 }

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use candle_core::Device;
 
-use super::Trainer;
+use super::{Trainer, Update};
 use crate::{
     analysis::range_test,
     learn::{
@@ -26,7 +26,7 @@ pub struct RangePoint {
     pub loss: f64,
 }
 
-/// Takes up to `steps` steps of `config` at its first batch size, at the rates of [`range_test::rate`], and ends early
+/// Takes up to `steps` steps of `config` as its schedule begins, in batch size and in what they compute and train, at the rates of [`range_test::rate`], and ends early
 /// where the loss blows up. `observe` is called after each step.
 pub fn run(
     config: &TrialConfig,
@@ -38,7 +38,8 @@ pub fn run(
     let mut trainer = Trainer::new(config, data, device)?;
     let mut points = Vec::with_capacity(steps);
     let (mut smooth, mut least) = (0.0, f64::INFINITY);
-    let batch = config.schedule.batch_size(Progress { epoch: 0.0, epochs: 1.0 });
+    let start = Progress { epoch: 0.0, epochs: 1.0 };
+    let batch = config.schedule.batch_size(start);
     let (mut epoch, mut position) = (0, 0);
     let mut order = epoch_order(data.train.len(), config.seed, epoch);
     for step in 0..steps {
@@ -49,7 +50,8 @@ pub fn run(
         }
         let end = (position + batch).min(order.len());
         let learning_rate = range_test::rate(step);
-        let loss = trainer.step(data, &order[position..end], epoch, learning_rate)?.loss;
+        let update = Update { learning_rate, scope: config.schedule.scope(start, step) };
+        let loss = trainer.step(data, &order[position..end], epoch, update)?.loss;
         position = end;
         if !loss.is_finite() {
             break;

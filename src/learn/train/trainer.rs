@@ -6,12 +6,13 @@ use anyhow::{Context, Result, bail};
 use candle_core::{DType, Device, Tensor};
 
 #[cfg(feature = "cuda")]
-use super::on_device::{OnDevice, Plan};
+use super::on_device::{Most, OnDevice, Plan};
 use super::{
     evaluate::{self, Evaluation, count_correct},
     laps::{Laps, Part, Watched},
     outcome::StepOutcome,
     rule::rule,
+    update::Update,
 };
 use crate::learn::{
     config::TrialConfig,
@@ -85,14 +86,20 @@ impl Trainer {
     }
 
     /// Trains on the training samples `indices`, seen in epoch `epoch`, and waits for the outcome.
-    pub fn step(&mut self, data: &Dataset, indices: &[u32], epoch: usize, learning_rate: f64) -> Result<StepOutcome> {
-        self.enqueue(data, indices, epoch, learning_rate)?;
+    pub fn step(
+        &mut self,
+        data: &Dataset,
+        indices: &[u32],
+        epoch: usize,
+        update: impl Into<Update>,
+    ) -> Result<StepOutcome> {
+        self.enqueue(data, indices, epoch, update)?;
         self.settle()?.pop().context("a step without an outcome")
     }
 
-    /// Tells of the steps of epoch `epoch` that are to be enqueued next, by their number of samples, in `order`, and their learning rate:
+    /// Tells of the steps of epoch `epoch` that are to be enqueued next, by their number of samples, in `order`, and how they are taken:
     /// a GPU takes all of them at once then. Others may be enqueued all the same.
-    pub fn prepare(&mut self, data: &Dataset, order: &[u32], epoch: usize, steps: Vec<(usize, f64)>) -> Result<()> {
+    pub fn prepare(&mut self, data: &Dataset, order: &[u32], epoch: usize, steps: Vec<(usize, Update)>) -> Result<()> {
         match &mut self.engine {
             #[cfg(feature = "cuda")]
             Engine::Device(device) => {
@@ -106,12 +113,13 @@ impl Trainer {
     }
 
     /// [`Trainer::step`] whose outcome [`Trainer::settle`] gives: a GPU goes on with it while the next is enqueued.
-    pub fn enqueue(&mut self, data: &Dataset, indices: &[u32], epoch: usize, learning_rate: f64) -> Result<()> {
+    pub fn enqueue(&mut self, data: &Dataset, indices: &[u32], epoch: usize, update: impl Into<Update>) -> Result<()> {
+        let update = update.into();
         #[cfg(feature = "cuda")]
         if let Engine::Device(device) = &mut self.engine {
-            return device.enqueue(data, indices, epoch, learning_rate, &self.parameters, &mut self.optimizer);
+            return device.enqueue(data, indices, epoch, update, &self.parameters, &mut self.optimizer);
         }
-        let outcome = self.timed_step(data, indices, epoch, learning_rate, None)?;
+        let outcome = self.timed_step(data, indices, epoch, update, None)?;
         self.outcomes.push(outcome);
         Ok(())
     }
@@ -193,10 +201,10 @@ impl Trainer {
         data: &Dataset,
         indices: &[u32],
         epoch: usize,
-        learning_rate: f64,
+        update: impl Into<Update>,
         laps: &mut Laps,
     ) -> Result<StepOutcome> {
-        self.timed_step(data, indices, epoch, learning_rate, Some(laps))
+        self.timed_step(data, indices, epoch, update.into(), Some(laps))
     }
 
     fn timed_step(
@@ -204,20 +212,12 @@ impl Trainer {
         data: &Dataset,
         indices: &[u32],
         epoch: usize,
-        learning_rate: f64,
+        update: Update,
         mut laps: Option<&mut Laps>,
     ) -> Result<StepOutcome> {
         #[cfg(feature = "cuda")]
         if let (Engine::Device(device), Some(laps)) = (&mut self.engine, &mut laps) {
-            return device.step_in_parts(
-                data,
-                indices,
-                epoch,
-                learning_rate,
-                laps,
-                &self.parameters,
-                &mut self.optimizer,
-            );
+            return device.step_in_parts(data, indices, epoch, update, laps, &self.parameters, &mut self.optimizer);
         }
         // This thread may be another than the one that made the trainer.
         kernels::flush_denormals();
@@ -227,15 +227,16 @@ impl Trainer {
         self.gather(data, &data.train, indices, Some(shift));
         laps.iter_mut().for_each(|laps| laps.end(Part::Batch));
         let (loss, scores) = if let Engine::Pass(pass) = &mut self.engine {
+            let Update { learning_rate, scope } = update;
             self.optimizer.begin(learning_rate);
             let optimizer = &mut self.optimizer;
             let loss = match &mut laps {
-                None => pass.train(&self.pixels, &self.labels, optimizer)?,
-                Some(laps) => pass.train(&self.pixels, &self.labels, &mut Watched { optimizer, laps })?,
+                None => pass.train_within(scope, &self.pixels, &self.labels, optimizer)?,
+                Some(laps) => pass.train_within(scope, &self.pixels, &self.labels, &mut Watched { optimizer, laps })?,
             };
             (loss, None)
         } else {
-            let (loss, scores) = self.step_in_graph(data, learning_rate, laps.as_deref_mut())?;
+            let (loss, scores) = self.step_in_graph(data, update, laps.as_deref_mut())?;
             (loss, Some(scores))
         };
         if let Some(average) = &mut self.average {
@@ -255,11 +256,11 @@ impl Trainer {
     fn step_in_graph(
         &mut self,
         data: &Dataset,
-        learning_rate: f64,
+        Update { learning_rate, scope }: Update,
         mut laps: Option<&mut Laps>,
     ) -> Result<(f64, Vec<f32>)> {
         let (images, labels) = evaluate::tensors(data.shape, &self.pixels, &self.labels)?;
-        let output = self.network.forward(&images, Mask::TrueLabels(&labels))?;
+        let output = self.network.forward_within(scope, &images, Mask::TrueLabels(&labels))?;
         let loss = self.network.loss(&output, &images, &labels)?;
         let gradients = loss.backward()?;
         laps.iter_mut().for_each(|laps| laps.end(Part::Graph));
@@ -272,7 +273,7 @@ impl Trainer {
     pub fn work(&self) -> Result<Vec<(Part, Work)>> {
         let Engine::Pass(pass) = &self.engine else { return Ok(Vec::new()) };
         let pixels = self.pixels.len();
-        let [multiply_adds, values] = self.optimizer.work();
+        let [multiply_adds, values] = self.optimizer.work(&pass.untrained());
         let products = multiply_adds as u64;
         let optimizer = Work { multiply_adds: products, direct_multiply_adds: products, ..of_values(values) };
         // Bytes of images become floats; an average is read and written, and the values are read.
@@ -387,7 +388,11 @@ impl Engine {
                 let shift = config.data.shift;
                 let epochs = config.train.epochs;
                 let sizes = config.schedule.steps_by_size(epochs, epochs, data.train.len());
-                let most = sizes.keys().max().copied().unwrap_or(0);
+                let iterations = match model {
+                    ModelConfig::Capsnet(model) => config.schedule.routing.most(model.routing_iterations),
+                    ModelConfig::Lenet5 => 0,
+                };
+                let most = Most { samples: sizes.keys().max().copied().unwrap_or(0), iterations };
                 let device =
                     OnDevice::new(model, precision, data, parameters, optimizer, device, config.seed, shift, most)?;
                 Ok(Engine::Device(Box::new(device)))

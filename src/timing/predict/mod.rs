@@ -69,11 +69,13 @@ impl StepClock {
     /// Seconds from start to end of the process that trains `config`: with evaluation and start-up, which are guessed.
     pub fn predict_wall(&mut self, config: &TrialConfig) -> Result<f64> {
         let counts = config.data.counts();
-        // The largest step is the closest to an evaluation's batches.
-        let of_a_sample = match steps_of(config, config.train.epochs).last() {
-            Some((largest, _)) => self.step_seconds(config, largest)? / largest.samples as f64,
-            None => 0.0,
-        };
+        // The largest step is the closest to an evaluation's batches; of those that leave something out, the longest is.
+        let kinds = steps_of(config, config.train.epochs);
+        let most = kinds.iter().map(|(shape, _)| shape.samples).max();
+        let mut of_a_sample = 0.0;
+        for (shape, _) in kinds.iter().filter(|(shape, _)| Some(shape.samples) == most) {
+            of_a_sample = f64::max(of_a_sample, self.step_seconds(config, shape)? / shape.samples as f64);
+        }
         // Twice on test images: by the last weights and by the best ones.
         let evaluated = (config.train.epochs * counts.validation + 2 * counts.test) as f64;
         let set = config.data.name.descriptor();
@@ -90,7 +92,7 @@ impl StepClock {
         kinds.map(|(id, (shape, config))| Ok((id, self.step_seconds(config, &shape)?))).collect()
     }
 
-    /// Seconds of one step: they depend on the network and the number of samples, not on the schedule.
+    /// Seconds of one step: they depend on its shape, not on the schedule.
     fn step_seconds(&mut self, config: &TrialConfig, shape: &Shape) -> Result<f64> {
         let name = config.data.name;
         let kind = (name.as_str(), shape.id());
@@ -98,7 +100,7 @@ impl StepClock {
             return Ok(*seconds);
         }
         let data = self.data.entry(name.as_str()).or_insert_with(|| stand_in(name));
-        let seconds = repeat::step_seconds(config, data, &self.device, shape.samples)?;
+        let seconds = repeat::step_seconds(config, data, &self.device, shape.samples, shape.scope_in(config))?;
         self.known.insert(kind, seconds);
         Ok(seconds)
     }

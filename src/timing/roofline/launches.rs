@@ -14,6 +14,7 @@ use crate::learn::{
         config::{ModelConfig, Precision},
         layout::{CapsNetLayers, ClassCapsuleLayer, DenseLayer},
         pass::{Stage, Work},
+        scope::{Frozen, Scope},
     },
     train::laps::Part,
 };
@@ -69,15 +70,18 @@ impl Launch {
     }
 }
 
-/// Every launch of a training step on `batch` samples.
+/// Every launch of a training step within `scope` on `batch` samples.
 ///
 /// Errors: another network than a capsule network; sizes that no kernel takes; what a GPU cannot train.
-pub fn launches(config: &TrialConfig, batch: usize) -> Result<Vec<Launch>> {
+pub fn launches(config: &TrialConfig, scope: Scope, batch: usize) -> Result<Vec<Launch>> {
     let ModelConfig::Capsnet(model) = &config.model else { bail!("launches are known of capsule networks alone") };
     config.check_for_gpu()?;
-    let layers = model.layers(config.data.name.image_shape(), config.data.name.classes());
+    let mut layers = model.layers(config.data.name.image_shape(), config.data.name.classes());
+    let trained = layers.trained(scope);
+    layers.classes.iterations = scope.iterations.unwrap_or(layers.classes.iterations);
+    layers.decoder = layers.decoder.filter(|_| !scope.skips_decoder);
     let mut list = List { launches: Vec::new(), precision: config.train.precision, batch };
-    list.step(&layers, config.parameters())?;
+    list.step(&layers, scope.frozen, trained)?;
     Ok(list.launches)
 }
 
@@ -90,7 +94,7 @@ struct List {
 }
 
 impl List {
-    fn step(&mut self, layers: &CapsNetLayers, parameters: usize) -> Result<()> {
+    fn step(&mut self, layers: &CapsNetLayers, frozen: Frozen, trained: usize) -> Result<()> {
         let batch = self.batch;
         let CapsNetLayers { conv1, primary, capsules, classes, decoder } = layers;
         let (pixels, squashed) = (batch * layers.pixels(), batch * capsules.values());
@@ -116,13 +120,17 @@ impl List {
             self.moves(part, "loss_unmask", 3 * batch * decoder.mask.dim * F32);
         }
         self.class_capsules_backward(classes);
-        let part = Part::Pass(Stage::PrimaryCapsulesBackward);
-        self.moves(part, "squash_backward", 3 * squashed * F32);
-        self.convolution_backward(part, &primary, false, true);
-        self.convolution_backward(Part::Pass(Stage::Conv1Backward), &conv1, true, false);
+        if frozen < Frozen::Primary {
+            let part = Part::Pass(Stage::PrimaryCapsulesBackward);
+            self.moves(part, "squash_backward", 3 * squashed * F32);
+            self.convolution_backward(part, &primary, false, frozen.is_nothing());
+        }
+        if frozen.is_nothing() {
+            self.convolution_backward(Part::Pass(Stage::Conv1Backward), &conv1, true, false);
+        }
         self.moves(Part::Optimizer, "loss_end_of_step", 2 * batch * F32);
         // Values and both moments are read and written, gradients read.
-        self.moves(Part::Optimizer, "adam_step", 7 * parameters * F32);
+        self.moves(Part::Optimizer, "adam_step", 7 * trained * F32);
         Ok(())
     }
 

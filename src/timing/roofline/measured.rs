@@ -11,13 +11,13 @@ use crate::{
     learn::{
         config::TrialConfig,
         data::Dataset,
-        model::pass::Work,
+        model::{pass::Work, scope::Scope},
         train::{
             Trainer,
             laps::{Laps, Part},
         },
     },
-    timing::repeat::{Limits, STILL, indices, repeat, together},
+    timing::repeat::{Limits, indices, repeat, still, together},
 };
 
 /// Steps of one size, measured.
@@ -25,6 +25,8 @@ use crate::{
 pub struct Measured {
     /// Samples of a step.
     pub batch: usize,
+    /// What they compute and train of the network.
+    pub scope: Scope,
     /// Seconds of each step.
     pub steps: Vec<f64>,
     /// In the order of a step.
@@ -120,13 +122,14 @@ impl Measured {
 /// How many steps [`measure`] times unless told otherwise: seven, and more of short ones, for about two seconds.
 pub const LIMITS: Limits = Limits { least: 7, most: 1000, patience: Duration::from_secs(2) };
 
-/// Measures training steps of `config` on `batch` samples of `data`, after two that are not counted. Calls `watch` with the
-/// number of steps before each.
+/// Measures training steps of `config` on `batch` samples of `data` within `scope`, after two that are not counted. Calls `watch`
+/// with the number of steps before each.
 pub fn measure(
     config: &TrialConfig,
     data: &Dataset,
     device: &Device,
     batch: usize,
+    scope: Scope,
     limits: Limits,
     watch: &mut dyn FnMut(usize),
 ) -> Result<Measured> {
@@ -136,11 +139,11 @@ pub fn measure(
     let (indices, mut laps) = (indices(data, batch), Laps::default());
     for _ in 0..UNCOUNTED {
         watch(0);
-        trainer.step_in_parts(data, &indices, 0, STILL, &mut laps)?;
+        trainer.step_in_parts(data, &indices, 0, still(scope), &mut laps)?;
     }
     let mut work = trainer.work()?;
     if work.is_empty() && !device.is_cpu() {
-        work = work_of_launches(config, batch);
+        work = work_of_launches(config, scope, batch);
     }
     let mut parts: Vec<MeasuredPart> = laps
         .parts()
@@ -155,7 +158,7 @@ pub fn measure(
     let times = repeat(limits, || {
         watch(steps);
         steps += 1;
-        let outcome = trainer.step_in_parts(data, &indices, 0, STILL, &mut laps)?;
+        let outcome = trainer.step_in_parts(data, &indices, 0, still(scope), &mut laps)?;
         // Every step has the same parts.
         for (measured, (_, time)) in parts.iter_mut().zip(laps.parts()) {
             measured.seconds.push(time.as_secs_f64());
@@ -163,14 +166,15 @@ pub fn measure(
         Ok(outcome.duration)
     })?;
     parts.sort_by_key(|measured| measured.part);
-    let in_training = if trainer.is_asynchronous() { together(&mut trainer, data, batch, limits)? } else { vec![] };
-    Ok(Measured { batch, steps: times, parts, in_training })
+    let in_training =
+        if trainer.is_asynchronous() { together(&mut trainer, data, batch, scope, limits)? } else { vec![] };
+    Ok(Measured { batch, scope, steps: times, parts, in_training })
 }
 
 /// The work of the parts of a step on a GPU: that of their launches. None of networks whose launches nobody counts.
-fn work_of_launches(config: &TrialConfig, batch: usize) -> Vec<(Part, Work)> {
+fn work_of_launches(config: &TrialConfig, scope: Scope, batch: usize) -> Vec<(Part, Work)> {
     let mut work: BTreeMap<Part, Work> = BTreeMap::new();
-    for launch in launches(config, batch).unwrap_or_default() {
+    for launch in launches(config, scope, batch).unwrap_or_default() {
         let sum = work.entry(launch.part).or_default();
         *sum = *sum + launch.work();
     }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    learn::config::TrialConfig,
+    learn::{config::TrialConfig, model::scope::Scope},
     timing::sets::{Fingerprint, Sample, Sentinel},
 };
 
@@ -33,6 +33,9 @@ pub struct Task {
     /// Id of the shape.
     pub shape: String,
     pub samples: usize,
+    /// What the steps compute and train of the network of `config`.
+    #[serde(default, skip_serializing_if = "Scope::is_whole")]
+    pub scope: Scope,
     /// A training that has steps of the shape.
     pub config: TrialConfig,
     /// Fingerprint of its data.

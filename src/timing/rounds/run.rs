@@ -159,7 +159,8 @@ impl Run<'_> {
             let (shape, config) = &self.shapes[&id];
             let data = study::data_id(&config.data);
             let data = self.data.get(&data).with_context(|| format!("the study knows no data selection {data}"))?;
-            Ok(Task { shape: id, samples: shape.samples, config: (*config).clone(), data: data.clone() })
+            let scope = shape.scope_in(config);
+            Ok(Task { shape: id, samples: shape.samples, scope, config: (*config).clone(), data: data.clone() })
         };
         let tasks = shapes.into_iter().map(task).collect::<Result<_>>()?;
         Ok(Job { round, sample_seconds: self.request.sample_seconds, tasks, tells_origin: false })

@@ -21,6 +21,7 @@ use crate::{
         config::TrialConfig,
         data::{self, DataConfig, DataDirs, Dataset, DatasetName, sets::glyphs},
         kernels::open::describe,
+        model::scope::Scope,
     },
     timing::{
         sample::{self, Length},
@@ -98,7 +99,7 @@ fn without_shift(config: &DataConfig) -> Result<String> {
 fn time(task: &Task, job: &Job, data: &Dataset, device: &Device) -> Result<Sample> {
     let at = machine::rfc3339(SystemTime::now());
     let length = Length::of(job.sample_seconds);
-    let (steps, seconds_per_step) = sample::take(&task.config, data, device, task.samples, length)
+    let (steps, seconds_per_step) = sample::take(&task.config, data, device, task.samples, task.scope, length)
         .with_context(|| format!("cannot time a step of {} samples", task.samples))?;
     let (foreign_cores, load, tainted) = (None, load::average(), None);
     Ok(Sample {
@@ -129,7 +130,8 @@ impl SentinelStep<'_> {
     fn time(&self, round: usize) -> Result<Sentinel> {
         let at = machine::rfc3339(SystemTime::now());
         let length = Length::of(SENTINEL_SECONDS);
-        let (_, seconds_per_step) = sample::take(&self.config, &self.data, self.device, SENTINEL_SAMPLES, length)?;
+        let (_, seconds_per_step) =
+            sample::take(&self.config, &self.data, self.device, SENTINEL_SAMPLES, Scope::default(), length)?;
         Ok(Sentinel { round, visit: 0, at, seconds_per_step })
     }
 }

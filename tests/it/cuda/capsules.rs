@@ -177,8 +177,8 @@ impl OnGpu {
     fn run(&self, gpu: &Gpu, plan: &ClassCapsules, batch: usize) {
         let [u, weight, bias] = self.operands.each_ref().map(Buffer::input);
         let [v, du, dweight, dbias] = self.results.each_ref().map(Buffer::output);
-        plan.forward(gpu, batch, u, weight, bias, v).unwrap();
-        plan.backward(gpu, batch, u, weight, self.dv.input(), du, dweight, dbias).unwrap();
+        plan.forward(gpu, batch, None, u, weight, bias, v).unwrap();
+        plan.backward(gpu, batch, None, u, weight, self.dv.input(), du, dweight, dbias).unwrap();
     }
 
     /// v and the gradients, that of u as the op has it.
@@ -295,19 +295,19 @@ fn what_class_capsules_on_a_gpu_cannot_do_is_told() {
     let shape = sizes(3, [6, 1], 4, [2, 5], 1);
     let (plan, on_gpu) = (plan(&gpu, &shape, 2, by_sample), OnGpu::new(&gpu, &shape, by_sample));
     let [u, weight, bias] = on_gpu.operands.each_ref().map(Buffer::input);
-    let error = plan.forward(&gpu, 3, u, weight, bias, on_gpu.results[0].output()).unwrap_err().to_string();
+    let error = plan.forward(&gpu, 3, None, u, weight, bias, on_gpu.results[0].output()).unwrap_err().to_string();
     error.names(["3", "2"]);
     let results = on_gpu.results.each_ref().map(Buffer::output);
-    let backward = |batch, dv| plan.backward(&gpu, batch, u, weight, dv, results[1], results[2], results[3]);
+    let backward = |batch, dv| plan.backward(&gpu, batch, None, u, weight, dv, results[1], results[2], results[3]);
     backward(3, on_gpu.dv.input()).unwrap_err().to_string().names(["3", "2"]);
     // Operands of fewer values.
     for short in 0..4 {
         let all = [u.part(0, 48), weight, bias, results[0].input().part(0, 20)];
         let len = |index: usize| all[index].len() - usize::from(index == short);
         let [u, weight, bias] = [0, 1, 2].map(|index| all[index].part(0, len(index)));
-        assert!(plan.forward(&gpu, 2, u, weight, bias, results[0].part(0, len(3))).is_err(), "operand {short}");
+        assert!(plan.forward(&gpu, 2, None, u, weight, bias, results[0].part(0, len(3))).is_err(), "operand {short}");
     }
-    plan.forward(&gpu, 2, u, weight, bias, results[0]).unwrap();
+    plan.forward(&gpu, 2, None, u, weight, bias, results[0]).unwrap();
     assert!(backward(2, on_gpu.dv.input().part(0, 19)).is_err());
     backward(2, on_gpu.dv.input()).unwrap();
 }

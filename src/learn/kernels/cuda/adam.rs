@@ -1,5 +1,7 @@
 //! Adam over flat buffers.
 
+use std::ops::Range;
+
 use candle_core::Result;
 
 use super::{Buffer, Gpu, arguments};
@@ -32,8 +34,8 @@ impl Flat {
         Ok(Flat { theta: gpu.zeros(len)?, gradient: gpu.zeros(len)?, m: gpu.zeros(len)?, v: gpu.zeros(len)? })
     }
 
-    /// A step of Adam or AdamW by the gradients. factors `[steps, 3]`: those of each step, by [`step_factors`]; `cursor`: which one is
-    /// taken (see batch.cu).
+    /// A step of Adam or AdamW of some of the values by their gradients: of `part`, whose ends are multiples of [`ALIGNMENT`]. factors
+    /// `[steps, 3]`: those of each step, by [`step_factors`]; `cursor`: which one is taken (see batch.cu).
     ///
     /// # Safety
     /// The cursor's step, once the device comes to this, is one that there are factors of.
@@ -43,9 +45,10 @@ impl Flat {
         constants: Constants,
         factors: &Buffer<f32>,
         cursor: &Buffer<i32>,
+        part: Range<usize>,
     ) -> Result<()> {
         // SAFETY: what the caller ensures.
-        unsafe { self.launch(gpu, constants, factors, cursor, self.theta.len()) }
+        unsafe { self.launch(gpu, constants, factors, cursor, part) }
     }
 
     /// Loads the kernel and moves nothing.
@@ -60,10 +63,10 @@ impl Flat {
         cursor: &Buffer<i32>,
     ) -> Result<()> {
         // SAFETY: what the caller ensures.
-        unsafe { self.launch(gpu, constants, factors, cursor, 0) }
+        unsafe { self.launch(gpu, constants, factors, cursor, 0..0) }
     }
 
-    /// A step of the first `len` values.
+    /// A step of the values of `part`.
     ///
     /// # Safety
     /// As [`Self::step`].
@@ -73,23 +76,25 @@ impl Flat {
         constants: Constants,
         factors: &Buffer<f32>,
         cursor: &Buffer<i32>,
-        len: usize,
+        part: Range<usize>,
     ) -> Result<()> {
         /// Threads of a block, and blocks at most: enough to fill any device, few enough to keep some work each.
         const BLOCK: usize = 256;
         const BLOCKS: usize = 2048;
         let Constants { beta1, beta2, epsilon } = constants;
-        let quads = len / 4;
+        let Range { start, end } = part;
+        assert!(start <= end && start.is_multiple_of(ALIGNMENT) && end.is_multiple_of(ALIGNMENT), "{start}..{end}");
         for (what, buffer) in [("gradients", &self.gradient), ("m", &self.m), ("v", &self.v), ("weights", &self.theta)]
         {
-            buffer.input().need(what, len)?;
+            buffer.input().need(what, end)?;
         }
+        let (len, quads) = (end - start, (end - start) / 4);
         cursor.input().need("cursor", 1)?;
         let arguments = arguments![
-            self.theta.output(),
-            self.gradient.input(),
-            self.m.output(),
-            self.v.output(),
+            self.theta.output().part(start, len),
+            self.gradient.input().part(start, len),
+            self.m.output().part(start, len),
+            self.v.output().part(start, len),
             quads as i64,
             factors.input(),
             cursor.input(),
@@ -99,7 +104,7 @@ impl Flat {
             (1. - beta2) as f32,
             epsilon as f32,
         ];
-        // SAFETY: the four buffers have `len` values, and begin as allocations do; the caller keeps the cursor within the factors.
+        // SAFETY: the four buffers have `len` values from `start` on, which is a whole number of cache lines; the caller keeps the cursor within the factors.
         unsafe { gpu.launch(("adam", "adam_step"), quads.div_ceil(BLOCK).clamp(1, BLOCKS), BLOCK, 0, arguments) }
     }
 }

@@ -39,7 +39,8 @@ pub struct ClassCapsules {
 }
 
 impl ClassCapsules {
-    /// For up to `most` samples of `capsules` capsules; weight `[matrices, in_dim, classes × dim]`, bias `[classes, dim]`.
+    /// For up to `most` samples of `capsules` capsules and up to `iterations` iterations; weight `[matrices, in_dim, classes × dim]`,
+    /// bias `[classes, dim]`.
     ///
     /// Errors: shapes that do not fit, more than 64 dimensions or 2048 in all classes, no memory.
     #[allow(clippy::too_many_arguments)]
@@ -84,19 +85,22 @@ impl ClassCapsules {
         Ok(sizes.lengths().iter().sum::<usize>() * size_of::<f32>())
     }
 
-    /// Writes the class capsules v `[batch, classes, dim]` of the capsules u.
+    /// Writes the class capsules v `[batch, classes, dim]` of the capsules u, after as many iterations as this was made for, or as are
+    /// given.
     ///
-    /// Errors: more samples than this was made for; u or weight not on a multiple of 16 bytes.
+    /// Errors: more samples or iterations than this was made for; u or weight not on a multiple of 16 bytes.
+    #[expect(clippy::too_many_arguments, reason = "operands and results")]
     pub fn forward(
         &self,
         gpu: &Gpu,
         batch: usize,
+        iterations: Option<usize>,
         u: Input<f32>,
         weight: Input<f32>,
         bias: Input<f32>,
         v: Output<f32>,
     ) -> Result<()> {
-        let sizes = self.sizes;
+        let sizes = self.routing(iterations)?;
         let Sizes { classes, dim, iterations, .. } = sizes;
         self.check(batch, u, weight)?;
         bias.need("class_capsules: bias", classes * dim)?;
@@ -133,12 +137,13 @@ impl ClassCapsules {
     }
 
     /// Overwrites the gradients of capsules (in the order of u), matrices and bias, given that of v, after [`Self::forward`] of the
-    /// same operands.
+    /// same operands and iterations.
     #[allow(clippy::too_many_arguments)]
     pub fn backward(
         &self,
         gpu: &Gpu,
         batch: usize,
+        iterations: Option<usize>,
         u: Input<f32>,
         weight: Input<f32>,
         dv: Input<f32>,
@@ -146,7 +151,7 @@ impl ClassCapsules {
         dweight: Output<f32>,
         dbias: Output<f32>,
     ) -> Result<()> {
-        let sizes = self.sizes;
+        let sizes = self.routing(iterations)?;
         let Sizes { capsules, matrices, in_dim, classes, dim, iterations, .. } = sizes;
         self.check(batch, u, weight)?;
         dv.need("class_capsules: dv", batch * classes * dim)?;
@@ -177,7 +182,7 @@ impl ClassCapsules {
             }
         }
         let of_capsules = self.of_capsules.as_ref().map_or(dweight, Buffer::output);
-        self.gradients(gpu, batch, u, weight, du, of_capsules)?;
+        self.gradients(gpu, sizes, batch, u, weight, du, of_capsules)?;
         if self.of_capsules.is_some() {
             let values = in_dim * classes * dim;
             let count = sizes.matrices * values;
@@ -190,6 +195,15 @@ impl ClassCapsules {
         let arguments = arguments![classes, dim, filled, iterations * batch, self.ds.input(), dbias];
         // SAFETY: the kernel's arguments; it reads `iterations × batch` rows of ds and writes as many values as the bias has.
         unsafe { gpu.launch((GRADIENT, "class_capsules_bias"), sizes.row().div_ceil(WARP), 256, 0, arguments) }
+    }
+
+    /// The sizes with another number of iterations, where one is given.
+    fn routing(&self, iterations: Option<usize>) -> Result<Sizes> {
+        let most = self.sizes.iterations;
+        match iterations.unwrap_or(most) {
+            iterations if (1..=most).contains(&iterations) => Ok(Sizes { iterations, ..self.sizes }),
+            iterations => bail!("class_capsules: {iterations} iterations, made for 1 to {most}"),
+        }
     }
 
     /// Whether there is room for the batch, and whether its operands are whole.
@@ -255,16 +269,17 @@ impl ClassCapsules {
         unsafe { gpu.launch(("class_capsules", name), batch, threads, shared, arguments) }
     }
 
+    #[expect(clippy::too_many_arguments, reason = "operands and results")]
     fn gradients(
         &self,
         gpu: &Gpu,
+        sizes: Sizes,
         batch: usize,
         u: Input<f32>,
         weight: Input<f32>,
         du: Output<f32>,
         dweight: Output<f32>,
     ) -> Result<()> {
-        let sizes = self.sizes;
         let (held, filled) = (sizes.held(), sizes.kernels().filled);
         let mut samples = SAMPLES;
         while sizes.gradient_shared(samples, held) > SHARED {

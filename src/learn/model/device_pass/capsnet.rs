@@ -2,7 +2,7 @@
 
 use candle_core::Result;
 
-use super::{Core, Ended, Layers, Place, Purpose, Variables, convolution};
+use super::{Core, Ended, Layers, Most, Place, Purpose, Variables, convolution};
 use crate::learn::{
     kernels::cuda::{
         Buffer, Gpu, Output,
@@ -17,6 +17,7 @@ use crate::learn::{
         config::Precision,
         layout::{CapsNetLayers, DecoderLayers, DenseLayer, PrimaryCapsuleLayer},
         pass::Stage,
+        scope::{Frozen, Scope},
     },
 };
 
@@ -27,6 +28,7 @@ pub(super) struct CapsNet {
     classes: (Variables, ClassCapsules),
     decoder: Option<Decoder>,
     in_channels: PrimaryCapsuleLayer,
+    layers: CapsNetLayers,
     pixels: usize,
     precision: Precision,
     values: Values,
@@ -67,8 +69,9 @@ impl CapsNet {
         layers: &CapsNetLayers,
         places: &[Place],
         precision: Precision,
-        most: usize,
+        most: Most,
     ) -> Result<Self> {
+        let Most { samples: most, iterations } = most;
         let CapsNetLayers { conv1, primary, capsules, classes, decoder } = layers;
         let class_capsules = ClassCapsules::new(
             gpu,
@@ -76,7 +79,7 @@ impl CapsNet {
             classes.capsules,
             classes.weight(),
             classes.bias(),
-            classes.iterations,
+            classes.iterations.max(iterations),
             classes.squash,
             CapsuleOrder::ByPosition { types: capsules.types },
         )?;
@@ -95,6 +98,7 @@ impl CapsNet {
             classes: (layer(classes.name)?, class_capsules),
             decoder: decoder.as_ref().map(|decoder| Decoder::new(gpu, decoder, places, most)).transpose()?,
             in_channels: *capsules,
+            layers: *layers,
             pixels: layers.pixels(),
             precision,
             values: values()?,
@@ -103,11 +107,26 @@ impl CapsNet {
     }
 }
 
+impl CapsNet {
+    /// Routing iterations of a pass within `scope`.
+    fn iterations(&self, scope: Scope) -> Option<usize> {
+        Some(scope.iterations.unwrap_or(self.layers.classes.iterations))
+    }
+
+    /// The decoder, in a pass within `scope` that has it run.
+    fn decoder(&self, scope: Scope) -> Option<&Decoder> {
+        self.decoder.as_ref().filter(|_| !scope.skips_decoder)
+    }
+}
+
 impl Layers for CapsNet {
     fn forward(&self, core: &Core, batch: usize, purpose: Purpose, ended: Ended) -> Result<()> {
         let CapsNet { values, in_channels, .. } = self;
         let Core { gpu, flat, images, losses, .. } = core;
-        let is_training = purpose == Purpose::Training;
+        let (is_training, scope) = match purpose {
+            Purpose::Training(scope) => (true, scope),
+            Purpose::Evaluation => (false, Scope::default()),
+        };
         let (layer, conv1) = &self.conv1;
         let (weight, bias) = layer.values(flat);
         conv1.forward(gpu, batch, images.map.input(), weight, bias, values.map.output())?;
@@ -121,12 +140,13 @@ impl Layers for CapsNet {
         ended(Stage::PrimaryCapsules)?;
         let (layer, classes) = &self.classes;
         let (weight, bias) = layer.values(flat);
-        classes.forward(gpu, batch, squashed.input(), weight, bias, values.classes.output())?;
-        let masked = self.decoder.as_ref().map(|decoder| decoder.masked(decoder.values.masked.output()));
+        let iterations = self.iterations(scope);
+        classes.forward(gpu, batch, iterations, squashed.input(), weight, bias, values.classes.output())?;
+        let masked = self.decoder(scope).map(|decoder| decoder.masked(decoder.values.masked.output()));
         let dv = is_training.then(|| self.gradients.classes.output());
         losses.margin(gpu, batch, values.classes.input(), &images.labels, !is_training, dv, masked)?;
         ended(Stage::ClassCapsules)?;
-        let Some(decoder) = &self.decoder else { return Ok(()) };
+        let Some(decoder) = self.decoder(scope) else { return Ok(()) };
         decoder.forward(gpu, flat, self.precision, batch)?;
         ended(Stage::Decoder)?;
         let (z, weight) = (decoder.values.image.output(), decoder.sizes.mask.reconstruction_weight);
@@ -134,10 +154,10 @@ impl Layers for CapsNet {
         ended(Stage::Loss)
     }
 
-    fn backward(&self, core: &Core, batch: usize, ended: Ended) -> Result<()> {
+    fn backward(&self, core: &Core, batch: usize, scope: Scope, ended: Ended) -> Result<()> {
         let CapsNet { values, gradients: d, in_channels, .. } = self;
         let Core { gpu, flat, losses, .. } = core;
-        if let Some(decoder) = &self.decoder {
+        if let Some(decoder) = self.decoder(scope) {
             decoder.backward(gpu, flat, self.precision, batch)?;
             let dmasked = decoder.masked(decoder.gradients.masked.input());
             losses.unmask(gpu, batch, dmasked, d.classes.output())?;
@@ -146,20 +166,31 @@ impl Layers for CapsNet {
         let (layer, classes) = &self.classes;
         let ((weight, _), (dweight, dbias)) = (layer.values(flat), layer.gradients(flat));
         let (u, du) = (values.capsules.input(), d.capsules.output());
-        classes.backward(gpu, batch, u, weight, d.classes.input(), du, dweight, dbias)?;
+        classes.backward(gpu, batch, self.iterations(scope), u, weight, d.classes.input(), du, dweight, dbias)?;
         ended(Stage::ClassCapsulesBackward)?;
+        if scope.frozen == Frozen::Primary {
+            return Ok(());
+        }
         let PrimaryCapsuleLayer { dim, squash, .. } = *in_channels;
         let (channels, dchannels) = (values.channels.input(), d.channels.output());
         squash_backward(gpu, squash, batch * in_channels.capsules(), dim, channels, du.input(), dchannels)?;
         let (layer, primary) = &self.primary;
         let ((weight, _), (dweight, dbias)) = (layer.values(flat), layer.gradients(flat));
         let dmap = d.map.output();
-        primary.backward(gpu, batch, weight, channels, dchannels, Some(dmap), dweight, dbias)?;
+        let below = scope.frozen.is_nothing().then_some(dmap);
+        primary.backward(gpu, batch, weight, channels, dchannels, below, dweight, dbias)?;
         ended(Stage::PrimaryCapsulesBackward)?;
+        if scope.frozen == Frozen::Conv1 {
+            return Ok(());
+        }
         let (layer, conv1) = &self.conv1;
         let ((weight, _), (dweight, dbias)) = (layer.values(flat), layer.gradients(flat));
         conv1.backward(gpu, batch, weight, values.map.input(), dmap, None, dweight, dbias)?;
         ended(Stage::Conv1Backward)
+    }
+
+    fn untrained(&self, scope: Scope) -> Vec<&'static str> {
+        self.layers.untrained(scope)
     }
 }
 

@@ -16,6 +16,7 @@ use crate::learn::{
         config::Precision,
         layout::{ConvolutionLayer, DenseLayer, MaxPoolLayer},
         lenet::LeNetLayers,
+        scope::{Frozen, Scope},
     },
 };
 
@@ -35,6 +36,8 @@ struct Convolution {
 pub(super) struct LeNet {
     convolutions: [Convolution; 2],
     connected: [(Variables, DenseLayer); 3],
+    /// Names of the convolutions.
+    names: [&'static str; 2],
     /// What enters each fully connected layer, and the logits: `[batch][width]`; their gradients.
     values: [Buffer<f32>; 4],
     gradients: [Buffer<f32>; 4],
@@ -71,6 +74,7 @@ impl LeNet {
         };
         Ok(LeNet {
             convolutions: [of(first, false)?, of(second, true)?],
+            names: [first.0.name, second.0.name],
             connected: [connected(fc1)?, connected(fc2)?, connected(fc3)?],
             values: values()?,
             gradients: values()?,
@@ -120,11 +124,11 @@ impl Layers for LeNet {
             let (x, y) = (self.values[index].input(), self.values[index + 1].output());
             linear_forward(gpu, self.precision, batch, inputs, outputs, x, weight, bias, activation, y)?;
         }
-        let is_trained = purpose == Purpose::Training;
+        let is_trained = matches!(purpose, Purpose::Training(_));
         losses.cross_entropy(gpu, batch, self.values[3].output(), &images.labels, is_trained)
     }
 
-    fn backward(&self, core: &Core, batch: usize, _ended: Ended) -> Result<()> {
+    fn backward(&self, core: &Core, batch: usize, scope: Scope, _ended: Ended) -> Result<()> {
         let Core { gpu, flat, .. } = core;
         for (index, (layer, size)) in self.connected.iter().enumerate().rev() {
             let ((weight, _), (dweight, dbias)) = (layer.values(flat), layer.gradients(flat));
@@ -146,11 +150,21 @@ impl Layers for LeNet {
                 dbias,
             )?;
         }
+        if scope.frozen == Frozen::Primary {
+            return Ok(());
+        }
         let [first, second] = &self.convolutions;
         let [height, width, batch, channels] = self.pooled(batch);
         let dims = [batch, channels, height, width];
         permute_4d(gpu, dims, [2, 3, 0, 1], self.gradients[0].input(), second.dpooled.output())?;
+        if scope.frozen == Frozen::Conv1 {
+            return second.backward(gpu, flat, batch, None);
+        }
         second.backward(gpu, flat, batch, Some(first.dpooled.output()))?;
         first.backward(gpu, flat, batch, None)
+    }
+
+    fn untrained(&self, scope: Scope) -> Vec<&'static str> {
+        self.names.into_iter().take(scope.frozen.convolutions()).collect()
     }
 }

@@ -7,7 +7,10 @@ use candle_core::Result;
 use super::{Pass, Stage};
 use crate::learn::{
     kernels::Real,
-    model::layout::{CapsNetLayers, ConvolutionLayer, DecoderLayers, DenseLayer},
+    model::{
+        layout::{CapsNetLayers, ConvolutionLayer, DecoderLayers, DenseLayer, Layer},
+        scope::{Frozen, Scope},
+    },
 };
 
 /// Work of a stage: what no implementation by the same algorithm could leave out.
@@ -43,17 +46,24 @@ impl Add for Work {
 }
 
 impl<T: Real> Pass<T> {
-    /// The work of each stage on a batch of the size of the last one, without the optimizer's.
+    /// The work of each stage of a step like the last one, without the optimizer's.
     pub fn work(&self) -> Result<Vec<(Stage, Work)>> {
-        self.layers.work::<T>(self.lengths.batch)
+        self.layers.work::<T>(self.scope, self.lengths.batch)
+    }
+}
+
+impl<T: Real> Pass<T> {
+    /// Names of the layers that a step like the last one does not train.
+    pub fn untrained(&self) -> Vec<&'static str> {
+        self.layers.untrained(self.scope)
     }
 }
 
 impl CapsNetLayers {
-    /// The work of each stage of a [`Pass`] on `batch` samples (at least 1), without the optimizer's.
+    /// The work of each stage of a [`Pass`] within `scope` on `batch` samples (at least 1), without the optimizer's.
     ///
     /// Errors: sizes that do not fit.
-    pub fn work<T: Real>(&self, batch: usize) -> Result<Vec<(Stage, Work)>> {
+    pub fn work<T: Real>(&self, scope: Scope, batch: usize) -> Result<Vec<(Stage, Work)>> {
         let CapsNetLayers { conv1, primary, capsules, classes, decoder } = self;
         let count = |[multiply_adds, direct_multiply_adds]: [u64; 2], values: usize| Work {
             multiply_adds,
@@ -64,6 +74,7 @@ impl CapsNetLayers {
         let (primary_adds, primary_direct) = convolution::<T>(primary, batch)?;
         let mut plan = classes.plan::<T>()?;
         plan.set_batch(batch);
+        plan.set_iterations(scope.iterations.unwrap_or(classes.iterations));
         let [classes_adds, classes_backward] = plan.work();
 
         let images = batch * self.pixels();
@@ -84,7 +95,7 @@ impl CapsNetLayers {
         ];
         // Margin: the class capsules and their lengths, and a gradient that is read and written.
         let mut loss = 3 * class_values + 2 * scores;
-        if let Some(decoder) = decoder {
+        if let Some(decoder) = decoder.as_ref().filter(|_| !scope.skips_decoder) {
             let [forward, backward] = decoder.values_moved(batch);
             let products = decoder.multiply_adds(batch);
             // Reconstruction and images, twice each: the value, and the gradient, which is written.
@@ -97,19 +108,34 @@ impl CapsNetLayers {
         } else {
             work.push((Stage::Loss, count([0; 2], loss)));
         }
-        work.extend([
-            (Stage::ClassCapsulesBackward, count([classes_backward; 2], in_classes + class_values + capsules)),
-            (
-                Stage::PrimaryCapsulesBackward,
-                count(
-                    [primary_adds[1] + primary_adds[2], 2 * primary_direct],
-                    channels + capsules + 2 * map + primary.weights(),
-                ),
-            ),
+        work.push((Stage::ClassCapsulesBackward, count([classes_backward; 2], in_classes + class_values + capsules)));
+        if scope.frozen < Frozen::Primary {
+            // For the gradient of what is below: that, and the weight.
+            let (products, below) = match scope.frozen {
+                Frozen::Nothing => ([primary_adds[1] + primary_adds[2], 2 * primary_direct], map + primary.weights()),
+                _ => ([primary_adds[2], primary_direct], 0),
+            };
+            work.push((Stage::PrimaryCapsulesBackward, count(products, channels + capsules + map + below)));
+        }
+        if scope.frozen.is_nothing() {
             // Nobody asks for the gradient of the images, nor for the weight then.
-            (Stage::Conv1Backward, count([conv1_adds[2], conv1_direct], images + 2 * map)),
-        ]);
+            work.push((Stage::Conv1Backward, count([conv1_adds[2], conv1_direct], images + 2 * map)));
+        }
         Ok(work)
+    }
+
+    /// Names of the layers that a step within `scope` does not train.
+    pub fn untrained(&self, scope: Scope) -> Vec<&'static str> {
+        let frozen = [self.conv1.name, self.primary.name].into_iter().take(scope.frozen.convolutions());
+        frozen.chain(self.dense().iter().filter(|_| scope.skips_decoder).map(|layer| layer.name)).collect()
+    }
+
+    /// Parameters that a step within `scope` trains.
+    pub fn trained(&self, scope: Scope) -> usize {
+        let frozen = [self.conv1, self.primary].into_iter().take(scope.frozen.convolutions()).map(Layer::Convolution);
+        let skipped = self.dense().iter().filter(|_| scope.skips_decoder).map(|layer| Layer::Dense(*layer));
+        let all: usize = self.list().iter().map(Layer::parameters).sum();
+        all - frozen.chain(skipped).map(|layer| layer.parameters()).sum::<usize>()
     }
 }
 
