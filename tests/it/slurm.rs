@@ -155,7 +155,7 @@ impl Site {
 
     fn explore(&self, arguments: &[&str]) -> Output {
         let given = ["explore", "space.toml", "--executor", "slurm", "--executor-file", "site.toml", "--out", "study"];
-        self.run(&[&given, &["--quiet"], arguments].concat())
+        self.run(&[&given[..], &["--quiet"], arguments].concat())
     }
 
     fn run(&self, arguments: &[&str]) -> Output {

@@ -72,7 +72,7 @@ END_OF_FILE
     printf '#!/bin/sh\nexec %s -F %s "$@"\n' "$(command -v ssh)" "$site/ssh/config" >"$site/ssh/bin/ssh"
     chmod +x "$site/ssh/bin/ssh"
     login_node on
-    trap 'kill ${explorer:-} 2>/dev/null; login_node off; cluster down --purge >/dev/null 2>&1; rm -rf "$site"' EXIT
+    trap '[ -z "${explorer:-}" ] || kill "$explorer" 2>/dev/null; login_node off; cluster down --purge >/dev/null 2>&1; rm -rf "$site"' EXIT
     PATH=$site/ssh/bin:$PATH ssh -o BatchMode=yes login-node 'sinfo -h' >/dev/null || { cat "$site/ssh/log"; exit 1; }
 }
 
@@ -127,6 +127,8 @@ END
     sleep 15
     login_node on
     wait $explorer || { cat "$site/ssh/err"; exit 1; }
+    explorer=
+    grep -q 'no connection to login-node' "$site/laptop-cut/sweep.log" || { echo 'the cut was not noticed'; exit 1; }
     check "$site/laptop-cut" 'through ssh, cut off for 15 s'
 
     explore "$site/laptop-killed" 2>"$site/ssh/err" &
@@ -134,6 +136,7 @@ END
     until_running 3
     kill -KILL $explorer
     wait $explorer 2>/dev/null || true
+    explorer=
     (explore "$site/laptop-killed") 2>"$site/ssh/err" || { cat "$site/ssh/err"; exit 1; }
     check "$site/laptop-killed" 'through ssh, explorer killed'
 
@@ -145,6 +148,7 @@ END
     sleep 3
     kill -TERM $explorer
     wait $explorer || true
+    explorer=
     [ "$(squeue -h | wc -l)" = 0 ] || { echo 'jobs were left after a stop'; squeue; exit 1; }
     (explore "$site/laptop-stopped") 2>"$site/ssh/err" || { cat "$site/ssh/err"; exit 1; }
     check "$site/laptop-stopped" 'through ssh by a shared connection, stopped and continued'

@@ -165,7 +165,7 @@ impl Reach {
         match (&self.login, status.code()) {
             _ if status.success() => Ok(()),
             (Some(login), Some(CUT_OFF)) => {
-                bail!("{NO_CONNECTION} {login}: {}", complaint.lines().last().unwrap_or("ssh does not say why"))
+                bail!("{NO_CONNECTION} {login}: {}", complaint.lines().last().unwrap_or("it broke off"))
             }
             (Some(login), Some(NO_COMMAND)) => bail!(
                 "{login} finds no command {program}: have its shell find it also where no terminal asks (PATH in .bashrc, or a \

@@ -108,8 +108,9 @@ impl Work {
     /// The last number of an attempt of each trial, by those that are there and `others`.
     pub fn numbers<'a>(&self, others: impl Iterator<Item = &'a str>) -> Result<HashMap<String, u64>> {
         let mut last: HashMap<String, u64> = HashMap::new();
-        let all = self.attempts()?;
-        for attempt in all.iter().map(String::as_str).chain(others) {
+        let mut all = self.attempts()?;
+        all.extend(others.map(str::to_string));
+        for attempt in &all {
             if let Some((key, number)) = attempt.rsplit_once('.')
                 && let Ok(number) = number.parse()
             {
