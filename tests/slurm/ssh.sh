@@ -72,7 +72,7 @@ END_OF_FILE
     printf '#!/bin/sh\nexec %s -F %s "$@"\n' "$(command -v ssh)" "$site/ssh/config" >"$site/ssh/bin/ssh"
     chmod +x "$site/ssh/bin/ssh"
     login_node on
-    trap '[ -z "${explorer:-}" ] || kill "$explorer" 2>/dev/null; login_node off; cluster down --purge >/dev/null 2>&1; rm -rf "$site"' EXIT
+    trap 'set +e; [ -z "${explorer:-}" ] || kill "$explorer" 2>/dev/null; login_node off; cluster down --purge >/dev/null 2>&1; rm -rf "$site"' EXIT
     PATH=$site/ssh/bin:$PATH ssh -o BatchMode=yes login-node 'sinfo -h' >/dev/null || { cat "$site/ssh/log"; exit 1; }
 }
 
