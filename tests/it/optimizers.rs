@@ -331,7 +331,7 @@ fn every_optimizer_trains() {
             let (config, data) = training(&format!("optimizer = {{ {kind} }}\n{ema}"));
             let trained = trained(&config, &data);
             let losses: Vec<f64> = trained.epochs.iter().map(|row| row.train_loss).collect();
-            assert!(losses[1] < 0.9 * losses[0], "{kind} {ema}: {losses:?}");
+            assert!(losses[1] < 0.97 * losses[0], "{kind} {ema}: {losses:?}");
         }
     }
 }

@@ -363,7 +363,7 @@ fn the_shipped_spaces_are_sound() {
         ("smoke", 16..=100),
         ("mnist-small", 100..=200),
         ("mnist-factors", 20..=20),
-        ("mnist-optimizers", 32..=32),
+        ("mnist-optimizers", 22..=22),
         ("paper", 8..=8),
     ] {
         let path = format!("{}/search-spaces/{file}.toml", env!("CARGO_MANIFEST_DIR"));
