@@ -207,9 +207,10 @@ impl Args {
             (None, Backend::Slurm(profile)) => exploration.slots = Backend::slots(profile)?,
             (None, Backend::Local) => {}
         }
+        let data_arguments = backend.data_arguments(self.data_dir.arguments());
         Ok(Exploration {
-            trial_arguments: [self.checkpoints.arguments(), self.data_dir.arguments()].concat(),
-            timing_arguments: self.data_dir.arguments(),
+            trial_arguments: [self.checkpoints.arguments(), data_arguments.clone()].concat(),
+            timing_arguments: data_arguments,
             strategy: self.strategy.unwrap_or(exploration.strategy),
             settings: Settings {
                 risk: self.risk,

@@ -116,6 +116,10 @@ fn a_profile_that_cannot_be_used_is_refused_with_what_is_wrong() {
         ("extra = ['exclude=n3']", "is no option"),
         ("qos = \"a\\nb\"", "give one line"),
         ("work = 'scratch'", "must be an absolute path"),
+        ("data_dir = 'data'", "must be an absolute path"),
+        ("ssh = '-oProxyCommand=x'\nwork = '/w'\nprogram = '/p'", "is no destination"),
+        ("ssh = 'login'\nprogram = '/p'", "needs work"),
+        ("ssh = 'login'\nwork = '/w'", "needs program"),
     ] {
         let error = format!("{:#}", profile(text).unwrap_err());
         assert!(error.contains(said) && error.contains("site.toml"), "{text}: {error}");
@@ -150,16 +154,28 @@ impl Site {
     }
 
     fn explore(&self, arguments: &[&str]) -> Output {
+        let given = ["explore", "space.toml", "--executor", "slurm", "--executor-file", "site.toml", "--out", "study"];
+        self.run(&[&given[..], &["--quiet"], arguments].concat())
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
         let path = format!("{}:{}", self.path("bin").display(), std::env::var("PATH").unwrap());
-        let given = ["--executor", "slurm", "--executor-file", "site.toml", "--out", "study", "--quiet"];
-        Command::new(env!("CARGO_BIN_EXE_fastrcaps"))
-            .args(["explore", "space.toml"])
-            .args(given)
-            .args(arguments)
-            .current_dir(self.folder.path())
-            .env("PATH", path)
-            .output()
-            .unwrap()
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fastrcaps"));
+        command.args(arguments).current_dir(self.folder.path()).env("PATH", path).env("SITE", self.folder.path());
+        command.output().unwrap()
+    }
+
+    /// What of a study's trials does not depend on where they were trained.
+    fn figures(&self, study: &str) -> Vec<String> {
+        let table = fs::read(self.path(study).join("trials.csv")).unwrap();
+        let mut reader = csv::Reader::from_reader(&table[..]);
+        let header = reader.headers().unwrap().clone();
+        let wanted = ["key", "status", "epochs", "validation_accuracy", "test_accuracy", "weights_sha256", "attempts"];
+        let at = wanted.map(|name| header.iter().position(|of| of == name).unwrap());
+        let row = |row: csv::StringRecord| at.map(|at| row[at].to_string()).join(" ");
+        let mut rows: Vec<String> = reader.records().map(|of| row(of.unwrap())).collect();
+        rows.sort();
+        rows
     }
 }
 
@@ -201,4 +217,111 @@ fn a_cluster_that_is_not_there_is_an_error_before_anything_is_trained() {
     let explored = site.explore(&[]);
     let said = String::from_utf8_lossy(&explored.stderr).into_owned();
     assert!(!explored.status.success() && said.contains("cannot start scontrol"), "{said}");
+}
+
+/// A login node behind a connection that now refuses, now breaks off: `ssh` runs its command here, and what Slurm's programs do
+/// for arrays is done.
+const SSH: &str = r#"
+while [ "$1" != -- ]; do shift; done
+shift 2
+calls=$(cat "$SITE/calls" 2>/dev/null || echo 0)
+echo $((calls + 1)) >"$SITE/calls"
+[ -e "$SITE/steady" ] || case $((calls % 8)) in
+3) echo 'ssh: connect to host login: Connection refused' >&2; exit 255 ;;
+6) sh -c "$*" 2>/dev/null | head -c 700; echo 'Connection to login closed by remote host.' >&2; exit 255 ;;
+esac
+exec sh -c "$*"
+"#;
+const SBATCH: &str = r#"
+job=$(($(cat "$SITE/jobs" 2>/dev/null | wc -l) + 1))
+comment=$(sed -n 's/^#SBATCH --comment=//p' "$2")
+last=$(sed -n 's/^#SBATCH --array=0-//p' "$2")
+echo "$comment|$job|0-$last|RUNNING|None" >>"$SITE/jobs"
+export SLURM_ARRAY_JOB_ID=$job SLURM_JOB_ID=$job SLURM_ARRAY_TASK_ID
+for SLURM_ARRAY_TASK_ID in $(seq 0 "$last"); do
+    bash "$2" </dev/null >/dev/null 2>&1 &
+done
+echo $job
+"#;
+const SQUEUE: &str = r#"cat "$SITE/jobs" 2>/dev/null || true"#;
+
+fn behind_ssh() -> Site {
+    let [_, scontrol] = EMPTY_QUEUE;
+    let site = Site::new(&[("ssh", SSH), ("sbatch", SBATCH), ("squeue", SQUEUE), ("scancel", "exit 0"), scontrol]);
+    let program = env!("CARGO_BIN_EXE_fastrcaps");
+    let work = site.path("cluster");
+    let text = format!("ssh = 'login'\ntime = '1h'\njobs = 2\nwork = {work:?}\nprogram = {program:?}\n");
+    fs::write(site.path("site.toml"), text).unwrap();
+    site
+}
+
+#[test]
+fn a_sweep_through_ssh_that_breaks_off_now_and_then_ends_as_one_on_this_machine() {
+    let site = behind_ssh();
+    let explored = site.explore(&[]);
+    assert!(explored.status.success(), "{explored:?}");
+    let local = site.run(&["explore", "space.toml", "--out", "local", "--quiet"]);
+    assert!(local.status.success(), "{local:?}");
+    assert_eq!(site.figures("study"), site.figures("local"));
+    assert_eq!(fs::read_to_string(site.path("jobs")).unwrap().lines().count(), 1, "no array was submitted twice");
+    let calls: usize = fs::read_to_string(site.path("calls")).unwrap().trim().parse().unwrap();
+    assert!(calls > 7, "the connection broke off");
+    // What jobs do not need any more is gone, where the last words got through.
+    fs::write(site.path("steady"), "").unwrap();
+    assert!(site.explore(&[]).status.success());
+    let work = fs::read_dir(site.path("cluster")).unwrap().next().unwrap().unwrap().path();
+    for folder in ["attempts", "batches"] {
+        assert_eq!(fs::read_dir(work.join(folder)).unwrap().count(), 0, "{folder}");
+    }
+}
+
+#[test]
+fn what_a_login_node_lacks_is_an_error_before_anything_is_submitted() {
+    let site = behind_ssh();
+    let text = fs::read_to_string(site.path("site.toml")).unwrap();
+    fs::write(site.path("site.toml"), text.replace(env!("CARGO_BIN_EXE_fastrcaps"), "/nowhere/fastrcaps")).unwrap();
+    let refuse = "#!/bin/sh\necho 'me@login: Permission denied (publickey).' >&2\nexit 255\n";
+    for (ssh, said) in [(None, "there is no program /nowhere/fastrcaps"), (Some(refuse), "Permission denied")] {
+        ssh.into_iter().for_each(|ssh| fs::write(site.path("bin/ssh"), ssh).unwrap());
+        let explored = site.explore(&[]);
+        let errors = String::from_utf8_lossy(&explored.stderr).into_owned();
+        assert!(!explored.status.success() && errors.contains(said), "{errors}");
+    }
+    assert!(!site.path("jobs").exists());
+}
+
+/// Slurm's `sbatch` whose jobs do not begin, but end at once as `end` says; those of later arrays run. Notes what memory they ask for.
+fn ends_at_once(end: &str, then: &str) -> String {
+    let first = format!("echo \"$comment|$job|0-$last|{end}|None\" >>\"$SITE/jobs\"; echo $job; exit");
+    let noted = "sed -n 's/^#SBATCH --mem=\\(.*\\)M/\\1/p' \"$2\" >>\"$SITE/memory\"";
+    SBATCH.replacen("echo \"$comment", &format!("{noted}\n{then}{first}\necho \"$comment"), 1)
+}
+
+#[test]
+fn a_job_out_of_memory_is_submitted_once_more_with_twice_as_much_and_its_row_says_so() {
+    let [_, scontrol] = EMPTY_QUEUE;
+    let at_once = ends_at_once("OUT_OF_MEMORY", "");
+    let forgets = "[ \"$2\" = config ] && echo 'MaxArraySize = 1001'";
+    // As the queue shows it, and as only accounting still knows it.
+    let known = [("squeue", SQUEUE), scontrol, ("sacct", "exit 1")];
+    let forgotten = [("squeue", "exit 0"), ("scontrol", forgets), ("sacct", "echo 'OUT_OF_MEMORY|0:125'")];
+    for programs in [known, forgotten] {
+        let site = Site::new(&[&programs[..], &[("sbatch", &at_once[..]), ("scancel", "exit 0")]].concat());
+        assert!(!site.explore(&[]).status.success());
+        let rows = fs::read_to_string(site.path("study/trials.csv")).unwrap();
+        assert_eq!(rows.matches("OUT_OF_MEMORY").count(), 2, "{rows}");
+        let memory = fs::read_to_string(site.path("memory")).unwrap();
+        let memory: Vec<u64> = memory.lines().map(|line| line.parse().unwrap()).collect();
+        assert!(memory.len() > 1 && memory[1..].iter().all(|more| *more == 2 * memory[0]), "{memory:?}");
+    }
+}
+
+#[test]
+fn a_preempted_job_is_no_failure_and_its_trial_goes_on() {
+    let [_, scontrol] = EMPTY_QUEUE;
+    let at_once = ends_at_once("PREEMPTED", "[ $job -gt 1 ] || { ").replacen("; exit", "; exit; }", 1);
+    let site = Site::new(&[("sbatch", &at_once[..]), ("squeue", SQUEUE), ("scancel", "exit 0"), scontrol]);
+    let explored = site.explore(&["--retries", "0"]);
+    assert!(explored.status.success(), "{explored:?}");
+    assert!(site.figures("study").iter().all(|row| row.contains(" done ")));
 }

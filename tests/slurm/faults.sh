@@ -4,8 +4,8 @@
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 program=$(realpath "$1") times=$2 kinds=(${@:3})
-[ ${#kinds[@]} -gt 0 ] || kinds=(node-off node-cut slurmd-crash controller-stop explorer-killed array-cancelled time-limit)
-set -- --netns
+[ ${#kinds[@]} -gt 0 ] || kinds=(node-off node-cut slurmd-crash controller-stop explorer-killed array-cancelled preempted time-limit)
+set -- --netns -x PreemptType=preempt/partition_prio -x PreemptMode=REQUEUE
 # shellcheck source=tests/slurm/cluster.sh
 . tests/slurm/cluster.sh
 # Trainings of a few seconds; where their time is to be over, of ten times that.
@@ -72,6 +72,11 @@ for kind in "${kinds[@]}"; do
             explorer=$!
             ;;
         array-cancelled) scancel --me ;;
+        preempted)
+            scontrol create PartitionName=urgent Nodes='n[1-3]' PriorityTier=10 State=UP
+            sbatch --wait --partition=urgent --nodes=3 --exclusive --output=/dev/null --wrap 'sleep 5'
+            scontrol delete PartitionName=urgent
+            ;;
         time-limit) ;;
         esac >/dev/null 2>&1
         wait $explorer

@@ -20,6 +20,9 @@ cmp "$site/local.txt" "$site/slurm.txt" || { diff "$site/local.txt" "$site/slurm
 grep -c . "$site/slurm.txt" | sed 's/$/ trials by Slurm, to the same bits as on this machine/'
 "$program" study check "$site/slurm"
 
+# shellcheck source=tests/slurm/ssh.sh
+. tests/slurm/ssh.sh
+
 if [ -z "${SLURM_SMOKE_ONLY:-}" ]; then
     # A worker that never answers is an error, not a wait.
     timeout 900 cargo test --release --locked --test it -- --nocapture --test-threads=2 workers:: slurm:: 2>&1 |

@@ -50,6 +50,19 @@ impl Backend {
         matches!(self, Backend::Local)
     }
 
+    /// The option by which trials find data sets, where this program finds them by `here`.
+    pub fn data_arguments(&self, here: Vec<OsString>) -> Vec<OsString> {
+        match self {
+            Backend::Local => here,
+            Backend::Slurm(profile) => match (&profile.data_dir, &profile.ssh) {
+                (Some(dir), _) => vec!["--data-dir".into(), dir.into()],
+                (None, None) => here,
+                // A folder of this machine is none of the cluster's.
+                (None, Some(_)) => Vec::new(),
+            },
+        }
+    }
+
     /// The slots of jobs, where a profile says how many there are.
     pub fn slots(profile: &Profile) -> Result<Slots> {
         Ok(match profile.device {

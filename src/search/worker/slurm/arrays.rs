@@ -1,6 +1,6 @@
 //! Arrays of jobs: gathered, written, submitted, and submitted again where Slurm turns out not to have them.
 
-use std::{path::PathBuf, time::Instant};
+use std::time::Instant;
 
 use anyhow::Result;
 
@@ -12,7 +12,6 @@ pub(super) struct Batch {
     /// Names of its attempts; which of them are not over.
     pub attempts: Vec<String>,
     pub open: usize,
-    pub script: PathBuf,
     pub job: Job,
 }
 
@@ -65,20 +64,20 @@ impl Slurm {
         let array = Array {
             profile: &self.profile,
             name: &self.name,
-            work: &self.work.path,
+            work: &self.there,
             number,
             tasks: attempts.len(),
             need,
             program: &self.program,
             arguments: &self.arguments,
         };
-        let script = self.work.write_batch(number, &lines, &script(&array))?;
+        self.work.write_batch(number, &lines, &script(&array))?;
         self.next += 1;
         for (task, slot) in slots.iter().enumerate() {
             self.running[*slot].iter_mut().for_each(|running| running.task = Some((number, task)));
         }
-        self.control.ask(Ask::Submit { number, script: script.clone() });
-        self.batches.insert(number, Batch { open: attempts.len(), attempts, script, job: Job::Asked });
+        self.control.ask(Ask::Submit(number));
+        self.batches.insert(number, Batch { open: attempts.len(), attempts, job: Job::Asked });
         Ok(())
     }
 
@@ -112,7 +111,7 @@ impl Slurm {
         for (number, batch) in &mut self.batches {
             if matches!(batch.job, Job::Later(after) if Instant::now() >= after) {
                 batch.job = Job::Asked;
-                self.control.ask(Ask::Submit { number: *number, script: batch.script.clone() });
+                self.control.ask(Ask::Submit(*number));
             }
         }
     }

@@ -1,21 +1,23 @@
 //! Slurm's commands, run one after the other by a thread of their own: a controller that does not answer keeps nobody waiting.
 
 use std::{
-    io::Read,
+    collections::BTreeSet,
     path::PathBuf,
-    process::{Command, Stdio},
     sync::mpsc::{Receiver, Sender, channel},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
-use super::queue::{self, Line, Refusal};
+use super::{
+    far::{self, Orders, ROUND},
+    queue::{self, Line, Over, Refusal},
+    reach::Reach,
+    work::Work as WorkFolder,
+};
 
-/// As long as a command may take.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// How often it is looked whether one has ended.
+/// How often it is looked whether the thread has ended.
 const LOOK: Duration = Duration::from_millis(5);
 /// Jobs that one command names at most.
 const AT_ONCE: usize = 500;
@@ -25,10 +27,10 @@ const LAST_PATIENCE: Duration = Duration::from_secs(20);
 /// What is asked of Slurm.
 #[derive(Debug)]
 pub(super) enum Ask {
-    Submit {
-        number: u64,
-        script: PathBuf,
-    },
+    /// An array that was written.
+    Submit(u64),
+    /// Where the folder of work is far away, what is to be done and read there.
+    Round(Orders),
     Look,
     /// Jobs to be ended, as in `12_3`.
     Cancel(Vec<String>),
@@ -50,11 +52,28 @@ pub(super) enum Answer {
         asked: Instant,
         took: Duration,
     },
-    /// Exit code and signal of a job, as in `0:53`, where Slurm knows them.
+    /// How a job ended where accounting knows it, and its exit code and signal, as in `0:53`, where Slurm does.
     Exit {
         job: String,
+        over: Option<Over>,
         exit: Option<String>,
     },
+    /// A round; what it brought waits in the mirror, unless it failed.
+    Rounded(Result<Orders, String>),
+    /// What did not reach Slurm, and is to be said again.
+    Unheard(Ask),
+}
+
+/// What the thread speaks of, and to whom.
+struct Speaker {
+    /// Of the jobs.
+    name: String,
+    reach: Reach,
+    /// The folder of work here, and as nodes find it; the same where it is not far away.
+    work: WorkFolder,
+    there: PathBuf,
+    /// Arrays that are over there.
+    sent: BTreeSet<u64>,
 }
 
 pub(super) struct Control {
@@ -64,13 +83,14 @@ pub(super) struct Control {
 }
 
 impl Control {
-    /// Speaks of the jobs called `name`.
-    pub fn start(name: String) -> Result<Control> {
+    /// Speaks of the jobs called `name`, whose folder of work nodes find as `there`.
+    pub fn start(name: String, reach: Reach, work: WorkFolder, there: PathBuf) -> Result<Control> {
+        let mut speaker = Speaker { name, reach, work, there, sent: BTreeSet::new() };
         let (ask, asks) = channel();
         let (answer, answers) = channel();
         let thread = thread::Builder::new().name("slurm".into()).spawn(move || {
             for ask in asks {
-                let Some(told) = obey(ask, &name) else { continue };
+                let Some(told) = speaker.obey(ask) else { continue };
                 if answer.send(told).is_err() {
                     // The explorer ends: what it still wants done is done, and nobody asks what came of it.
                     continue;
@@ -109,87 +129,90 @@ impl Drop for Control {
     }
 }
 
-fn obey(ask: Ask, name: &str) -> Option<Answer> {
-    match ask {
-        Ask::Submit { number, script } => {
-            let job = match run("sbatch", &["--parsable".into(), script.display().to_string()]) {
-                // `12` or `12;cluster`.
-                Ok(said) => Ok(said.trim().split(';').next().unwrap_or_default().to_string()),
-                Err(error) => Err(queue::refusal(&error.to_string())),
-            };
-            Some(Answer::Submitted { number, job })
+impl Speaker {
+    fn obey(&mut self, ask: Ask) -> Option<Answer> {
+        match ask {
+            Ask::Submit(number) => Some(Answer::Submitted { number, job: self.submit(number) }),
+            Ask::Round(orders) => Some(Answer::Rounded(match self.round(&orders) {
+                Ok(()) => Ok(orders),
+                Err(error) => Err(format!("{error:#}")),
+            })),
+            Ask::Look => {
+                let asked = Instant::now();
+                let queue = look(&self.reach, &self.name).map_err(|error| error.to_string());
+                Some(Answer::Seen { queue, asked, took: asked.elapsed() })
+            }
+            Ask::Cancel(jobs) => self.cancel(&[], jobs).map(|jobs| Answer::Unheard(Ask::Cancel(jobs))),
+            Ask::Stop(jobs) => {
+                self.cancel(&["--batch", "--signal=TERM"], jobs).map(|jobs| Answer::Unheard(Ask::Stop(jobs)))
+            }
+            Ask::Exit(job) => {
+                let (over, exit) = self.exit(&job);
+                Some(Answer::Exit { job, over, exit })
+            }
         }
-        Ask::Look => {
-            let asked = Instant::now();
-            let queue = look(name).map_err(|error| error.to_string());
-            Some(Answer::Seen { queue, asked, took: asked.elapsed() })
+    }
+
+    fn submit(&mut self, number: u64) -> Result<String, Refusal> {
+        if self.reach.is_far() && !self.sent.contains(&number) {
+            // Slurm was told nothing yet, and the trials are not to blame.
+            self.send(number).map_err(|error| Refusal::Passing(format!("{error:#}")))?;
+            self.sent.insert(number);
         }
-        Ask::Cancel(jobs) => cancel(&[], &jobs),
-        Ask::Stop(jobs) => cancel(&["--batch", "--signal=TERM"], &jobs),
-        Ask::Exit(job) => {
-            let said = run("scontrol", &["show".into(), "job".into(), "-o".into(), job.clone()]).unwrap_or_default();
-            let exit = said.split_whitespace().find_map(|word| word.strip_prefix("ExitCode=")).map(str::to_string);
-            Some(Answer::Exit { job, exit })
+        let script = WorkFolder { path: self.there.clone() }.script(number);
+        match self.reach.run("sbatch", &["--parsable".into(), script.display().to_string()]) {
+            // `12` or `12;cluster`.
+            Ok(said) => Ok(said.trim().split(';').next().unwrap_or_default().to_string()),
+            Err(error) => Err(queue::refusal(&error.to_string())),
         }
+    }
+
+    /// Brings an array and its attempts there.
+    fn send(&self, number: u64) -> Result<()> {
+        let attempts = self.work.attempts_of(number);
+        // Those that are gone are not wanted any more.
+        let wanted = attempts.into_iter().filter(|attempt| self.work.attempt(attempt).exists());
+        let wanted = wanted.map(|attempt| format!("attempts/{attempt}"));
+        let names: Vec<String> = [format!("batches/{number}")].into_iter().chain(wanted).collect();
+        self.reach.send(&self.work.path, &names, &self.there)
+    }
+
+    fn round(&self, orders: &Orders) -> Result<()> {
+        let into = far::clear(self.work.incoming())?;
+        self.reach.fetch(ROUND, &self.there, &orders.text, &into)
+    }
+
+    /// How a job ended. Slurm forgets it after a while; its accounting does not, where a site has one.
+    fn exit(&self, job: &str) -> (Option<Over>, Option<String>) {
+        let words = ["show", "job", "-o", job].map(String::from);
+        let said = self.reach.run("scontrol", &words).unwrap_or_default();
+        if let Some(exit) = said.split_whitespace().find_map(|word| word.strip_prefix("ExitCode=")) {
+            return (None, Some(exit.to_string()));
+        }
+        let words = ["--noheader", "--parsable2", "--allocations", "--format=State,ExitCode", "--jobs", job];
+        let said = self.reach.run("sacct", &words.map(String::from)).unwrap_or_default();
+        queue::accounted(&said)
+    }
+
+    /// Says it for all of them, and gives those that are to be told again, as Slurm was not reached. That a job is over already is
+    /// no failure; whoever is not reached finds its folder gone, or asked to stop, when it looks there.
+    fn cancel(&self, options: &[&str], jobs: Vec<String>) -> Option<Vec<String>> {
+        let mut unheard = Vec::new();
+        for jobs in jobs.chunks(AT_ONCE) {
+            let words: Vec<String> = options.iter().map(|word| word.to_string()).chain(jobs.iter().cloned()).collect();
+            if let Err(error) = self.reach.run("scancel", &words)
+                && matches!(queue::refusal(&error.to_string()), Refusal::Passing(_))
+            {
+                unheard.extend_from_slice(jobs);
+            }
+        }
+        (!unheard.is_empty()).then_some(unheard)
     }
 }
 
 /// The jobs called `name` that Slurm still knows of.
-pub(super) fn look(name: &str) -> Result<Vec<Line>> {
+pub(super) fn look(reach: &Reach, name: &str) -> Result<Vec<Line>> {
     let words = ["--me", "--noheader", "--states=all", "--format", queue::FORMAT].map(String::from);
     let words: Vec<String> = words.into_iter().chain([format!("--name={name}")]).collect();
-    Ok(queue::read(&run("squeue", &words)?, name))
-}
-
-/// Says it for all of them. That a job is over already is no failure; whoever is not reached finds its folder gone, or asked to
-/// stop, when it looks there.
-fn cancel(options: &[&str], jobs: &[String]) -> Option<Answer> {
-    for jobs in jobs.chunks(AT_ONCE) {
-        let words: Vec<String> = options.iter().map(|word| word.to_string()).chain(jobs.iter().cloned()).collect();
-        let _ = run("scancel", &words);
-    }
-    None
-}
-
-/// What a command of Slurm's says.
-///
-/// Errors: it cannot be started, or it fails, with its complaint.
-pub fn run(program: &str, words: &[String]) -> Result<String> {
-    let mut command = Command::new(program);
-    // Tasks of an array are to be written out, however many they are.
-    command.args(words).env("SLURM_BITSTR_LEN", "0");
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    // What a terminal sends to this process is not for it.
-    #[cfg(unix)]
-    std::os::unix::process::CommandExt::process_group(&mut command, 0);
-    let mut child = command.spawn().with_context(|| format!("cannot start {program}: is Slurm installed here?"))?;
-    let (output, errors) = (child.stdout.take(), child.stderr.take());
-    let output = thread::spawn(move || all(output));
-    let errors = thread::spawn(move || all(errors));
-    let end = Instant::now() + PATIENCE;
-    let status = loop {
-        match child.try_wait().with_context(|| format!("cannot wait for {program}"))? {
-            Some(status) => break status,
-            None if Instant::now() >= end => {
-                let _ = child.kill();
-                let _ = child.wait();
-                bail!("{program} timed out: it did not end within {} s", PATIENCE.as_secs());
-            }
-            None => thread::sleep(LOOK),
-        }
-    };
-    let (output, errors) = (output.join().unwrap_or_default(), errors.join().unwrap_or_default());
-    match (status.success(), errors.trim()) {
-        (true, _) => Ok(output),
-        (false, "") => bail!("{program} ended with {status}"),
-        (false, complaint) => bail!("{complaint}"),
-    }
-}
-
-fn all(pipe: Option<impl Read>) -> String {
-    let mut bytes = Vec::new();
-    if let Some(mut pipe) = pipe {
-        let _ = pipe.read_to_end(&mut bytes);
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
+    Ok(queue::read(&reach.run("squeue", &words)?, name))
 }

@@ -6,7 +6,6 @@ use super::{
     Ask, Running, Slurm,
     arrays::Job,
     queue::{self, Line, Over, State},
-    work::is_result,
 };
 use crate::{
     learn::record::Fault,
@@ -118,9 +117,7 @@ impl Slurm {
             Some((State::Pending, _)) if running.is_running || running.has_begun => {
                 (running.is_running, running.silent) = (false, 0);
                 // A node that was lost, or cut off, may have ended the training before.
-                let whole =
-                    running.attempt.best(&running.key).and_then(|best| best.read_end(&running.key).ok().flatten());
-                if whole.is_some_and(|(record, _)| is_result(&record)) {
+                if running.attempt.is_whole(&running.key) {
                     running.end = Some(End::Exited("ended".into()));
                 } else if std::mem::take(&mut running.has_begun) {
                     self.requeued.push(slot);
@@ -149,8 +146,7 @@ impl Slurm {
     fn judge_silent(&mut self, slot: usize, over: Over, reason: String) {
         let Some(running) = self.running[slot].as_mut() else { return };
         let task = running.task;
-        let end = running.attempt.best(&running.key).and_then(|best| best.read_end(&running.key).ok().flatten());
-        if end.is_some_and(|(record, _)| is_result(&record)) {
+        if running.attempt.is_whole(&running.key) {
             running.end = Some(End::Exited("ended".into()));
             return;
         }
@@ -165,8 +161,8 @@ impl Slurm {
         }
     }
 
-    /// Takes up how a job ended.
-    pub(super) fn exited(&mut self, job: &str, exit: Option<&str>) {
+    /// Takes up how a job ended, by accounting where that knows more than the queue.
+    pub(super) fn exited(&mut self, job: &str, accounted: Option<Over>, exit: Option<&str>) {
         let is_it = |slot: &usize| {
             let running = self.running[*slot].as_ref().filter(|running| running.asked_for_exit.is_some());
             running.is_some_and(|running| self.job_of(running.task).as_deref() == Some(job))
@@ -174,7 +170,7 @@ impl Slurm {
         let Some(slot) = (0..self.slots.len()).find(is_it) else { return };
         let asked = self.running[slot].as_mut().and_then(|running| running.asked_for_exit.take());
         if let Some((over, reason)) = asked {
-            self.end_by_slurm(slot, queue::end(over, &reason, exit));
+            self.end_by_slurm(slot, queue::end(accounted.unwrap_or(over), &reason, exit));
         }
     }
 
@@ -194,6 +190,10 @@ impl Slurm {
     pub(super) fn bring_home(&mut self, slot: usize, reports: &mut Vec<(usize, Report)>) {
         self.look_at(slot, reports);
         let Some(running) = &self.running[slot] else { return };
+        if running.task.is_some() && self.far.as_ref().is_some_and(|far| !far.has_whole(&running.name)) {
+            // The next round brings it here.
+            return;
+        }
         if let Err(error) = running.attempt.bring_home(&running.key, &running.folder) {
             self.trouble = Some(format!("{error:#}"));
             return;
@@ -202,6 +202,7 @@ impl Slurm {
         self.slot_of.remove(&running.name);
         self.outbox.retain(|waiting| *waiting != slot);
         running.attempt.remove();
+        self.far.iter_mut().for_each(|far| far.removed(&running.name));
         // Its job may still be there: it waits, or trains on a node that nobody reaches.
         self.to_cancel.extend(self.job_of(running.task).filter(|_| !running.has_word));
         self.close(running.task);

@@ -5,9 +5,12 @@
 
 mod arrays;
 mod control;
+mod far;
 mod judge;
 mod profile;
 mod queue;
+mod reach;
+mod running;
 mod script;
 mod site;
 mod tasks;
@@ -20,7 +23,7 @@ pub use tasks::SlurmTasks;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -29,8 +32,11 @@ use anyhow::{Context, Result};
 use self::{
     arrays::{Batch, Job},
     control::{Answer, Ask, Control},
-    site::{batches_of, check_path, first_look, most_tasks},
-    work::{Attempt, Work as WorkFolder},
+    far::Far,
+    reach::Reach,
+    running::Running,
+    site::{batches_of, catch_up, check_path, contact, first_look, most_tasks, over},
+    work::Work as WorkFolder,
 };
 use super::{Admission, End, Report, Slot, Work, Worker};
 use crate::learn::{config::TrialConfig, folder::TrialFolder};
@@ -42,9 +48,10 @@ const LOOK: Duration = Duration::from_millis(100);
 const PROGRESS: Duration = Duration::from_secs(2);
 /// The least time between looks at the queue; it is longer where a look takes long, and while nothing is new.
 const QUEUE: Duration = Duration::from_secs(2);
-/// Looks at queue and epochs cost no more than this share of the time.
+/// Looks at queue and epochs cost no more than this share of the time. Through ssh most of a look is waiting.
 const SHARE: u32 = 20;
-/// Before an array is submitted again that could not be.
+const SHARE_AFAR: u32 = 4;
+/// Before something is said to Slurm again that it did not hear, as an array that could not be submitted.
 const AGAIN: Duration = Duration::from_secs(5);
 /// Tasks of an array at most where the site does not say: Slurm's default.
 const MOST_TASKS: usize = 1000;
@@ -57,7 +64,8 @@ pub type Needs = Box<dyn Fn(&TrialConfig) -> Need>;
 /// What a worker is made of.
 pub struct Setup {
     pub profile: Profile,
-    /// The folder of work, where the profile has none; its file `id` names the study's jobs.
+    /// The folder of work, where the profile has none, and the mirror of one that is reached through ssh; its file `id` names the
+    /// study's jobs.
     pub home: PathBuf,
     /// The program that knows `run-trial`, where the profile has none.
     pub program: PathBuf,
@@ -76,6 +84,9 @@ pub struct Slurm {
     /// Of the jobs.
     name: String,
     work: WorkFolder,
+    /// The folder of work as the nodes find it, and what is known of it where that is another one.
+    there: PathBuf,
+    far: Option<Far>,
     control: Control,
     slots: Vec<Slot>,
     running: Vec<Option<Running>>,
@@ -95,6 +106,8 @@ pub struct Slurm {
     /// Jobs to be ended, and to be asked to stop, with the next command.
     to_cancel: Vec<String>,
     to_stop: Vec<String>,
+    /// When Slurm last did not hear of some of these.
+    unheard: Option<Instant>,
     /// When epochs, words and the queue were last looked at; whether an answer about the queue is awaited.
     progressed: Instant,
     progress_every: Duration,
@@ -107,47 +120,31 @@ pub struct Slurm {
     doubled: BTreeSet<String>,
 }
 
-struct Running {
-    key: String,
-    /// Name of the attempt, and its folder.
-    name: String,
-    attempt: Attempt,
-    folder: TrialFolder,
-    need: Need,
-    until: Option<usize>,
-    /// Array and task.
-    task: Option<(u64, usize)>,
-    epochs_seen: usize,
-    has_begun: bool,
-    /// Whether Slurm says that it runs.
-    is_running: bool,
-    was_asked: bool,
-    /// Looks at the queue that found it over or gone without a word of its own.
-    silent: usize,
-    /// Whether its job said that it is over, and what follows from that alone where it was killed.
-    has_word: bool,
-    killed: Option<End>,
-    /// How it ended, once that is known and only what it left is to be brought home.
-    end: Option<End>,
-    /// What Slurm says of its end, while its exit code is asked for.
-    asked_for_exit: Option<(queue::Over, String)>,
-}
-
 impl Slurm {
     /// One that knows what an earlier one left in the queue.
     ///
-    /// Errors: the folder of work cannot be made; Slurm is not installed, or does not answer for a minute and a half.
+    /// Errors: the folder of work cannot be made; Slurm is not installed, or does not answer for a minute and a half; the same of
+    /// the login node.
     pub fn new(setup: Setup) -> Result<Slurm> {
         let Setup { profile, home, program, arguments, mut slots, needs } = setup;
         let id = study_id(&home)?;
         let name = format!("fastrcaps-{id}");
-        let path = profile.work.as_ref().map_or(home, |work| work.join(&name));
-        let path = std::path::absolute(&path).with_context(|| format!("no path {}", path.display()))?;
-        check_path(&path)?;
-        let work = WorkFolder::open(path)?;
-        let most_tasks = most_tasks()?;
-        let lines = first_look(&name)?;
+        let (reach, program) = (Reach::of(&profile), profile.program(&program));
+        reach.note(&home)?;
+        let path = |path: &Path| std::path::absolute(path).with_context(|| format!("no path {}", path.display()));
+        let home = path(&home)?;
+        let there = profile.work.as_ref().map_or(Ok(home.clone()), |work| path(&work.join(&name)))?;
+        check_path(&there)?;
+        let work = WorkFolder::open(if reach.is_far() { home } else { there.clone() })?;
+        if reach.is_far() {
+            contact(&reach, &there, &program, &work)?;
+            catch_up(&reach, &there, &work, &[])?;
+        }
+        let most_tasks = most_tasks(&reach)?;
+        let lines = first_look(&reach, &name)?;
         let batches = batches_of(&work, &lines)?;
+        let is_far = reach.is_far();
+        let far = is_far.then(|| catch_up(&reach, &there, &work, &over(&work, &batches)?)).transpose()?;
         let alive: usize = batches.values().map(|batch| batch.open).sum();
         if let Some(slot) = slots.first().cloned() {
             // Every job that is there already has a slot.
@@ -155,13 +152,15 @@ impl Slurm {
         }
         let now = Instant::now();
         Ok(Slurm {
-            program: profile.program(&program),
+            program,
             arguments,
             needs,
-            control: Control::start(name.clone())?,
+            control: Control::start(name.clone(), reach, work.clone(), there.clone())?,
             name,
-            numbers: work.numbers()?,
+            numbers: work.numbers(far.iter().flat_map(Far::heard_of))?,
             work,
+            there,
+            far,
             running: slots.iter().map(|_| None).collect(),
             slots,
             slot_of: HashMap::new(),
@@ -174,6 +173,7 @@ impl Slurm {
             most_tasks,
             to_cancel: Vec::new(),
             to_stop: Vec::new(),
+            unheard: None,
             progressed: now,
             listened: now,
             queued: now,
@@ -204,6 +204,10 @@ impl Slurm {
 
     /// Says to Slurm what it is to end, all of it in one command.
     fn tell(&mut self) {
+        if self.unheard.is_some_and(|since| since.elapsed() < AGAIN) {
+            return;
+        }
+        self.unheard = None;
         if !self.to_stop.is_empty() {
             self.control.ask(Ask::Stop(std::mem::take(&mut self.to_stop)));
         }
@@ -214,9 +218,11 @@ impl Slurm {
 
     fn look_at_queue(&mut self) {
         // Also where nothing runs any more: a trouble is over once the queue is seen.
-        let has_reason = self.trouble.is_some() || self.running.iter().any(Option::is_some);
+        let is_untidy = self.far.as_ref().is_some_and(Far::is_untidy);
+        let has_reason = is_untidy || self.trouble().is_some() || self.running.iter().any(Option::is_some);
         if has_reason && !self.is_looking && self.queued.elapsed() >= self.queue_every {
             self.is_looking = true;
+            self.ask_for_round();
             self.control.ask(Ask::Look);
         }
     }
@@ -226,8 +232,11 @@ impl Slurm {
             Answer::Submitted { number, job } => self.submitted(number, job),
             Answer::Seen { queue, asked, took } => {
                 (self.is_looking, self.queued) = (false, Instant::now());
-                self.queue_every = QUEUE.max(SHARE * took);
+                let share = if self.far.is_some() { SHARE_AFAR } else { SHARE };
+                self.queue_every = QUEUE.max(share * took);
                 match queue {
+                    // A job that is over may have told of itself what did not arrive.
+                    Ok(_) if self.far.as_ref().is_some_and(|far| far.trouble.is_some()) => self.trouble = None,
                     Ok(lines) => {
                         self.trouble = None;
                         self.seen(&lines, asked);
@@ -235,7 +244,16 @@ impl Slurm {
                     Err(error) => self.trouble = Some(format!("Slurm's queue cannot be seen: {error}")),
                 }
             }
-            Answer::Exit { job, exit } => self.exited(&job, exit.as_deref()),
+            Answer::Exit { job, over, exit } => self.exited(&job, over, exit.as_deref()),
+            Answer::Rounded(orders) => self.rounded(orders),
+            Answer::Unheard(ask) => {
+                self.unheard = Some(Instant::now());
+                match ask {
+                    Ask::Cancel(jobs) => self.to_cancel.extend(jobs),
+                    Ask::Stop(jobs) => self.to_stop.extend(jobs),
+                    _ => {}
+                }
+            }
         }
     }
 }
@@ -255,23 +273,12 @@ impl Worker for Slurm {
         if self.doubled.contains(&key) {
             need.mebibytes = need.mebibytes.map(|mebibytes| 2 * mebibytes);
         }
+        let attempt = self.work.attempt(&key);
         self.running[slot] = Some(Running {
-            attempt: self.work.attempt(&key),
-            key,
-            name: String::new(),
-            folder: work.folder.clone(),
             need,
             until: (work.epochs < work.config.train.epochs).then_some(work.epochs),
-            task: None,
             epochs_seen: work.behind,
-            has_begun: false,
-            is_running: false,
-            was_asked: false,
-            silent: 0,
-            has_word: false,
-            killed: None,
-            end: None,
-            asked_for_exit: None,
+            ..Running::new(key, String::new(), attempt, work.folder.clone())
         });
         self.post(slot).inspect_err(|_| self.running[slot] = None)
     }
@@ -308,9 +315,10 @@ impl Worker for Slurm {
 
     fn ask_to_stop(&mut self, slot: usize) {
         let Some(running) = &mut self.running[slot] else { return };
-        running.was_asked = true;
         running.attempt.ask_to_stop();
-        if running.attempt.starts().is_empty() {
+        // From afar its begin is heard of late.
+        let may_train = self.far.is_some() && running.is_running;
+        if running.attempt.starts().is_empty() && !may_train {
             // It has not begun, and will not: its folder is gone before its job looks for it.
             running.end.get_or_insert(End::Stopped);
             return;
@@ -336,7 +344,7 @@ impl Worker for Slurm {
     }
 
     fn trouble(&self) -> Option<String> {
-        self.trouble.clone()
+        self.trouble.clone().or_else(|| self.far.as_ref()?.trouble.clone())
     }
 
     fn is_handed_over(&self) -> bool {
@@ -353,35 +361,29 @@ impl Worker for Slurm {
         if !attempt.exists() {
             return Ok(None);
         }
-        let is_whole = attempt.best(&key).is_some_and(|best| matches!(best.read_end(&key), Ok(Some(_))));
+        let has_ended = attempt.has_ended(&key);
         let has =
             |(number, batch): (&u64, &Batch)| Some((*number, batch.attempts.iter().position(|other| *other == name)?));
-        let task = self.batches.iter().find_map(has).filter(|_| !is_whole);
+        let task = self.batches.iter().find_map(has).filter(|_| !has_ended);
         let slot = self.running.iter().position(Option::is_none);
         let Some((task, slot)) = task.zip(slot) else {
             attempt.bring_home(&key, folder)?;
             attempt.remove();
+            self.far.iter_mut().for_each(|far| far.removed(&name));
             return Ok(None);
         };
         self.slot_of.insert(name.clone(), slot);
-        self.running[slot] = Some(Running {
-            key,
-            name,
-            attempt,
-            folder: folder.clone(),
-            need: Need { mebibytes: None, time: None },
-            until: None,
-            task: Some(task),
-            epochs_seen: 0,
-            has_begun: false,
-            is_running: true,
-            was_asked: false,
-            silent: 0,
-            has_word: false,
-            killed: None,
-            end: None,
-            asked_for_exit: None,
-        });
+        let running = Running::new(key, name, attempt, folder.clone());
+        self.running[slot] = Some(Running { task: Some(task), is_running: true, ..running });
         Ok(Some(slot))
+    }
+}
+
+impl Drop for Slurm {
+    /// Has what is not wanted any more be removed from afar.
+    fn drop(&mut self) {
+        if self.far.as_ref().is_some_and(Far::is_untidy) {
+            self.ask_for_round();
+        }
     }
 }

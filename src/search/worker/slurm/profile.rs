@@ -45,10 +45,15 @@ pub struct Profile {
     pub extra: Vec<String>,
     /// Lines of shell before each trial.
     pub prologue: Vec<String>,
-    /// A folder that this machine and the nodes share; absent: one in the study's folder, which must be shared then.
+    /// The login node, as ssh takes it, where this machine has neither Slurm's commands nor a folder that it shares with the nodes.
+    pub ssh: Option<String>,
+    /// A folder that this machine and the nodes share; absent: one in the study's folder, which must be shared then. With `ssh`,
+    /// a folder that the login node and the nodes share.
     pub work: Option<PathBuf>,
     /// This program, as the nodes find it; absent: as it is found here.
     pub program: Option<PathBuf>,
+    /// Folder of data sets, as the nodes find it; absent: as it is found here, and with `ssh` where the program looks by itself.
+    pub data_dir: Option<PathBuf>,
     /// What steps are timed on, in place of `constraint`: times are of one kind of node.
     pub timing_constraint: Option<String>,
 }
@@ -70,8 +75,10 @@ impl Default for Profile {
             jobs: None,
             extra: Vec::new(),
             prologue: Vec::new(),
+            ssh: None,
             work: None,
             program: None,
+            data_dir: None,
             timing_constraint: None,
         }
     }
@@ -147,9 +154,28 @@ impl Profile {
                 "extra: {option:?} is no option: write it as after #SBATCH, \"--exclude=n3\""
             );
         }
-        for path in [&self.work, &self.program].into_iter().flatten() {
+        for path in [&self.work, &self.program, &self.data_dir].into_iter().flatten() {
             ensure!(path.is_absolute(), "{} must be an absolute path: nodes do not share this folder", path.display());
         }
+        self.check_login()
+    }
+
+    /// Who is at the other end of ssh shares no path with this machine.
+    fn check_login(&self) -> Result<()> {
+        let Some(login) = &self.ssh else { return Ok(()) };
+        let is_odd = |c: char| c.is_whitespace() || c.is_control();
+        ensure!(
+            !login.is_empty() && !login.starts_with('-') && !login.contains(is_odd),
+            "ssh = {login:?} is no destination: write it as ssh takes it, \"login-node\" or \"me@login-node\""
+        );
+        ensure!(
+            self.work.is_some(),
+            "ssh = \"{login}\" needs work, a folder on the cluster that {login} and the nodes share"
+        );
+        ensure!(
+            self.program.is_some(),
+            "ssh = \"{login}\" needs program, this program as the nodes find it: copy it there once, with scp"
+        );
         Ok(())
     }
 

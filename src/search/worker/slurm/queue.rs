@@ -89,6 +89,18 @@ impl State {
     }
 }
 
+/// What accounting says of a job, as in `OUT_OF_MEMORY|0:125`: how it ended, and its exit code.
+pub(super) fn accounted(text: &str) -> (Option<Over>, Option<String>) {
+    // Of a job that was requeued the last line is the last start's.
+    let Some((state, exit)) = text.lines().last().and_then(|line| line.trim().split_once('|')) else {
+        return (None, None);
+    };
+    match State::named(state) {
+        State::Over(over) => (Some(over), Some(exit.to_string())),
+        _ => (None, None),
+    }
+}
+
 /// How a trial ended whose job is over without having left a word. `exit` is what `scontrol` tells of it, as in `0:53`.
 pub(super) fn end(over: Over, reason: &str, exit: Option<&str>) -> End {
     let machine = |words: String| End::Broken(Fault::Machine, words);
@@ -161,6 +173,7 @@ pub(super) fn refusal(complaint: &str) -> Refusal {
     let lower = complaint.to_lowercase();
     let has = |words: &[&str]| words.iter().any(|word| lower.contains(word));
     let passing = [
+        super::reach::NO_CONNECTION,
         "unable to contact",
         "connect failure",
         "connection refused",

@@ -74,10 +74,12 @@ code=$?
 # the command that asks for that.
 if [ $code = 75 ] && [ -n "$warned" ] && [ ! -e "$base/stop" ] && [ -d "$here" ]; then
     trap '' TERM
-    if scontrol requeue "$SLURM_JOB_ID"; then
+    # Asked twice on its way, Slurm says of a job that it has requeued that it waits.
+    if said=$(scontrol requeue "$SLURM_JOB_ID" 2>&1) || [[ $said == *'pending execution'* ]]; then
         trap - TERM
         exec sleep 60
     fi
+    printf '%s\n' "$said"
 fi
 over $code
 "#;

@@ -7,13 +7,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Error, Result, bail};
 
 use super::{
     Array, FIRST_PATIENCE, MOST_TASKS, Need, Profile,
     arrays::{Batch, Job},
     control,
+    far::{self, Far},
     queue::{self, Line},
+    reach::{Reach, may_be_reached_later},
     script,
     work::Work as WorkFolder,
 };
@@ -47,10 +49,66 @@ pub(super) fn check_path(path: &Path) -> Result<()> {
     Ok(())
 }
 
+/// What is looked at on a login node before anything is submitted: whether it has what is needed. It is given the folder of work,
+/// and hears the program.
+const CONTACT: &str = r#"
+read -r program
+for command in sbatch squeue scancel scontrol tar find; do
+    command -v "$command" >/dev/null || { echo "there is no command $command where no terminal asks: let .bashrc set PATH" >&2; exit 1; }
+done
+mkdir -p "$1/batches" "$1/attempts" "$1/ended" || exit 1
+[ -x "$program" ] || { echo "there is no program $program: copy this one there, or change program in the profile" >&2; exit 1; }
+"$program" --version </dev/null >/dev/null || exit 1
+tar -cf - -C "$1" --no-recursion ended
+"#;
+
+/// Where the folder of work is far away: makes it, and looks whether all is there that trials need.
+///
+/// Errors: it cannot be reached for a minute and a half, or something is missing there, and what.
+pub(super) fn contact(reach: &Reach, there: &Path, program: &Path, work: &WorkFolder) -> Result<()> {
+    let orders = format!("{}\n", program.display());
+    let ask = || reach.fetch(CONTACT, there, &orders, &far::clear(work.incoming())?);
+    patiently(ask, |error| !may_be_reached_later(error)).context("the cluster cannot be used through ssh")
+}
+
+/// Brings a mirror up to date: first with how far trials are, then with all that those left whose jobs are over.
+///
+/// Errors: it cannot be reached for a minute and a half.
+pub(super) fn catch_up(reach: &Reach, there: &Path, work: &WorkFolder, over: &[String]) -> Result<Far> {
+    let mut far = Far::default();
+    let orders = far.orders(work, over.iter().cloned())?;
+    let ask = || reach.fetch(far::ROUND, there, &orders.text, &far::clear(work.incoming())?);
+    patiently(ask, |error| !may_be_reached_later(error)).context("the cluster's folder of work cannot be read")?;
+    far.take_in(work, orders)?;
+    Ok(far)
+}
+
+/// Attempts that no job trains any more, as far as the queue and what they left tell.
+pub(super) fn over(work: &WorkFolder, batches: &BTreeMap<u64, Batch>) -> Result<Vec<String>> {
+    let mut over = work.attempts()?;
+    over.retain(|attempt| {
+        let has_job = batches.values().any(|batch| batch.attempts.contains(attempt));
+        let key = attempt.rsplit_once('.').map_or("", |(key, _)| key);
+        !has_job || work.attempt(attempt).has_ended(key)
+    });
+    Ok(over)
+}
+
+/// Tries again for a minute and a half, unless an error is one that lasts.
+fn patiently<T>(mut ask: impl FnMut() -> Result<T>, lasts: impl Fn(&Error) -> bool) -> Result<T> {
+    let end = Instant::now() + FIRST_PATIENCE;
+    loop {
+        match ask() {
+            Err(error) if !lasts(&error) && Instant::now() < end => std::thread::sleep(Duration::from_secs(1)),
+            told => return told,
+        }
+    }
+}
+
 /// Tasks that an array may have at this site.
-pub(super) fn most_tasks() -> Result<usize> {
+pub(super) fn most_tasks(reach: &Reach) -> Result<usize> {
     // One that does not answer is waited for where jobs are asked for.
-    let said = match control::run("scontrol", &["show".into(), "config".into()]) {
+    let said = match reach.run("scontrol", &["show".into(), "config".into()]) {
         Err(error) if error.chain().any(|cause| cause.is::<std::io::Error>()) => return Err(error),
         said => said.unwrap_or_default(),
     };
@@ -61,17 +119,9 @@ pub(super) fn most_tasks() -> Result<usize> {
 }
 
 /// What is in the queue when an explorer begins: without that it would submit twice what is there.
-pub(super) fn first_look(name: &str) -> Result<Vec<Line>> {
-    let end = Instant::now() + FIRST_PATIENCE;
-    loop {
-        match control::look(name) {
-            Err(error) if Instant::now() >= end => {
-                return Err(error.context("Slurm's queue cannot be seen, so nobody knows what runs already"));
-            }
-            Err(_) => std::thread::sleep(Duration::from_secs(1)),
-            seen => return seen,
-        }
-    }
+pub(super) fn first_look(reach: &Reach, name: &str) -> Result<Vec<Line>> {
+    patiently(|| control::look(reach, name), |_| false)
+        .context("Slurm's queue cannot be seen, so nobody knows what runs already")
 }
 
 /// The arrays of an earlier explorer of which a task is not over. Others are removed.
@@ -82,8 +132,7 @@ pub(super) fn batches_of(work: &WorkFolder, lines: &[Line]) -> Result<BTreeMap<u
         let open: usize = of.clone().flat_map(|line| &line.tasks).map(|(first, last)| last + 1 - first).sum();
         match of.map(|line| line.job.clone()).next() {
             Some(job) => {
-                let script = work.batch(number).join("job.sh");
-                batches.insert(number, Batch { attempts, open, script, job: Job::Known(job) });
+                batches.insert(number, Batch { attempts, open, job: Job::Known(job) });
             }
             None => work.remove_batch(number),
         }
@@ -115,7 +164,8 @@ pub fn cancel_study(home: &Path) -> Result<Option<String>> {
     let name = format!("fastrcaps-{}", study_id(home)?);
     let is_alive = |line: &Line| !matches!(line.state, queue::State::Over(_));
     let tasks = |line: Line| line.tasks.iter().map(|(first, last)| last + 1 - first).sum::<usize>();
-    let alive: usize = control::look(&name)?.into_iter().filter(is_alive).map(tasks).sum();
-    control::run("scancel", &["--me".into(), format!("--name={name}")])?;
+    let reach = Reach::noted(home);
+    let alive: usize = control::look(&reach, &name)?.into_iter().filter(is_alive).map(tasks).sum();
+    reach.run("scancel", &["--me".into(), format!("--name={name}")])?;
     Ok(Some(format!("{} called {name} ended", plural(alive, "job"))))
 }

@@ -1,11 +1,11 @@
 //! Tasks beside trials as job steps of their own, through `srun`: a look at a GPU, times predicted, steps timed on a node that
 //! nobody else uses.
 
-use std::{ffi::OsString, path::PathBuf, process::Command};
+use std::{ffi::OsString, path::PathBuf};
 
 use anyhow::Result;
 
-use super::profile::Profile;
+use super::{profile::Profile, reach::Reach};
 use crate::search::worker::{Dialogue, Task, Tasks, tasks::talk_with};
 
 /// Starts each task on a node.
@@ -40,9 +40,12 @@ impl SlurmTasks {
 
 impl Tasks for SlurmTasks {
     fn start(&self, task: &Task) -> Result<Box<dyn Dialogue>> {
-        let mut command = Command::new("srun");
-        command.args(self.words(task)).env("RAYON_NUM_THREADS", task.threads.to_string());
-        talk_with(command)
+        let threads = task.threads.to_string();
+        talk_with(Reach::of(&self.profile).command(
+            "srun",
+            &self.words(task),
+            &[("RAYON_NUM_THREADS", threads.as_str())],
+        ))
     }
 
     fn is_elsewhere(&self) -> bool {

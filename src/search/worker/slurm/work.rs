@@ -47,26 +47,42 @@ impl Work {
         Attempt { base: self.path.join("attempts").join(attempt) }
     }
 
+    /// An array's script.
+    pub fn script(&self, number: u64) -> PathBuf {
+        self.batch(number).join("job.sh")
+    }
+
+    /// Where what comes from afar is unpacked.
+    pub fn incoming(&self) -> PathBuf {
+        self.path.join(".incoming")
+    }
+
     /// Names of the attempts of every array that was written.
     pub fn batches(&self) -> Result<BTreeMap<u64, Vec<String>>> {
         let numbers = entries(&self.path.join("batches"))?;
         let numbers = numbers.iter().filter_map(|path| name(path).parse().ok());
-        let tasks = |number: u64| {
-            let text = fs::read_to_string(self.batch(number).join("tasks")).unwrap_or_default();
-            let first = |line: &str| line.split(' ').next().unwrap_or_default().to_string();
-            (number, text.lines().map(first).collect())
-        };
-        Ok(numbers.map(tasks).collect())
+        Ok(numbers.map(|number| (number, self.attempts_of(number))).collect())
     }
 
-    /// Writes an array's tasks and script; gives the script's path.
-    pub fn write_batch(&self, number: u64, tasks: &str, script: &str) -> Result<PathBuf> {
+    /// Names of the attempts of an array; none where it is gone.
+    pub fn attempts_of(&self, number: u64) -> Vec<String> {
+        let text = fs::read_to_string(self.batch(number).join("tasks")).unwrap_or_default();
+        let first = |line: &str| line.split(' ').next().unwrap_or_default().to_string();
+        text.lines().map(first).collect()
+    }
+
+    /// Names of all attempts that are there.
+    pub fn attempts(&self) -> Result<Vec<String>> {
+        let all = entries(&self.path.join("attempts"))?;
+        Ok(all.iter().map(|path| name(path).to_string()).filter(|name| !name.starts_with('.')).collect())
+    }
+
+    /// Writes an array's tasks and script.
+    pub fn write_batch(&self, number: u64, tasks: &str, script: &str) -> Result<()> {
         let folder = self.batch(number);
         make_folder(&folder)?;
         write_atomically(&folder.join("tasks"), tasks.as_bytes())?;
-        let path = folder.join("job.sh");
-        write_atomically(&path, script.as_bytes())?;
-        Ok(path)
+        write_atomically(&self.script(number), script.as_bytes())
     }
 
     pub fn remove_batch(&self, number: u64) {
@@ -89,11 +105,13 @@ impl Work {
         all.into_iter().filter_map(of).collect()
     }
 
-    /// The last number of an attempt of each trial.
-    pub fn numbers(&self) -> Result<HashMap<String, u64>> {
+    /// The last number of an attempt of each trial, by those that are there and `others`.
+    pub fn numbers<'a>(&self, others: impl Iterator<Item = &'a str>) -> Result<HashMap<String, u64>> {
         let mut last: HashMap<String, u64> = HashMap::new();
-        for path in entries(&self.path.join("attempts"))? {
-            if let Some((key, number)) = name(&path).rsplit_once('.')
+        let mut all = self.attempts()?;
+        all.extend(others.map(str::to_string));
+        for attempt in &all {
+            if let Some((key, number)) = attempt.rsplit_once('.')
                 && let Ok(number) = number.parse()
             {
                 let known = last.entry(key.into()).or_default();
@@ -144,6 +162,24 @@ impl Attempt {
     pub fn ask_to_stop(&self) {
         // Where this fails its job is told so by Slurm, or is ended when its time is over.
         let _ = fs::write(self.base.join("stop"), "");
+    }
+
+    pub fn is_asked_to_stop(&self) -> bool {
+        self.base.join("stop").exists()
+    }
+
+    /// Whether one of its starts has trained to the end.
+    pub fn is_whole(&self, key: &str) -> bool {
+        self.record_of_end(key).is_some_and(|record| is_result(&record))
+    }
+
+    /// Whether its training has ended, also in a failure.
+    pub fn has_ended(&self, key: &str) -> bool {
+        self.record_of_end(key).is_some()
+    }
+
+    fn record_of_end(&self, key: &str) -> Option<TrialRecord> {
+        self.best(key)?.read_end(key).ok().flatten().map(|(record, _)| record)
     }
 
     /// The start whose training is whole, if there is one; else the last that has anything to go on from, else the last.
@@ -216,7 +252,7 @@ impl Attempt {
     }
 }
 
-pub(super) fn is_result(record: &TrialRecord) -> bool {
+fn is_result(record: &TrialRecord) -> bool {
     matches!(record.status, Status::Done | Status::Diverged)
 }
 

@@ -1,0 +1,52 @@
+//! A trial that runs, or waits to: its attempt, and what is known of it so far.
+
+use super::{Need, queue, work::Attempt};
+use crate::{learn::folder::TrialFolder, search::worker::End};
+
+pub(super) struct Running {
+    pub key: String,
+    /// Name of the attempt, and its folder.
+    pub name: String,
+    pub attempt: Attempt,
+    pub folder: TrialFolder,
+    pub need: Need,
+    pub until: Option<usize>,
+    /// Array and task.
+    pub task: Option<(u64, usize)>,
+    pub epochs_seen: usize,
+    pub has_begun: bool,
+    /// Whether Slurm says that it runs.
+    pub is_running: bool,
+    /// Looks at the queue that found it over or gone without a word of its own.
+    pub silent: usize,
+    /// Whether its job said that it is over, and what follows from that alone where it was killed.
+    pub has_word: bool,
+    pub killed: Option<End>,
+    /// How it ended, once that is known and only what it left is to be brought home.
+    pub end: Option<End>,
+    /// What Slurm says of its end, while its exit code is asked for.
+    pub asked_for_exit: Option<(queue::Over, String)>,
+}
+
+impl Running {
+    /// One of which nothing is known yet, and that is in no array.
+    pub fn new(key: String, name: String, attempt: Attempt, folder: TrialFolder) -> Running {
+        Running {
+            key,
+            name,
+            attempt,
+            folder,
+            need: Need { mebibytes: None, time: None },
+            until: None,
+            task: None,
+            epochs_seen: 0,
+            has_begun: false,
+            is_running: false,
+            silent: 0,
+            has_word: false,
+            killed: None,
+            end: None,
+            asked_for_exit: None,
+        }
+    }
+}
