@@ -8,7 +8,6 @@ use std::{
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use fastrcaps::{
-    base::files::check_target,
     engine::picked,
     present::charts::{self, CHARTS, ChartKind, Facts, Options, Ranges, SCREEN, Style, Theme},
     search::study::Study,
@@ -16,7 +15,8 @@ use fastrcaps::{
 
 use super::{
     data::DataDirArg,
-    input::{TimesArg, outln, share_of, write_out},
+    input::{TimesArg, outln, share_of},
+    target::Target,
 };
 
 /// Images in the chart of reconstructions.
@@ -128,6 +128,8 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let kind = named(name)?;
     let style = args.style(kind)?;
     let format = args.format()?;
+    let out = args.out.clone().unwrap_or_else(|| default_file(folder, kind, format));
+    let out = Target::checked(out, args.force, |bytes| format.is_own(bytes))?;
     let study = Study::new(folder);
     let view = args.times.read(&study)?;
     let options = Options { configurations: args.configurations.clone() };
@@ -149,10 +151,8 @@ pub fn run(args: Args) -> Result<ExitCode> {
             format!("{}\n", serde_json::to_string(&json)?).into_bytes()
         }
     };
-    let out = args.out.clone().unwrap_or_else(|| default_file(folder, kind, format));
-    check_target(&out, args.force, |bytes| format.is_own(bytes))?;
-    write_out(&out, &bytes)?;
-    outln!("drawn to {}", out.display());
+    out.write(&bytes)?;
+    outln!("drawn to {}", out.path().display());
     Ok(ExitCode::SUCCESS)
 }
 

@@ -4,7 +4,6 @@ use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
 use fastrcaps::{
-    base::files::check_target,
     present::{
         page::{self, Content},
         report::comparison::{Comparison, Side},
@@ -14,7 +13,8 @@ use fastrcaps::{
 
 use super::{
     display::aligned,
-    input::{TimesArg, outln, write_out},
+    input::{TimesArg, outln},
+    target::Target,
 };
 
 /// Compare two studies: their fronts, and the configurations that both have.
@@ -41,15 +41,13 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Result<ExitCode> {
-    if let Some(out) = &args.out {
-        check_target(out, args.force, page::is_own)?;
-    }
+    let out = args.out.map(|out| Target::checked(out, args.force, page::is_own)).transpose()?;
     let read = |folder: PathBuf| Side::read(&Study::new(folder), args.times.name());
     let comparison = Comparison::of([read(args.first)?, read(args.second)?]);
     outln!("{}", text(&comparison));
-    if let Some(out) = &args.out {
-        write_out(out, page::compare::html(&comparison).write(&Content::File).as_bytes())?;
-        outln!("\n{}: open it in a browser", out.display());
+    if let Some(out) = out {
+        out.write(page::compare::html(&comparison).write(&Content::File).as_bytes())?;
+        outln!("\n{}: open it in a browser", out.path().display());
     }
     Ok(ExitCode::SUCCESS)
 }

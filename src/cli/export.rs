@@ -9,12 +9,15 @@ use std::{
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use fastrcaps::{
-    base::{files::check_target, words::plural},
+    base::words::plural,
     present::{export, report::findings::Findings},
     search::study::Study,
 };
 
-use super::input::{TimesArg, outln, write_out};
+use super::{
+    input::{TimesArg, outln},
+    target::Target,
+};
 
 /// Write a study in a format of other programs: CSV, JSON, LaTeX, TensorBoard.
 ///
@@ -75,8 +78,7 @@ impl Args {
                 written => written.context("cannot write to standard output"),
             };
         };
-        check_target(out, self.force, |_| false)?;
-        write_out(out, bytes)?;
+        Target::checked(out, self.force, |_| false)?.write(bytes)?;
         outln!("written to {}", out.display());
         Ok(())
     }
@@ -90,11 +92,10 @@ impl Args {
         }
         let place = |name: &str| name.split('/').fold(out.clone(), |place: PathBuf, part| place.join(Path::new(part)));
         // All are looked at before the first is written.
-        for (name, _) in &files {
-            check_target(&place(name), self.force, |_| false)?;
-        }
-        for (name, bytes) in &files {
-            write_out(&place(name), bytes)?;
+        let checked = |(name, _): &(String, Vec<u8>)| Target::checked(place(name), self.force, |_| false);
+        let targets: Vec<Target> = files.iter().map(checked).collect::<Result<_>>()?;
+        for (target, (_, bytes)) in targets.iter().zip(&files) {
+            target.write(bytes)?;
         }
         outln!("{} written to {}", plural(files.len(), "file"), out.display());
         Ok(())

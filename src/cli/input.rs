@@ -6,7 +6,6 @@ use anyhow::{Context, Result};
 pub use fastrcaps::base::words::shell_line;
 use fastrcaps::{
     base::{
-        files::{make_folder, write_atomically},
         source::{Document, segments},
         words::{plural, spelled},
     },
@@ -95,20 +94,6 @@ impl TimesArg {
     pub fn read(&self, study: &Study) -> Result<StudyView> {
         StudyView::read_with_times(study, self.name())
     }
-}
-
-/// Writes the result of a command as one file; creates its folder if it is missing.
-///
-/// # Errors
-/// The file cannot be written, as in a read-only folder: the message names the option that helps.
-pub fn write_out(path: &Path, bytes: &[u8]) -> Result<()> {
-    let written = || {
-        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            make_folder(folder)?;
-        }
-        write_atomically(path, bytes)
-    };
-    written().with_context(|| format!("{} cannot be written: give another file with --out FILE", path.display()))
 }
 
 /// Prints a line to standard output; returns from the calling function with an error if that fails.

@@ -9,7 +9,7 @@ use std::{
 use anyhow::Result;
 use clap::builder::PossibleValuesParser;
 use fastrcaps::{
-    base::{files::check_target, words::spelled},
+    base::words::spelled,
     learn::data::{
         DataConfig, Images,
         own::{self, HELD_OUT, Inspected, Whole, Wishes},
@@ -21,7 +21,10 @@ use fastrcaps::{
 };
 use serde_json::json;
 
-use super::input::{outln, print_line, write_out};
+use super::{
+    input::{outln, print_line},
+    target::Target,
+};
 
 /// Of fewer images to validate on it is said what one of them weighs.
 const FEW: usize = 500;
@@ -69,8 +72,8 @@ pub fn run(args: Args) -> Result<()> {
     let Inspected { format, own, whole } = own::inspect(&args.path, args.format.as_deref(), wishes)?;
     let stem = Path::new(&own.path).file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let out = args.out.unwrap_or_else(|| PathBuf::from(format!("{stem}-images.png")));
-    check_target(&out, args.force, charts::is_own)?;
-    write_out(&out, &image_sheet::draw(&sheet(&stem, &whole)).png())?;
+    let out = Target::checked(out, args.force, charts::is_own)?;
+    out.write(&image_sheet::draw(&sheet(&stem, &whole)).png())?;
     let config = config_line(format, &own);
     let count = |images: &Images| images.class_counts(whole.class_names.len());
     let (train, test) = (count(&whole.train), count(&whole.test));
@@ -89,7 +92,7 @@ pub fn run(args: Args) -> Result<()> {
             "classes": classes.collect::<Vec<_>>(),
             "notes": whole.notes,
             "data": config,
-            "sheet": out,
+            "sheet": out.path(),
         });
         outln!("{object}");
         return Ok(());
@@ -101,7 +104,7 @@ pub fn run(args: Args) -> Result<()> {
     outln!("{}", validated(whole.train.len()));
     whole.notes.iter().try_for_each(|note| print_line(&format!("note: {}", spelled(note))))?;
     outln!("\n{}", class_table(|class| whole.class_names[class].clone().into(), &train, &test));
-    outln!("images drawn to {}\n", out.display());
+    outln!("images drawn to {}\n", out.path().display());
     outln!("in the [base] of a space, or in a configuration:\n  {config}");
     Ok(())
 }

@@ -5,10 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::Result;
 use fastrcaps::{
     analysis::range_test::suggest,
-    base::{
-        files::check_target,
-        words::{number, plural},
-    },
+    base::words::{number, plural},
     learn::{data, train::range_test},
     present::charts::{
         self,
@@ -21,7 +18,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::{
     data::DataDirArg,
     device::DeviceArg,
-    input::{outln, read_config, write_out},
+    input::{outln, read_config},
+    target::Target,
     threads::ThreadsArg,
 };
 
@@ -57,7 +55,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let config = read_config(&args.config)?;
     let name = args.config.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let out = args.out.unwrap_or_else(|| args.config.with_file_name(format!("{name}-lr-find.png")));
-    check_target(&out, args.force, charts::is_own)?;
+    let out = Target::checked(out, args.force, charts::is_own)?;
     args.threads.install()?;
     let device = args.device.open(&config)?;
     let data = data::load(&config.data, &args.data_dir.dirs())?;
@@ -79,7 +77,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         losses,
         suggestion,
     };
-    write_out(&out, &lr_find::draw(&chart, &charts::Style::default()).png())?;
+    out.write(&lr_find::draw(&chart, &charts::Style::default()).png())?;
     match suggestion {
         Some(of) => outln!(
             "suggested learning rate {} (the smoothed loss is lowest at {}, which is too high)",
@@ -88,6 +86,6 @@ pub fn run(args: Args) -> Result<ExitCode> {
         ),
         None => outln!("the loss never fell clearly: no rate is suggested; try more --steps or another batch size"),
     }
-    outln!("drawn to {}", out.display());
+    outln!("drawn to {}", out.path().display());
     Ok(ExitCode::SUCCESS)
 }

@@ -39,6 +39,7 @@ mod serve;
 mod simulate;
 mod status;
 mod study;
+mod target;
 mod terminal;
 mod threads;
 mod time;

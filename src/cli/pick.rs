@@ -1,9 +1,6 @@
 //! `fastrcaps pick`: one configuration out of a study, ready to train.
 
-use std::{
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::{Context, Result};
 use fastrcaps::{
@@ -12,7 +9,6 @@ use fastrcaps::{
         bootstrap::{accuracy_interval, difference_interval, time_interval},
         pick::{self, Pick},
     },
-    base::files::check_target,
     present::report::{
         cells,
         findings::{accuracy_sd, test_accuracy, test_accuracy_sd},
@@ -27,7 +23,8 @@ use super::{
     columns::wrapped,
     constraints::ConstraintsArg,
     display::mean_and_deviation,
-    input::{TimesArg, outln, shell_line, write_out},
+    input::{TimesArg, outln, shell_line},
+    target::Target,
     terminal::terminal_columns,
 };
 
@@ -69,8 +66,9 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let pick = pick::pick(&points, &view.design(), &args.constraints.constraints())
         .with_context(|| format!("nothing is picked from {}", study.folder.display()))?;
     let out = args.out.unwrap_or_else(|| study.folder.join("pick").join("config.toml"));
-    let of = Picked { study: &study, view: &view, points: &points, pick: &pick, out: &out, force: args.force };
-    of.write()?;
+    let out = Target::checked(out, args.force, |bytes| bytes.starts_with(PICKED.as_bytes()))?;
+    let of = Picked { study: &study, view: &view, points: &points, pick: &pick, out: &out };
+    out.write(of.config()?.as_bytes())?;
     if args.json {
         outln!("{}", of.json());
     } else {
@@ -85,8 +83,7 @@ struct Picked<'a> {
     view: &'a StudyView,
     points: &'a [Point],
     pick: &'a Pick,
-    out: &'a Path,
-    force: bool,
+    out: &'a Target,
 }
 
 impl Picked<'_> {
@@ -110,12 +107,6 @@ impl Picked<'_> {
         difference_interval(self.point(), self.baseline()?).filter(|_| self.accuracy_change().is_some())
     }
 
-    /// Writes the config file; an error if a file of another origin is in its place.
-    fn write(&self) -> Result<()> {
-        check_target(self.out, self.force, |bytes| bytes.starts_with(PICKED.as_bytes()))?;
-        write_out(self.out, self.config()?.as_bytes())
-    }
-
     fn config(&self) -> Result<String> {
         let point = self.point();
         let config = self.view.config(point)?;
@@ -130,8 +121,12 @@ impl Picked<'_> {
         Ok(format!("{}\n\n{}", lines.map(comment).join("\n"), config.to_toml()))
     }
 
+    fn file(&self) -> String {
+        self.out.path().display().to_string()
+    }
+
     fn command(&self) -> String {
-        let words = ["fastrcaps", "train", &self.out.display().to_string(), "--out", "trained"];
+        let words = ["fastrcaps", "train", &self.file(), "--out", "trained"];
         shell_line(words.map(String::from))
     }
 
@@ -171,7 +166,7 @@ impl Picked<'_> {
         let ladder = ladder_table(self.view, self.points, pick.point);
         let ladder = ladder
             .map_or(String::new(), |table| format!("\nFrom the baseline to it, one change at a time:\n\n{table}\n"));
-        format!("{lines}{ladder}\n{} is its config file; this trains it:\n  {}", self.out.display(), self.command())
+        format!("{lines}{ladder}\n{} is its config file; this trains it:\n  {}", self.file(), self.command())
     }
 
     fn json(&self) -> serde_json::Value {
@@ -210,7 +205,7 @@ impl Picked<'_> {
             "confidence": pick.confidence.share(),
             "notes": pick.notes,
             "ladder": ladder_json(self.view, self.points, pick.point),
-            "config_file": self.out.display().to_string(),
+            "config_file": self.file(),
             "command": self.command(),
         })
     }

@@ -4,12 +4,15 @@ use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
 use fastrcaps::{
-    base::{files::check_target, words::megabytes},
+    base::words::megabytes,
     present::page::{self, Content, Report},
-    search::study::Study,
+    search::study::{Study, holdings::PAGE},
 };
 
-use super::input::{TimesArg, outln, write_out};
+use super::{
+    input::{TimesArg, outln},
+    target::Target,
+};
 
 /// Write a study as one page: report.html, which opens in a browser and needs nothing beside it.
 ///
@@ -39,15 +42,10 @@ pub struct Args {
 
 pub fn run(args: Args) -> Result<ExitCode> {
     let study = Study::new(args.study);
-    let (out, bytes) = match args.out {
-        None => page::write(&study, args.times.name(), args.force)?,
-        Some(out) => {
-            check_target(&out, args.force, page::is_own)?;
-            let page = page::html(&Report::read(&study, args.times.name())?)?.write(&Content::File);
-            write_out(&out, page.as_bytes())?;
-            (out, page.len())
-        }
-    };
-    outln!("{} ({}): open it in a browser", out.display(), megabytes(bytes as u64));
+    let out = args.out.unwrap_or_else(|| study.folder.join(PAGE));
+    let out = Target::checked(out, args.force, page::is_own)?;
+    let page = page::html(&Report::read(&study, args.times.name())?)?.write(&Content::File);
+    out.write(page.as_bytes())?;
+    outln!("{} ({}): open it in a browser", out.path().display(), megabytes(page.len() as u64));
     Ok(ExitCode::SUCCESS)
 }

@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
 use fastrcaps::{
-    base::{files::check_target, words::plural},
+    base::words::plural,
     learn::{config::TrialConfig, schedule::outline::outline},
     present::charts::{
         self, Style,
@@ -12,7 +12,10 @@ use fastrcaps::{
     },
 };
 
-use super::input::{outln, read_config, tell_notes, write_out};
+use super::{
+    input::{outln, read_config, tell_notes},
+    target::Target,
+};
 
 /// Draw the learning rate and the batch size of a configuration, without training it.
 ///
@@ -39,7 +42,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     tell_notes([("", &config)]);
     let name = args.config.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let out = args.out.unwrap_or_else(|| args.config.with_file_name(format!("{name}-schedule.png")));
-    check_target(&out, args.force, charts::is_own)?;
+    let out = Target::checked(out, args.force, charts::is_own)?;
     let samples = config.data.counts().train;
     let steps: u64 = config.steps_by_size(samples).values().sum();
     let chart = ScheduleChart {
@@ -52,9 +55,9 @@ pub fn run(args: Args) -> Result<ExitCode> {
         lines: vec![schedule::sample(&config.schedule, config.train.epochs)],
         left_out: 0,
     };
-    write_out(&out, &schedule::draw(&chart, &Style::default()).png())?;
+    out.write(&schedule::draw(&chart, &Style::default()).png())?;
     print_outline(&config)?;
-    outln!("drawn to {}", out.display());
+    outln!("drawn to {}", out.path().display());
     Ok(ExitCode::SUCCESS)
 }
 

@@ -243,7 +243,7 @@ impl Exploration {
         sweeper.dispatcher.limits.deadline = scope.deadline;
         let (view, ending) = self.train_further(&scope, &mut sweeper, view, ending, observer)?;
         observer(&Event::Over { view: &view, ending });
-        let page = page::write(&self.study, None, false).map(|(path, _)| path);
+        let page = page::write(&self.study);
         Ok(Explored { view, ending, took: began.elapsed(), audit, page })
     }
 
