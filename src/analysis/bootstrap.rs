@@ -11,10 +11,10 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 
-use crate::analysis::{Basis, LEVEL, Objectives, Point, front};
+use crate::analysis::{Basis, Fronts, LEVEL, Objectives, Point};
 use crate::base::{
     rng,
-    stats::{self, ENOUGH_ROUNDS, Spread},
+    stats::{self, ENOUGH_ROUNDS},
 };
 
 /// Draws that a probability is a share of: it is known to about one percentage point.
@@ -88,7 +88,7 @@ impl Scatter {
     fn draw(&self, shared: &Shared) -> f64 {
         let Some(degrees) = self.residuals.len().checked_sub(1) else { return self.centre };
         let sum: f64 = self.residuals.iter().map(|(replicate, residual)| residual * shared.normal[*replicate]).sum();
-        self.centre + sum / (shared.squares[degrees] / degrees as f64).sqrt()
+        self.centre + sum / shared.roots[degrees]
     }
 }
 
@@ -101,8 +101,8 @@ fn is_by_rounds(point: &Point) -> bool {
 struct Shared {
     /// By replicate.
     normal: Vec<f64>,
-    /// Sum of the squares of the first so many of another list of normal values.
-    squares: Vec<f64>,
+    /// By degrees of freedom: the root of the mean of the squares of as many of another list of normal values.
+    roots: Vec<f64>,
 }
 
 impl Shared {
@@ -113,7 +113,8 @@ impl Shared {
             *sum += value * value;
             Some(*sum)
         });
-        Shared { normal, squares: [0.0].into_iter().chain(sums).collect() }
+        let squares = [0.0].into_iter().chain(sums).enumerate();
+        Shared { normal, roots: squares.map(|(degrees, sum): (usize, f64)| (sum / degrees as f64).sqrt()).collect() }
     }
 }
 
@@ -158,28 +159,45 @@ impl Draws {
         }
     }
 
-    /// Hands on [`DRAWS`] draws, each the objectives of every point as [`Point::objectives`] has them. A figure whose spread
-    /// is not known stays what it is.
-    pub fn each(&self, mut visit: impl FnMut(&[[f64; 3]])) {
+    /// Hands on [`DRAWS`] draws. A figure whose spread is not known stays what it is in each.
+    pub fn each(&self, mut visit: impl FnMut(&Draw)) {
         let mut rng = rng::stream(0, "front", 0);
         for _ in 0..DRAWS {
-            let [of_accuracy, of_time] = [(); 2].map(|()| Shared::draw(self.replicates, &mut rng));
-            let rounds: Vec<f64> = (0..self.rounds).map(|_| rng.random()).collect();
-            let draw = |point: &Drawn| {
-                let seconds = match &point.seconds {
-                    Seconds::Rounds(seconds) => {
-                        let again = rounds.iter().take(seconds.len());
-                        // Below the length, as what is random is below 1.
-                        let again = again.map(|at| seconds[(at * seconds.len() as f64) as usize]);
-                        Spread::of(&again.collect::<Vec<_>>()).median
-                    }
-                    // So far out, two replicates may come to lie; a time stays a number there too.
-                    Seconds::Replicates(mean, of) => mean * (of.draw(&of_time) - of.centre).clamp(-300.0, 300.0).exp(),
-                };
-                [seconds, point.accuracy.draw(&of_accuracy), point.parameters]
-            };
-            visit(&self.points.iter().map(draw).collect::<Vec<_>>());
+            let [accuracy, time] = [(); 2].map(|()| Shared::draw(self.replicates, &mut rng));
+            let rounds = (0..self.rounds).map(|_| rng.random()).collect();
+            visit(&Draw { of: self, accuracy, time, rounds });
         }
+    }
+}
+
+/// A study's points as they could as well have been, once.
+pub struct Draw<'a> {
+    of: &'a Draws,
+    accuracy: Shared,
+    time: Shared,
+    /// Which of the rounds are drawn, as shares of their number.
+    rounds: Vec<f64>,
+}
+
+impl Draw<'_> {
+    /// The objectives of a point, as [`Point::objectives`] has them.
+    pub fn objectives(&self, point: usize) -> [f64; 3] {
+        let of = &self.of.points[point];
+        let seconds = match &of.seconds {
+            Seconds::Rounds(seconds) => {
+                let again = self.rounds.iter().take(seconds.len());
+                // Below the length, as what is random is below 1.
+                stats::median(again.map(|at| seconds[(at * seconds.len() as f64) as usize]).collect())
+            }
+            // So far out, two replicates may come to lie; a time stays a number there too.
+            Seconds::Replicates(mean, of) => mean * (of.draw(&self.time) - of.centre).clamp(-300.0, 300.0).exp(),
+        };
+        [seconds, of.accuracy.draw(&self.accuracy), of.parameters]
+    }
+
+    /// The accuracy alone, which is found faster.
+    pub fn accuracy(&self, point: usize) -> f64 {
+        self.of.points[point].accuracy.draw(&self.accuracy)
     }
 }
 
@@ -210,9 +228,13 @@ pub fn memberships(points: &[Point]) -> Vec<Membership> {
     let both = [Objectives::TimeAccuracy, Objectives::TimeAccuracyParameters];
     let mut counts = vec![[0_usize; 2]; points.len()];
     if known.contains(&true) {
-        draws.each(|objectives| {
-            for (which, of) in both.into_iter().enumerate() {
-                front(objectives, of).into_iter().for_each(|index| counts[index][which] += 1);
+        let mut fronts = both.map(Fronts::new);
+        let mut objectives = Vec::with_capacity(points.len());
+        draws.each(|draw| {
+            objectives.clear();
+            objectives.extend((0..points.len()).map(|index| draw.objectives(index)));
+            for (which, fronts) in fronts.iter_mut().enumerate() {
+                fronts.next(&objectives).into_iter().for_each(|index| counts[index][which] += 1);
             }
         });
     }

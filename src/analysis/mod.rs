@@ -163,6 +163,29 @@ pub fn front(points: &[[f64; 3]], objectives: Objectives) -> Vec<usize> {
     }
 }
 
+/// [`front`] of the same points again and again, with other figures each time.
+pub enum Fronts {
+    Flat(pareto::Fronts<2>),
+    Solid(pareto::Fronts<3>),
+}
+
+impl Fronts {
+    pub fn new(objectives: Objectives) -> Fronts {
+        match objectives {
+            Objectives::TimeAccuracy => Fronts::Flat(pareto::Fronts::new([GOALS[0], GOALS[1]])),
+            Objectives::TimeAccuracyParameters => Fronts::Solid(pareto::Fronts::new(GOALS)),
+        }
+    }
+
+    /// The front of the points with these figures.
+    pub fn next(&mut self, points: &[[f64; 3]]) -> Vec<usize> {
+        match self {
+            Fronts::Flat(fronts) => fronts.next(points.len(), |index| [points[index][0], points[index][1]]),
+            Fronts::Solid(fronts) => fronts.next(points.len(), |index| points[index]),
+        }
+    }
+}
+
 fn flat(points: &[[f64; 3]]) -> Vec<[f64; 2]> {
     points.iter().map(|[seconds, accuracy, _]| [*seconds, *accuracy]).collect()
 }

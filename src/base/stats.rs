@@ -63,6 +63,12 @@ impl Spread {
     }
 }
 
+/// The median of values in any order, as [`Spread`] has it; NaN of none.
+pub fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    quantile(&values, 0.5)
+}
+
 /// Times below which no interval of 95 % of their median can be given.
 pub const ENOUGH_ROUNDS: usize = 6;
 

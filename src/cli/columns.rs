@@ -42,6 +42,17 @@ fn aligned_within(rows: &[Vec<String>], room: Option<usize>) -> String {
     format!("{}\n{}", aligned_within(&upper, Some(room)), aligned_within(&lower, Some(room)))
 }
 
+/// A text of sentences in lines that fit the terminal, broken at blanks; elsewhere as it is.
+pub fn flowed(text: &str) -> String {
+    flowed_within(text, terminal_columns())
+}
+
+fn flowed_within(text: &str, room: Option<usize>) -> String {
+    let Some(room) = room else { return text.into() };
+    let broken = |line: &str| wrapped(line, room).join("\n  ");
+    text.split('\n').map(broken).collect::<Vec<_>>().join("\n")
+}
+
 fn widths(rows: &[Vec<String>]) -> Vec<usize> {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.width()).max();
@@ -152,6 +163,18 @@ mod tests {
         assert!(narrow.contains("\n  class sharing by-type\n") || narrow.contains("\n  sharing by-type\n"), "{narrow}");
         let narrower = aligned_within(&table(), Some(44));
         assert_eq!(narrower.matches("CONFIGURATION").count(), 3, "{narrower}");
+    }
+
+    #[test]
+    fn sentences_fit_the_terminal_and_lose_no_word() {
+        let text = "Points of one GROUP cannot be told apart by accuracy.\nTimes: screened on 1 thread.\n";
+        assert_eq!(flowed_within(text, None), text);
+        for room in 20..80 {
+            let flowed = flowed_within(text, Some(room));
+            assert!(flowed.lines().all(|line| line.width() <= room), "{room}:\n{flowed}");
+            assert!(flowed.split_whitespace().eq(text.split_whitespace()), "{flowed}");
+            assert!(flowed.ends_with('\n'), "{flowed:?}");
+        }
     }
 
     #[test]

@@ -131,7 +131,8 @@ impl Display {
                     && let Some(slot) = of_trial[*trial]
                 {
                     let accuracy = percent(Some(row.validation_accuracy));
-                    slots[slot].set_message(format!("{label} · epoch {}/{epochs} · validation {accuracy}", row.epoch));
+                    // A label may be longer than the line: it is what is cut.
+                    slots[slot].set_message(format!("epoch {}/{epochs} · {accuracy} · {label}", row.epoch));
                 }
                 self.emit_of(*trial, || json!({"event": "epoch", "row": row}));
                 self.update_total();
@@ -252,8 +253,8 @@ impl Display {
         if let Kind::Bars { slots, of_trial, .. } = &mut self.kind {
             of_trial[trial] = Some(slot);
             slots[slot].set_message(match epochs_before {
-                0 => format!("{label} · epoch 0/{epochs}"),
-                _ => format!("{label} · continues after epoch {epochs_before}/{epochs}"),
+                0 => format!("epoch 0/{epochs} · {label}"),
+                _ => format!("continues after epoch {epochs_before}/{epochs} · {label}"),
             });
         }
         let device = place.to_string();
@@ -327,7 +328,7 @@ fn bars(wanted: usize, slots: &[Slot], trials: usize) -> Kind {
     let all = MultiProgress::new();
     // The templates are constants with known keys.
     let style = |template| ProgressStyle::with_template(template).expect("a valid template");
-    let total = all.add(ProgressBar::new(1).with_style(style("{bar:30} {msg} · {elapsed}")));
+    let total = all.add(ProgressBar::new(1).with_style(style("{wide_bar} {msg} · {elapsed}")));
     total.set_message(format!("0 of {wanted} done"));
     total.enable_steady_tick(std::time::Duration::from_millis(500));
     let slot = |(number, slot): (usize, &Slot)| {

@@ -19,6 +19,7 @@ use fastrcaps::{
 };
 
 use super::{
+    columns::flowed,
     data::tell_differences,
     display::{aligned, duration, mean_and_deviation, percent, share_of_draws},
     input::{TimesArg, outln, parse_accuracy},
@@ -100,8 +101,8 @@ pub fn table(view: &StudyView, findings: &Findings, objectives: Objectives) -> S
     }
     let groups = findings.groups(objectives);
     let has_no_spread = groups.iter().all(Option::is_none);
-    let mut text = aligned(&rows_of(findings, objectives, &groups));
-    text += &size_of_front(view, findings, objectives);
+    let table = aligned(&rows_of(findings, objectives, &groups));
+    let mut text = size_of_front(view, findings, objectives);
     if !has_no_spread {
         text += "ON FRONT: how probable that is, given the spread over replicates. Points of one GROUP cannot be told apart by accuracy.\n";
     }
@@ -116,7 +117,7 @@ pub fn table(view: &StudyView, findings: &Findings, objectives: Objectives) -> S
         );
     }
     text += &notes(view, findings);
-    text.trim_end().into()
+    format!("{table}{}", flowed(text.trim_end()))
 }
 
 /// The points of the front, in their groups, and the baseline.
@@ -194,13 +195,15 @@ fn reach_table(reaches: &[Reach], target: f64, view: &StudyView) -> String {
     }));
     let mut text = format!("Training time until the validation accuracy is {}:\n\n", percent(Some(target)));
     text += &aligned(&rows);
+    let mut notes = String::new();
     if reaches.iter().any(|of| of.basis == Basis::Screened && of.seconds.is_some()) {
-        text += "~ Taken beside other trials, not confirmed: `fastrcaps time` does that.\n";
+        notes += "~ Taken beside other trials, not confirmed: `fastrcaps time` does that.\n";
     }
     match view.times_line() {
         line if line.is_empty() => {}
-        line => text += &format!("Times: {line}."),
+        line => notes += &format!("Times: {line}."),
     }
+    text += &flowed(notes.trim_end());
     text.trim_end().into()
 }
 
@@ -255,10 +258,10 @@ fn beside_other_machines(study: &Study, view: &StudyView, findings: &Findings) -
     for set in &sets {
         let processor = set.fingerprint.processor.as_deref().unwrap_or("an unknown processor");
         let threads = plural(set.fingerprint.threads, "thread");
-        let _ = writeln!(text, "{}: {threads} of {processor}, {}", set.name, set.host);
+        text += &flowed(&format!("{}: {threads} of {processor}, {}\n", set.name, set.host));
     }
     for error in unread {
-        let _ = writeln!(text, "warning: {error:#}");
+        text += &flowed(&format!("warning: {error:#}\n"));
     }
     Ok(Some(text.trim_end().into()))
 }

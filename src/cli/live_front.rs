@@ -90,7 +90,7 @@ impl LiveFront {
         }
         let (fastest, slowest) = (duration(from.exp()), duration(to.exp()));
         let count = points.len();
-        lines.push(format!("{:>9} {fastest} to {slowest} of training in the sweep · line: front of {count}", ""));
+        lines.push(format!("{:>9} {fastest} to {slowest} of training · line: front of {count}", ""));
         Some(lines)
     }
 }

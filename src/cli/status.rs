@@ -11,6 +11,7 @@ use fastrcaps::{
 };
 
 use super::{
+    columns::flowed,
     data::tell_differences,
     display::{duration, given_up, percent, set_aside},
     explore::audit_line,
@@ -49,19 +50,29 @@ pub fn run(args: Args) -> Result<ExitCode> {
 }
 
 fn show(of: &Standing, paused: Option<&str>) -> Result<()> {
-    match (&of.explorer, &of.held, &of.unknown, &of.last_explorer) {
-        (Some(who), ..) if who.is_empty() => outln!("being explored"),
-        (Some(who), ..) => outln!("explored by {who}"),
-        (_, Some(what), ..) => outln!("nobody explores it; it is being {what}"),
-        (_, _, Some(why), _) => outln!("whether anybody explores it cannot be known: {why}"),
-        (_, _, _, Some(who)) => outln!("nobody explores it now; the last was {who}"),
-        _ => outln!("nobody explores it"),
-    }
+    outln!("{}", flowed(&who(of)));
     tell_differences(&of.data_differences);
-    if let Some(paused) = paused {
-        outln!("paused: {paused}");
+    for line in paused.map(|why| format!("paused: {why}")).into_iter().chain(lines(of)) {
+        outln!("{}", flowed(&line));
     }
-    outln!(
+    Ok(())
+}
+
+/// Who explores it.
+fn who(of: &Standing) -> String {
+    match (&of.explorer, &of.held, &of.unknown, &of.last_explorer) {
+        (Some(who), ..) if who.is_empty() => "being explored".into(),
+        (Some(who), ..) => format!("explored by {who}"),
+        (_, Some(what), ..) => format!("nobody explores it; it is being {what}"),
+        (_, _, Some(why), _) => format!("whether anybody explores it cannot be known: {why}"),
+        (_, _, _, Some(who)) => format!("nobody explores it now; the last was {who}"),
+        _ => "nobody explores it".into(),
+    }
+}
+
+/// How far it came: a thing a line.
+fn lines(of: &Standing) -> Vec<String> {
+    let mut lines = vec![format!(
         "{} of {} done, {} diverged, {} failed{}{}, {} running, {} pending",
         of.done,
         plural(of.trials, "trial"),
@@ -71,39 +82,29 @@ fn show(of: &Standing, paused: Option<&str>) -> Result<()> {
         set_aside(of.paused_trials),
         of.running.len(),
         of.pending
-    );
+    )];
     if of.interrupted > 0 {
         let were = by_count(of.interrupted, "was running when its", "were running when their");
-        outln!("{} of the pending {were} explorer ended: the same command continues", of.interrupted);
+        lines.push(format!("{} of the pending {were} explorer ended: the same command continues", of.interrupted));
     }
-    for trial in &of.running {
+    lines.extend(of.running.iter().map(|trial| {
         let accuracy =
             trial.validation_accuracy.map_or(String::new(), |of| format!(", validation {}", percent(Some(of))));
         let since = trial.running_seconds.map_or(String::new(), |seconds| format!(", for {}", duration(seconds)));
-        outln!(
-            "running: {} · replicate {}: epoch {}/{}{accuracy}{since}",
-            trial.configuration,
-            trial.replicate,
-            trial.epoch,
-            trial.epochs
-        );
-    }
-    for trial in &of.failures {
-        outln!("failed: {}: {}", trial.configuration, spelled(trial.error.as_deref().unwrap_or("no reason known")));
-    }
-    if let Some(best) = &of.best {
-        outln!(
-            "best so far: {}, validation {}, trained {}",
-            best.configuration,
-            percent(best.validation_accuracy),
-            best.train_seconds.map_or("unknown".into(), duration)
-        );
-    }
-    if let Some(audit) = &of.audit {
-        outln!("{}", audit_line(audit));
-    }
-    if let Some(seconds) = of.eta_seconds {
-        outln!("the rest of the space takes {} at the pace of what this exploration trained so far", duration(seconds));
-    }
-    Ok(())
+        let (label, replicate) = (&trial.configuration, trial.replicate);
+        format!("running: {label} · replicate {replicate}: epoch {}/{}{accuracy}{since}", trial.epoch, trial.epochs)
+    }));
+    lines.extend(of.failures.iter().map(|trial| {
+        format!("failed: {}: {}", trial.configuration, spelled(trial.error.as_deref().unwrap_or("no reason known")))
+    }));
+    lines.extend(of.best.iter().map(|best| {
+        let took = best.train_seconds.map_or("unknown".into(), duration);
+        let accuracy = percent(best.validation_accuracy);
+        format!("best so far: {}, validation {accuracy}, trained {took}", best.configuration)
+    }));
+    lines.extend(of.audit.as_ref().map(audit_line));
+    lines.extend(of.eta_seconds.map(|seconds| {
+        format!("the rest of the space takes {} at the pace of what this exploration trained so far", duration(seconds))
+    }));
+    lines
 }

@@ -21,10 +21,13 @@ fn can_draw(is_terminal: bool, term: Option<&OsStr>) -> bool {
     is_terminal && term.is_some_and(|term| !term.is_empty() && term != "dumb")
 }
 
+/// Columns of the front below the slots, with the words beside it.
+const FRONT: u16 = 60;
+
 /// Whether a terminal is large enough for the front below so many slots.
 pub fn has_room(slots: usize) -> bool {
     let size = rustix::termios::tcgetwinsize(std::io::stderr());
-    size.is_ok_and(|size| usize::from(size.ws_row) > slots + ROWS + 6 && size.ws_col >= 72)
+    size.is_ok_and(|size| usize::from(size.ws_row) > slots + ROWS + 6 && size.ws_col >= FRONT)
 }
 
 #[cfg(test)]

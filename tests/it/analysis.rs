@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use fastrcaps::analysis::{
     Basis, Design, Extent, Objectives, Point, Time,
-    bootstrap::{Draws, accuracy_interval, difference_interval, groups, memberships, time_interval, undecided},
+    bootstrap::{Draw, Draws, accuracy_interval, difference_interval, groups, memberships, time_interval, undecided},
     front,
 };
 
@@ -89,7 +89,7 @@ fn draws_are_the_same_every_time_and_spread_as_the_intervals_say() {
     let points = [point(0, &TEN, &[0.90, 0.92, 0.91]), point(1, &TEN, &[0.91, 0.93, 0.92])];
     let all = || {
         let mut all = Vec::new();
-        Draws::of(&points).each(|drawn| all.push([drawn[0][1], drawn[1][1]]));
+        Draws::of(&points).each(|draw| all.push([0, 1].map(|point| draw.objectives(point)[1])));
         all
     };
     let drawn = all();
@@ -109,21 +109,22 @@ fn rounds_and_replicates_are_drawn_by_their_numbers_whatever_is_missing() {
     };
     let timed =
         |candidate, basis, seconds| Point { time: Time { basis, seconds }, ..point(candidate, &[], &[0.9, 0.91]) };
+    let seconds = |draw: &Draw, point: usize| draw.objectives(point)[0];
     let points = [timed(0, Basis::Confirmed, rounds(1.0, 8)), timed(1, Basis::Confirmed, rounds(0.9, 0))];
-    Draws::of(&points).each(|drawn| assert!((drawn[1][0] / drawn[0][0] - 0.9).abs() < 1e-9));
+    Draws::of(&points).each(|draw| assert!((seconds(draw, 1) / seconds(draw, 0) - 0.9).abs() < 1e-9));
     // Replicate 1 is the slow one of both, wherever it stands: they move together, and by their places never would.
     let points = [
         timed(0, Basis::Screened, BTreeMap::from([(0, 10.0), (1, 20.0)])),
         timed(1, Basis::Screened, BTreeMap::from([(1, 20.0), (2, 10.0)])),
     ];
     let mut together = 0;
-    Draws::of(&points).each(|drawn| together += usize::from((drawn[0][0] > 15.0) == (drawn[1][0] > 15.0)));
+    Draws::of(&points).each(|draw| together += usize::from((seconds(draw, 0) > 15.0) == (seconds(draw, 1) > 15.0)));
     // Two thirds of 2000.
     assert!((1250..1420).contains(&together), "{together}");
     // Too few in common: each has its own, and draws of it.
     let few = |range: std::ops::Range<usize>| range.map(|round| (round, 10.0)).collect();
     let points = [timed(0, Basis::Confirmed, few(0..7)), timed(1, Basis::Confirmed, few(3..10))];
-    Draws::of(&points).each(|drawn| assert_eq!(drawn[0][0], drawn[1][0]));
+    Draws::of(&points).each(|draw| assert_eq!(seconds(draw, 0), seconds(draw, 1)));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-use fastrcaps::analysis::pareto::{Goal, dominates, front, front_2d, hypervolume_2d, hypervolume_3d};
+use fastrcaps::analysis::pareto::{Fronts, Goal, dominates, front, front_2d, hypervolume_2d, hypervolume_3d};
 use proptest::prelude::*;
 
 const TIME_ACCURACY: [Goal; 2] = [Goal::Minimise, Goal::Maximise];
@@ -98,6 +98,17 @@ proptest! {
     #[test]
     fn the_front_of_three_objectives_is_the_definitions(points in points::<3>()) {
         prop_assert_eq!(ascending(front(&points, &ALL)), by_definition(&points, &ALL));
+    }
+
+    #[test]
+    fn fronts_one_after_the_other_are_each_the_front(
+        times in prop::collection::vec((points::<2>(), points::<3>()), 1..6)
+    ) {
+        let (mut flat, mut solid) = (Fronts::new(TIME_ACCURACY), Fronts::new(ALL));
+        for (two, three) in &times {
+            prop_assert_eq!(flat.next(two.len(), |at| two[at]), front(two, &TIME_ACCURACY));
+            prop_assert_eq!(solid.next(three.len(), |at| three[at]), front(three, &ALL));
+        }
     }
 
     #[test]

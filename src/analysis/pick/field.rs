@@ -133,15 +133,16 @@ impl<'a> Field<'a> {
         // From the mean over all replicates of the baseline to that over those which the point has too.
         let shift = self.baseline.map_or(0.0, |base| self.against[chosen][1] - self.objectives[base][1]);
         let mut kept = 0_usize;
-        draws.each(|drawn| {
+        draws.each(|draw| {
             let base = self.baseline.map_or([f64::NAN; 3], |index| {
-                let [seconds, accuracy, parameters] = drawn[index];
+                let [seconds, accuracy, parameters] = draw.objectives(index);
                 [seconds, accuracy + shift, parameters]
             });
-            let keeps_limits = self.limits.iter().all(|constraint| constraint.is_met(&drawn[chosen], &base));
+            let own = draw.objectives(chosen);
+            let keeps_limits = self.limits.iter().all(|constraint| constraint.is_met(&own, &base));
             let is_near = margin.is_none_or(|margin| {
-                let best = within_limits.iter().map(|index| drawn[*index][1]).fold(f64::NEG_INFINITY, f64::max);
-                drawn[chosen][1] >= best - margin - constraint::SLACK
+                let best = within_limits.iter().map(|index| draw.accuracy(*index)).fold(f64::NEG_INFINITY, f64::max);
+                own[1] >= best - margin - constraint::SLACK
             });
             kept += usize::from(keeps_limits && is_near);
         });

@@ -126,6 +126,8 @@ impl OnSheet for BarsChart {
 /// Rows above which the least accurate are left out.
 const MOST_ROWS: usize = 40;
 const ROW: f64 = 52.0;
+/// What is below the rows: ticks and notes.
+const FOOT: f64 = 128.0;
 const MOST_LABEL: f64 = 400.0;
 /// Room for the figures of a panel.
 const FIGURES: [f64; 2] = [112.0, 210.0];
@@ -146,8 +148,9 @@ pub fn draw(chart: &BarsChart, style: &Style) -> Scene {
         return scene;
     }
     let top = layout::legend_baseline(&chart.subtitle) + 66.0;
-    let bottom = top + ROW * rows.len() as f64;
-    let mut scene = layout::sheet_of(style.height_for(bottom + 128.0), style, &chart.title, &chart.subtitle, &notes);
+    let high = style.row_for(rows.len(), top + FOOT, ROW);
+    let bottom = top + high * rows.len() as f64;
+    let mut scene = layout::sheet_of(style.height_for(bottom + FOOT), style, &chart.title, &chart.subtitle, &notes);
     let widest = rows.iter().map(|row| font::width(&row.policy, Weight::Regular, LABEL)).fold(0.0, f64::max);
     let left = layout::MARGIN + widest.min(MOST_LABEL) + 28.0;
     let room = f64::from(layout::WIDTH) - layout::MARGIN - left - FIGURES[0] - FIGURES[1] - GAP;
@@ -162,7 +165,7 @@ pub fn draw(chart: &BarsChart, style: &Style) -> Scene {
     draw_frame(&mut scene, "Best validation accuracy", &accuracy, &axis);
     draw_frame(&mut scene, "Training time to it", &time, &times);
     for (number, row) in rows.iter().enumerate() {
-        let middle = top + ROW * (number as f64 + 0.5);
+        let middle = top + high * (number as f64 + 0.5);
         let name = font::shortened(&row.policy, Weight::Regular, LABEL, MOST_LABEL);
         let name = Text::new((layout::MARGIN, middle + 7.0), name, LABEL, INK);
         scene.text(if row.is_baseline { name.bold() } else { name });

@@ -24,21 +24,42 @@ pub struct Facts<'a> {
     pub samples: Vec<Sample>,
     /// The configuration that they are of.
     pub picked: Option<usize>,
-    findings: OnceCell<Findings>,
-    effects: OnceCell<Effects>,
+    findings: Known<'a, Findings>,
+    effects: Known<'a, Effects>,
+}
+
+/// What is given, or else found out when it is first asked for.
+enum Known<'a, T> {
+    Given(&'a T),
+    Found(OnceCell<T>),
+}
+
+impl<T> Known<'_, T> {
+    fn get_or(&self, find: impl FnOnce() -> T) -> &T {
+        match self {
+            Known::Given(given) => given,
+            Known::Found(found) => found.get_or_init(find),
+        }
+    }
 }
 
 impl<'a> Facts<'a> {
     pub fn of(view: &'a StudyView) -> Facts<'a> {
-        Facts { view, samples: Vec::new(), picked: None, findings: OnceCell::new(), effects: OnceCell::new() }
+        let (findings, effects) = (Known::Found(OnceCell::new()), Known::Found(OnceCell::new()));
+        Facts { view, samples: Vec::new(), picked: None, findings, effects }
+    }
+
+    /// The same of a study whose findings and effects are known already.
+    pub fn known(view: &'a StudyView, findings: &'a Findings, effects: &'a Effects) -> Facts<'a> {
+        Facts { findings: Known::Given(findings), effects: Known::Given(effects), ..Facts::of(view) }
     }
 
     pub fn findings(&self) -> &Findings {
-        self.findings.get_or_init(|| Findings::of(self.view))
+        self.findings.get_or(|| Findings::of(self.view))
     }
 
     pub fn effects(&self) -> &Effects {
-        self.effects.get_or_init(|| Effects::of(self.view))
+        self.effects.get_or(|| Effects::among(self.view, &self.findings().points))
     }
 
     /// What a chart says of its times.

@@ -7,7 +7,7 @@ use super::canvas::{Area, Scene, Stroke, Text, Weight};
 use super::facts::Facts;
 use super::kind::{ChartKind, OnSheet, Ranges, boxed};
 use super::look::Style;
-use super::style::{BLUE, Colour, INK, MUTED, NOTE, PALETTE, SMALL, VERMILION, duration};
+use super::style::{BLUE, Colour, INK, LABEL, MUTED, NOTE, PALETTE, SMALL, VERMILION, duration};
 use super::{font, layout};
 use crate::base::words::plural;
 use crate::learn::record::Status;
@@ -110,31 +110,41 @@ const COLOURS: [(Status, Colour, &str); 6] = [
     (Status::Running, PALETTE[2], "running"),
     (Status::Pending, MUTED, "interrupted"),
 ];
-/// Pixels of a row at most, and names inside of bars that are as wide as this.
+/// Pixels of a row at most, but where a picture of a given height has room for more.
 const HIGHEST: f64 = 64.0;
+/// Names stand inside of bars that are as wide as this.
 const NAMED: f64 = 90.0;
+/// What is below the rows: ticks, their name, notes.
+const FOOT: f64 = 152.0;
 
 fn colour(status: Status) -> Colour {
     COLOURS.iter().find(|(of, ..)| *of == status).map_or(MUTED, |(_, colour, _)| *colour)
 }
 
 pub fn draw(chart: &GanttChart, style: &Style) -> Scene {
-    let notes =
-        ["by the starts and ends in the journal; an attempt that was retried is part of its trial's bar".to_string()];
-    let mut scene = layout::sheet(style, &chart.title, &chart.subtitle, &notes);
+    let notes = ["rows: trials that followed each other, by the starts and ends in the journal; an attempt that was \
+                  retried is part of its trial's bar"
+        .to_string()];
     if chart.bars.is_empty() {
+        let mut scene = layout::sheet(style, &chart.title, &chart.subtitle, &notes);
         layout::empty(&mut scene, "No trial has started yet");
         return scene;
     }
     let mut area = layout::plot_area(style, &chart.subtitle);
     area.top += 8.0;
-    let height = (area.height() / chart.rows as f64).min(HIGHEST);
+    let highest = style.row_for(chart.rows, area.top + FOOT, HIGHEST);
+    let height = (area.height() / chart.rows as f64).min(highest);
     area.bottom = area.top + height * chart.rows as f64;
+    let sheet = style.height_for(area.bottom + FOOT);
+    let mut scene = layout::sheet_of(sheet, style, &chart.title, &chart.subtitle, &notes);
     let last = chart.bars.iter().map(|bar| bar.end).fold(1e-9, f64::max);
     let x = Axis::new(Scale::Linear, 0.0, last, Unit::Seconds).within(style.x_range, Unit::Seconds);
     let y = Axis { scale: Scale::Linear, from: chart.rows as f64, to: 0.0, ticks: Vec::new() };
     let plot = Plot { area, x, y };
-    plot.draw_frame(&mut scene, "Time since the first start", "Trials at the same time");
+    // The longest name that is no higher than the rows: a longer one would stand in the legend.
+    let fits = |name: &&str| font::width(name, Weight::Regular, LABEL) <= area.height();
+    let name = ["Trials at the same time", "At the same time", "Trials"].into_iter().find(fits).unwrap_or_default();
+    plot.draw_frame(&mut scene, "Time since the first start", name);
     let gap = (height * 0.12).min(4.0);
     for bar in &chart.bars {
         let (left, top) = plot.at(bar.start, bar.row as f64);

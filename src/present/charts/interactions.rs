@@ -138,7 +138,8 @@ pub fn draw(chart: &InteractionsChart, style: &Style) -> Scene {
     let count = shown.len() as f64;
     let high = (f64::from(style.sheet_height()) - top - 90.0) / count;
     let (wide, high) = ((room / count).min(150.0), high.clamp(36.0, 90.0));
-    let height = style.height_for((top + high * count + 90.0).max(700.0));
+    let legend = legend_lines(chart.pairs.iter().any(|pair| !pair.is_confirmed));
+    let height = style.height_for(top + (high * count).max(legend_height(&legend)) + 90.0);
     let mut scene = layout::sheet_of(height, style, &chart.title, &chart.subtitle, &notes);
     let field = |row: usize, column: usize| Area::new(left + wide * column as f64, top + high * row as f64, wide, high);
     for (row, of) in shown.iter().enumerate() {
@@ -169,7 +170,7 @@ pub fn draw(chart: &InteractionsChart, style: &Style) -> Scene {
         scene.line(vec![(x, top), (x, bottom)], Stroke::solid(WHITE, 2.0));
         scene.line(vec![(left, y), (right, y)], Stroke::solid(WHITE, 2.0));
     }
-    draw_legend(&mut scene, (right + 40.0, top), scales, chart.pairs.iter().any(|pair| !pair.is_confirmed));
+    draw_legend(&mut scene, (right + 40.0, top), scales, &legend);
     scene
 }
 
@@ -205,7 +206,22 @@ fn draw_field(scene: &mut Scene, area: &Area, share: f64, of: &Joint, nothing: f
     scene.text(if excludes { text.bold() } else { text });
 }
 
-fn draw_legend(scene: &mut Scene, (left, top): (f64, f64), scales: [f64; 2], has_screened: bool) {
+/// What the legend says below its two scales, in lines.
+fn legend_lines(has_screened: bool) -> Vec<String> {
+    let mut said = vec!["red: worse together", "blue: better together", "empty: of one axis, or not trained"];
+    said.extend(has_screened.then_some("~ times not confirmed"));
+    said.into_iter().flat_map(|words| font::wrapped(words, Weight::Regular, SMALL, LEGEND - 40.0, 2)).collect()
+}
+
+/// Height of a scale of the legend with its name, and of a line.
+const SCALE: f64 = 116.0;
+const LINE: f64 = 28.0;
+
+fn legend_height(lines: &[String]) -> f64 {
+    20.0 + 2.0 * SCALE + LINE * lines.len() as f64
+}
+
+fn draw_legend(scene: &mut Scene, (left, top): (f64, f64), scales: [f64; 2], lines: &[String]) {
     let mut y = top + 20.0;
     let of = [
         ("Below: accuracy, points", format!("{:+.2}", -100.0 * scales[0]), format!("{:+.2}", 100.0 * scales[0])),
@@ -224,15 +240,10 @@ fn draw_legend(scene: &mut Scene, (left, top): (f64, f64), scales: [f64; 2], has
         }
         scene.text(Text::new((left, y + 62.0), low, SMALL, MUTED));
         scene.text(Text::new((left + WIDTH, y + 62.0), high, SMALL, MUTED).anchor(Anchor::End));
-        y += 116.0;
-    }
-    let mut lines = vec!["red: worse together", "blue: better together", "empty: of one axis, or not trained"];
-    if has_screened {
-        lines.push("~ times not confirmed");
+        y += SCALE;
     }
     for line in lines {
-        let line = font::shortened(line, Weight::Regular, SMALL, LEGEND - 40.0);
         scene.text(Text::new((left, y), line, SMALL, MUTED));
-        y += 28.0;
+        y += LINE;
     }
 }

@@ -33,6 +33,9 @@ pub const SHEET_WIDTH: u32 = 1600;
 /// Height of a sheet that nothing else is said about.
 pub const SHEET_HEIGHT: u32 = 1000;
 
+/// How many times as high as it must be a row is at most.
+const STRETCH: f64 = 2.2;
+
 impl Default for Style {
     fn default() -> Style {
         let (width, height, dpi, theme) = (SHEET_WIDTH, None, SCREEN, Theme::Light);
@@ -52,6 +55,15 @@ impl Style {
     pub fn height_for(&self, needed: f64) -> u32 {
         let needed = needed.ceil() as u32;
         if self.height.is_some() { needed.max(self.sheet_height()) } else { needed }
+    }
+
+    /// Height of each of so many rows on a sheet that has `others` pixels of other things: `least`, and more where the picture is
+    /// to have a height that leaves room below them.
+    pub fn row_for(&self, rows: usize, others: f64, least: f64) -> f64 {
+        if self.height.is_none() {
+            return least;
+        }
+        ((f64::from(self.sheet_height()) - others) / rows.max(1) as f64).clamp(least, STRETCH * least)
     }
 
     /// A scene that was laid out on the sheet, in its size and colours.

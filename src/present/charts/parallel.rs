@@ -8,7 +8,7 @@ use super::facts::Facts;
 use super::front::{Clock, FrontPoint, Role, Standing};
 use super::kind::{ChartKind, OnSheet, Ranges, boxed};
 use super::look::Style;
-use super::style::{BLUE, FAINT, INK, MUTED, SMALL, VERMILION, count};
+use super::style::{BLUE, FAINT, INK, MUTED, SMALL, VERMILION, WHITE, count};
 use super::{font, layout, points};
 use crate::base::words::plural;
 
@@ -283,8 +283,19 @@ fn draw_upright(scene: &mut Scene, upright: &Upright, x: f64, area: &Area, gap: 
         free = y + 24.0;
         scene.line(vec![(x - 5.0, y), (x + 5.0, y)], Stroke::solid(MUTED, 1.5));
         let words = font::shortened(words, Weight::Regular, SMALL, (gap - 26.0).max(60.0));
-        scene.text(Text::new((x + 11.0, y + 7.0), words, SMALL, INK).halo());
+        let text = Text::new((x + 11.0, y + 7.0), words, SMALL, INK).halo();
+        scene.polygon(plate(&text), WHITE.opacity(PLATE), None);
+        scene.text(text);
     }
+}
+
+/// How much of the lines a word's plate covers: so much that the word is read, and not so much that a line seems to end.
+const PLATE: f64 = 0.82;
+
+/// The ground of a word that lines pass below.
+fn plate(text: &Text) -> Vec<Point> {
+    let Area { left, top, right, bottom } = text.area().grown(3.0);
+    vec![(left, top), (right, top), (right, bottom), (left, bottom)]
 }
 
 fn draw_legend(scene: &mut Scene, chart: &ParallelChart) {

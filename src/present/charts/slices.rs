@@ -95,6 +95,8 @@ impl OnSheet for SlicesChart {
 }
 
 const ROW: f64 = 42.0;
+/// What is below the rows: ticks, their names, notes.
+const FOOT: f64 = 140.0;
 /// Room above an axis for its name.
 const HEAD: f64 = 50.0;
 const MOST_LABEL: f64 = 330.0;
@@ -109,8 +111,9 @@ pub fn draw(chart: &SlicesChart, style: &Style) -> Scene {
     let shown = shown(chart);
     let heads = shown.iter().filter(|(_, value)| *value == 0).count();
     let top = layout::legend_baseline(&chart.subtitle) + 50.0;
-    let bottom = top + ROW * rows as f64 + HEAD * heads as f64;
-    let height = style.height_for((bottom + 140.0).max(600.0));
+    let high = style.row_for(rows, top + HEAD * heads as f64 + FOOT, ROW);
+    let bottom = top + high * rows as f64 + HEAD * heads as f64;
+    let height = style.height_for(bottom + FOOT);
     let mut notes = Vec::new();
     let left_out = chart.axes.iter().map(|axis| axis.values.len()).sum::<usize>() - shown.len();
     if left_out > 0 {
@@ -142,18 +145,18 @@ pub fn draw(chart: &SlicesChart, style: &Style) -> Scene {
         if value == 0 {
             y += HEAD;
             let of = &chart.axes[axis];
-            let end = y + ROW * of.values.len().min(rows) as f64;
+            let end = y + high * of.values.len().min(rows) as f64;
             let name = font::shortened(&of.path, Weight::Bold, LABEL, left - layout::MARGIN - 10.0 + wide);
             scene.text(Text::new((layout::MARGIN, y - 12.0), name, LABEL, INK).bold());
             let end = end.min(bottom);
             panels.iter().for_each(|panel| panel.draw_frame(&mut scene, y, end));
         }
-        let middle = y + ROW / 2.0;
+        let middle = y + high / 2.0;
         let name = font::shortened(&chart.axes[axis].values[value], Weight::Regular, SMALL, widest);
         scene.text(Text::new((layout::MARGIN, middle + 7.0), name, SMALL, INK));
         let of_row: Vec<&SlicePoint> = chart.points.iter().filter(|of| of.values[axis] == Some(value)).collect();
         panels.iter().for_each(|panel| panel.draw_row(&mut scene, &of_row, middle));
-        y += ROW;
+        y += high;
     }
     panels.iter().for_each(|panel| panel.draw_ticks(&mut scene, bottom));
     draw_legend(&mut scene, chart);

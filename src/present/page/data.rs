@@ -1,7 +1,7 @@
 //! What scripts read: the table of trials column by column, points and curves, as compact as JSON allows. All of it comes from
 //! the functions that write the tables; nothing is computed here.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -13,12 +13,9 @@ use crate::{
         bootstrap::{accuracy_interval, time_interval},
     },
     present::{
-        charts::{
-            Facts,
-            curves::{self, Emphasis, Over},
-        },
+        charts::curves::{self, Emphasis, Over},
         report::{
-            findings::{accuracy_sd, test_accuracy},
+            findings::{Findings, accuracy_sd, test_accuracy},
             tables,
         },
     },
@@ -32,45 +29,71 @@ const MOST_VALUES: usize = 150_000;
 
 pub fn of(report: &Report) -> Result<Value> {
     let view = &report.view;
-    let candidates = &view.expansion.candidates;
+    let axes: Vec<AxisCodes> = (0..view.space.axes.len()).map(|at| axis(report, at)).collect();
+    let labels: Vec<&String> = view.expansion.candidates.iter().map(|of| &of.label).collect();
+    let shown = shown(&report.findings);
+    // Of a front every point is shown.
+    let place: BTreeMap<usize, usize> = shown.iter().enumerate().map(|(place, index)| (*index, place)).collect();
     Ok(json!({
         "name": view.space.name,
-        "axes": axes(report),
-        "labels": candidates.iter().map(|of| &of.label).collect::<Vec<_>>(),
+        "trials": trials(report, &labels, &axes)?,
+        "axes": axes.iter().map(AxisCodes::json).collect::<Vec<_>>(),
+        "labels": labels,
         "baseline": view.expansion.baseline,
-        "trials": trials(report)?,
-        "points": points(report),
-        "front": report.findings.front,
+        "points": points(report, &shown),
+        "front": report.findings.front.iter().map(|index| place[index]).collect::<Vec<_>>(),
         "curves": curves(report),
     }))
 }
 
-/// Every axis with its values, and which of them each configuration has; -1 where the axis does not matter to it.
-fn axes(report: &Report) -> Value {
+/// The points that are in any picture: whole trainings, and of their beginnings those on a front. All others would be several
+/// times as many.
+fn shown(findings: &Findings) -> Vec<usize> {
+    let on_front: BTreeSet<usize> = findings.front.iter().chain(&findings.wide_front).copied().collect();
+    let is_shown = |index: &usize| findings.points[*index].extent == Extent::Whole || on_front.contains(index);
+    (0..findings.points.len()).filter(is_shown).collect()
+}
+
+/// An axis with its values, and which of them each configuration has; -1 where the axis does not matter to it.
+struct AxisCodes<'a> {
+    path: &'a str,
+    values: Vec<&'a String>,
+    codes: Vec<i64>,
+}
+
+impl AxisCodes<'_> {
+    fn json(&self) -> Value {
+        json!({ "path": self.path, "values": self.values, "codes": self.codes })
+    }
+
+    /// What a configuration has on it; nothing where it does not matter.
+    fn value(&self, candidate: usize) -> &str {
+        usize::try_from(self.codes[candidate]).map_or("", |code| self.values[code].as_str())
+    }
+}
+
+fn axis(report: &Report, at: usize) -> AxisCodes<'_> {
     let view = &report.view;
-    let of = |(at, axis): (usize, &crate::search::space::Axis)| {
-        let own: Vec<Option<&String>> = view.expansion.candidates.iter().map(|of| of.values[at].as_ref()).collect();
-        let mut values: Vec<&String> = Vec::new();
-        for value in own.iter().flatten() {
-            if !values.contains(value) {
-                values.push(value);
-            }
+    let own: Vec<Option<&String>> = view.expansion.candidates.iter().map(|of| of.values[at].as_ref()).collect();
+    let mut values: Vec<&String> = Vec::new();
+    for value in own.iter().flatten() {
+        if !values.contains(value) {
+            values.push(value);
         }
-        let numbers: Option<Vec<f64>> = values.iter().map(|value| value.parse().ok()).collect();
-        if let Some(numbers) = numbers {
-            let mut order: Vec<usize> = (0..values.len()).collect();
-            order.sort_by(|a, b| numbers[*a].total_cmp(&numbers[*b]));
-            values = order.into_iter().map(|at| values[at]).collect();
-        }
-        let code = |value: &Option<&String>| value.and_then(|of| values.iter().position(|other| *other == of));
-        let codes: Vec<i64> = own.iter().map(|value| code(value).map_or(-1, |code| code as i64)).collect();
-        json!({ "path": axis.path, "values": values, "codes": codes })
-    };
-    view.space.axes.iter().enumerate().map(of).collect()
+    }
+    let numbers: Option<Vec<f64>> = values.iter().map(|value| value.parse().ok()).collect();
+    if let Some(numbers) = numbers {
+        let mut order: Vec<usize> = (0..values.len()).collect();
+        order.sort_by(|a, b| numbers[*a].total_cmp(&numbers[*b]));
+        values = order.into_iter().map(|at| values[at]).collect();
+    }
+    let code = |value: &Option<&String>| value.and_then(|of| values.iter().position(|other| *other == of));
+    let codes = own.iter().map(|value| code(value).map_or(-1, |code| code as i64)).collect();
+    AxisCodes { path: &view.space.axes[at].path, values, codes }
 }
 
 /// The columns of `trials.csv`, cell by cell as they stand there, and the configuration and the wanted epochs of each row.
-fn trials(report: &Report) -> Result<Value> {
+fn trials(report: &Report, labels: &[&String], axes: &[AxisCodes]) -> Result<Value> {
     let view = &report.view;
     let bytes = tables::trials(view)?;
     let mut reader = csv::Reader::from_reader(bytes.as_slice());
@@ -82,13 +105,27 @@ fn trials(report: &Report) -> Result<Value> {
         }
     }
     let rows: Vec<usize> = view.wanted().collect();
+    let candidates: Vec<usize> = rows.iter().map(|index| view.trials[*index].candidate).collect();
     let is_kept = |name: &str| rows.len() <= MANY || !LEFT_OUT.contains(&name);
     let kept = names.iter().zip(&cells).filter(|(name, _)| is_kept(name));
-    let columns: Vec<Value> = kept.map(|(name, cells)| column(name, cells)).collect();
+    // What the configuration says already stands in the page once.
+    let follows = |cells: &[String], of: &dyn Fn(usize) -> String| {
+        cells.iter().zip(&candidates).all(|(cell, candidate)| *cell == of(*candidate))
+    };
+    let columns = kept.map(|(name, cells)| {
+        let axis = axes.iter().position(|axis| axis.path == name);
+        match axis {
+            None if follows(cells, &|candidate| labels[candidate].clone()) => json!({ "name": name, "of": "labels" }),
+            Some(at) if follows(cells, &|candidate| axes[at].value(candidate).into()) => {
+                json!({ "name": name, "axis": at })
+            }
+            _ => column(name, cells),
+        }
+    });
     Ok(json!({
         "rows": rows.len(),
-        "columns": columns,
-        "candidate": rows.iter().map(|index| view.trials[*index].candidate).collect::<Vec<_>>(),
+        "columns": columns.collect::<Vec<_>>(),
+        "candidate": candidates,
         "wanted_epochs": rows.iter().map(|index| view.trials[*index].config.train.epochs).collect::<Vec<_>>(),
     }))
 }
@@ -111,14 +148,12 @@ fn column(name: &str, cells: &[String]) -> Value {
     }
 }
 
-fn points(report: &Report) -> Value {
+fn points(report: &Report, shown: &[usize]) -> Value {
     let findings = &report.findings;
-    let all = &findings.points;
-    let wide: Vec<usize> = findings.wide_front.clone();
-    let each = |of: &dyn Fn(&Point) -> Value| all.iter().map(of).collect::<Value>();
-    let by_index = |of: &dyn Fn(usize) -> Value| (0..all.len()).map(of).collect::<Value>();
+    let by_index = |of: &dyn Fn(usize) -> Value| shown.iter().map(|index| of(*index)).collect::<Value>();
+    let each = |of: &dyn Fn(&Point) -> Value| by_index(&|index| of(&findings.points[index]));
     let change = |index: usize| findings.change(index);
-    let has_replicates = all.iter().any(|point| point.accuracy.len() > 1);
+    let has_replicates = findings.points.iter().any(|point| point.accuracy.len() > 1);
     json!({
         "candidate": each(&|of| of.candidate.into()),
         "epochs": each(&|of| of.epochs.into()),
@@ -138,9 +173,8 @@ fn points(report: &Report) -> Value {
         "diverged": each(&|of| of.diverged.into()),
         "speedup": by_index(&|at| number(change(at).and_then(|of| of.speedup))),
         "accuracy_change": by_index(&|at| number(change(at).and_then(|of| of.accuracy_change))),
-        "wide_front": wide,
         "probability": match has_replicates {
-            true => findings.memberships().iter().map(|of| number(of.of(Objectives::TimeAccuracy))).collect(),
+            true => by_index(&|at| number(findings.memberships()[at].of(Objectives::TimeAccuracy))),
             false => Value::Null,
         },
     })
@@ -148,7 +182,7 @@ fn points(report: &Report) -> Value {
 
 /// Mean validation accuracy after each epoch, by configuration.
 fn curves(report: &Report) -> Value {
-    let chart = curves::data(&Facts::of(&report.view), Over::Epochs);
+    let chart = curves::data(&report.facts(), Over::Epochs);
     let labels = report.view.expansion.candidates.iter().enumerate();
     let candidates: HashMap<&str, usize> = labels.map(|(index, of)| (of.label.as_str(), index)).collect();
     let values: usize = chart.curves.iter().map(|curve| curve.points.len()).sum();

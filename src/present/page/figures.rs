@@ -8,7 +8,7 @@ use crate::{
     analysis::attribution::Change,
     base::words::{plural, three_digits},
     present::{
-        charts::{self, Facts, Scene, Style, curves::Over},
+        charts::{self, Scene, Style, curves::Over},
         report::{
             cells::{INTERVALS, SCREENED, accuracy_cell, factor, points, speed_cell},
             effects,
@@ -41,7 +41,7 @@ fn figure(id: &str, label: &str, still: Option<Markup>, caption: Markup) -> Mark
 }
 
 pub fn front(report: &Report) -> Markup {
-    let scene = charts::front::draw(&charts::front::data(&Facts::of(&report.view)), &Style::default());
+    let scene = charts::front::draw(&charts::front::data(&report.facts()), &Style::default());
     let findings = &report.findings;
     let alt = format!(
         "Validation accuracy over training time: {}, of which {} on the front. The table below has the figures of the front.",
@@ -88,7 +88,7 @@ pub fn relations() -> Markup {
 }
 
 pub fn curves(report: &Report) -> Markup {
-    let scene = charts::curves::draw(&charts::curves::data(&Facts::of(&report.view), Over::Epochs), &Style::default());
+    let scene = charts::curves::draw(&charts::curves::data(&report.facts(), Over::Epochs), &Style::default());
     let alt =
         "Validation accuracy over the epochs, a line for each configuration; the front and the baseline are named.";
     html! {
@@ -104,7 +104,7 @@ pub fn curves(report: &Report) -> Markup {
 
 pub fn effects(report: &Report) -> Markup {
     let of = &report.effects;
-    let scene = charts::attribution::draw(&charts::attribution::data(&Facts::of(&report.view)), &Style::default());
+    let scene = charts::attribution::draw(&charts::attribution::data(&report.facts()), &Style::default());
     let alt = "What each optimisation does to time, accuracy and parameters, with intervals; the table below has the same figures.";
     html! {
         section #effects aria-labelledby="effects-heading" {

@@ -29,7 +29,10 @@ use crate::{
         words::{accuracy, plural},
     },
     learn::record::Status,
-    present::report::{cells, effects::Effects, findings::Findings, view::StudyView},
+    present::{
+        charts::Facts,
+        report::{cells, effects::Effects, findings::Findings, view::StudyView},
+    },
     search::study::{Study, StudyFile, holdings::PAGE},
     timing::sets::TimeSet,
 };
@@ -72,17 +75,23 @@ impl Report {
             view.records[*index].as_ref().is_some_and(|of| matches!(of.status, Status::Failed | Status::Diverged))
         };
         let failed = (0..view.trials.len()).filter(has_failed).take(LOGS);
+        let findings = Findings::of(&view);
         let last_lines = failed.filter_map(|index| Some((index, study.trial(&view.keys[index]).last_lines(LINES)?)));
         Ok(Report {
             folder: study.folder.display().to_string(),
             last_lines: last_lines.collect(),
-            findings: Findings::of(&view),
-            effects: Effects::of(&view),
+            effects: Effects::among(&view, &findings.points),
+            findings,
             declared: study.read()?,
             other_sets,
             unread_sets,
             view,
         })
+    }
+
+    /// The study as charts see it.
+    fn facts(&self) -> Facts<'_> {
+        Facts::known(&self.view, &self.findings, &self.effects)
     }
 
     /// The whole training of the baseline, if it has ended.
@@ -96,13 +105,13 @@ pub fn html(report: &Report) -> Result<Document> {
     html_with(report, None)
 }
 
-/// Writes the page of a study into it, in the place of the last one; of another file of that name only with `force`.
-pub fn write(study: &Study, times: Option<&str>, force: bool) -> Result<(PathBuf, usize)> {
+/// Writes the page of a study into it, in the place of the last one; an error where another file of that name stands there.
+pub fn write(study: &Study) -> Result<PathBuf> {
     let path = study.folder.join(PAGE);
-    check_target(&path, force, is_own)?;
-    let page = html(&Report::read(study, times)?)?.write(&Content::File);
+    check_target(&path, false, is_own)?;
+    let page = html(&Report::read(study, None)?)?.write(&Content::File);
     write_atomically(&path, page.as_bytes())?;
-    Ok((path, page.len()))
+    Ok(path)
 }
 
 /// Whether a file is a page that this program wrote.

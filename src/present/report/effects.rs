@@ -21,10 +21,15 @@ pub struct Effects {
 
 impl Effects {
     pub fn of(view: &StudyView) -> Effects {
-        let (design, points) = (view.design(), view.points());
+        Effects::among(view, &view.points())
+    }
+
+    /// The same, where the points of the study are known.
+    pub fn among(view: &StudyView, points: &[Point]) -> Effects {
+        let design = view.design();
         Effects {
-            effects: attribution::effects(&design, &points).unwrap_or_default(),
-            interactions: attribution::interactions(&design, &points).unwrap_or_default(),
+            effects: attribution::effects(&design, points).unwrap_or_default(),
+            interactions: attribution::interactions(&design, points).unwrap_or_default(),
         }
     }
 }

@@ -4,7 +4,7 @@ use fastrcaps::present::charts::{Scene, Style};
 use proptest::prelude::*;
 
 fn data(chart: &AttributionChart) -> AttributionLayout {
-    arrange(chart)
+    arrange(chart, &Style::default())
 }
 
 fn draw(chart: &AttributionChart) -> Scene {

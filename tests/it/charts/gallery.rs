@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use fastrcaps::present::charts::canvas::{Area, Shape, Text};
+use fastrcaps::present::charts::canvas::{Area, Shape, Text, Turn};
 use fastrcaps::present::charts::reconstructions::{Picture, Sample};
 use fastrcaps::present::charts::{CHARTS, ChartData, Facts, Options, Scene, Style, Theme};
 
@@ -79,6 +79,70 @@ fn no_text_of_any_chart_covers_another_or_leaves_the_page_in_any_size() {
             assert!(style.height.is_none_or(|height| scene.height == dots(height)), "{name}");
             is_legible(name, &scene);
         }
+    }
+}
+
+#[test]
+fn a_name_along_an_axis_stands_on_nothing_that_is_painted() {
+    let folder = tempfile::tempdir().unwrap();
+    let view = trained(folder.path(), SMALL);
+    for (name, data) in all(&facts(&view)) {
+        for style in styles() {
+            let scene = data.draw(&style);
+            let upright = texts_of(&scene).into_iter().filter(|text| text.turn == Turn::Up);
+            for area in upright.map(Text::area) {
+                let covered = scene.shapes.iter().find(|shape| match shape {
+                    Shape::Polygon { points, .. } => area.overlaps(&around(points)),
+                    _ => false,
+                });
+                assert_eq!(covered, None, "{name} at {} × {}", scene.width, scene.height);
+            }
+        }
+    }
+}
+
+/// The box around points.
+fn around(points: &[(f64, f64)]) -> Area {
+    let fold = |of: fn(&(f64, f64)) -> f64, with: fn(f64, f64) -> f64, from| points.iter().map(of).fold(from, with);
+    Area {
+        left: fold(|at| at.0, f64::min, f64::MAX),
+        top: fold(|at| at.1, f64::min, f64::MAX),
+        right: fold(|at| at.0, f64::max, f64::MIN),
+        bottom: fold(|at| at.1, f64::max, f64::MIN),
+    }
+}
+
+#[test]
+fn what_a_legend_says_is_said_to_its_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let view = trained(folder.path(), SMALL);
+    for name in ["interactions", "gantt", "bars", "slices", "scatter"] {
+        let chart = CHARTS.iter().find(|chart| chart.name == name).unwrap();
+        let data = (chart.data)(&facts(&view), &Options::default()).unwrap();
+        for style in styles() {
+            let scene = data.draw(&style);
+            let cut = texts_of(&scene).into_iter().find(|text| text.text.ends_with('…'));
+            assert_eq!(cut.map(|text| &text.text), None, "{name} at {} × {}", scene.width, scene.height);
+        }
+    }
+}
+
+#[test]
+fn a_chart_of_its_own_height_ends_where_its_notes_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let view = trained(folder.path(), SMALL);
+    for (name, data) in all(&facts(&view)) {
+        let scene = data.draw(&Style::default());
+        let height = f64::from(scene.height);
+        let bottom = |shape: &Shape| match shape {
+            Shape::Text(text) => text.area().bottom,
+            Shape::Line { points, .. } | Shape::Polygon { points, .. } => around(points).bottom,
+            Shape::Circle { centre, radius, .. } => centre.1 + radius,
+            Shape::Image { at, scale, pixels } => at.1 + scale * pixels.height as f64,
+        };
+        // Notes are two lines at most, at the lower end.
+        let lowest = scene.shapes.iter().map(bottom).filter(|of| *of < height - 70.0).fold(0.0, f64::max);
+        assert!(lowest > height - 200.0, "{name}: nothing between {lowest} and {height}");
     }
 }
 

@@ -102,6 +102,8 @@ pub struct Span {
 /// Rows above which only the strongest are shown.
 const MOST_ROWS: usize = 60;
 const ROW: f64 = 46.0;
+/// What is below the rows: ticks and notes.
+const FOOT: f64 = 128.0;
 const RADIUS: f64 = 8.0;
 /// Room for a panel's figures, and between panels.
 const FIGURES: f64 = 92.0;
@@ -142,12 +144,13 @@ impl OnSheet for AttributionChart {
 }
 
 /// Decides axes, places and figures; rows by speed-up, those without at the end.
-pub fn arrange(chart: &AttributionChart) -> AttributionLayout {
+pub fn arrange(chart: &AttributionChart, style: &Style) -> AttributionLayout {
     let rows = shown(&chart.rows);
     let top = layout::legend_baseline(&chart.subtitle) + 66.0;
     let label = |row: &Row| font::wrapped(&row.label, Weight::Regular, LABEL, MOST_LABEL, 2);
     // Labels of two lines keep their distance.
-    let height = if rows.iter().any(|row| label(row).len() > 1) { ROW + 14.0 } else { ROW };
+    let least = if rows.iter().any(|row| label(row).len() > 1) { ROW + 14.0 } else { ROW };
+    let height = style.row_for(rows.len(), top + FOOT, least);
     let bottom = top + height * rows.len().max(1) as f64;
     let widest = rows.iter().map(|row| font::width(&row.label, Weight::Regular, LABEL)).fold(0.0, f64::max);
     let left = layout::MARGIN + widest.min(MOST_LABEL) + 28.0;
@@ -191,7 +194,7 @@ pub fn arrange(chart: &AttributionChart) -> AttributionLayout {
         }
     }
     AttributionLayout {
-        height: (bottom + 128.0).ceil() as u32,
+        height: (bottom + FOOT).ceil() as u32,
         panels,
         rows: (rows.iter().enumerate()).map(|(row, of)| (top + height * (row as f64 + 0.5), label(of))).collect(),
         marks,
@@ -229,7 +232,7 @@ fn bar(row: &Row, panel: usize) -> Option<Bar> {
 }
 
 pub fn draw(chart: &AttributionChart, style: &Style) -> Scene {
-    let data = arrange(chart);
+    let data = arrange(chart, style);
     let mut notes = vec![chart.footnote.clone()];
     if data.left_out > 0 {
         notes.insert(0, format!("{} more, which change the time least, in attribution.csv", data.left_out));

@@ -5,16 +5,20 @@ const readStudy = () => {
   if (data.overlay) return data;
   const { trials, points } = data;
   const columns = new Map();
-  for (const { name, distinct, cells } of trials.columns) {
-    columns.set(name, distinct ? cells.map((code) => distinct[code]) : cells);
-  }
+  // A cell that follows from its row's configuration stands with that: its label, its value on an axis.
+  const follows = (of) => trials.candidate.map(of);
+  const cellsOf = ({ of, axis, distinct, cells }) => {
+    if (of) return follows((candidate) => data[of][candidate]);
+    if (axis !== undefined) return follows((candidate) => data.axes[axis].values[data.axes[axis].codes[candidate]] ?? "");
+    return distinct ? cells.map((code) => distinct[code]) : cells;
+  };
+  for (const column of trials.columns) columns.set(column.name, cellsOf(column));
   // The whole training of each configuration, where it has ended.
   const whole = new Array(data.labels.length).fill(-1);
   points.candidate.forEach((candidate, index) => {
     if (points.whole[index]) whole[candidate] = index;
   });
-  const front = new Set(data.front);
-  return { ...data, columns, whole, isOnFront: front, isOnWide: new Set(points.wide_front) };
+  return { ...data, columns, whole, isOnFront: new Set(data.front) };
 };
 
 const pointLabel = (study, index) => {
