@@ -58,6 +58,9 @@ pub struct Fronts<const K: usize> {
     last: Vec<usize>,
 }
 
+/// Points that each is compared with before any is sorted, at most, but for those of the last front.
+const STRONG: usize = 128;
+
 impl<const K: usize> Fronts<K> {
     pub fn new(goals: [Goal; K]) -> Fronts<K> {
         Fronts { goals, last: Vec::new() }
@@ -74,7 +77,12 @@ impl<const K: usize> Fronts<K> {
             match strong.iter().position(|(_, other)| cheaper(other, &of)) {
                 // What dominates one point is likely to dominate the next.
                 Some(at) => strong.swap(at, at / 2),
-                None => left.push((index, of)),
+                None => {
+                    left.push((index, of));
+                    if strong.len() < STRONG {
+                        strong.push((index, of));
+                    }
+                }
             }
         }
         // A point that was left out is dominated, so by one of the front too: of that none was left out.
@@ -82,6 +90,7 @@ impl<const K: usize> Fronts<K> {
         let front = undominated(left);
         let mut members = front.clone();
         members.sort_unstable();
+        // Of the first ones some dominate little: those stay that are on the front.
         let kept = strong.into_iter().map(|(index, _)| index);
         let mut last: Vec<usize> = kept.filter(|index| members.binary_search(index).is_ok()).collect();
         let mut known = last.clone();

@@ -21,6 +21,7 @@ use fastrcaps::{
 use serde_json::{Value, json};
 
 use super::{
+    columns::flowed,
     display::{aligned, duration},
     input::{TimesArg, outln},
 };
@@ -167,7 +168,7 @@ fn header(text: &str) -> Vec<String> {
 
 fn with_notes(rows: &[Vec<String>], is_screened: bool) -> String {
     let screened = if is_screened { format!("\n{SCREENED}") } else { String::new() };
-    format!("{}\n{INTERVALS}{screened}", aligned(rows))
+    format!("{}\n{}", aligned(rows), flowed(&format!("{INTERVALS}{screened}")))
 }
 
 fn is_screened(of: Option<SpeedUp>) -> bool {

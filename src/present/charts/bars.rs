@@ -77,7 +77,10 @@ pub fn data(study: &Facts) -> BarsChart {
     let replicates = rows.iter().map(|row| row.replicates).max().unwrap_or(0);
     BarsChart {
         title: format!("{}: accuracy and time to it by {what}", space.name),
-        subtitle: format!("mean of up to {}{beside}; lines are 95 % intervals", plural(replicates, "replicate")),
+        subtitle: match replicates {
+            0 | 1 => format!("one replicate of each{beside}"),
+            _ => format!("mean of up to {replicates} replicates{beside}; lines are 95 % intervals"),
+        },
         footnote: study.time_note(),
         rows,
     }
@@ -150,6 +153,8 @@ pub fn draw(chart: &BarsChart, style: &Style) -> Scene {
     let top = layout::legend_baseline(&chart.subtitle) + 66.0;
     let high = style.row_for(rows.len(), top + FOOT, ROW);
     let bottom = top + high * rows.len() as f64;
+    // Of a bar's height.
+    let half = (0.29 * high).min(34.0);
     let mut scene = layout::sheet_of(style.height_for(bottom + FOOT), style, &chart.title, &chart.subtitle, &notes);
     let widest = rows.iter().map(|row| font::width(&row.policy, Weight::Regular, LABEL)).fold(0.0, f64::max);
     let left = layout::MARGIN + widest.min(MOST_LABEL) + 28.0;
@@ -170,13 +175,14 @@ pub fn draw(chart: &BarsChart, style: &Style) -> Scene {
         let name = Text::new((layout::MARGIN, middle + 7.0), name, LABEL, INK);
         scene.text(if row.is_baseline { name.bold() } else { name });
         let colour = if row.is_baseline { MUTED } else { BLUE };
-        draw_bar(&mut scene, &accuracy, &axis, middle, (row.accuracy, row.accuracy_interval), colour, false);
+        let at = (middle, half);
+        draw_bar(&mut scene, &accuracy, &axis, at, (row.accuracy, row.accuracy_interval), colour, false);
         let figure = |at: f64, words: String| Text::new((at, middle + 7.0), words, SMALL, INK).anchor(Anchor::End);
         scene.text(figure(accuracy.right + FIGURES[0], percent(row.accuracy)));
         let Some(seconds) = row.seconds else { continue };
         let colour = if row.is_baseline { MUTED } else { PALETTE[2] };
         let is_hollow = row.clock == Clock::Screened;
-        draw_bar(&mut scene, &time, &times, middle, (seconds, row.seconds_interval), colour, is_hollow);
+        draw_bar(&mut scene, &time, &times, at, (seconds, row.seconds_interval), colour, is_hollow);
         let epochs = format!("{:.1}", row.epochs);
         let epochs = epochs.strip_suffix(".0").unwrap_or(&epochs);
         let words = if epochs == "1" { "epoch" } else { "epochs" };
@@ -206,17 +212,17 @@ fn draw_bar(
     scene: &mut Scene,
     area: &Area,
     axis: &Axis,
-    middle: f64,
+    (middle, half): (f64, f64),
     (value, interval): (f64, Option<(f64, f64)>),
     colour: Colour,
     is_hollow: bool,
 ) {
     let x = |value: f64| (area.left + axis.share(value) * area.width()).clamp(area.left, area.right);
     let corners = vec![
-        (area.left, middle - 15.0),
-        (x(value), middle - 15.0),
-        (x(value), middle + 15.0),
-        (area.left, middle + 15.0),
+        (area.left, middle - half),
+        (x(value), middle - half),
+        (x(value), middle + half),
+        (area.left, middle + half),
     ];
     let (fill, outline) = match is_hollow {
         true => (WHITE, Some(Stroke::solid(colour, 2.5))),

@@ -79,7 +79,7 @@ pub fn data(study: &Facts) -> InteractionsChart {
     InteractionsChart {
         title: format!("{}: how optimisations interact", space.name),
         subtitle:
-            "what two of them do together beyond what each does alone: bold where the 95 % interval excludes nothing"
+            "what two of them do together beyond what each does alone; bold where the 95 % interval excludes that they do not touch"
                 .into(),
         footnote: study.time_note(),
         optimisations: optimisations.into_iter().map(|(_, _, name)| name).collect(),
@@ -137,7 +137,8 @@ pub fn draw(chart: &InteractionsChart, style: &Style) -> Scene {
     let room = f64::from(layout::WIDTH) - layout::MARGIN - left - LEGEND;
     let count = shown.len() as f64;
     let high = (f64::from(style.sheet_height()) - top - 90.0) / count;
-    let (wide, high) = ((room / count).min(150.0), high.clamp(36.0, 90.0));
+    let highest = style.row_for(shown.len(), top + 90.0, 90.0).min(150.0);
+    let (wide, high) = ((room / count).min(150.0), high.clamp(36.0, highest));
     let legend = legend_lines(chart.pairs.iter().any(|pair| !pair.is_confirmed));
     let height = style.height_for(top + (high * count).max(legend_height(&legend)) + 90.0);
     let mut scene = layout::sheet_of(height, style, &chart.title, &chart.subtitle, &notes);

@@ -34,7 +34,7 @@ pub const SHEET_WIDTH: u32 = 1600;
 pub const SHEET_HEIGHT: u32 = 1000;
 
 /// How many times as high as it must be a row is at most.
-const STRETCH: f64 = 2.2;
+const STRETCH: f64 = 3.2;
 
 impl Default for Style {
     fn default() -> Style {

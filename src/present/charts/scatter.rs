@@ -106,6 +106,7 @@ const CROWD: usize = 200;
 /// Names beside points at most.
 const MOST_NAMES: usize = 7;
 const WIDEST_NAME: f64 = 320.0;
+const BESIDE: f64 = 44.0;
 
 pub fn draw(chart: &ScatterChart, style: &Style) -> Scene {
     let known = |of: &&FrontPoint| {
@@ -126,6 +127,8 @@ pub fn draw(chart: &ScatterChart, style: &Style) -> Scene {
     }
     let mut area = layout::plot_area(style, &chart.subtitle);
     area.bottom += 24.0;
+    // Accuracies and the largest size stand beside the box.
+    area.right -= BESIDE;
     let axes = [
         Axis::over(points.iter().map(|of| of.train_seconds), Unit::Seconds, 0.08),
         parameters_axis(&points),
@@ -281,7 +284,7 @@ fn draw_names(scene: &mut Scene, of: &Box3, points: &[&FrontPoint], area: &Area)
     let named: Vec<&FrontPoint> = base.chain(some).collect();
     let name = |of: &FrontPoint| if of.role == Role::Baseline { baseline(&of.label) } else { of.label.clone() };
     let lines: Vec<Vec<String>> =
-        named.iter().map(|of| font::balanced(&name(of), Weight::Regular, SMALL, WIDEST_NAME, 2)).collect();
+        named.iter().map(|of| font::balanced(&name(of), Weight::Regular, SMALL, WIDEST_NAME, 3)).collect();
     let wanted: Vec<Wanted> = (named.iter().zip(&lines))
         .map(|(point, lines)| {
             let widest = lines.iter().map(|line| font::width(line, Weight::Regular, SMALL)).fold(0.0, f64::max);

@@ -92,6 +92,7 @@ pub fn data(study: &Facts, options: &Options) -> Result<ScheduleChart> {
     if lines.is_empty() {
         bail!("the study has no configuration");
     }
+    tell_apart(&mut lines);
     if let [only] = &mut lines[..] {
         [&mut only.label, &mut only.rate, &mut only.batch].into_iter().for_each(String::clear);
     }
@@ -102,6 +103,21 @@ pub fn data(study: &Facts, options: &Options) -> Result<ScheduleChart> {
         lines,
         left_out,
     })
+}
+
+/// Names that lines of different values share become those of their whole schedules: one policy may follow the other, as
+/// restarts follow the phases of the batch size.
+fn tell_apart(lines: &mut [ScheduleLine]) {
+    let is_shared = |of: &ScheduleLine| {
+        let rate = lines.iter().any(|other| other.rate == of.rate && other.rates != of.rates);
+        (rate, lines.iter().any(|other| other.batch == of.batch && other.batches != of.batches))
+    };
+    let shared: Vec<(bool, bool)> = lines.iter().map(is_shared).collect();
+    for (line, (rate, batch)) in lines.iter_mut().zip(shared) {
+        let whole = || line.label.clone();
+        (line.rate, line.batch) =
+            (if rate { whole() } else { line.rate.clone() }, if batch { whole() } else { line.batch.clone() });
+    }
 }
 
 impl OnSheet for ScheduleChart {

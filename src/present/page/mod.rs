@@ -126,11 +126,11 @@ pub fn html_with(report: &Report, now: Option<&Now>) -> Result<Document> {
         @if let Some(now) = now { (now::section(now)) }
         (picks::section(report))
         (front_table::section(report))
+        (figures::effects(report))
+        (trouble::section(report))
         (figures::relations())
         (trials::section(report)?)
-        (figures::effects(report))
         (figures::curves(report))
-        (trouble::section(report))
         (origin::section(report))
         (recipe::section(report))
         (method::section())
@@ -170,15 +170,15 @@ fn heading(report: &Report) -> Markup {
     }
 }
 
-/// The sections by their anchors.
+/// The sections by their anchors: first what answers a question, then what it is looked up in.
 const SECTIONS: [(&str, &str); 9] = [
     ("picks", "Recommendation"),
     ("front", "Front"),
+    ("effects", "What each optimisation does"),
+    ("trouble", "What went wrong"),
     ("relations", "All axes"),
     ("trials", "Trials"),
-    ("effects", "What each optimisation does"),
     ("curves", "Curves"),
-    ("trouble", "What went wrong"),
     ("origin", "Machine and origin"),
     ("method", "Method"),
 ];

@@ -102,7 +102,7 @@ pub fn confidence(of: Confidence) -> String {
         Confidence::ShareOfOthers(share) => {
             format!("the constraints, but for the knee or one standard error, are {}", met(share))
         }
-        Confidence::Unknown => "not known".into(),
+        Confidence::Unknown => "not known: that takes two replicates or more".into(),
         Confidence::NotComputed => "not computed: no draw judges the knee or one standard error".into(),
     }
 }

@@ -174,8 +174,18 @@ impl OnSheet for FrontChart {
     }
 }
 
-/// Decides everything that is drawn.
-pub fn arrange(chart: &FrontChart, sheet: &Style) -> FrontLayout {
+/// Decides everything that is drawn. In a picture of a given height, the plot leaves room for the list.
+pub fn arrange(chart: &FrontChart, style: &Style) -> FrontLayout {
+    let own = arrange_above_list(chart, style);
+    if style.height.is_none() || own.list.rows.is_empty() {
+        return own;
+    }
+    let plot = own.height.saturating_sub(2 * own.list.height() as u32);
+    arrange_above_list(chart, &Style { width: layout::WIDTH, height: Some(plot.max(1)), ..style.clone() })
+}
+
+/// The plot as high as the whole sheet, and the list below it.
+fn arrange_above_list(chart: &FrontChart, sheet: &Style) -> FrontLayout {
     let points = &chart.points;
     let present: Vec<usize> = (0..points.len()).filter(|i| is_present(&points[*i])).collect();
     let pair = |p: &FrontPoint| if is_present(p) { [p.train_seconds, p.accuracy] } else { [f64::NAN; 2] };

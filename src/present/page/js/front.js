@@ -103,9 +103,12 @@ const frontOption = (study, kept) => {
   });
   const steps = study.front.filter(isShown).map((index) => [points.seconds[index], points.accuracy[index]]);
   const narrow = isNarrow();
+  const floor = floorOf(accuracies);
+  const below = accuracies.filter((value) => value < floor).length;
   return {
     ...base(),
     tooltip: { ...base().tooltip, formatter: ({ value }) => tip(study, value[2]) },
+    title: below > 0 ? { text: `${plural(below, "point")} below this range: draw the slider at the right`, textStyle: { fontSize: 11, fontWeight: "normal", color: colour("muted") }, right: 48, top: 40 } : undefined,
     legend: { top: 0, itemWidth: 14, itemHeight: 14, left: "center", textStyle: { color: colour("ink") }, itemGap: narrow ? 8 : 20, data: ["front", "other configurations", ...(baseline === undefined ? [] : ["baseline"])] },
     grid: { left: narrow ? 52 : 64, right: 48, top: 64, bottom: 74 },
     xAxis: timeAxis(seconds), yAxis: accuracyAxis(accuracies), dataZoom: zoomOf(accuracies),
