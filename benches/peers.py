@@ -13,7 +13,8 @@ to the file of --out; rows that are there are not made again. `--method list` sa
 medians and the worst of all seeds, each recording for itself and the recordings of a folder together.
 
 The objectives are training time and validation accuracy. Every method pays for the epochs that it trains, by the same clock, until
-the budget is spent (--budget, a share of the training time of all) or it has nothing to begin. It is credited with every epoch that
+the budget is spent (--budget, a share of the training time of all), it has nothing to begin, or its front is that of all curves and
+can change no more. It is credited with every epoch that
 is a point, whatever it was trained for. A method knows neither curves nor fronts before it paid for them. Peers get each
 configuration as a point in a space of axes: numbers of up to 16 values by their rank, other numbers between their extremes, by
 logarithm where the median is nearer to the middle of the logarithms, everything else as categories. A proposal in that space is
@@ -23,20 +24,18 @@ training times beforehand: --method list says how.
 
 import argparse
 import csv
+import importlib
 import json
 import math
 import os
 import pathlib
-import random
 import subprocess
 import sys
-import tempfile
-import warnings
 
 try:
-    from recorded import Course, Exhaustive, Recording, replay
-
     import numpy
+    from peer_methods import Grid
+    from recorded import Course, Exhaustive, Recording, replay
 except ImportError:
     # Neither the table nor an installation needs it; everything else starts again in an environment that has it.
     numpy = None
@@ -47,466 +46,24 @@ PACKAGES = {
     "smac": ["numpy==2.4.6", "smac==2.4.1"],
     "syne-tune": ["numpy==2.4.6", "syne-tune==0.16.0"],
 }
-BUDGETS = [0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0]
-FEW = 16  # values of an axis that are taken as ranks
-CAPS = 5  # studies with a pruner, each with a time cap twice that of the one before
-CHECKED = 100  # of MOASHA's decisions, those that are computed by the package's own sort too
-OURS = ["freeze-thaw", "halving", "random-order", "grid"]
-
-
-class Axis:
-    """An axis as peers get it: values from 0 to 1, or categories."""
-
-    def __init__(self, name, values):
-        self.name = name
-        try:
-            numbers = [float(value) for value in values]
-        except ValueError:
-            numbers = None
-        self.choices = sorted(set(values)) if numbers is None else sorted(set(numbers))
-        self.is_category = numbers is None
-        if self.is_category:
-            self.of = [self.choices.index(value) for value in values]
-        elif len(self.choices) <= FEW:
-            self.of = [self.choices.index(value) / max(1, len(self.choices) - 1) for value in numbers]
-        else:
-            low, high, middle = min(numbers), max(numbers), sorted(numbers)[len(numbers) // 2]
-            if low > 0 and abs(math.log(middle) - math.log(low * high) / 2) / math.log(high / low) < abs(
-                middle - (low + high) / 2
-            ) / (high - low):
-                numbers, low, high = [math.log(value) for value in numbers], math.log(low), math.log(high)
-            self.of = [(value - low) / (high - low) for value in numbers]
-        self.is_rank = not self.is_category and len(self.choices) <= FEW
-
-
-class Method:
-    """A method on a recording. Subclasses propose generators of trainings: see `replay`."""
-
-    is_known = False
-
-    def __init__(self, course, seed, known):
-        self.course, self.recording, self.seed, self.is_known = course, course.recording, seed, known
-        self.random = random.Random(seed)
-        self.begun = set()
-        recording = self.recording
-        self.axes = [Axis(name, [of[at] for of in recording.values]) for at, name in enumerate(recording.axes)]
-        self.axes = [axis for axis in self.axes if len(axis.choices) > 1]
-        if known:
-            self.axes.append(Axis("seconds", [recording.whole(of) for of in range(len(recording.names))]))
-
-    def left(self):
-        return [of for of in range(len(self.recording.names)) if of not in self.begun]
-
-    def epoch(self, candidate, epoch):
-        """Trains all replicates up to there, from where they are."""
-        for trial in self.recording.trials_of(candidate):
-            while self.course.known[trial] < min(epoch, len(self.recording.curves[trial])):
-                yield trial, int(self.course.known[trial]) + 1
-
-    def whole(self, candidate):
-        for epoch in range(1, self.recording.epochs[candidate] + 1):
-            yield from self.epoch(candidate, epoch)
-
-    def has_diverged(self, candidate):
-        of = self.recording.trials_of(candidate)
-        curves, known = self.recording.curves, self.course.known
-        return any(self.recording.diverged[trial] and known[trial] >= len(curves[trial]) for trial in of)
-
-    def accuracy(self, candidate, epoch):
-        return 0.0 if self.has_diverged(candidate) else float(self.recording.accuracy(candidate, epoch))
-
-    def objectives(self, candidate):
-        """Seconds and error of the whole training."""
-        return self.recording.whole(candidate), 1.0 - self.accuracy(candidate, self.recording.epochs[candidate])
-
-    def nearest(self, point, among):
-        """The configuration nearest to a point in the space of the axes; of equals a random one."""
-
-        def distance(candidate):
-            parts = [axis.of[candidate] != x if axis.is_category else (axis.of[candidate] - x) ** 2 for axis, x in zip(self.axes, point)]
-            return sum(parts)
-
-        distances = {of: distance(of) for of in among}
-        least = min(distances.values())
-        return self.random.choice([of for of in among if distances[of] <= least + 1e-12])
-
-
-class Grid(Method):
-    """Every training to its end, in order: for --self-check."""
-
-    def propose(self):
-        trial = len(self.begun)
-        if trial < len(self.recording.candidate):
-            self.begun.add(trial)
-            return ((trial, epoch) for epoch in range(1, len(self.recording.curves[trial]) + 1))
-
-
-class Random(Method):
-    """Whole trainings in random order."""
-
-    def propose(self):
-        if left := self.left():
-            candidate = self.random.choice(left)
-            self.begun.add(candidate)
-            return self.whole(candidate)
-
-
-class TopK(Method):
-    """One epoch of everything in random order, then whole trainings from the most accurate of the first epoch on."""
-
-    def __init__(self, *arguments):
-        super().__init__(*arguments)
-        self.first = list(range(len(self.recording.names)))
-        self.random.shuffle(self.first)
-        self.running, self.order = 0, None
-
-    def propose(self):
-        if self.first:
-            self.running += 1
-            return self.one(self.first.pop())
-        if self.running:
-            return None
-        if self.order is None:
-            self.order = self.ranked()
-        return self.whole(self.order.pop(0)) if self.order else None
-
-    def one(self, candidate):
-        yield from self.epoch(candidate, 1)
-        self.running -= 1
-
-    def ranked(self):
-        error = {of: 1.0 - self.accuracy(of, 1) for of in range(len(self.recording.names))}
-        if not self.is_known:
-            return sorted(error, key=error.get)
-        # Front by front of whole time and first error; within a front the most accurate first.
-        left, order = sorted(error, key=lambda of: (self.recording.whole(of), error[of])), []
-        while left:
-            best, layer = math.inf, []
-            for of in left:
-                if error[of] < best:
-                    best = error[of]
-                    layer.append(of)
-            order += sorted(layer, key=error.get)
-            left = [of for of in left if of not in set(layer)]
-        return order
-
-
-class Optuna(Method):
-    """An Optuna study of whole trainings with two objectives."""
-
-    def __init__(self, *arguments):
-        super().__init__(*arguments)
-        self.study = study(self.sampler(self.seed), directions=["minimize", "minimize"])
-        self.distributions = distributions(self.axes)
-
-    def propose(self):
-        left = self.left()
-        if not left:
-            return None
-        trial, candidate = asked(self, self.study, left)
-        self.begun.add(candidate)
-        return self.train(trial, candidate)
-
-    def train(self, trial, candidate):
-        yield from self.whole(candidate)
-        self.study.tell(trial, self.objectives(candidate))
-
-
-class Nsga2(Optuna):
-    def sampler(self, seed):
-        from optuna.samplers import NSGAIISampler
-
-        return NSGAIISampler(seed=seed)
-
-
-class Tpe(Optuna):
-    def sampler(self, seed):
-        from optuna.samplers import TPESampler
-
-        return TPESampler(seed=seed)
-
-
-class PrunedTpe(Method):
-    """Optuna studies of accuracy within a time cap, by turns; each prunes by the median. Caps are 1/16 to all of the longest
-    training's time. Epochs that another study paid for cost nothing."""
-
-    def __init__(self, *arguments):
-        super().__init__(*arguments)
-        from optuna.pruners import MedianPruner
-        from optuna.samplers import TPESampler
-
-        self.distributions = distributions(self.axes)
-        longest = max(self.recording.whole(of) for of in range(len(self.recording.names)))
-        self.capped = []
-        for number in range(CAPS):
-            cap = longest / 2 ** (CAPS - 1 - number)
-            within = {}
-            for candidate, stops in enumerate(self.recording.stops):
-                fit = [stop for stop in stops if self.recording.until(candidate, stop) <= cap]
-                if fit:
-                    within[candidate] = fit[-1]
-            sampler = TPESampler(seed=self.seed * CAPS + number)
-            self.capped.append((study(sampler, direction="maximize", pruner=MedianPruner()), within))
-
-    def propose(self):
-        self.capped = [of for of in self.capped if of[1]]
-        if not self.capped:
-            return None
-        of, within = self.capped.pop(0)
-        self.capped.append((of, within))
-        trial, candidate = asked(self, of, sorted(within))
-        return self.train(of, trial, candidate, within.pop(candidate))
-
-    def train(self, of, trial, candidate, epochs):
-        from optuna.trial import TrialState
-
-        for epoch in range(1, epochs + 1):
-            yield from self.epoch(candidate, epoch)
-            trial.report(self.accuracy(candidate, epoch), epoch)
-            if epoch < epochs and trial.should_prune():
-                of.tell(trial, state=TrialState.PRUNED)
-                return
-        of.tell(trial, self.accuracy(candidate, epochs))
-
-
-def study(sampler, **how):
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    warnings.simplefilter("ignore")
-    return optuna.create_study(sampler=sampler, **how)
-
-
-def distributions(axes):
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
-    def of(axis):
-        if axis.is_category:
-            return CategoricalDistribution(list(range(len(axis.choices))))
-        return IntDistribution(0, len(axis.choices) - 1) if axis.is_rank else FloatDistribution(0.0, 1.0)
-
-    return {axis.name: of(axis) for axis in axes}
-
-
-def asked(method, study, among):
-    """A trial of a study, and the configuration that it stands for: the study is told that it asked for that one."""
-    trial = study.ask(method.distributions)
-    scale = lambda axis, x: x / (len(axis.choices) - 1) if axis.is_rank else x
-    candidate = method.nearest([scale(axis, trial.params[axis.name]) for axis in method.axes], among)
-    for axis in method.axes:
-        distribution = method.distributions[axis.name]
-        value = axis.of[candidate] * (len(axis.choices) - 1) if axis.is_rank else axis.of[candidate]
-        value = round(value) if axis.is_rank else value
-        # There is no public way to say so of a trial that was asked for.
-        study._storage.set_trial_param(trial._trial_id, axis.name, distribution.to_internal_repr(value), distribution)
-    return trial, candidate
-
-
-class ParEgo(Method):
-    """SMAC3's facade for hyperparameters (random forest, expected improvement) with ParEGO, of whole trainings. Its acquisition
-    function is evaluated on all configurations that were not begun, in the place of a search in the space around them."""
-
-    def __init__(self, *arguments):
-        super().__init__(*arguments)
-        import joblib
-
-        # Trees one after the other: the same trees, without the waiting of threads for each other.
-        joblib.parallel_config("sequential")
-        self.folder = tempfile.TemporaryDirectory(prefix="peers-smac-")
-        self.configurations, self.smac = parego(self)
-        self.at = {of: at for at, of in enumerate(self.configurations)}
-
-    def propose(self):
-        if not self.left():
-            return None
-        info = self.smac.ask()
-        self.begun.add(self.at[info.config])
-        return self.train(info, self.at[info.config])
-
-    def train(self, info, candidate):
-        from smac.runhistory.dataclasses import TrialValue
-
-        yield from self.whole(candidate)
-        self.smac.tell(info, TrialValue(cost=list(self.objectives(candidate))), save=False)
-
-
-def parego(method):
-    """The configurations as SMAC has them, and the facade."""
-    from ConfigSpace import CategoricalHyperparameter, Configuration, ConfigurationSpace, Float, Integer
-    from smac import HyperparameterOptimizationFacade as Facade
-    from smac import Scenario
-    from smac.acquisition.maximizer.abstract_acquisition_maximizer import AbstractAcquisitionMaximizer
-    from smac.initial_design.default_design import DefaultInitialDesign
-
-    class Space(ConfigurationSpace):
-        """Random configurations of it are of the recording."""
-
-        def sample_configuration(self, size=None):
-            drawn = [pool[method.random.choice(method.left())] for _ in range(size or 1)]
-            return drawn[0] if size is None else drawn
-
-    class Pool(AbstractAcquisitionMaximizer):
-        def _maximize(self, previous_configs, n_points):
-            return self._sort_by_acquisition_value([pool[of] for of in method.left()])
-
-    class Sobol(Facade.get_initial_design.__globals__["SobolInitialDesign"]):
-        """The nearest configurations of the recording to those of SMAC's own design."""
-
-        def _select_configurations(self):
-            taken = []
-            for drawn in super()._select_configurations():
-                point = [unit(axis, drawn[axis.name]) for axis in method.axes]
-                taken.append(method.nearest(point, [of for of in method.left() if of not in taken]))
-            return [pool[of] for of in taken]
-
-    unit = lambda axis, x: x / (len(axis.choices) - 1) if axis.is_rank else x
-    space, pool = Space(seed=method.seed), []
-    for axis in method.axes:
-        count = len(axis.choices)
-        kind = CategoricalHyperparameter(axis.name, list(range(count))) if axis.is_category else None
-        kind = kind or (Integer(axis.name, (0, count - 1)) if axis.is_rank else Float(axis.name, (0.0, 1.0)))
-        space.add(kind)
-    for candidate in range(len(method.recording.names)):
-        value = lambda axis: round(axis.of[candidate] * (len(axis.choices) - 1)) if axis.is_rank else axis.of[candidate]
-        pool.append(Configuration(space, values={axis.name: value(axis) for axis in method.axes}))
-    trainings = max(10, math.ceil(len(pool) * min(1.0, method.course.budget)))
-    how = {"deterministic": True, "n_trials": trainings, "seed": method.seed, "output_directory": pathlib.Path(method.folder.name)}
-    scenario = Scenario(space, objectives=["seconds", "error"], **how)
-    facade = Facade(
-        scenario,
-        lambda config, seed=0: [0.0, 0.0],
-        multi_objective_algorithm=Facade.get_multi_objective_algorithm(scenario),
-        acquisition_maximizer=Pool(space, seed=method.seed),
-        initial_design=Sobol(scenario, n_configs_per_hyperparameter=10, max_ratio=0.25),
-        overwrite=True,
-        logging_level=False,
-    )
-    return pool, facade
-
-
-class MoAsha(Method):
-    """Syne Tune's MOASHA as it is shipped, of the time so far and the error so far; it draws configurations at random."""
-
-    priority = "AsShipped"
-
-    def __init__(self, *arguments):
-        super().__init__(*arguments)
-        from syne_tune.config_space import randint
-        from syne_tune.optimizer.schedulers.multiobjective.moasha import MOASHA
-
-        # It draws by the global stream, whatever seed it is given.
-        numpy.random.seed(self.seed)
-        random.seed(self.seed)
-        count = len(self.recording.names)
-        space, priority = {"configuration": randint(0, count - 1)}, priorities()[self.priority]()
-        how = {"time_attr": "epoch", "max_t": max(self.recording.epochs), "multiobjective_priority": priority}
-        self.scheduler = MOASHA(space, metrics=["seconds", "error"], random_seed=self.seed, **how)
-
-    def propose(self):
-        import datetime
-
-        from syne_tune.backend.trial_status import Trial
-
-        if len(self.begun) == len(self.recording.names):
-            return None
-        while (config := self.scheduler.suggest().config)["configuration"] in self.begun:
-            pass
-        trial = Trial(len(self.begun), config, datetime.datetime(2000, 1, 1))
-        self.begun.add(config["configuration"])
-        self.scheduler.on_trial_add(trial)
-        return self.train(trial, config["configuration"])
-
-    def train(self, trial, candidate):
-        epochs = self.recording.epochs[candidate]
-        for epoch in range(1, epochs + 1):
-            yield from self.epoch(candidate, epoch)
-            seconds = self.recording.until(candidate, epochs if self.is_known else epoch)
-            result = {"epoch": epoch, "seconds": seconds, "error": 1.0 - self.accuracy(candidate, epoch)}
-            if epoch == epochs or self.has_diverged(candidate):
-                self.scheduler.on_trial_complete(trial, result)
-                return
-            if self.scheduler.on_trial_result(trial, result) != "CONTINUE":
-                self.scheduler.on_trial_remove(trial)
-                return
-
-
-class CorrectedMoAsha(MoAsha):
-    """With priorities that are ranks. As shipped, they are the indices of the sorted results, the best first, so that the last
-    result is judged by the index of the worst; and the order within a front is the inverse of the one that was meant."""
-
-    priority = "Ranks"
-
-
-def priorities():
-    """Priorities that decide as Syne Tune's would, in less time: its bracket compares that of the last result with all others, so
-    that no more of the order is computed than this needs. The first calls are held against the package's own."""
-    from syne_tune.optimizer.schedulers.multiobjective.multiobjective_priority import NonDominatedPriority
-    from syne_tune.optimizer.schedulers.multiobjective.non_dominated_priority import compute_epsilon_net, nondominated_sort
-
-    def below_last(priorities):
-        return int((priorities < priorities[-1]).sum())
-
-    class AsShipped(NonDominatedPriority):
-        calls = 0
-
-        def priority_unsafe(self, objectives):
-            worst = layers(objectives)[-1]
-            # The last of the sorted indices, with ranks in the place of an order as the package has it.
-            last = worst[compute_epsilon_net(objectives[worst], dim=self.dim)[-1]]
-            found = numpy.arange(len(objectives))
-            found[[last, -1]] = found[[-1, last]]
-            self.calls += 1
-            if self.calls <= CHECKED and below_last(found) != below_last(super().priority_unsafe(objectives)):
-                sys.exit("error: Syne Tune's own priorities are others than these: another version?")
-            return found
-
-    class Ranks(NonDominatedPriority):
-        calls = 0
-
-        def priority_unsafe(self, objectives):
-            found, before = numpy.zeros(len(objectives), int), 0
-            for layer in layers(objectives):
-                found[layer] = before + compute_epsilon_net(objectives[layer], dim=self.dim) if layer[-1] == len(found) - 1 else before
-                before += len(layer)
-            self.calls += 1
-            if self.calls <= CHECKED:
-                fronts = nondominated_sort(objectives, dim=self.dim, flatten=False)
-                if [sorted(of) for of in fronts] != [of.tolist() for of in layers(objectives)]:
-                    sys.exit("error: Syne Tune's own fronts are others than these: another version?")
-            return found
-
-    return {"AsShipped": AsShipped, "Ranks": Ranks}
-
-
-def layers(objectives):
-    """Front after front of two objectives, each in the order in which its points came."""
-    found, tails = [], []
-    for at in numpy.lexsort((objectives[:, 1], objectives[:, 0])):
-        point = tuple(objectives[at])
-        place = next((place for place, tail in enumerate(tails) if tail[1] > point[1] or tail == point), len(tails))
-        if place == len(tails):
-            tails.append(point)
-            found.append([])
-        tails[place] = point
-        found[place].append(at)
-    return [numpy.array(sorted(of)) for of in found]
-
-
-# By name: class, environment, whether times are known beforehand, and how.
+BUDGETS = [0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0]  # at which hypervolume and recall are written
+# Ours, and whether chance has a part in them.
+OURS = {"freeze-thaw": True, "halving": False, "grid": False}
+# Module, class, environment, whether times are known beforehand, what it is.
 METHODS = {
-    "random": (Random, "plain", False, ""),
-    "top-k": (TopK, "plain", False, ""),
-    "top-k-known": (TopK, "plain", True, "ranks by fronts of the whole time and the first epoch's error"),
-    "nsga2": (Nsga2, "optuna", False, "Optuna's NSGA-II"),
-    "nsga2-known": (Nsga2, "optuna", True, "the whole time as one more axis"),
-    "tpe": (Tpe, "optuna", False, "Optuna's multi-objective TPE"),
-    "tpe-known": (Tpe, "optuna", True, "the whole time as one more axis"),
-    "tpe-pruned": (PrunedTpe, "optuna", False, "knows times in any case, by its caps"),
-    "parego": (ParEgo, "smac", False, ""),
-    "parego-known": (ParEgo, "smac", True, "the whole time as one more axis, true of every configuration it weighs"),
-    "moasha": (MoAsha, "syne-tune", False, ""),
-    "moasha-corrected": (CorrectedMoAsha, "syne-tune", False, ""),
-    "moasha-known": (CorrectedMoAsha, "syne-tune", True, "corrected; the objective is the whole time"),
+    "random": ("peer_methods", "Random", "plain", False, "whole trainings in random order"),
+    "top-k": ("peer_methods", "TopK", "plain", False, "one epoch of all, then whole trainings by the accuracy of the first epoch"),
+    "top-k-known": ("peer_methods", "TopK", "plain", True, "the same by fronts of the whole time and the first epoch's accuracy"),
+    "nsga2": ("peer_packages", "Nsga2", "optuna", False, "Optuna's NSGA-II, whole trainings"),
+    "nsga2-known": ("peer_packages", "Nsga2", "optuna", True, "the same with the whole time as one more axis"),
+    "tpe": ("peer_packages", "Tpe", "optuna", False, "Optuna's multi-objective TPE, whole trainings"),
+    "tpe-known": ("peer_packages", "Tpe", "optuna", True, "the same with the whole time as one more axis"),
+    "tpe-pruned": ("peer_packages", "PrunedTpe", "optuna", False, "Optuna's TPE of accuracy with the median pruner, for 5 time caps by turns"),
+    "parego": ("peer_packages", "ParEgo", "smac", False, "SMAC3's ParEGO, whole trainings"),
+    "parego-known": ("peer_packages", "ParEgo", "smac", True, "the same with the whole time as one more axis"),
+    "moasha": ("peer_packages", "MoAsha", "syne-tune", False, "Syne Tune's MOASHA of the time and error so far, as shipped"),
+    "moasha-corrected": ("peer_packages", "CorrectedMoAsha", "syne-tune", False, "the same with ranks as priorities"),
+    "moasha-known": ("peer_packages", "CorrectedMoAsha", "syne-tune", True, "corrected, of the whole time and the error so far"),
 }
 COLUMNS = ["method", "recording", "seed", "slots", "budget", "configurations", "exhaustive_seconds", "front", "cost"]
 COLUMNS += ["hypervolume", "recall", "false_members", "cost_99", "cost_995", "cost_999", "cost_same_front"]
@@ -533,7 +90,6 @@ def figures(course):
 
 def ours(binary, folder, strategy, seeds, slots):
     """Rows of `fastrcaps simulate`, settings as shipped."""
-    strategy = {"random-order": "random"}.get(strategy, strategy)
     command = [str(binary), "simulate", str(folder), "--strategy", strategy, "--slots", str(slots), "--seeds", str(seeds), "--json"]
     run = subprocess.run(command, capture_output=True, text=True)
     if run.returncode != 0:
@@ -578,16 +134,16 @@ def run(arguments):
     for folder in arguments.recordings:
         about = {"method": arguments.method, "recording": name_of(folder), "slots": arguments.slots, "budget": arguments.budget}
         missing = lambda seed: (about["method"], about["recording"], str(seed), str(arguments.slots)) not in done
-        seeds = [seed for seed in range(arguments.seeds) if missing(seed)]
-        rows = []
+        count = arguments.seeds if OURS.get(arguments.method, True) else 1
+        seeds = [seed for seed in range(count) if missing(seed)]
         if arguments.method in OURS:
             if seeds:
-                outcomes = ours(arguments.binary, folder, arguments.method, arguments.seeds, arguments.slots)
-                about["budget"] = ""
-                rows = [about | our_row(of) | {"seed": of["seed"]} for of in outcomes if of["seed"] in seeds]
-            add(arguments.out, rows)
+                outcomes = ours(arguments.binary, folder, arguments.method, count, arguments.slots)
+                rows = [about | our_row(of) | {"seed": of["seed"], "budget": ""} for of in outcomes]
+                add(arguments.out, [row for row in rows if row["seed"] in seeds])
             continue
-        kind, _, known, _ = METHODS[arguments.method]
+        module, name, _, known, _ = METHODS[arguments.method]
+        kind = getattr(importlib.import_module(module), name)
         exhaustive = Exhaustive(Recording(folder))
         for seed in seeds:
             course = Course(exhaustive, arguments.budget)
@@ -647,35 +203,26 @@ def table(arguments):
     from compare import table as markdown
 
     rows = [row for path in arguments.table for row in rows_of(path)]
-    known = list(METHODS)
-    methods = [name for name in [*OURS, *known] if any(row["method"] == name for row in rows)]
     groups = {}
     for row in rows:
-        group = row["recording"].split("/")[0]
-        keys = [row["recording"]] + ([f"all of {group}"] if group not in arguments.apart else [])
-        for key in keys:
-            groups.setdefault((key, row["slots"]), []).append(row)
-    head = ["method", "seeds", "99 %", "99.5 %", "99.9 %", "same front", "cost at the end", "hypervolume", "recall"]
+        name = row["recording"].split("/")[0] if arguments.together else row["recording"]
+        groups.setdefault((name, row["slots"]), []).append(row)
     for (name, slots), of in groups.items():
-        recordings = len({row["recording"] for row in of})
-        if name.startswith("all of") and recordings == 1:
-            continue
-        if arguments.together and recordings == 1 and f"all of {name.split('/')[0]}" in {key for key, _ in groups}:
-            if len({row["recording"] for row in groups[(f"all of {name.split('/')[0]}", slots)]}) > 1:
-                continue
-        thaw = [row for row in of if row["method"] == "freeze-thaw"]
-        ends = middle([float(row["cost"]) for row in thaw]) if thaw else 0.2
-        share = next((share for share in BUDGETS if share >= ends), 1.0)
+        # What peers have when ours has ended by itself, at the next budget that is written.
+        ends = [float(row["cost"]) for row in of if row["method"] == "freeze-thaw"]
+        share = next((share for share in BUDGETS if ends and share >= middle(ends)), 0.2)
+        head = ["method", "runs", "99 %", "99.5 %", "99.9 %", "same front", "ended at"]
+        head += [f"{what} at {100 * share:.0f} %" for what in ("hypervolume", "recall")]
         lines = []
-        for method in methods:
+        for method in [*OURS, *METHODS]:
             some = [row for row in of if row["method"] == method]
             if some:
-                reached = [costs(some, f"cost_{name}") for name in ("99", "995", "999", "same_front")]
-                at = [shares(some, f"{name}_at_{100 * share:.0f}") for name in ("hypervolume", "recall")]
+                reached = [costs(some, f"cost_{what}") for what in ("99", "995", "999", "same_front")]
+                at = [shares(some, f"{what}_at_{100 * share:.0f}") for what in ("hypervolume", "recall")]
                 lines.append([method, len(some), *reached, costs(some, "cost"), *at])
-        told = head[:-2] + [f"{name} at {100 * share:.0f} %" for name in head[-2:]]
-        count = f", {recordings} recordings" if recordings > 1 else ""
-        print(f"## {name}, {slots} slot{'' if slots == '1' else 's'}{count}\n\n{markdown(told, lines)}\n")
+        recordings = len({row["recording"] for row in of})
+        about = f", {recordings} recordings" if recordings > 1 else ""
+        print(f"## {name}{about}, trainings at once: {slots}\n\n{markdown(head, lines)}\n")
 
 
 def install(folder):
@@ -695,12 +242,11 @@ def parse():
     parser.add_argument("--budget", type=float, default=1.0, metavar="SHARE", help="of the training time of all [1]")
     parser.add_argument("--out", type=pathlib.Path, metavar="FILE", help="CSV file to add rows to")
     parser.add_argument("--environments", type=pathlib.Path, metavar="FOLDER", help="what --install made [this Python for all]")
-    parser.add_argument("--binary", type=pathlib.Path, default="target/release/fastrcaps", metavar="FILE", help="our program")
+    parser.add_argument("--binary", type=pathlib.Path, default=pathlib.Path("target/release/fastrcaps"), metavar="FILE", help="our program")
     parser.add_argument("--install", type=pathlib.Path, metavar="FOLDER", help="make an environment for each peer there")
     parser.add_argument("--self-check", action="store_true", help="hold our own grid's course against `fastrcaps simulate`")
     parser.add_argument("--table", nargs="+", type=pathlib.Path, metavar="FILE", help="print what rows come to")
-    parser.add_argument("--together", action="store_true", help="in a table, of several recordings of a folder only all together")
-    parser.add_argument("--apart", nargs="*", default=[], metavar="FOLDER", help="in a table, folders never taken together")
+    parser.add_argument("--together", action="store_true", help="in a table, take recordings of a folder together")
     return parser.parse_args()
 
 
@@ -711,13 +257,13 @@ def main():
     if arguments.table:
         return table(arguments)
     if arguments.method == "list":
-        for name, (kind, environment, _, how) in METHODS.items():
-            about = " ".join((kind.__doc__ or "").split()) or how
-            print(f"{name:<18} {environment:<10} {about}" + (f" Known times: {how}." if how and kind.__doc__ else ""))
-        return print(f"{', '.join(OURS)}: ours, by --binary")
+        for name, (_, _, environment, _, about) in METHODS.items():
+            print(f"{name:<18} {environment:<10} {about}")
+        return print(f"{', '.join(OURS):<29} ours, by --binary; settings as shipped")
+    arguments.binary = arguments.binary.resolve()
     if not arguments.recordings or not (arguments.self_check or arguments.method and arguments.out):
         sys.exit("error: give recordings, and --self-check or --method and --out; or --install, --table")
-    environment = "plain" if arguments.self_check else METHODS.get(arguments.method, (0, "plain"))[1]
+    environment = "plain" if arguments.self_check else METHODS.get(arguments.method, (0, 0, "plain"))[2]
     python = arguments.environments and arguments.environments / environment / "bin" / "python"
     if python and pathlib.Path(sys.prefix).resolve() != (arguments.environments / environment).resolve():
         if not python.exists():

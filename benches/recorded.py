@@ -14,6 +14,7 @@ import numpy
 
 CHANCE = 0.1  # accuracy below which nothing counts in the hypervolume
 LOOKS = 0.002  # share of the whole cost between two looks at the hypervolume
+LONGEST = 10**9  # nanoseconds that the longest epoch lasts, and that a wait does at most
 
 
 class Recording:
@@ -314,14 +315,14 @@ class Course:
 def replay(course, propose, slots):
     """Trains what `propose` gives: generators of trials and the epochs that they complete next, one of them a slot.
 
-    A slot asks for another when its generator ends. `propose` gives None when there is nothing to begin; it is asked again once
-    a generator goes on. The time of an epoch is an equal share of its training, in nanoseconds of a scaled clock, so that what
-    is due at once is due at once in the simulated worker too.
+    A slot asks for another when its generator ended and the next look is due, as the dispatcher does. `propose` gives None when
+    there is nothing to begin; it is asked again once a generator goes on. The time of an epoch is an equal share of its training,
+    in nanoseconds of the simulated worker's clock, so that what is due at once is due at once there too.
     """
     recording = course.recording
     each = [recording.seconds[c][-1] / len(recording.seconds[c]) for c in recording.candidate]
     scale = 1.0 / max(each)
-    spans = [round(Fraction(scale * of) * 10**9) for of in each]
+    spans = [round(Fraction(scale * of) * LONGEST) for of in each]
     running, now = [None] * slots, 0
     while True:
         for slot in range(slots):
@@ -330,14 +331,14 @@ def replay(course, propose, slots):
                     running[slot] = (now + spans[step[0]], step, job)
         if not any(running):
             break
-        now = min(of[0] for of in running if of)
         for slot in range(slots):
             if running[slot] and running[slot][0] <= now:
-                _, step, job = running[slot]
+                due, step, job = running[slot]
                 course.take(*step)
                 if course.is_over():
                     course.look()
                     return
                 step = next(job, None)
-                running[slot] = step and (now + spans[step[0]], step, job)
+                running[slot] = step and (due + spans[step[0]], step, job)
+        now += min([of[0] - now for of in running if of] or [LONGEST])
     course.look()
