@@ -54,6 +54,7 @@ pub use options::{EPSILON, Precision, Squash, average_decay};
 pub use real::Real;
 pub use relu::relu;
 pub(crate) use relu::{relu_backward, relu_forward};
+pub(super) use scratch::Buffer;
 pub(crate) use squash::InChannels;
 pub use squash::squash;
 pub use storage::{with_values, with_values_mut};

@@ -19,7 +19,9 @@ use super::{
     parameters::Parameters,
     scope::{Frozen, Scope},
 };
-use crate::learn::kernels::{ClassCapsulesPlan, Conv2dPlan, InChannels, Optimizer, Real, Weight, loss, with_values};
+use crate::learn::kernels::{
+    Buffer, ClassCapsulesPlan, Conv2dPlan, InChannels, Optimizer, Real, Weight, loss, with_values,
+};
 
 /// What a training step consists of, in its order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,36 +54,35 @@ impl<T: Real> Gradients<T> for Optimizer {
     }
 }
 
-/// Values of every sample of a batch: as many as the largest batch so far had.
-struct Samples<T> {
-    values: Vec<T>,
+/// Values of every sample of a batch, in room for the largest batch so far. They begin with a cache line and stand in huge pages:
+/// where they happen to begin elsewhere, every vector that a convolution writes touches two lines.
+struct Samples<T: Real> {
+    values: Buffer<T>,
     sample: usize,
     batch: usize,
 }
 
 impl<T: Real> Samples<T> {
     fn of(sample: usize) -> Self {
-        Samples { values: Vec::new(), sample, batch: 0 }
+        Samples { values: Buffer::empty(), sample, batch: 0 }
     }
 
     fn set_batch(&mut self, batch: usize) {
         self.batch = batch;
-        if self.values.len() < batch * self.sample {
-            self.values.resize(batch * self.sample, T::zero());
-        }
+        self.values.resize(batch * self.sample);
     }
 }
 
-impl<T> Deref for Samples<T> {
+impl<T: Real> Deref for Samples<T> {
     type Target = [T];
     fn deref(&self) -> &[T] {
-        &self.values[..self.batch * self.sample]
+        &self.values
     }
 }
 
-impl<T> DerefMut for Samples<T> {
+impl<T: Real> DerefMut for Samples<T> {
     fn deref_mut(&mut self) -> &mut [T] {
-        &mut self.values[..self.batch * self.sample]
+        &mut self.values
     }
 }
 
@@ -153,7 +154,7 @@ pub struct Pass<T: Real> {
 }
 
 /// What enters and leaves the layers, or its gradient.
-struct Values<T> {
+struct Values<T: Real> {
     /// Conv1's output `[batch, channels, h, w]`.
     map: Samples<T>,
     /// The primary convolution's output `[batch, types × dim, h, w]`.

@@ -23,7 +23,7 @@ pub(super) struct Decoder<T: Real> {
 }
 
 /// What leaves the decoder's layers, or its gradient.
-pub(super) struct Decoded<T> {
+pub(super) struct Decoded<T: Real> {
     hidden: [Samples<T>; 2],
     pub(super) image: Samples<T>,
 }
