@@ -67,7 +67,7 @@ fn slots_change_the_time_and_nothing_that_is_found() {
 fn what_is_no_recording_is_refused_with_the_reason() {
     let folder = recording();
     let told = refuse(folder.path(), &["simulate", "nowhere", "--strategy", "grid"]);
-    assert!(told.contains("cannot read nowhere/trials.csv"), "{told}");
+    assert!(told.contains("nowhere is no study, and has no trials.csv"), "{told}");
     let path = folder.path().join("epochs.csv");
     let text = fs::read_to_string(&path).unwrap();
     fs::write(&path, text.replacen("0-0,c0,0,1,", "0-0,c0,0,1,x", 1)).unwrap();

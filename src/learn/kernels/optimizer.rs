@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 
 use candle_core::{Result, Tensor, Var, backprop::GradStore};
 
-pub(super) use orthogonal::{COEFFICIENTS, ITERATIONS, LEAST_NORM};
 pub use orthogonal::{orthogonalise, scratch_values};
 
 pub use super::options::{Constants, Factors, Rule};

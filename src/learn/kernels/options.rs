@@ -75,6 +75,13 @@ pub struct Constants {
     pub epsilon: f64,
 }
 
+/// Of Muon: a, b and c of the polynomial `ax + bx³ + cx⁵` that every iteration applies to the singular values. They are Jordan's: small
+/// values grow fast, and those from 0.002 on end between 0.68 and 1.21 rather than at 1.
+pub(super) const COEFFICIENTS: [f64; 3] = [3.4445, -4.7750, 2.0315];
+pub(super) const ITERATIONS: usize = 5;
+/// Added to the norm, so that a matrix of zeros stays one.
+pub(super) const LEAST_NORM: f64 = 1e-7;
+
 /// The factors of one step of Adam: the constants with the bias correction worked in.
 #[derive(Clone, Copy, Debug)]
 pub struct Factors {

@@ -3,10 +3,7 @@
 
 use candle_core::{D, Result, Tensor};
 
-use super::{
-    optimizer::{COEFFICIENTS, ITERATIONS, LEAST_NORM},
-    options::{EPSILON, Factors, Squash},
-};
+use super::options::{COEFFICIENTS, EPSILON, Factors, ITERATIONS, LEAST_NORM, Squash};
 
 /// See [`super::conv2d`].
 pub fn conv2d(x: &Tensor, weight: &Tensor, bias: &Tensor, stride: usize) -> Result<Tensor> {

@@ -11,7 +11,7 @@ use super::{memory::line, real::Real, storage::threads};
 const KEPT: usize = 16;
 
 /// A buffer of the pool, which gets it back; it starts with a cache line.
-pub(in crate::learn) struct Buffer<T: Real> {
+pub(crate) struct Buffer<T: Real> {
     values: Vec<T>,
     start: usize,
     len: usize,
@@ -30,7 +30,7 @@ impl<T: Real> Buffer<T> {
         Buffer { start: values.as_ptr().align_offset(64), values, len }
     }
 
-    pub(in crate::learn) const fn empty() -> Self {
+    pub(crate) const fn empty() -> Self {
         Buffer { values: Vec::new(), start: 0, len: 0 }
     }
 
@@ -40,7 +40,7 @@ impl<T: Real> Buffer<T> {
     }
 
     /// Another length, with whatever values: memory is only taken where no earlier length was as large.
-    pub(in crate::learn) fn resize(&mut self, len: usize) {
+    pub(crate) fn resize(&mut self, len: usize) {
         if self.start + len > self.values.len() {
             self.values = Vec::new();
             *self = Buffer::new(len);

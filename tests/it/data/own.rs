@@ -404,7 +404,9 @@ fn a_table_that_does_not_name_images_well_says_what_is_missing() {
     assert!(refused("name = 'idx'").contains("data.path is missing"));
     assert!(refused("name = 'idx'\npath = 3").contains("data.path = 3: it must be the place"));
     assert!(refused("name = 'folder'\npath = '/nonexistent'").contains("/nonexistent"));
-    assert!(refused("name = 'folder'\npath = '/'\nresize = 8").contains("data.resize must be two numbers"));
+    assert!(
+        refused("name = 'folder'\npath = '/'\nresize = 8").contains("data.resize = 8: it must be height and width")
+    );
     assert!(refused("name = 'folder'\npath = '/'\nresize = [1, 8]").contains("data.resize = [1, 8]"));
     assert_eq!(Looked::at(&"name = 'mnist'".parse().unwrap(), Path::new("")).unwrap(), None);
     let resolved = |text: &str| TrialConfig::resolve(text.parse().unwrap()).unwrap_err().to_string();

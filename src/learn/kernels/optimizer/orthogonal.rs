@@ -4,18 +4,12 @@
 use crate::learn::kernels::{
     lanes::{dot, vectorised},
     matrix::Matrix,
+    options::{COEFFICIENTS, ITERATIONS, LEAST_NORM},
     real::Real,
     scratch::Buffer,
     storage::for_each_chunk,
     tiles::{DEPTH, Destination, Start, WIDTH, columns_at_once, multiply},
 };
-
-/// a, b and c of the polynomial `ax + bx³ + cx⁵` that every iteration applies to the singular values. They are Jordan's: small
-/// values grow fast, and those from 0.002 on end between 0.68 and 1.21 rather than at 1.
-pub(in crate::learn::kernels) const COEFFICIENTS: [f64; 3] = [3.4445, -4.7750, 2.0315];
-pub(in crate::learn::kernels) const ITERATIONS: usize = 5;
-/// Added to the norm, so that a matrix of zeros stays one.
-pub(in crate::learn::kernels) const LEAST_NORM: f64 = 1e-7;
 
 /// Rows of a product that one task computes.
 const ROWS: usize = 64;
