@@ -4,6 +4,8 @@
 //! In all of them a column stands for a sample and a position of the kernel in it.
 
 mod gradients;
+mod offsets;
+mod runs;
 mod sides;
 
 use super::{bias::bias_gradient, geometry::Geometry, options::Activation};
@@ -15,7 +17,8 @@ use crate::learn::kernels::{
     tiles::{Destination, Start, grow, grow_scratch, multiply},
     weight::Weight,
 };
-use sides::{Columns, Image, Offsets, OutputGradient};
+use offsets::{Offsets, part, parted};
+use sides::{Columns, Image, OutputGradient};
 
 /// Values of a cache line of f32.
 const LINE: usize = 16;
@@ -31,6 +34,8 @@ pub(super) const BLOCKS: usize = 8;
 /// A convolution as matrix products.
 pub(super) struct Unfold<T: Real> {
     offsets: Offsets,
+    /// Of images parted by the stride, where that pays.
+    parted: Option<Offsets>,
     /// `[patch, columns]`
     columns: Buffer<T>,
     tasks: Slots<Scratch<T>>,
@@ -45,6 +50,7 @@ pub(super) struct Unfold<T: Real> {
 
 struct Scratch<T> {
     panels: Vec<T>,
+    parted: Vec<T>,
     filtered: Vec<T>,
     dcolumns: Vec<T>,
 }
@@ -53,6 +59,7 @@ impl<T: Real> Unfold<T> {
     pub(super) fn new(g: &Geometry) -> Self {
         Unfold {
             offsets: Offsets::new(g),
+            parted: Offsets::of_parted(g),
             columns: Buffer::empty(),
             tasks: Slots::new(),
             filtered: Buffer::empty(),
@@ -64,10 +71,14 @@ impl<T: Real> Unfold<T> {
 
     fn prepare(&mut self, g: &Geometry) {
         let (large, columns) = (g.is_large(), g.together() * g.positions());
-        let new = || Scratch { panels: Vec::new(), filtered: Vec::new(), dcolumns: Vec::new() };
-        self.tasks.prepare(new, |Scratch { panels, filtered, dcolumns }| {
+        let parts = self.parted.is_some();
+        let new = || Scratch { panels: Vec::new(), parted: Vec::new(), filtered: Vec::new(), dcolumns: Vec::new() };
+        self.tasks.prepare(new, |Scratch { panels, parted: images, filtered, dcolumns }| {
             grow_scratch(panels, g.patch().max(g.batch * g.positions()), 1);
             if !large {
+                if parts {
+                    grow(images, g.together() * parted(g));
+                }
                 grow(filtered, g.filters * columns);
                 grow(dcolumns, g.patch() * columns);
             }
@@ -142,8 +153,15 @@ impl<T: Real> Unfold<T> {
         for_each_chunk(y, samples * g.channels * positions, work, |i, y| {
             let first = i * samples;
             let count = y.len() / (g.channels * positions);
-            let image = Image { g, offsets: &self.offsets, x: &x[first * g.image()..][..count * g.image()] };
-            self.tasks.with(|Scratch { panels, filtered, .. }| {
+            let x = &x[first * g.image()..][..count * g.image()];
+            self.tasks.with(|Scratch { panels, filtered, parted: images, .. }| {
+                let image = match &self.parted {
+                    None => Image { g, offsets: &self.offsets, x },
+                    Some(offsets) => {
+                        part(g, x, images);
+                        Image { g, offsets, x: images }
+                    }
+                };
                 let size = [g.filters, patch, count * positions];
                 if count == 1 && g.channels == g.filters {
                     let destination = Destination { values: y, stride: positions };

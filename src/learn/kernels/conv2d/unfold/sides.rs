@@ -7,8 +7,10 @@ use crate::learn::kernels::{
     lanes::sum,
     memory::prefetch,
     real::Real,
-    tiles::{DEPTH, Left, Right, WIDTH},
+    tiles::{DEPTH, Left, Right},
 };
+
+use super::{offsets::Offsets, runs::copy_values};
 
 /// Some samples: the values under the kernel.
 #[derive(Clone, Copy)]
@@ -38,47 +40,16 @@ fn by_sample(positions: usize, columns: Range<usize>) -> impl Iterator<Item = (u
     })
 }
 
-/// Where the values under the kernel stand in an image: at the sum of two offsets.
-#[derive(Default)]
-pub(super) struct Offsets {
-    /// Of the kernel's positions in a sample.
-    pub(super) positions: Vec<u32>,
-    /// Of the values under the kernel, from the first.
-    pub(super) taps: Vec<u32>,
-}
-
-impl Offsets {
-    pub(super) fn new(g: &Geometry) -> Self {
-        let ([kh, kw], [out_h, out_w]) = (g.kernel, g.out);
-        let positions = (0..out_h).flat_map(|i| (0..out_w).map(move |j| (i * g.width + j) * g.stride));
-        let rows = (0..g.in_channels).flat_map(|channel| (0..kh).map(move |p| (channel * g.height + p) * g.width));
-        let taps = rows.flat_map(|row| (0..kw).map(move |q| row + q));
-        let narrow = |offset: usize| u32::try_from(offset).expect("an image of less than 2³² values");
-        Offsets { positions: positions.map(narrow).collect(), taps: taps.map(narrow).collect() }
-    }
-
-    /// Of a column, in all samples.
-    #[inline(always)]
-    fn column(&self, g: &Geometry, column: usize) -> usize {
-        let (sample, position) = (column / self.positions.len(), column % self.positions.len());
-        sample * g.image() + self.positions[position] as usize
-    }
-}
-
-/// As the right side: `[patch, columns]`.
+/// As the right side: `[patch, columns]`, of an image whose order the offsets know.
 pub(super) struct Columns<'a, T>(pub(super) Image<'a, T>);
 
 impl<T: Real> Right<T> for Columns<'_, T> {
     #[inline(always)]
     fn pack(&self, depth: Range<usize>, columns: Range<usize>, width: usize, panel: &mut [T]) {
         let Image { g, offsets, x } = self.0;
-        let mut starts = [0; WIDTH];
-        let starts = &mut starts[..columns.len()];
-        starts.iter_mut().zip(columns).for_each(|(start, column)| *start = offsets.column(g, column));
-        for (&tap, row) in offsets.taps[depth].iter().zip(panel.chunks_exact_mut(width)) {
-            let x = &x[tap as usize..];
-            row.iter_mut().zip(&*starts).for_each(|(to, &start)| *to = x[start]);
-        }
+        let images = offsets.taps[depth].iter().map(|&tap| &x[tap as usize..]);
+        let rows = images.zip(panel.chunks_exact_mut(width));
+        copy_values(g.out[1], columns, |column| offsets.column(column), rows);
     }
 }
 
@@ -92,11 +63,10 @@ impl<T: Real> Right<T> for Rows<'_, T> {
     #[inline(always)]
     fn pack(&self, depth: Range<usize>, columns: Range<usize>, width: usize, panel: &mut [T]) {
         let Image { g, offsets, x } = self.image;
-        let taps = &offsets.taps[self.first + columns.start..self.first + columns.end];
-        for (column, row) in depth.zip(panel.chunks_exact_mut(width)) {
-            let x = &x[offsets.column(g, column)..];
-            row.iter_mut().zip(taps).for_each(|(to, &tap)| *to = x[tap as usize]);
-        }
+        let taps = self.first + columns.start..self.first + columns.end;
+        let images = depth.map(|column| &x[offsets.column(column)..]);
+        let rows = images.zip(panel.chunks_exact_mut(width));
+        copy_values(g.kernel[1], taps, |tap| offsets.taps[tap] as usize, rows);
     }
 }
 
