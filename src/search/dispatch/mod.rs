@@ -90,8 +90,10 @@ impl Dispatcher<'_> {
                 self.limits.failed_before += state.failed;
                 return Ok(Swept { progress: state.progress, ending, unwritten: state.lost });
             }
-            self.look_after(&mut state, observe)?;
-            self.worker.wait();
+            // A slot that has become free gets its next trial at once.
+            if !self.look_after(&mut state, observe)? {
+                self.worker.wait();
+            }
         }
     }
 
@@ -191,8 +193,9 @@ impl Dispatcher<'_> {
         }
     }
 
-    /// Takes up what the worker reports, and ends what took too long.
-    fn look_after(&mut self, state: &mut State, observe: &mut Observe) -> Result<()> {
+    /// Takes up what the worker reports, and ends what took too long. Whether something has ended.
+    fn look_after(&mut self, state: &mut State, observe: &mut Observe) -> Result<bool> {
+        let mut has_ended = false;
         for (slot, report) in self.worker.reports() {
             match report {
                 Report::Epoch(row) => {
@@ -206,7 +209,10 @@ impl Dispatcher<'_> {
                     let began = (report == Report::Began).then(|| self.worker.now());
                     state.places[slot].iter_mut().for_each(|running| running.began = began);
                 }
-                Report::Ended(end) => self.take_up(state, slot, end),
+                Report::Ended(end) => {
+                    has_ended = true;
+                    self.take_up(state, slot, end);
+                }
             }
         }
         let now = self.worker.now();
@@ -225,7 +231,7 @@ impl Dispatcher<'_> {
                 }
             }
         }
-        Ok(())
+        Ok(has_ended)
     }
 
     /// Takes up that what ran in a slot has ended.
