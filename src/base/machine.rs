@@ -202,11 +202,20 @@ pub fn end_with_parent() {
     let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
 }
 
-/// Lets everything else go first: this thread gets the time that no one wants. Does nothing where the system cannot.
-pub fn stand_back() {
+/// Lets others go first, the more the greater `niceness` is: at 19 this thread gets the time that no one wants. Does nothing where
+/// the system cannot.
+pub fn stand_back(niceness: i32) {
     // On Linux a thread has a priority of its own; elsewhere the whole process would stand back.
     #[cfg(target_os = "linux")]
-    let _ = rustix::process::nice(19);
+    let _ = rustix::process::nice(niceness);
+    #[cfg(not(target_os = "linux"))]
+    let _ = niceness;
+}
+
+/// Seconds of processor time that this thread has taken.
+pub fn thread_seconds() -> f64 {
+    let taken = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    taken.tv_sec as f64 + taken.tv_nsec as f64 / 1e9
 }
 
 fn read(file: &str) -> Option<String> {

@@ -30,7 +30,9 @@ use request::{
 use watch::{Changes, studies_at};
 
 /// How often it is looked whether a study has changed.
-const LOOK: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_millis(500);
+/// Trials go first, but where they take all cores a page must still come within a second: at 19 it does not.
+const NICENESS: i32 = 10;
 /// How often it is looked whether someone connects, or all is to end.
 const ACCEPT: Duration = Duration::from_millis(50);
 /// How long the head of a request, and the sending of a page, may take.
@@ -83,7 +85,7 @@ impl Live {
 
     /// Answers until `stop` says so.
     pub fn run(self, stop: &Arc<AtomicBool>) -> Result<()> {
-        machine::stand_back();
+        machine::stand_back(NICENESS);
         let server = Arc::new(Server {
             pages: Pages::new(self.place),
             changes: Changes::default(),

@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use anyhow::Result;
@@ -13,7 +14,10 @@ use super::{
     watch::{Signature, signature, studies_at},
 };
 use crate::{
-    base::words::{accuracy, duration, plural},
+    base::{
+        machine,
+        words::{accuracy, duration, plural},
+    },
     engine::{
         sweep_log,
         upkeep::status::{Standing, standing},
@@ -32,6 +36,9 @@ pub struct Answer {
     pub body: String,
 }
 
+/// The most that writing pages of a study may take of the machine's processor time: a large study's page is renewed less often.
+const SHARE: f64 = 0.01;
+
 /// A study as it was last seen.
 #[derive(Default)]
 struct Seen {
@@ -40,6 +47,8 @@ struct Seen {
     running: Vec<String>,
     page: Option<Arc<String>>,
     line: Option<Line>,
+    /// Until then, changes wait.
+    rests_until: Option<Instant>,
 }
 
 /// All pages of a place.
@@ -77,6 +86,9 @@ impl Pages {
         seen.retain(|name, _| studies.contains_key(name));
         let has_changed = |(name, study): (String, Study)| {
             let of = seen.entry(name.clone()).or_default();
+            if of.rests_until.is_some_and(|until| Instant::now() < until) {
+                return None;
+            }
             let now = signature(&study, &of.running);
             let is_new = of.signature.is_empty();
             let has_changed = of.signature != now;
@@ -95,6 +107,7 @@ impl Pages {
         if let Some(page) = kept {
             return Ok(answer(page.to_string(), &content));
         }
+        let begun = machine::thread_seconds();
         // A change that comes while it is written is seen by the watcher, which compares with what was before.
         let standing = standing(&study);
         let running: Vec<String> = standing.iter().flat_map(|of| &of.running).map(|of| of.key.clone()).collect();
@@ -104,6 +117,7 @@ impl Pages {
         let mut seen = self.seen();
         let of = seen.entry(name.into()).or_default();
         (of.signature, of.running, of.page) = (before, running, Some(page.clone()));
+        of.rests_until = Some(Instant::now() + rest(machine::thread_seconds() - begun));
         drop(seen);
         Ok(answer(page.to_string(), &content))
     }
@@ -202,4 +216,10 @@ fn now(study: &Study, of: &Standing) -> Now {
 
 fn answer(body: String, content: &Content) -> Answer {
     Answer { kind: "text/html; charset=utf-8", policy: page::policy(content), body }
+}
+
+/// How long a page that took so many seconds of processor time is left as it is.
+fn rest(seconds: f64) -> Duration {
+    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+    Duration::from_secs_f64(seconds / (SHARE * cores as f64))
 }

@@ -27,7 +27,7 @@ impl Keeper {
         let mut view = StudyView::read(&study)?;
         let (changes, told) = channel();
         let thread = std::thread::Builder::new().name("report".into()).spawn(move || {
-            machine::stand_back();
+            machine::stand_back(19);
             keep(&study, &mut view, &told)?;
             Ok(view)
         })?;
