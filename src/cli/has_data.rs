@@ -26,7 +26,9 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let config: DataConfig = serde_json::from_str(&args.selection).context("the selection of data cannot be read")?;
     match data::load(&config, &args.data_dir.dirs()) {
         Ok(data) if data.fingerprint == args.fingerprint => outln!("{IS_HERE}"),
-        Ok(data) => outln!("its images are others: their fingerprint is {}, not {}", data.fingerprint, args.fingerprint),
+        Ok(data) => {
+            outln!("its images are others: their fingerprint is {}, not {}", data.fingerprint, args.fingerprint)
+        }
         Err(error) => outln!("{error:#}"),
     }
     Ok(ExitCode::SUCCESS)

@@ -170,7 +170,10 @@ impl Site {
 
     /// A column of a study's trials, in grid order.
     fn column(&self, study: &str, name: &str) -> Vec<String> {
-        crate::cli::table(self.path(study).join("trials.csv")).into_iter().map(|mut row| row.remove(name).unwrap()).collect()
+        crate::cli::table(self.path(study).join("trials.csv"))
+            .into_iter()
+            .map(|mut row| row.remove(name).unwrap())
+            .collect()
     }
 
     /// What of a study's trials does not depend on where they were trained.

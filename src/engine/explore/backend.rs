@@ -121,7 +121,15 @@ impl Exploration {
         let Some(files) = data::files_of(config, &self.data_dirs)? else { return Ok(None) };
         let Files { label, from, names, identity, own } = files;
         let fingerprint = plan.file.data.get(&study::data_id(config)).cloned().unwrap_or_default();
-        Ok(Some(slurm::Data { label, selection: serde_json::to_string(config)?, fingerprint, from, names, identity, own }))
+        Ok(Some(slurm::Data {
+            label,
+            selection: serde_json::to_string(config)?,
+            fingerprint,
+            from,
+            names,
+            identity,
+            own,
+        }))
     }
 
     /// The memory that slots share; trials on other hosts share none.

@@ -45,7 +45,8 @@ pub fn files_of(config: &DataConfig, dirs: &DataDirs) -> Result<Option<Files>> {
             let Found { layout, dir, files } = dirs.find(config.name)?;
             let depth = Path::new(layout.folder).components().count();
             let from = dir.ancestors().nth(depth).unwrap_or(&dir).to_path_buf();
-            let names = files.iter().map(|file| text(file.strip_prefix(&from).unwrap_or(file))).collect::<Result<_>>()?;
+            let names =
+                files.iter().map(|file| text(file.strip_prefix(&from).unwrap_or(file))).collect::<Result<_>>()?;
             (from, names, None)
         }
         Origin::Own(own) => {

@@ -39,7 +39,8 @@ fn the_files_of_a_published_data_set_are_found_in_another_folder_by_the_same_nam
 #[test]
 fn has_data_says_whether_images_are_found_and_are_those_that_are_meant() {
     let folder = tempfile::tempdir().unwrap();
-    let glyphs = DataConfig { train_samples: Some(60), test_samples: Some(20), validation_fraction: 0.5, ..of("glyphs") };
+    let glyphs =
+        DataConfig { train_samples: Some(60), test_samples: Some(20), validation_fraction: 0.5, ..of("glyphs") };
     let here = load(&glyphs, &DataDirs::at("")).unwrap().fingerprint;
     let ask = |config: &DataConfig, fingerprint: &str| {
         let selection = serde_json::to_string(config).unwrap();

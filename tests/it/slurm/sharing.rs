@@ -63,7 +63,8 @@ fn a_beginning_that_a_job_finds_damaged_or_gone_is_trained_again() {
 done"#;
     let site = sharing(near(&format!("{spoil}\n{SBATCH}")));
     explore(&site);
-    let logs: String = below(&site.path("study"), "log.txt").iter().map(|log| fs::read_to_string(log).unwrap()).collect();
+    let logs: String =
+        below(&site.path("study"), "log.txt").iter().map(|log| fs::read_to_string(log).unwrap()).collect();
     assert!(logs.contains("cannot be used: it is damaged"), "{logs}");
 }
 
@@ -74,7 +75,8 @@ fn of_own_images() -> Site {
     let asked = "case \"$*\" in *has-data*) echo 'no such folder'; exit ;; esac";
     let ssh = SSH.replacen("shift 2\n", &format!("shift 2\n{asked}\n"), 1);
     fs::write(site.path("bin/ssh"), format!("#!/bin/sh\n{ssh}\n")).unwrap();
-    let sbatch = format!("#!/bin/sh\n[ ! -d \"$SITE/my letters\" ] || mv \"$SITE/my letters\" \"$SITE/gone\"\n{SBATCH}\n");
+    let sbatch =
+        format!("#!/bin/sh\n[ ! -d \"$SITE/my letters\" ] || mv \"$SITE/my letters\" \"$SITE/gone\"\n{SBATCH}\n");
     fs::write(site.path("bin/sbatch"), sbatch).unwrap();
     let pixels: Vec<u8> = (0..40 * 144).map(|at| (at * 97 % 251) as u8).collect();
     let labels: Vec<u8> = (0..40).map(|at| at % 4).collect();

@@ -171,7 +171,10 @@ impl Far {
         }
         self.whole.retain(|attempt| mirror.attempt(attempt).exists());
         if let Ok(list) = fs::read_to_string(arrived.join(".beginnings")) {
-            self.take_in_beginnings(mirror, list.lines().filter(|name| !name.is_empty()).map(str::to_string).collect())?;
+            self.take_in_beginnings(
+                mirror,
+                list.lines().filter(|name| !name.is_empty()).map(str::to_string).collect(),
+            )?;
         }
         self.is_untidy |= !self.heard.is_empty();
         fs::remove_dir_all(&arrived).with_context(|| format!("cannot remove {}", arrived.display()))
