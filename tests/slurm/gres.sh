@@ -56,7 +56,11 @@ while kill -0 $pid 2>/dev/null; do
     [ "$now" -le "$most" ] || { most=$now && cp "$site/now" "$site/seen"; }
     sleep 0.1
 done
-wait $pid
+wait $pid || {
+    python3 -c 'import csv, sys; print(*{row["error"] for row in csv.DictReader(open(sys.argv[1]))}, sep="\n")' "$site/slurm/trials.csv"
+    cat "$site/given"
+    exit 1
+}
 figures "$site/slurm" >"$site/slurm.txt"
 cmp "$site/local.txt" "$site/slurm.txt" || { diff "$site/local.txt" "$site/slurm.txt"; exit 1; }
 echo 'what Slurm gave to jobs that ran at once:' && cat "$site/seen"
