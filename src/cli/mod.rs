@@ -20,6 +20,7 @@ mod explore;
 mod explore_display;
 mod export;
 mod front;
+mod has_data;
 pub(crate) mod input;
 mod inspect;
 mod interrupt;
@@ -113,6 +114,8 @@ enum Command {
     Predict(predict::Args),
     #[command(hide = true)]
     ProbeDevice(probe_device::Args),
+    #[command(hide = true)]
+    HasData(has_data::Args),
 }
 
 /// Parses the command line and does what it says.
@@ -145,5 +148,6 @@ pub fn run() -> Result<ExitCode> {
         Command::TimeSteps(args) => time_steps::run(args),
         Command::Predict(args) => predict::run(args),
         Command::ProbeDevice(args) => probe_device::run(args),
+        Command::HasData(args) => has_data::run(args),
     }
 }

@@ -69,6 +69,9 @@ pub struct Args {
     checkpoints: CheckpointsArg,
     #[command(flatten)]
     data_dir: DataDirArg,
+    /// Where the user's own images lie here, if not where the configuration says
+    #[arg(long, value_name = "PATH")]
+    data_path: Option<String>,
 }
 
 pub fn run(args: Args) -> Result<ExitCode> {
@@ -117,7 +120,8 @@ fn train(args: &Args, folder: &TrialFolder, record: TrialRecord, stop: &AtomicBo
     // What cannot be opened is told before the data is read.
     let device = args.device.open(&config)?;
     let record = if args.tell_begin { begun(folder, record, &device)? } else { record };
-    let data = data::load(&config.data, &args.data_dir.dirs())?;
+    let here = args.data_path.as_ref().map(|path| config.data.at(path).map_err(Error::msg)).transpose()?;
+    let data = data::load(here.as_ref().unwrap_or(&config.data), &args.data_dir.dirs())?;
     let key = config.key(&data.fingerprint);
     if key != record.key {
         bail!("the data changed since the sweep began: this is trial {key}, {} was asked for", record.key);

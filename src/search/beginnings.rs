@@ -77,6 +77,11 @@ impl Beginnings {
         self.sharers.get(key).map_or(&[], Vec::as_slice)
     }
 
+    /// Whether the trials have nothing in common.
+    pub fn is_empty(&self) -> bool {
+        self.sharers.is_empty()
+    }
+
     /// What need not be trained, as another trial before it has trained it.
     pub fn saved(&self) -> Vec<Stage> {
         let (mut saved, mut seen) = (Vec::new(), HashSet::new());

@@ -170,12 +170,6 @@ impl Study {
         self.folder.join(BEGINNINGS)
     }
 
-    /// The file of a beginning by its key: what CPU cores and GPUs come to differs in bits.
-    pub fn beginning(&self, key: &str, is_on_cpu: bool) -> PathBuf {
-        let device = if is_on_cpu { "cpu" } else { "gpu" };
-        self.beginnings().join(format!("{key}-{device}{BEGINNING}"))
-    }
-
     fn file(&self) -> PathBuf {
         self.folder.join("study.toml")
     }
@@ -376,7 +370,13 @@ const BEGINNINGS: &str = "beginnings";
 const JOBS: &str = ".slurm";
 const BEGINNING: &str = ".safetensors";
 
-/// The key of the beginning that [`Study::beginning`] keeps at `path`; none where it keeps none of this name.
+/// The name of the file of a beginning by its key: what CPU cores and GPUs come to differs in bits.
+pub fn name_of_beginning(key: &str, is_on_cpu: bool) -> String {
+    let device = if is_on_cpu { "cpu" } else { "gpu" };
+    format!("{key}-{device}{BEGINNING}")
+}
+
+/// The key of the beginning at `path`; none where [`name_of_beginning`] gives none that name.
 pub fn key_of_beginning(path: &Path) -> Option<&str> {
     let (key, device) = path.file_name()?.to_str()?.strip_suffix(BEGINNING)?.split_once('-')?;
     (holdings::is_key(key) && ["cpu", "gpu"].contains(&device)).then_some(key)

@@ -1,5 +1,7 @@
 //! Trials as jobs of Slurm, as far as that can be told without a cluster; on one, `workers` and `tests/slurm/` tell.
 
+mod sharing;
+
 use std::{
     fs,
     os::unix::fs::PermissionsExt,
@@ -71,6 +73,7 @@ fn the_script_of_an_array_asks_for_what_the_profile_says() {
         "#SBATCH --output=/scratch/me/fastrcaps-x1/batches/3/output.log",
         "module load cuda/12",
         "program='/home/me/it'\\''s/fastrcaps'",
+        "export CUDA_DEVICE_ORDER=PCI_BUS_ID",
         "arguments=('--threads' '4' '--device' 'cuda:0' '--data-dir' '/home/me/my data')",
     ] {
         assert!(text.lines().any(|of| of == line), "no line {line} in:\n{text}");
@@ -165,6 +168,14 @@ impl Site {
         command.output().unwrap()
     }
 
+    /// A column of a study's trials, in grid order.
+    fn column(&self, study: &str, name: &str) -> Vec<String> {
+        crate::cli::table(self.path(study).join("trials.csv"))
+            .into_iter()
+            .map(|mut row| row.remove(name).unwrap())
+            .collect()
+    }
+
     /// What of a study's trials does not depend on where they were trained.
     fn figures(&self, study: &str) -> Vec<String> {
         let table = fs::read(self.path(study).join("trials.csv")).unwrap();
@@ -190,6 +201,25 @@ fn a_dry_run_shows_the_script_and_needs_no_cluster() {
     assert!(shown.status.success(), "{shown:?}");
     assert!(text.starts_with("#!/bin/bash\n#SBATCH --job-name=") && text.contains("--array=0-1\n"), "{text}");
     assert!(!site.path("study").exists());
+}
+
+#[test]
+fn what_is_done_before_each_trial_is_done_before_other_tasks_on_nodes_too() {
+    let srun = "while case $1 in -*) : ;; *) false ;; esac; do shift; done\nexec \"$@\"";
+    let gpu = r#"{"name":"a GPU","uuid":"GPU-1","capability":[9,0],"memory_bytes":5,"free_bytes":4,"driver":null}"#;
+    let program = format!("[ \"$1 $DONE\" = 'probe-device before' ] && echo '{gpu}'");
+    let refuse = "echo 'sbatch: error: Batch job submission failed: Invalid qos specification' >&2; exit 1";
+    let programs = [("srun", srun), ("sbatch", refuse), ("program", &program[..])];
+    let site = Site::new(&[&EMPTY_QUEUE[..], &programs].concat());
+    let profile = format!(
+        "time = '1h'\ngres = 'gpu:1'\ndevice = 'cuda:0'\nprogram = {:?}\nprologue = [\"echo 'a greeting'\", 'export DONE=before']\n",
+        site.path("bin/program")
+    );
+    fs::write(site.path("site.toml"), profile).unwrap();
+    site.explore(&["--retries", "0", "--no-confirm"]);
+    // It was asked what its GPU is, and was submitted.
+    let rows = fs::read_to_string(site.path("study/trials.csv")).unwrap();
+    assert_eq!(rows.matches("Slurm refused its job").count(), 2, "{rows}");
 }
 
 #[test]

@@ -49,6 +49,7 @@ fn slurm() -> Option<Box<dyn Worker>> {
         arguments: Vec::new(),
         slots: slots(),
         needs: Box::new(|_| Need { mebibytes: Some(300), time: None }),
+        data: None,
     };
     Some(Box::new(Slurm::new(setup).unwrap()))
 }

@@ -8,7 +8,7 @@ program=$(realpath "$1") times=$2 kinds=(${@:3})
 set -- --netns -x PreemptType=preempt/partition_prio -x PreemptMode=REQUEUE
 # shellcheck source=tests/slurm/cluster.sh
 . tests/slurm/cluster.sh
-# Trainings of a few seconds; where their time is to be over, of ten times that.
+# Trainings of a few seconds; where their time is to be over, of more than a minute.
 space() { # epochs
     cat <<END
 replicates = 2
@@ -33,13 +33,13 @@ explore() { # study; in the background: it takes the place of its shell
     exec "$program" explore "$site/space-$epochs.toml" --out "$1" --quiet --no-confirm --checkpoint-every 1s --backoff 2s \
         --executor slurm --executor-file "$site/slurm.toml"
 }
-running() { squeue -h -r -t RUNNING | wc -l; }
+running() { { squeue -h -r -t RUNNING || true; } | wc -l; } # also while nobody answers
 until_running() { # at least so many
     local n=0
-    until [ "$(running 2>/dev/null || echo 0)" -ge "$1" ] || [ $n -ge 300 ]; do sleep 0.2; n=$((n + 1)); done
+    until [ "$(running 2>/dev/null)" -ge "$1" ] || [ $n -ge 300 ]; do sleep 0.2; n=$((n + 1)); done
 }
 
-for epochs in 10 100; do
+for epochs in 10 400; do
     space $epochs >"$site/space-$epochs.toml"
     case " ${kinds[*]} " in
     *' time-limit '*) ;;
@@ -55,7 +55,7 @@ for kind in "${kinds[@]}"; do
         profile 'time = "1h"'
         epochs=10
         # Slurm's signal comes half a minute after the start.
-        [ $kind = time-limit ] && epochs=100 && profile 'time = "2m"' 'checkpoint_before = "90s"'
+        [ $kind = time-limit ] && epochs=400 && profile 'time = "2m"' 'checkpoint_before = "90s"'
         explore "$study" 2>"$study.err" &
         explorer=$!
         until_running 3

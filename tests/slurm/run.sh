@@ -20,6 +20,35 @@ cmp "$site/local.txt" "$site/slurm.txt" || { diff "$site/local.txt" "$site/slurm
 grep -c . "$site/slurm.txt" | sed 's/$/ trials by Slurm, to the same bits as on this machine/'
 "$program" study check "$site/slurm"
 
+# What trainings have in common is trained once, as on this machine.
+cat >"$site/sharing.toml" <<END
+[base.data]
+name = "glyphs"
+train_samples = 160
+test_samples = 20
+validation_fraction = 0.2
+[base.model]
+preset = "tiny"
+[base.schedule]
+lr = { policy = "fixed", rate = 1e-3 }
+batch = { policy = "fixed", size = 8 }
+[axes]
+"train.epochs" = [3, 1, 2]
+END
+shared() { # study
+    figures "$1"
+    python3 -c 'import csv, sys; print(*["%s:%s" % (row["epochs"], row["shared_epochs"]) for row in csv.DictReader(open(sys.argv[1]))])' "$1/trials.csv"
+}
+"$program" explore "$site/sharing.toml" --out "$site/sharing-local" --no-confirm --quiet --slots 1x1
+"$site/bin/fastrcaps" explore "$site/sharing.toml" --out "$site/sharing" --quiet --no-confirm \
+    --executor slurm --executor-file "$site/slurm.toml"
+shared "$site/sharing-local" >"$site/local.txt"
+shared "$site/sharing" >"$site/slurm.txt"
+cmp "$site/local.txt" "$site/slurm.txt" || { diff "$site/local.txt" "$site/slurm.txt"; exit 1; }
+tail -1 "$site/slurm.txt" | grep -q '1:1 2:2$' || { echo 'no beginning was shared'; exit 1; }
+[ -z "$(ls -A "$site/sharing/.slurm/beginnings" 2>/dev/null)" ] || { echo 'a beginning was left'; exit 1; }
+echo 'epochs by Slurm, and those of another trial:' "$(tail -1 "$site/slurm.txt")"
+
 # shellcheck source=tests/slurm/ssh.sh
 . tests/slurm/ssh.sh
 

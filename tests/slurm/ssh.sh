@@ -88,11 +88,41 @@ until_running() { # jobs at least
     until [ "$(squeue -h -r -t RUNNING | wc -l)" -ge "$1" ] || [ $n -ge 300 ]; do sleep 0.2; n=$((n + 1)); done
 }
 
-check() { # study what
-    local left
+make_letters() { # a folder of images in an archive, and a space of them
+    mkdir "$site/letters"
+    python3 - "$site/letters" <<'END_OF_FILE'
+import struct, sys
+for name, sizes, values in [("train-images-idx3-ubyte", [60, 12, 12], [at * 97 % 251 for at in range(60 * 144)]),
+                            ("train-labels-idx1-ubyte", [60], [at % 4 for at in range(60)])]:
+    with open(f"{sys.argv[1]}/{name}", "wb") as file:
+        file.write(struct.pack(f">{len(sizes) + 1}I", 0x800 | len(sizes), *sizes) + bytes(values))
+END_OF_FILE
+    tar -cf "$site/letters.tar" -C "$site/letters" . && rm "$site"/letters/*
+    cat >"$site/letters.toml" <<END_OF_FILE
+[base.data]
+name = "idx"
+path = "$site/letters"
+validation_fraction = 0.25
+[base.model]
+preset = "tiny"
+conv1_kernel = 3
+primary_kernel = 3
+[base.train]
+epochs = 2
+[axes]
+"model.routing_iterations" = [3, 1]
+END_OF_FILE
+}
+on_laptop_with_letters() { # words...: as on the laptop, where the folder is not empty
+    exec unshare --mount sh -c 'mount -t tmpfs none "$1" && tar -xf "$1.tar" -C "$1" && shift && exec "$@"' sh "$site/letters" \
+        env -u SLURM_CONF PATH="$site/ssh/bin:$PATH" "$program" "$@"
+}
+
+check() { # study what [by-itself]
+    local left itself=$site/${3:-by-itself}.txt
     figures "$1" >"$1.txt"
-    cmp "$site/by-itself.txt" "$1.txt" || { diff "$site/by-itself.txt" "$1.txt"; exit 1; }
-    left=$(find "$site/far" -mindepth 3 | wc -l)
+    cmp "$itself" "$1.txt" || { diff "$itself" "$1.txt"; exit 1; }
+    left=$(find "$site"/far/fastrcaps-* -mindepth 2 | wc -l)
     [ "$left" = 0 ] || { echo "$2: left on the cluster"; find "$site/far"; exit 1; }
     python3 -c '
 import csv, sys
@@ -152,6 +182,21 @@ END
     [ "$(squeue -h | wc -l)" = 0 ] || { echo 'jobs were left after a stop'; squeue; exit 1; }
     (explore "$site/laptop-stopped") 2>"$site/ssh/err" || { cat "$site/ssh/err"; exit 1; }
     check "$site/laptop-stopped" 'through ssh by a shared connection, stopped and continued'
+
+    # Images of one's own that only the laptop has: in a file system of its own, where one can be had.
+    if unshare --mount true 2>/dev/null; then
+        make_letters
+        (on_laptop_with_letters explore "$site/letters.toml" --out "$site/letters-alone" --no-confirm --quiet)
+        figures "$site/letters-alone" >"$site/letters-alone.txt"
+        for time in 1 2; do
+            (on_laptop_with_letters explore "$site/letters.toml" --out "$site/laptop-letters-$time" --quiet --no-confirm \
+                --executor slurm --executor-file "$site/ssh/site.toml") 2>"$site/ssh/err" || { cat "$site/ssh/err"; exit 1; }
+            check "$site/laptop-letters-$time" 'through ssh, images that only the laptop has' letters-alone
+        done
+        [ "$(ls "$site/far/data" | wc -l)" = 1 ] || { echo 'images were not brought once'; ls -R "$site/far/data"; exit 1; }
+    else
+        echo 'SKIPPED: data through ssh: there are no file systems of a process here'
+    fi
     PATH=$site/ssh/bin:$PATH ssh -O exit login-node 2>/dev/null || true
     login_node off
 else

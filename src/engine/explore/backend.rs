@@ -16,10 +16,12 @@ use crate::{
     },
     learn::{
         config::TrialConfig,
+        data::{self, Files},
         train::memory::{peak_bytes, peak_bytes_beside_gpu},
     },
     search::{
         space::Trial,
+        study::{self, Plan},
         worker::{
             Admissions, Local, LocalTasks, Memory, Slot, Slots, Tasks, Worker,
             slurm::{self, Need, Needs, Profile, Setup, Slurm, SlurmTasks},
@@ -81,7 +83,8 @@ impl Exploration {
         }
     }
 
-    pub(super) fn worker(&self, trials: &[Trial], gpus: &BTreeMap<Place, Gpu>) -> Result<Box<dyn Worker>> {
+    pub(super) fn worker(&self, plan: &Plan, gpus: &BTreeMap<Place, Gpu>) -> Result<Box<dyn Worker>> {
+        let trials = &plan.trials;
         let cores = if self.backend.is_local() { machine::own_cores() } else { Vec::new() };
         let mut slots: Vec<Slot> = self.slots.place(&cores);
         for slot in &mut slots {
@@ -101,10 +104,32 @@ impl Exploration {
                     arguments: words(&self.trial_arguments),
                     slots,
                     needs,
+                    data: self.data(profile, plan)?,
                 };
                 Ok(Box::new(Slurm::new(setup)?))
             }
         }
+    }
+
+    /// The data set of the trials, where it lies in files that a cluster does not see.
+    ///
+    /// Errors: they cannot be read.
+    fn data(&self, profile: &Profile, plan: &Plan) -> Result<Option<slurm::Data>> {
+        // Configurations of a space differ in nothing that says which images there are.
+        let (Some(_), Some(first)) = (&profile.ssh, plan.trials.first()) else { return Ok(None) };
+        let config = &first.config.data;
+        let Some(files) = data::files_of(config, &self.data_dirs)? else { return Ok(None) };
+        let Files { label, from, names, identity, own } = files;
+        let fingerprint = plan.file.data.get(&study::data_id(config)).cloned().unwrap_or_default();
+        Ok(Some(slurm::Data {
+            label,
+            selection: serde_json::to_string(config)?,
+            fingerprint,
+            from,
+            names,
+            identity,
+            own,
+        }))
     }
 
     /// The memory that slots share; trials on other hosts share none.

@@ -190,7 +190,7 @@ impl Exploration {
         let gpus = self.look_at_gpus()?;
         let (lock, plan, before) = self.begin(&scope, observer)?;
         let mut journal = Journal::open(&self.study.journal())?;
-        let mut worker = self.worker(&plan.trials, &gpus)?;
+        let mut worker = self.worker(&plan, &gpus)?;
         let mut past = past::of_study(&self.study, &mut journal, worker.as_mut(), self.strategy.reopens)?;
         if let Some(before) = before {
             let (ended, new) = past::extension(&before, &plan.keys[..plan.asked], &past);
@@ -220,8 +220,7 @@ impl Exploration {
             Some(confirm) => confirm::end_of_sweep(deadline, &configs_of(&scope.expansion), confirm.rounds),
             None => deadline,
         };
-        // Jobs of a cluster see no files of others: each trains its beginning itself.
-        let beginnings = Some(plan.beginnings()).filter(|_| self.backend.is_local()).unwrap_or_default();
+        let beginnings = plan.beginnings();
         let dispatcher = Dispatcher {
             study: &self.study,
             trials: &plan.trials,

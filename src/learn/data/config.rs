@@ -145,6 +145,14 @@ pub struct Counts {
 }
 
 impl DataConfig {
+    /// The same images of the user's own, lying at `path`.
+    ///
+    /// # Errors
+    /// When it names a data set that the program knows: where its files lie is said by `--data-dir`.
+    pub fn at(&self, path: &str) -> Result<DataConfig, String> {
+        Written { path: Some(path.into()), ..self.clone().into() }.try_into()
+    }
+
     /// The size of each split, known without loading; [`super::load`] gives exactly these.
     pub fn counts(&self) -> Counts {
         let (train, test) = self.name.descriptor().default_samples;

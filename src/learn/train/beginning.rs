@@ -1,7 +1,11 @@
 //! Beginnings that trainings share: the state after some epochs, as a file that any training may take up which is the same up
 //! to there.
 
-use std::{fs::File, path::PathBuf};
+use std::{
+    fs::File,
+    io::{self, ErrorKind},
+    path::PathBuf,
+};
 
 use anyhow::{Error, Result, ensure};
 
@@ -24,7 +28,7 @@ pub struct Beginning {
 /// Which beginnings a training takes up, and which it leaves for others.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Shared<'a> {
-    /// It takes up the first that can be used.
+    /// It takes up the first that can be used. On a cluster some are named before they are there.
     pub from: &'a [Beginning],
     pub leave: &'a [Beginning],
 }
@@ -50,6 +54,7 @@ impl Shared<'_> {
                     training.state.shared_epochs = Some(beginning.epochs);
                     return Ok(true);
                 }
+                Err(error) if is_missing(&error) => {}
                 Err(error) => {
                     let path = beginning.path.display();
                     observer.say(&format!("warning: the beginning {path} cannot be used: {error:#}"));
@@ -74,14 +79,24 @@ impl Shared<'_> {
 }
 
 impl Beginning {
-    /// The state in its file, if `training` of `config` on `samples` samples comes to it, to the bit, on this build.
+    /// The state in its file, if `training` of `config` on `samples` samples comes to it, to the bit, on this build and this kind
+    /// of processor.
     fn open(&self, training: &Training, config: &TrialConfig, samples: usize) -> Result<Stored<File>> {
         let stored = Stored::open(File::open(&self.path).map_err(Unusable::Unreadable)?).map_err(Error::new)?;
         stored.check(training, &self.key, config, samples)?;
         let (build, this) = (&stored.envelope.build, Build::this(training.trainer.gpu()));
         ensure!(*build == this, "it is of the build {build}, and this is {this}");
+        let (processor, here) = (stored.envelope.processor.clone(), this.processor());
+        let words = |of: Option<String>| of.unwrap_or_else(|| "an unknown one".into());
+        ensure!(processor == here, "it is of the processor {}, and this is {}", words(processor), words(here));
         let epochs = stored.envelope.state.epochs.len();
         ensure!(epochs == self.epochs, "it is of {epochs} epochs, not of {}", self.epochs);
         Ok(stored)
     }
+}
+
+/// Whether there is no such file.
+fn is_missing(error: &Error) -> bool {
+    let causes = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
+    causes.map(io::Error::kind).any(|kind| kind == ErrorKind::NotFound)
 }

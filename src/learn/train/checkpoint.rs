@@ -120,6 +120,11 @@ impl Build {
             gpu: gpu.map(str::to_string),
         }
     }
+
+    /// The kind of this machine's processor, where that is what computes.
+    pub(super) fn processor(&self) -> Option<String> {
+        self.gpu.is_none().then(machine::processor).flatten()
+    }
 }
 
 impl fmt::Display for Build {
@@ -180,6 +185,9 @@ pub(super) struct Envelope {
     version: u32,
     pub key: String,
     pub build: Build,
+    /// The kind of the processor that trained last, where it was no GPU: in-sweep times of kinds are not mixed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub processor: Option<String>,
     pub optimizer_steps: u64,
     pub state: State,
 }
@@ -226,7 +234,8 @@ impl Checkpoint {
             tensors.extend(of.iter().map(|(name, tensor)| (format!("{part}/{name}"), tensor.clone())));
         }
         let Checkpoint { key, build, state, .. } = self.clone();
-        let envelope = Envelope { version: VERSION, key, build, optimizer_steps, state };
+        let processor = build.processor();
+        let envelope = Envelope { version: VERSION, key, build, processor, optimizer_steps, state };
         let bytes = |bytes: &[u8]| Tensor::from_slice(bytes, bytes.len(), &Device::Cpu);
         tensors.insert(STATE.into(), bytes(&serde_json::to_vec(&envelope)?)?);
         let sum = hash(&tensors)?;

@@ -67,13 +67,16 @@ impl Dispatcher<'_> {
         if state.pause.is_some() && !self.may_try_again(state, searcher, observe)? {
             return Ok(true);
         }
+        self.list_beginnings(state);
         // What keeps a slot from what it is to do, where that is not ours.
         let mut refusal = None;
         // Whether there is something for a slot that it cannot start yet.
         let mut is_kept = false;
-        for slot in 0..self.worker.slots().len() {
+        'slots: for slot in 0..self.worker.slots().len() {
             while state.places[slot].is_none() {
                 let (trial, epochs) = match self.next(state, searcher, slot) {
+                    // Its slots are alike.
+                    Next::Nothing if self.worker.is_elsewhere() => break 'slots,
                     Next::Nothing => break,
                     Next::SetAside { trial, status, reason } => {
                         let record = self.record_of(trial, state.attempts[trial], slot);
@@ -144,10 +147,12 @@ impl Dispatcher<'_> {
         }
         let place = self.worker.slots()[slot].place;
         let refuses = |trial: usize| state.refuses(trial, place);
-        // First what need not wait for a beginning that is being trained, then anything: an idle slot saves nothing.
-        let holds = |trial: usize| refuses(trial) || self.is_held(state, trial, slot);
+        // First what need not wait for a beginning that is being trained, then anything.
+        let trained = self.trained(state);
+        let holds = |trial: usize| refuses(trial) || self.is_held(state, &trained, trial, slot);
         let told = self.told(state);
-        for refuses in [&holds as &dyn Fn(usize) -> bool, &refuses] {
+        let rounds = if self.waits_for_beginnings() { 1 } else { 2 };
+        for refuses in [&holds as &dyn Fn(usize) -> bool, &refuses].into_iter().take(rounds) {
             match searcher.propose(&told, &Offer { place, refuses }) {
                 Proposal::Train { trial, epochs } => return Next::Train { trial, epochs },
                 Proposal::Stop { trial, reason } => return Next::SetAside { trial, status: Status::Stopped, reason },
@@ -255,7 +260,7 @@ impl Dispatcher<'_> {
             };
         }
         let from = if is_continued { Vec::new() } else { self.beginnings_for(trial, slot, epochs) };
-        let leave = self.beginnings_of(state, trial, slot, from.first().map_or(behind, |longest| longest.epochs));
+        let leave = self.beginnings_of(state, trial, slot, behind, &from);
         let shared = Shared { from: &from, leave: &leave };
         let work = Work { folder: &folder, config: &self.trials[trial].config, epochs, behind, shared };
         if let Err(error) = self.worker.start(&work, slot) {

@@ -1,7 +1,7 @@
 //! Where a sweep stands: what runs, what waits for another attempt, what ended and is not written down yet.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     time::{Duration, Instant},
 };
 
@@ -42,6 +42,9 @@ pub(super) struct State {
     pub broken: Option<Error>,
     /// Why ends were left unwritten when the sweep had to end.
     pub lost: Option<Error>,
+    /// Names of the beginnings that were there when these were last listed, and when that was.
+    pub left: HashSet<String>,
+    pub listed: Option<Instant>,
     /// Decisions of the searcher that are written down.
     pub noted: usize,
     /// Trials that ended in this run, and those of them that failed.
@@ -122,6 +125,8 @@ impl State {
             pause: None,
             broken: None,
             lost: None,
+            left: HashSet::new(),
+            listed: None,
             noted: 0,
             ended: 0,
             failed: 0,

@@ -22,7 +22,10 @@ pub use simulated::{Curve, Simulated};
 pub use slots::{Slot, SlotError, Slots};
 pub use tasks::{Dialogue, Heard, LocalTasks, Task, Tasks};
 
-use std::time::{Instant, SystemTime};
+use std::{
+    path::PathBuf,
+    time::{Instant, SystemTime},
+};
 
 use anyhow::Result;
 
@@ -46,7 +49,8 @@ pub struct Work<'a> {
     pub epochs: usize,
     /// Epochs that earlier attempts trained, from which it goes on: 0 where there is no checkpoint.
     pub behind: usize,
-    /// Without a checkpoint it goes on from the first of these that can be used, and it leaves some for others.
+    /// Without a checkpoint it goes on from the first of these that can be used, and it leaves some for others. They lie in
+    /// [`Worker::beginnings`], if the worker has such a folder.
     pub shared: Shared<'a>,
 }
 
@@ -114,6 +118,12 @@ pub trait Worker {
     /// and its own record where.
     fn is_elsewhere(&self) -> bool {
         false
+    }
+
+    /// The folder of beginnings, where trials do not reach the study's. What lies there, perhaps only in name, is what they can take
+    /// up; what is removed from there, no trial needs any more.
+    fn beginnings(&self) -> Option<PathBuf> {
+        None
     }
 
     /// Why nothing can be told or begun for now, where that is so and may pass.

@@ -50,8 +50,10 @@ fn probe(tasks: &dyn Tasks, place: Place) -> Result<Gpu> {
 pub fn probe_all(tasks: &dyn Tasks, places: impl IntoIterator<Item = Place>) -> Result<BTreeMap<Place, Gpu>> {
     let gpus = places.into_iter().filter(|place| !place.is_cpu());
     gpus.map(|place| {
-        // What hides it is told in the words that were used.
-        place.environment()?;
+        if !tasks.is_elsewhere() {
+            // What hides it is told in the words that were used.
+            place.environment()?;
+        }
         Ok((place, probe(tasks, place)?))
     })
     .collect()

@@ -2,6 +2,7 @@ mod cifar;
 mod cli;
 mod config;
 mod fetch;
+mod files;
 mod glyphs;
 mod idx;
 pub mod load;

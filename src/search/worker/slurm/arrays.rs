@@ -1,11 +1,15 @@
 //! Arrays of jobs: gathered, written, submitted, and submitted again where Slurm turns out not to have them.
 
-use std::time::Instant;
+use std::{fmt::Write, time::Instant};
 
 use anyhow::Result;
 
-use super::{AGAIN, Array, Ask, GATHER, Need, Slurm, queue::Refusal, script};
-use crate::{base::files::write_atomically, learn::record::Fault, search::worker::End};
+use super::{AGAIN, Array, Ask, GATHER, Need, Slurm, Work, WorkFolder, queue::Refusal, script};
+use crate::{
+    base::files::{name, write_atomically},
+    learn::record::Fault,
+    search::worker::End,
+};
 
 /// An array.
 pub(super) struct Batch {
@@ -57,8 +61,7 @@ impl Slurm {
         let mut attempts = Vec::new();
         for slot in slots {
             let Some(running) = &self.running[*slot] else { continue };
-            let until = running.until.map_or(String::new(), |epochs| format!(" --until-epoch {epochs}"));
-            lines += &format!("{}{until}\n", running.name);
+            lines += &format!("{}{}\n", running.name, running.arguments);
             attempts.push(running.name.clone());
         }
         let array = Array {
@@ -79,6 +82,23 @@ impl Slurm {
         self.control.ask(Ask::Submit(number));
         self.batches.insert(number, Batch { open: attempts.len(), attempts, job: Job::Asked });
         Ok(())
+    }
+
+    /// What an attempt is told beside what all are told.
+    pub(super) fn arguments_of(&self, work: &Work) -> String {
+        let mut text = String::new();
+        if work.epochs < work.config.train.epochs {
+            let _ = write!(text, " --until-epoch {}", work.epochs);
+        }
+        let there = WorkFolder::beginnings_in(&self.there);
+        for (option, beginnings) in [("--begin-from", work.shared.from), ("--leave", work.shared.leave)] {
+            for beginning in beginnings {
+                let file = there.join(name(&beginning.path));
+                // The folder of work has no blanks in its path.
+                let _ = write!(text, " {option} {}={}", beginning.epochs, file.display());
+            }
+        }
+        text
     }
 
     /// Takes up that Slurm took an array, or why it did not.

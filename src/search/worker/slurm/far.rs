@@ -16,7 +16,7 @@ use std::{
 use anyhow::{Context, Error, Result};
 
 use super::{Ask, Slurm, work::Work as WorkFolder};
-use crate::base::files::make_folder;
+use crate::base::files::{make_folder, remove_if_there, write_atomically};
 
 /// What a round does on the login node, as a script of bash's that is given the folder of work. It hears orders, a line each, and
 /// writes an archive.
@@ -37,6 +37,7 @@ while read -r order name; do
     stop) [ -d "attempts/$name" ] && : >"attempts/$name/stop" ;;
     whole) whole+=("$name") ;;
     heard) rm -f "ended/$name" ;;
+    unshare) rm -f "beginnings/$name" ;;
     end) told=1 ;;
     esac
 done
@@ -47,13 +48,16 @@ for folder in batches/* attempts/*; do
     gone=${folder%/*}/.gone-${folder##*/}
     mv "$folder" "$gone" && rm -rf "$gone" 2>/dev/null
 done
+mkdir -p beginnings
+find beginnings -name '.writing-*' -mmin +60 -delete 2>/dev/null
+(cd beginnings && printf '%s\n' *.safetensors) >.beginnings.new && mv -f .beginnings.new .beginnings
 words=(ended/*.r*)
 for word in "${words[@]}"; do
     name=${word#ended/}
     whole+=("${name%.r*}")
 done
 list() {
-    printf '%s\0' ended
+    printf '%s\0' ended .beginnings
     find attempts -mindepth 2 -maxdepth 3 -path 'attempts/*/r*' \( -type d -o -name trial.json -o -name epochs.csv \) -print0
     for name in "${whole[@]}"; do
         for start in "attempts/$name"/r*; do find "$start" -mindepth 1 -maxdepth 1 -type f -print0; done
@@ -79,6 +83,8 @@ pub(super) struct Far {
     heard: BTreeSet<String>,
     /// Attempts that are over, and of which all has arrived.
     whole: BTreeSet<String>,
+    /// Beginnings that lie there; the mirror has an empty file for each that is wanted.
+    shared: BTreeSet<String>,
     /// Whether something is to be removed there that no round was asked for yet.
     is_untidy: bool,
     /// Why the last round failed, if it did.
@@ -91,8 +97,14 @@ impl Far {
         self.whole.contains(attempt)
     }
 
-    pub fn is_untidy(&self) -> bool {
-        self.is_untidy
+    pub fn is_untidy(&self, mirror: &WorkFolder) -> bool {
+        self.is_untidy || self.unwanted(mirror).next().is_some()
+    }
+
+    /// Beginnings that lie there, and that no trial needs any more.
+    fn unwanted(&self, mirror: &WorkFolder) -> impl Iterator<Item = &String> {
+        let wanted = mirror.beginnings();
+        self.shared.iter().filter(move |name| !wanted.join(name).exists())
     }
 
     /// Takes note that an attempt was removed from the mirror.
@@ -108,6 +120,9 @@ impl Far {
         let mut text = String::new();
         for word in &self.heard {
             let _ = writeln!(text, "heard {word}");
+        }
+        for name in self.unwanted(mirror) {
+            let _ = writeln!(text, "unshare {name}");
         }
         for batch in names(&mirror.path.join("batches"))? {
             let _ = writeln!(text, "batch {batch}");
@@ -155,8 +170,28 @@ impl Far {
             }
         }
         self.whole.retain(|attempt| mirror.attempt(attempt).exists());
+        if let Ok(list) = fs::read_to_string(arrived.join(".beginnings")) {
+            self.take_in_beginnings(
+                mirror,
+                list.lines().filter(|name| !name.is_empty()).map(str::to_string).collect(),
+            )?;
+        }
         self.is_untidy |= !self.heard.is_empty();
         fs::remove_dir_all(&arrived).with_context(|| format!("cannot remove {}", arrived.display()))
+    }
+
+    /// Has the mirror know which beginnings lie there. One that was removed from it since the last round stays removed.
+    fn take_in_beginnings(&mut self, mirror: &WorkFolder, there: BTreeSet<String>) -> Result<()> {
+        let folder = mirror.beginnings();
+        for gone in names(&folder)?.iter().filter(|name| !there.contains(*name)) {
+            remove_if_there(&folder.join(gone))?;
+        }
+        for new in there.difference(&self.shared) {
+            make_folder(&folder)?;
+            write_atomically(&folder.join(new), &[])?;
+        }
+        self.shared = there;
+        Ok(())
     }
 
     /// Attempts whose words lie there still: no other is to have the name of one.
@@ -172,6 +207,11 @@ impl Far {
 }
 
 impl Slurm {
+    /// Whether something is to be removed from afar.
+    pub(super) fn is_untidy(&self) -> bool {
+        self.far.as_ref().is_some_and(|far| far.is_untidy(&self.work))
+    }
+
     /// Where the folder of work is far away: has it be as the mirror is, and what is new there brought here. Before a look at the
     /// queue, so that jobs that are over have told what they had to tell.
     pub(super) fn ask_for_round(&mut self) {

@@ -3,8 +3,10 @@
 //! What a trial leaves in the folder that this machine and the nodes share is the truth; what Slurm says of its job is asked only
 //! where that does not tell. An attempt's folder is the wish for it: a job that finds it gone ends.
 
+mod answers;
 mod arrays;
 mod control;
+mod data;
 mod far;
 mod judge;
 mod profile;
@@ -16,6 +18,7 @@ mod site;
 mod tasks;
 mod work;
 
+pub use data::{Data, IS_HERE};
 pub use profile::Profile;
 pub use script::{Array, Need, script};
 pub use site::{cancel_study, preview, study_id};
@@ -31,11 +34,11 @@ use anyhow::{Context, Result};
 
 use self::{
     arrays::{Batch, Job},
-    control::{Answer, Ask, Control},
+    control::{Ask, Control},
     far::Far,
     reach::Reach,
     running::Running,
-    site::{batches_of, catch_up, check_path, contact, first_look, most_tasks, over},
+    site::{batches_of, bring, catch_up, check_path, contact, first_look, most_tasks, over},
     work::Work as WorkFolder,
 };
 use super::{Admission, End, Report, Slot, Work, Worker};
@@ -73,6 +76,8 @@ pub struct Setup {
     pub arguments: Vec<String>,
     pub slots: Vec<Slot>,
     pub needs: Needs,
+    /// The data set that trials read, if it lies in files.
+    pub data: Option<Data>,
 }
 
 /// Submits trials as arrays of jobs, and follows them.
@@ -126,7 +131,7 @@ impl Slurm {
     /// Errors: the folder of work cannot be made; Slurm is not installed, or does not answer for a minute and a half; the same of
     /// the login node.
     pub fn new(setup: Setup) -> Result<Slurm> {
-        let Setup { profile, home, program, arguments, mut slots, needs } = setup;
+        let Setup { profile, home, program, mut arguments, mut slots, needs, data } = setup;
         let id = study_id(&home)?;
         let name = format!("fastrcaps-{id}");
         let (reach, program) = (Reach::of(&profile), profile.program(&program));
@@ -139,6 +144,9 @@ impl Slurm {
         if reach.is_far() {
             contact(&reach, &there, &program, &work)?;
             catch_up(&reach, &there, &work, &[])?;
+            if let Some(data) = &data {
+                arguments = bring(data, &reach, &profile, &program, &arguments)?;
+            }
         }
         let most_tasks = most_tasks(&reach)?;
         let lines = first_look(&reach, &name)?;
@@ -201,61 +209,6 @@ impl Slurm {
         self.gathering.get_or_insert_with(Instant::now);
         Ok(())
     }
-
-    /// Says to Slurm what it is to end, all of it in one command.
-    fn tell(&mut self) {
-        if self.unheard.is_some_and(|since| since.elapsed() < AGAIN) {
-            return;
-        }
-        self.unheard = None;
-        if !self.to_stop.is_empty() {
-            self.control.ask(Ask::Stop(std::mem::take(&mut self.to_stop)));
-        }
-        if !self.to_cancel.is_empty() {
-            self.control.ask(Ask::Cancel(std::mem::take(&mut self.to_cancel)));
-        }
-    }
-
-    fn look_at_queue(&mut self) {
-        // Also where nothing runs any more: a trouble is over once the queue is seen.
-        let is_untidy = self.far.as_ref().is_some_and(Far::is_untidy);
-        let has_reason = is_untidy || self.trouble().is_some() || self.running.iter().any(Option::is_some);
-        if has_reason && !self.is_looking && self.queued.elapsed() >= self.queue_every {
-            self.is_looking = true;
-            self.ask_for_round();
-            self.control.ask(Ask::Look);
-        }
-    }
-
-    fn take_up(&mut self, answer: Answer) {
-        match answer {
-            Answer::Submitted { number, job } => self.submitted(number, job),
-            Answer::Seen { queue, asked, took } => {
-                (self.is_looking, self.queued) = (false, Instant::now());
-                let share = if self.far.is_some() { SHARE_AFAR } else { SHARE };
-                self.queue_every = QUEUE.max(share * took);
-                match queue {
-                    // A job that is over may have told of itself what did not arrive.
-                    Ok(_) if self.far.as_ref().is_some_and(|far| far.trouble.is_some()) => self.trouble = None,
-                    Ok(lines) => {
-                        self.trouble = None;
-                        self.seen(&lines, asked);
-                    }
-                    Err(error) => self.trouble = Some(format!("Slurm's queue cannot be seen: {error}")),
-                }
-            }
-            Answer::Exit { job, over, exit } => self.exited(&job, over, exit.as_deref()),
-            Answer::Rounded(orders) => self.rounded(orders),
-            Answer::Unheard(ask) => {
-                self.unheard = Some(Instant::now());
-                match ask {
-                    Ask::Cancel(jobs) => self.to_cancel.extend(jobs),
-                    Ask::Stop(jobs) => self.to_stop.extend(jobs),
-                    _ => {}
-                }
-            }
-        }
-    }
 }
 
 impl Worker for Slurm {
@@ -276,7 +229,7 @@ impl Worker for Slurm {
         let attempt = self.work.attempt(&key);
         self.running[slot] = Some(Running {
             need,
-            until: (work.epochs < work.config.train.epochs).then_some(work.epochs),
+            arguments: self.arguments_of(work),
             epochs_seen: work.behind,
             ..Running::new(key, String::new(), attempt, work.folder.clone())
         });
@@ -343,6 +296,10 @@ impl Worker for Slurm {
         true
     }
 
+    fn beginnings(&self) -> Option<PathBuf> {
+        Some(self.work.beginnings())
+    }
+
     fn trouble(&self) -> Option<String> {
         self.trouble.clone().or_else(|| self.far.as_ref()?.trouble.clone())
     }
@@ -382,7 +339,7 @@ impl Worker for Slurm {
 impl Drop for Slurm {
     /// Has what is not wanted any more be removed from afar.
     fn drop(&mut self) {
-        if self.far.as_ref().is_some_and(Far::is_untidy) {
+        if self.is_untidy() {
             self.ask_for_round();
         }
     }

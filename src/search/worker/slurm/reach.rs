@@ -101,6 +101,15 @@ impl Reach {
     ///
     /// Errors: it cannot be started, or it fails, with its complaint; there is no connection ([`may_be_reached_later`]).
     pub fn run(&self, program: &str, words: &[String]) -> Result<String> {
+        self.run_for(program, words, PATIENCE)
+    }
+
+    /// The same of a command that has much to read.
+    pub fn run_long(&self, program: &str, words: &[String]) -> Result<String> {
+        self.run_for(program, words, LONG_PATIENCE)
+    }
+
+    fn run_for(&self, program: &str, words: &[String], patience: Duration) -> Result<String> {
         // Tasks of an array are to be written out, however many they are.
         let mut command = self.command(program, words, &[("SLURM_BITSTR_LEN", "0")]);
         command.stdin(Stdio::null()).stdout(Stdio::piped());
@@ -110,7 +119,7 @@ impl Reach {
         })?;
         let output = started.child.stdout.take();
         let output = thread::spawn(move || all(output));
-        let ended = started.end(program, PATIENCE)?;
+        let ended = started.end(program, patience)?;
         self.check(program, &ended)?;
         Ok(output.join().unwrap_or_default())
     }
@@ -119,8 +128,19 @@ impl Reach {
     ///
     /// Errors: it cannot be read or written; there is no connection. A part may have arrived.
     pub fn send(&self, from: &Path, names: &[String], to: &Path) -> Result<()> {
+        self.send_as(&[], from, names, to)
+    }
+
+    /// The same of the user's files: links are what they lead to.
+    pub fn send_files(&self, from: &Path, names: &[String], to: &Path) -> Result<()> {
+        self.send_as(&["--dereference"], from, names, to)
+    }
+
+    fn send_as(&self, options: &[&str], from: &Path, names: &[String], to: &Path) -> Result<()> {
         let mut pack = Command::new("tar");
-        pack.args(["-cf", "-", "-C"]).arg(from).args(names).stdin(Stdio::null()).stdout(Stdio::piped());
+        // A name may begin as an option does.
+        pack.args(options).args(["-cf", "-", "-C"]).arg(from).arg("--").args(names);
+        pack.stdin(Stdio::null()).stdout(Stdio::piped());
         let mut pack = Started::new(pack).context("cannot start tar")?;
         let words = [OsStr::new("-xf"), OsStr::new("-"), OsStr::new("-C"), to.as_os_str()];
         let mut unpack = self.command("tar", &words, &[]);

@@ -10,7 +10,8 @@ pub(super) struct Running {
     pub attempt: Attempt,
     pub folder: TrialFolder,
     pub need: Need,
-    pub until: Option<usize>,
+    /// What its training is told beside what all are told, as words of a shell.
+    pub arguments: String,
     /// Array and task.
     pub task: Option<(u64, usize)>,
     pub epochs_seen: usize,
@@ -37,7 +38,7 @@ impl Running {
             attempt,
             folder,
             need: Need { mebibytes: None, time: None },
-            until: None,
+            arguments: String::new(),
             task: None,
             epochs_seen: 0,
             has_begun: false,

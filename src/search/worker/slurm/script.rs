@@ -3,6 +3,7 @@
 use std::{fmt::Write, path::Path, time::Duration};
 
 use super::profile::Profile;
+use crate::base::device::{BUS_ORDER, ORDER};
 
 /// What all tasks of an array need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +65,8 @@ echo "=== attempt of $(date -u +%Y-%m-%dT%H:%M:%SZ): job $SLURM_ARRAY_JOB_ID, ta
 warned=
 trap 'kill -TERM "$child" 2>/dev/null' TERM
 trap 'warned=1; kill -TERM "$child" 2>/dev/null' USR1
+# Words of the line are not patterns.
+set -f
 # shellcheck disable=SC2086
 "$program" run-trial "$here" --tell-begin "${arguments[@]}" $more &
 child=$!
@@ -117,6 +120,10 @@ pub fn script(array: &Array) -> String {
     let words: Vec<String> = given.iter().chain(*arguments).map(|word| quoted(word)).collect();
     let _ = writeln!(text, "arguments=({})", words.join(" "));
     let _ = writeln!(text, "export RAYON_NUM_THREADS={}", profile.cpus);
+    if !profile.device.is_cpu() {
+        // In which Slurm numbers the GPUs that it gives a job.
+        let _ = writeln!(text, "export {ORDER}={BUS_ORDER}");
+    }
     text + BODY
 }
 

@@ -13,6 +13,7 @@ use super::{
     Array, FIRST_PATIENCE, MOST_TASKS, Need, Profile,
     arrays::{Batch, Job},
     control,
+    data::Data,
     far::{self, Far},
     queue::{self, Line},
     reach::{Reach, may_be_reached_later},
@@ -69,6 +70,19 @@ pub(super) fn contact(reach: &Reach, there: &Path, program: &Path, work: &WorkFo
     let orders = format!("{}\n", program.display());
     let ask = || reach.fetch(CONTACT, there, &orders, &far::clear(work.incoming())?);
     patiently(ask, |error| !may_be_reached_later(error)).context("the cluster cannot be used through ssh")
+}
+
+/// Has trials find their data set there, and gives the arguments that they are told then.
+///
+/// Errors: as of [`Data::bring`], and that of no connection after a minute and a half.
+pub(super) fn bring(
+    data: &Data,
+    reach: &Reach,
+    profile: &Profile,
+    program: &Path,
+    arguments: &[String],
+) -> Result<Vec<String>> {
+    patiently(|| data.bring(reach, profile, program, arguments), |error| !may_be_reached_later(error))
 }
 
 /// Brings a mirror up to date: first with how far trials are, then with all that those left whose jobs are over.

@@ -6,6 +6,7 @@ use std::{ffi::OsString, path::PathBuf};
 use anyhow::Result;
 
 use super::{profile::Profile, reach::Reach};
+use crate::base::device::{BUS_ORDER, ORDER};
 use crate::search::worker::{Dialogue, Task, Tasks, tasks::talk_with};
 
 /// Starts each task on a node.
@@ -15,6 +16,10 @@ pub struct SlurmTasks {
     /// The program that knows the subcommands, where the profile has none.
     pub program: PathBuf,
 }
+
+/// What goes before the program where a site has lines of shell before each trial: how many these are and what they are, each one
+/// word, as a login node's shell may not take a text of several lines as one. What they say is no answer of the program's.
+const AFTER_PROLOGUE: &str = r#"count=$1 text=; shift; for ((; count > 0; count--)); do text+=$1$'\n'; shift; done; eval "$text" >&2; exec "$@""#;
 
 impl SlurmTasks {
     /// The words after `srun`.
@@ -30,6 +35,11 @@ impl SlurmTasks {
         let constraint = profile.timing_constraint.as_ref().filter(|_| task.is_exclusive);
         options.extend(profile.options(constraint.or(profile.constraint.as_ref())));
         let mut words: Vec<OsString> = options.into_iter().map(OsString::from).collect();
+        if !profile.prologue.is_empty() {
+            let count = profile.prologue.len().to_string();
+            words.extend(["bash", "-c", AFTER_PROLOGUE, "bash", &count].map(OsString::from));
+            words.extend(profile.prologue.iter().map(OsString::from));
+        }
         words.push(profile.program(&self.program).into());
         words.extend(task.arguments.iter().cloned());
         // A job sees the GPU that it was given, and no other.
@@ -41,11 +51,9 @@ impl SlurmTasks {
 impl Tasks for SlurmTasks {
     fn start(&self, task: &Task) -> Result<Box<dyn Dialogue>> {
         let threads = task.threads.to_string();
-        talk_with(Reach::of(&self.profile).command(
-            "srun",
-            &self.words(task),
-            &[("RAYON_NUM_THREADS", threads.as_str())],
-        ))
+        // GPUs in the order in which Slurm numbers them.
+        let environment = [("RAYON_NUM_THREADS", threads.as_str()), (ORDER, BUS_ORDER)];
+        talk_with(Reach::of(&self.profile).command("srun", &self.words(task), &environment))
     }
 
     fn is_elsewhere(&self) -> bool {

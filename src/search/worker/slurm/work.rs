@@ -52,6 +52,16 @@ impl Work {
         self.batch(number).join("job.sh")
     }
 
+    /// Where trials leave beginnings for others. In a mirror the files are empty: their names say what lies there.
+    pub fn beginnings(&self) -> PathBuf {
+        Work::beginnings_in(&self.path)
+    }
+
+    /// The same of the folder of work at `path`.
+    pub fn beginnings_in(path: &Path) -> PathBuf {
+        path.join("beginnings")
+    }
+
     /// Where what comes from afar is unpacked.
     pub fn incoming(&self) -> PathBuf {
         self.path.join(".incoming")
