@@ -71,13 +71,14 @@ impl Axis {
         let missing = (least - (high - low)).max(0.0) / 2.0;
         let margin = missing + (high - low + 2.0 * missing) * padding;
         let from = if low >= 0.0 { (low - margin).max(0.0) } else { low - margin };
-        let to = if unit == Unit::Percent && high <= 1.0 { (high + margin).min(1.0005) } else { high + margin };
+        let to = if unit == Unit::Percent && high <= 1.0 { (high + margin).min(1.0) } else { high + margin };
         Axis::new(Scale::Linear, from, to, unit)
     }
 
-    /// The axis with another `share` of its length at its end; one of shares has no tick above 100 % there.
+    /// The axis with another `share` of its length at its end; one of shares ends at 100 % at the latest.
     pub fn headroom(&self, share: f64, unit: Unit) -> Axis {
         let to = match self.scale {
+            Scale::Linear if unit == Unit::Percent => (self.to + (self.to - self.from) * share).min(self.to.max(1.0)),
             Scale::Linear => self.to + (self.to - self.from) * share,
             Scale::Log => self.to * (self.to / self.from).powf(share),
         };

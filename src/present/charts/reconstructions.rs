@@ -19,7 +19,12 @@ pub const KIND: ChartKind = ChartKind {
     ranges: Ranges::Neither,
     data: |study, _| {
         if study.samples.is_empty() {
-            bail!("there is no reconstruction: the picked configuration has no decoder, or no weights were kept of it");
+            let label = study.picked.and_then(|picked| study.view.expansion.candidates.get(picked));
+            let of = label.map_or("the picked configuration".into(), |of| format!("{:?}", of.label));
+            bail!(
+                "there is no reconstruction: {of} has no decoder, or no weights were kept of it; name another one with \
+                 --configuration, as the column `configuration` of trials.csv has it"
+            );
         }
         let label = study.picked.and_then(|picked| study.view.expansion.candidates.get(picked));
         let of = label.map_or(String::new(), |of| format!("{}: ", of.label));

@@ -82,7 +82,7 @@ pub fn data(study: &Facts) -> SlicesChart {
     SlicesChart {
         title: format!("{}: accuracy and time by each value", space.name),
         subtitle: format!("{}, each in a row of every axis", plural(points.len(), "configuration")),
-        footnote: study.time_note(),
+        footnote: study.figures_note(),
         axes,
         points,
     }

@@ -17,6 +17,7 @@ mod picks;
 mod recipe;
 mod trials;
 mod trouble;
+mod trust;
 
 use std::path::PathBuf;
 
@@ -125,6 +126,7 @@ pub fn html_with(report: &Report, now: Option<&Now>) -> Result<Document> {
         (heading(report))
         @if let Some(now) = now { (now::section(now)) }
         (picks::section(report))
+        (trust::section(report))
         (front_table::section(report))
         (figures::effects(report))
         (trouble::section(report))
@@ -171,8 +173,9 @@ fn heading(report: &Report) -> Markup {
 }
 
 /// The sections by their anchors: first what answers a question, then what it is looked up in.
-const SECTIONS: [(&str, &str); 9] = [
-    ("picks", "Recommendation"),
+const SECTIONS: [(&str, &str); 10] = [
+    ("picks", "What to train with"),
+    ("trust", "Can I trust it?"),
     ("front", "Front"),
     ("effects", "What each optimisation does"),
     ("trouble", "What went wrong"),

@@ -24,6 +24,7 @@ fn point(label: &str, train_seconds: f64, accuracy: f64) -> FrontPoint {
         seconds_range: None,
         accuracy,
         accuracy_sd: Some(0.0004),
+        is_chance: false,
         test_accuracy: None,
         parameters: 8_215_728,
         replicates: 1,

@@ -103,8 +103,8 @@ pub fn data(study: &Facts, over: Over) -> CurvesChart {
         subtitle.push_str(&format!(" · {count} given up, dotted"));
     }
     let (what, footnote) = match over {
-        Over::Epochs => ("the epochs", String::new()),
-        Over::TrainSeconds => ("the training time", study.time_note()),
+        Over::Epochs => ("the epochs", study.accuracy_note()),
+        Over::TrainSeconds => ("the training time", study.figures_note()),
     };
     CurvesChart {
         title: format!("{}: validation accuracy over {what}", view.space.name),

@@ -64,6 +64,8 @@ pub struct FrontPoint {
     pub accuracy: f64,
     /// Drawn as a bar where there is more than one replicate.
     pub accuracy_sd: Option<f64>,
+    /// Whether that is no better than guessing, by the number of validation images. Drawn grey.
+    pub is_chance: bool,
     pub test_accuracy: Option<f64>,
     pub parameters: usize,
     pub replicates: usize,
@@ -319,7 +321,8 @@ fn mark(
         Kind::Dominated if count > CROWD => 5.0,
         Kind::Dominated => 7.5,
     };
-    let colour = style::sequential(size_share(sizes, point.parameters));
+    let size = style::sequential(size_share(sizes, point.parameters));
+    let colour = if point.is_chance { style::MUTED } else { size };
     PointMark { point: index, at, radius, kind, colour, place, clock: point.clock, bars }
 }
 
