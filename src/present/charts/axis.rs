@@ -75,14 +75,15 @@ impl Axis {
         Axis::new(Scale::Linear, from, to, unit)
     }
 
-    /// The axis with another `share` of its length at its end; one of shares ends at 100 % at the latest.
-    pub fn headroom(&self, share: f64, unit: Unit) -> Axis {
+    /// The axis with another `share` of its length at its end; one of shares ends at 100 % at the latest. With it what that
+    /// leaves of the room, as a share of the whole length: nothing where the axis takes all of it.
+    pub fn headroom(&self, share: f64, unit: Unit) -> (Axis, f64) {
         let to = match self.scale {
-            Scale::Linear if unit == Unit::Percent => (self.to + (self.to - self.from) * share).min(self.to.max(1.0)),
             Scale::Linear => self.to + (self.to - self.from) * share,
             Scale::Log => self.to * (self.to / self.from).powf(share),
         };
-        Axis::new(self.scale, self.from, to, unit)
+        let end = if unit == Unit::Percent { to.min(self.to.max(1.0)) } else { to };
+        (Axis::new(self.scale, self.from, end, unit), if end < to { (to - end) / (to - self.from) } else { 0.0 })
     }
 
     /// The axis from and to other values, where some are given.

@@ -86,6 +86,14 @@ impl OnSheet for ReconstructionsChart {
     }
 }
 
+/// How many samples a picture has room for: two bands, or as many as its height has.
+pub fn samples_for(style: &Style) -> usize {
+    const LEAST: usize = 2;
+    let high = 2.0 * SIDE + GAP + 58.0;
+    let room = style.height.map_or(0.0, |_| f64::from(style.sheet_height()) - HEAD - 40.0);
+    COLUMNS * ((room / high) as usize).clamp(LEAST, BANDS)
+}
+
 /// Decides the grid. Samples whose images are not as large as they say are left out.
 pub fn arrange(chart: &ReconstructionsChart) -> ReconstructionsLayout {
     let good: Vec<_> = chart

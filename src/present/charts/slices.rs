@@ -119,6 +119,14 @@ pub fn draw(chart: &SlicesChart, style: &Style) -> Scene {
     if left_out > 0 {
         notes.push(format!("{} more left out", plural(left_out, "value")));
     }
+    let best = accuracy_axis(chart.points.iter().map(|of| of.accuracy).filter(|value| value.is_finite()));
+    let below = chart.points.iter().filter(|of| of.accuracy < best.from).count();
+    if below > 0 {
+        notes.push(format!(
+            "{} below this range at its left end",
+            plural(below, "accuracy").replace("accuracys", "accuracies")
+        ));
+    }
     notes.extend((!chart.footnote.is_empty()).then(|| chart.footnote.clone()));
     let mut scene = layout::sheet_of(height, style, &chart.title, &chart.subtitle, &notes);
     if chart.points.is_empty() || chart.axes.is_empty() {

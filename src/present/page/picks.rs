@@ -44,7 +44,7 @@ fn asked() -> [Asked; 3] {
         },
         Asked {
             heading: "Knee: where more time begins to bring less",
-            is: "the knee of the front, where more time begins to bring less",
+            is: "the knee of the front (where more time begins to bring less)",
             id: "knee",
             flags: "--knee",
             constraints: Constraints { choice: Choice::Knee, ..Constraints::default() },

@@ -53,7 +53,7 @@ fn summary(report: &Report, failed: usize, stopped: usize, retried: usize) -> Ma
         (stopped > 0).then(|| format!("{} were given up by the search", plural(stopped, "trial"))),
         (open > 0).then(|| format!("{} have not ended yet", plural(open, "trial"))),
         (retried > 0).then(|| format!("{} took several attempts", plural(retried, "trial"))),
-        (disturbed > 0).then(|| format!("{} were disturbed and do not count", plural(disturbed, "sample of times"))),
+        (disturbed > 0).then(|| format!("{} disturbed, which do not count", plural(disturbed, "timed sample"))),
     ];
     let said: Vec<String> = said.into_iter().flatten().collect();
     html! {

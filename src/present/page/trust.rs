@@ -37,7 +37,7 @@ fn images(report: &Report) -> Markup {
         "; test accuracies are of " (from_to(test)) ". "
         @if let Some(best) = best {
             "That number alone leaves the best accuracy uncertain by ±" (points(error_of_images(best, validation.0)))
-            " points (95 %), however often it is trained: a smaller difference may be the choice of images. "
+            " points (95 %), however often it is trained: smaller differences may be the choice of images. "
         }
         @let none = chance(report);
         @if none > 0 {

@@ -39,7 +39,7 @@ pub fn noise(view: &StudyView, points: &[Point]) -> Option<Noise> {
 pub fn caution(of: Option<Noise>) -> String {
     match of {
         Some(Noise { trainings, kinds, most }) => format!(
-            "Trainings of the very same steps took up to {most:.2} times as long as each other here ({trainings} of {}): \
+            "Trainings of the very same steps took up to {most:.2} times as long as each other here ({trainings} trainings of {}): \
              decide nothing by smaller differences.",
             plural(kinds, "kind")
         ),

@@ -116,6 +116,11 @@ pub fn data(study: &Facts, over: Over) -> CurvesChart {
     }
 }
 
+/// Whether the time of any training is confirmed, so that the others must be told from it.
+fn is_any_confirmed(study: &Facts) -> bool {
+    study.findings().points.iter().any(|point| point.time.basis == Basis::Confirmed)
+}
+
 fn curve(study: &Facts, over: Over, candidate: usize, trials: &[&[EpochRow]], emphasis: Emphasis) -> Curve {
     let longest = trials.iter().map(|rows| rows.len()).max().unwrap_or(0);
     let (mut points, mut band) = (Vec::new(), Vec::new());
@@ -137,7 +142,7 @@ fn curve(study: &Facts, over: Over, candidate: usize, trials: &[&[EpochRow]], em
     }
     let label = study.view.expansion.candidates[candidate].label.clone();
     let label = match (over, basis) {
-        (Over::TrainSeconds, Some(Basis::Screened)) if study.view.times.is_some() => {
+        (Over::TrainSeconds, Some(Basis::Screened)) if is_any_confirmed(study) => {
             format!("{label}, time not confirmed")
         }
         _ => label,
