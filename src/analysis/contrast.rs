@@ -33,6 +33,9 @@ pub struct Measured {
 pub struct SpeedUp {
     pub factor: Measured,
     pub basis: Basis,
+    /// Whether the steps that are compared are the very same in every context: then it is 1 by construction, and what was
+    /// measured is how far the measuring is off.
+    pub same_steps: bool,
 }
 
 /// Below this a difference is rounding.
@@ -63,10 +66,21 @@ pub(super) fn speed_up(contrasts: &[Contrast]) -> (Option<SpeedUp>, usize) {
             let (estimate, least, greatest) = (of.estimate.exp(), of.least.exp(), of.greatest.exp());
             let factor = Measured { estimate, interval, least, greatest, ..of };
             let timed = rows.iter().filter(|row| !row.is_empty()).count();
-            return (Some(SpeedUp { factor, basis }), whole.len() - timed);
+            let same_steps = whole.iter().all(|contrast| cancels(contrast));
+            return (Some(SpeedUp { factor, basis, same_steps }), whole.len() - timed);
         }
     }
     (None, whole.len())
+}
+
+/// Whether every step that is weighed on one side is weighed on the other.
+fn cancels(contrast: &Contrast) -> bool {
+    let mut weights: BTreeMap<u64, f64> = BTreeMap::new();
+    for (weight, point) in contrast {
+        let Some(steps) = point.steps else { return false };
+        *weights.entry(steps).or_default() += weight;
+    }
+    weights.values().all(|weight| *weight == 0.0)
 }
 
 pub(super) fn has_diverged(contrast: &Contrast) -> bool {

@@ -33,6 +33,9 @@ pub struct Point {
     /// Test accuracy of the weights of that best epoch, by replicate, where it is known: reported, never chosen by.
     pub test_accuracy: BTreeMap<usize, f64>,
     pub time: Time,
+    /// Of which steps its training consists: two points of one number take the very same steps, as many of each kind, so that
+    /// their times differ by how they were measured alone. Absent where that is not known.
+    pub steps: Option<u64>,
     /// Replicates that diverged: a point with any is on no front.
     pub diverged: usize,
 }
@@ -114,6 +117,11 @@ impl Point {
         self.accuracy.iter().filter_map(|(replicate, own)| Some(own - base.accuracy.get(replicate)?)).collect()
     }
 
+    /// Whether its training takes the very same steps as that of `other`: by construction the two take as long.
+    pub fn takes_steps_of(&self, other: &Point) -> bool {
+        self.steps.is_some() && self.steps == other.steps
+    }
+
     /// What stands for the point's time: the median of its rounds where it is confirmed, else the mean over its replicates.
     pub fn seconds(&self) -> Option<f64> {
         match self.time.basis {
@@ -134,6 +142,21 @@ impl Point {
 /// Mean of shares of images, without what depends on the order of the sum: equal ones are equal.
 fn mean_share(values: impl Iterator<Item = f64>) -> Option<f64> {
     stats::mean(&values.collect::<Vec<_>>()).map(|mean| (1e12 * mean).round() / 1e12)
+}
+
+/// Standard deviations of a normal distribution on both sides of its mean that 95 % of it lie within.
+const NORMAL: f64 = 1.96;
+
+/// How far the share that is right of so many images may lie from that of all such images, 95 %: the binomial error.
+pub fn error_of_images(accuracy: f64, images: usize) -> f64 {
+    NORMAL * (accuracy * (1.0 - accuracy) / images.max(1) as f64).max(0.0).sqrt()
+}
+
+/// Whether an accuracy on so many images is none that guessing among so many classes would not come to as well: within the
+/// binomial error of that, or below.
+pub fn is_chance(accuracy: f64, images: usize, classes: usize) -> bool {
+    let chance = 1.0 / classes.max(1) as f64;
+    accuracy <= chance + error_of_images(chance, images)
 }
 
 /// Index of the point that others are compared to: the whole training of the baseline, if it has ended.

@@ -109,7 +109,7 @@ pub enum PickError {
     NoStandardError { label: String },
     #[error(
         "there is no knee: it takes a point of the front above the straight line between its ends, and the front of what is \
-         left has {}; ask for a time or an accuracy",
+         left has {}; ask for a time or an accuracy instead",
         words::knee_lacks(*points)
     )]
     NoKnee { points: usize },

@@ -12,7 +12,7 @@ use fastrcaps::{
     },
     base::words::three_digits,
     present::report::{
-        cells::{INTERVALS, SCREENED, accuracy_cell, factor, points as signed_points, speed_cell},
+        cells::{INTERVALS, SCREENED, accuracy_cell, points as signed_points, speed, speed_cell},
         effects::{self, name, step_name},
         view::StudyView,
     },
@@ -102,7 +102,7 @@ fn effects_table(space: &Space, effects: &[Effect]) -> String {
         let Change { contexts, diverged, accuracy, speed_up, parameters, .. } = &effect.overall;
         let alone = effect.at_baseline.as_ref().map(|of| {
             let accuracy = of.accuracy.map(|of| signed_points(of.estimate));
-            let known = [of.speed_up.map(|of| factor(of.factor.estimate)), accuracy];
+            let known = [of.speed_up.map(speed), accuracy];
             let known: Vec<String> = known.into_iter().flatten().collect();
             if of.diverged > 0 { "diverged".into() } else { known.join(", ") }
         });
@@ -147,7 +147,7 @@ pub fn ladder_table(view: &StudyView, points: &[Point], target: usize) -> Result
             step_name(&view.space, &rung.step),
             point.seconds().map(duration).unwrap_or_default(),
             if is_first { String::new() } else { speed_cell(rung.speed_up) },
-            rung.total_speed_up.map(|of| factor(of.factor.estimate)).unwrap_or_default(),
+            rung.total_speed_up.map(speed).unwrap_or_default(),
             if is_first { String::new() } else { accuracy_cell(rung.accuracy) },
             rung.total_accuracy.map(|of| signed_points(of.estimate)).unwrap_or_default(),
             point.parameters.to_string(),

@@ -19,8 +19,6 @@ use super::{
     target::Target,
 };
 
-/// Images in the chart of reconstructions.
-const SHOWN: usize = 20;
 /// Pixels of a side, and dots per inch, beyond which a picture is taken for a mistake.
 const LARGEST: u32 = 20_000;
 const FINEST: u32 = 1200;
@@ -140,7 +138,13 @@ pub fn run(args: Args) -> Result<ExitCode> {
         let candidate =
             candidate.context("no configuration was trained to its end yet: there is nothing to reconstruct")?;
         facts.picked = Some(candidate);
-        facts.samples = picked::samples(&study, &view, candidate, &args.data_dir.dirs(), SHOWN)?;
+        facts.samples = picked::samples(
+            &study,
+            &view,
+            candidate,
+            &args.data_dir.dirs(),
+            charts::reconstructions::samples_for(&style),
+        )?;
     }
     let data = (kind.data)(&facts, &options).with_context(|| format!("the chart {name} cannot be drawn"))?;
     let bytes = match format {

@@ -9,7 +9,7 @@ use fastrcaps::{
     base::words::{by_count, plural},
     present::report::{
         self,
-        cells::{letter, marked_time},
+        cells::{letter, marked_time, speed_beside_baseline},
         findings::{Findings, accuracy_sd, test_accuracy, test_accuracy_sd},
         reach::{self, Reach},
         view::StudyView,
@@ -276,7 +276,7 @@ fn row(findings: &Findings, index: usize) -> Vec<String> {
         mean_and_deviation(of.mean_accuracy(), accuracy_sd(of)),
         mean_and_deviation(test_accuracy(of), test_accuracy_sd(of)),
         of.parameters.to_string(),
-        change.and_then(|change| change.speedup).map_or("".into(), |speedup| format!("{speedup:.2}×")),
+        change.and_then(speed_beside_baseline).unwrap_or_default(),
         change
             .and_then(|change| change.accuracy_change)
             .map_or("".into(), |points| format!("{:+.2} points", 100.0 * points)),

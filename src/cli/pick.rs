@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use fastrcaps::{
     analysis::{
         Extent, Point,
@@ -64,6 +64,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let view = args.times.read(&study)?;
     let points = view.points();
     let pick = pick::pick(&points, &view.design(), &args.constraints.constraints())
+        .map_err(|error| anyhow!(cells::pick_error(&error)))
         .with_context(|| format!("nothing is picked from {}", study.folder.display()))?;
     let out = args.out.unwrap_or_else(|| study.folder.join("pick").join("config.toml"));
     let out = Target::checked(out, args.force, |bytes| bytes.starts_with(PICKED.as_bytes()))?;
@@ -132,7 +133,12 @@ impl Picked<'_> {
 
     fn text(&self) -> String {
         let (point, pick) = (self.point(), self.pick);
-        let speedup = self.speedup().map_or("speed-up unknown".into(), |factor| format!("{factor:.2}× as fast"));
+        let is_alike = self.baseline().is_some_and(|base| self.point().takes_steps_of(base));
+        let speedup = match self.speedup() {
+            Some(_) if is_alike => "the same steps, so as fast".into(),
+            Some(factor) => format!("{factor:.2}× as fast"),
+            None => "speed-up unknown".into(),
+        };
         let change = self.accuracy_change().map_or("change of accuracy unknown".into(), |change| {
             let interval = self
                 .accuracy_change_interval()
@@ -146,7 +152,10 @@ impl Picked<'_> {
         let rows = [
             ("configuration", point.label.clone()),
             ("time", cells::time(self.point())),
-            ("validation", cells::accuracy(self.point())),
+            (
+                "validation",
+                format!("{}, of {} images", cells::accuracy(self.point()), self.view.validated_on(point.candidate)),
+            ),
             ("test", mean_and_deviation(test_accuracy(point), test_accuracy_sd(point))),
             ("parameters", point.parameters.to_string()),
             ("to the baseline", format!("{speedup}, {change}")),

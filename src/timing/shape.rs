@@ -3,7 +3,10 @@
 //! A training's time is the sum over its steps, and a step's depends on its [`Shape`] alone: so a few shapes, timed well,
 //! give the times of many trainings.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    hash::{DefaultHasher, Hash, Hasher},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -83,6 +86,19 @@ impl Shape {
 pub fn steps_of(config: &TrialConfig, stop: usize) -> Vec<(Shape, u64)> {
     let steps = config.schedule.steps_by_kind(stop, config.train.epochs, config.data.counts().train);
     steps.into_iter().map(|((samples, scope), count)| (Shape::of(config, samples, scope), count)).collect()
+}
+
+/// What trainings have in common that take the very same steps, as many of each shape: a number for comparing within one run of
+/// the program.
+pub fn steps_hash(config: &TrialConfig) -> u64 {
+    let mut steps: Vec<String> = (steps_of(config, config.train.epochs).iter())
+        // Numbers and strings: what JSON can hold.
+        .map(|of| serde_json::to_string(of).expect("a shape is JSON"))
+        .collect();
+    steps.sort_unstable();
+    let mut hasher = DefaultHasher::new();
+    steps.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// The shapes of the steps of some trainings by their ids, each with one that has it.

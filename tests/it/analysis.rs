@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use fastrcaps::analysis::{
     Basis, Design, Extent, Objectives, Point, Time,
     bootstrap::{Draw, Draws, accuracy_interval, difference_interval, groups, memberships, time_interval, undecided},
-    front,
+    error_of_images, front, is_chance,
 };
 
 /// Times by round or replicate, from 0.
@@ -27,6 +27,7 @@ pub fn point(candidate: usize, seconds: &[f64], accuracy: &[f64]) -> Point {
         accuracy: accuracy.iter().copied().enumerate().collect(),
         test_accuracy: BTreeMap::new(),
         time: Time { basis: Basis::Confirmed, seconds: numbered(seconds) },
+        steps: None,
         diverged: 0,
     }
 }
@@ -34,6 +35,17 @@ pub fn point(candidate: usize, seconds: &[f64], accuracy: &[f64]) -> Point {
 /// A space of so many configurations, of which the first is the baseline.
 fn design(count: usize) -> Design {
     Design { axes: Vec::new(), values: vec![Vec::new(); count], baseline: Some(0) }
+}
+
+#[test]
+fn an_accuracy_within_the_binomial_error_of_guessing_is_chance() {
+    // Of 300 images, a tenth: ± 3.4 points.
+    assert!(is_chance(0.10, 300, 10) && is_chance(0.13, 300, 10) && is_chance(0.02, 300, 10));
+    assert!(!is_chance(0.14, 300, 10));
+    assert!(!is_chance(0.13, 6000, 10) && is_chance(0.105, 6000, 10));
+    assert!(is_chance(0.55, 300, 2) && !is_chance(0.56, 300, 2));
+    assert!((error_of_images(0.5, 100) - 0.098).abs() < 1e-9);
+    assert_eq!(error_of_images(1.0, 100), 0.0);
 }
 
 const TEN: [f64; 6] = [10.0; 6];

@@ -13,6 +13,26 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::analysis::point;
 
+#[test]
+fn optimisations_of_the_same_steps_are_as_fast_by_construction() {
+    // Two axes: the first changes the steps, the second does not, and times say otherwise.
+    let seconds = [10.0, 11.0, 5.0, 6.5];
+    let mut points: Vec<Point> = (0..4).map(|of| point(of, &[seconds[of]; 6], &[0.9])).collect();
+    let same = |points: &[Point]| {
+        let effects = attribution::effects(&design(&[2, 2]), points).unwrap();
+        let by_axis = |axis| effects.iter().find(|of| of.optimisation.axis == axis).unwrap().overall.speed_up.unwrap();
+        let together = attribution::interactions(&design(&[2, 2]), points).unwrap();
+        [by_axis(0).same_steps, by_axis(1).same_steps, together[0].speed_up.unwrap().same_steps]
+    };
+    assert_eq!(same(&points), [false; 3], "of which steps they are is not known");
+    for (point, steps) in points.iter_mut().zip([1, 1, 2, 2]) {
+        point.steps = Some(steps);
+    }
+    assert_eq!(same(&points), [false, true, true]);
+    points[3].steps = Some(3);
+    assert_eq!(same(&points), [false; 3]);
+}
+
 /// A grid of axes with so many values each, the first of each axis the baseline's.
 fn design(sizes: &[usize]) -> Design {
     let count: usize = sizes.iter().product();

@@ -188,6 +188,8 @@ fn screened_times_and_what_is_missing_are_told() {
     assert!(text.contains("All times are screened"), "no warning");
     assert!(text.contains("No step was timed alone"), "nothing of times in what went wrong");
     assert!(text.contains("2 replicates"), "no n");
+    assert!(text.contains("24 validation images"), "no number of images");
+    assert!(text.contains("<td class=\"number\">same steps</td>"), "a speed-up of learning rates");
     assert!(text.contains("fastrcaps explore space.toml --out"), "no command that goes on");
 }
 

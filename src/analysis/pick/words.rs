@@ -65,8 +65,12 @@ impl Field<'_> {
         match asked.is_empty() {
             true => format!("{which} of {}", plural(considered, "point")),
             false => {
-                let meet = by_count(met, "meets", "meet");
-                format!("{which} of the {met} of {considered} that {meet}: {}", asked.join("; "))
+                let asked = asked.join("; ");
+                match (met, considered) {
+                    (1, 1) => format!("the only point that can be chosen, and it meets: {asked}"),
+                    (1, _) => format!("the only one of {considered} points that meets: {asked}"),
+                    _ => format!("{which} of the {met} of {considered} points that meet: {asked}"),
+                }
             }
         }
     }

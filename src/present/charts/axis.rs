@@ -71,17 +71,19 @@ impl Axis {
         let missing = (least - (high - low)).max(0.0) / 2.0;
         let margin = missing + (high - low + 2.0 * missing) * padding;
         let from = if low >= 0.0 { (low - margin).max(0.0) } else { low - margin };
-        let to = if unit == Unit::Percent && high <= 1.0 { (high + margin).min(1.0005) } else { high + margin };
+        let to = if unit == Unit::Percent && high <= 1.0 { (high + margin).min(1.0) } else { high + margin };
         Axis::new(Scale::Linear, from, to, unit)
     }
 
-    /// The axis with another `share` of its length at its end; one of shares has no tick above 100 % there.
-    pub fn headroom(&self, share: f64, unit: Unit) -> Axis {
+    /// The axis with another `share` of its length at its end; one of shares ends at 100 % at the latest. With it what that
+    /// leaves of the room, as a share of the whole length: nothing where the axis takes all of it.
+    pub fn headroom(&self, share: f64, unit: Unit) -> (Axis, f64) {
         let to = match self.scale {
             Scale::Linear => self.to + (self.to - self.from) * share,
             Scale::Log => self.to * (self.to / self.from).powf(share),
         };
-        Axis::new(self.scale, self.from, to, unit)
+        let end = if unit == Unit::Percent { to.min(self.to.max(1.0)) } else { to };
+        (Axis::new(self.scale, self.from, end, unit), if end < to { (to - end) / (to - self.from) } else { 0.0 })
     }
 
     /// The axis from and to other values, where some are given.

@@ -81,7 +81,7 @@ pub fn data(study: &Facts) -> BarsChart {
             0 | 1 => format!("one replicate of each{beside}"),
             _ => format!("mean of up to {replicates} replicates{beside}; lines are 95 % intervals"),
         },
-        footnote: study.time_note(),
+        footnote: study.figures_note(),
         rows,
     }
 }

@@ -6,9 +6,9 @@ use anyhow::{Context, Result};
 
 use super::images::Sample;
 use crate::analysis::Basis;
-use crate::base::stats;
+use crate::base::{stats, words::three_digits};
 use crate::learn::record::{EpochRow, Status, TrialRecord};
-use crate::present::report::{effects::Effects, findings::Findings, view::StudyView};
+use crate::present::report::{cells::from_to, effects::Effects, findings::Findings, view::StudyView};
 
 /// What a chart is asked to show, beyond what its study says.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -60,6 +60,25 @@ impl<'a> Facts<'a> {
 
     pub fn effects(&self) -> &Effects {
         self.effects.get_or(|| Effects::among(self.view, &self.findings().points))
+    }
+
+    /// What a chart says of its accuracies and times.
+    pub fn figures_note(&self) -> String {
+        let notes = [self.accuracy_note(), self.time_note()];
+        notes.into_iter().filter(|note| !note.is_empty()).collect::<Vec<_>>().join(" · ")
+    }
+
+    /// What a chart says of its accuracies: of how many images they are.
+    pub fn accuracy_note(&self) -> String {
+        let [(least, most), _] = self.view.images();
+        match least {
+            0 => String::new(),
+            _ => format!(
+                "accuracy: of {} validation images, one is {} points",
+                from_to((least, most)),
+                three_digits(100.0 / least as f64)
+            ),
+        }
     }
 
     /// What a chart says of its times.

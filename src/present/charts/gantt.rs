@@ -132,7 +132,8 @@ pub fn draw(chart: &GanttChart, style: &Style) -> Scene {
     }
     let mut area = layout::plot_area(style, &chart.subtitle);
     area.top += 8.0;
-    let highest = style.row_for(chart.rows, area.top + FOOT, HIGHEST);
+    // A picture of a given height is filled, however few rows there are.
+    let highest = if style.height.is_some() { f64::INFINITY } else { HIGHEST };
     let height = (area.height() / chart.rows as f64).min(highest);
     area.bottom = area.top + height * chart.rows as f64;
     let sheet = style.height_for(area.bottom + FOOT);

@@ -42,12 +42,21 @@ pub struct Pair {
     pub speed_up: Option<Joint>,
     /// Whether the times behind it are confirmed.
     pub is_confirmed: bool,
+    /// Whether the steps are the very same, so that it is 1 by construction.
+    pub same_steps: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Joint {
     pub estimate: f64,
     pub interval: Option<(f64, f64)>,
+}
+
+impl Joint {
+    /// Whether the interval excludes that there is nothing.
+    fn excludes(self, nothing: f64) -> bool {
+        self.interval.is_some_and(|(low, high)| low > nothing || high < nothing)
+    }
 }
 
 /// The interactions of a study.
@@ -72,6 +81,7 @@ pub fn data(study: &Facts) -> InteractionsChart {
             accuracy: of.accuracy.map(joint),
             speed_up: of.speed_up.map(|of| joint(of.factor)),
             is_confirmed: of.speed_up.is_some_and(|of| of.basis == Basis::Confirmed),
+            same_steps: of.speed_up.is_some_and(|of| of.same_steps),
         })
     };
     let mut pairs: Vec<Pair> = interactions.iter().filter_map(pair).collect();
@@ -81,7 +91,7 @@ pub fn data(study: &Facts) -> InteractionsChart {
         subtitle:
             "what two of them do together beyond what each does alone; bold where the 95 % interval excludes that they do not touch"
                 .into(),
-        footnote: study.time_note(),
+        footnote: study.figures_note(),
         optimisations: optimisations.into_iter().map(|(_, _, name)| name).collect(),
         pairs,
     }
@@ -139,7 +149,8 @@ pub fn draw(chart: &InteractionsChart, style: &Style) -> Scene {
     let high = (f64::from(style.sheet_height()) - top - 90.0) / count;
     let highest = style.row_for(shown.len(), top + 90.0, 90.0).min(150.0);
     let (wide, high) = ((room / count).min(150.0), high.clamp(36.0, highest));
-    let legend = legend_lines(chart.pairs.iter().any(|pair| !pair.is_confirmed));
+    let legend = legend_lines(chart);
+    let has_mark = Marks::of(chart) == Marks::Some;
     let height = style.height_for(top + (high * count).max(legend_height(&legend)) + 90.0);
     let mut scene = layout::sheet_of(height, style, &chart.title, &chart.subtitle, &notes);
     let field = |row: usize, column: usize| Area::new(left + wide * column as f64, top + high * row as f64, wide, high);
@@ -158,11 +169,19 @@ pub fn draw(chart: &InteractionsChart, style: &Style) -> Scene {
         let (Some(first), Some(second)) = (place(pair.first), place(pair.second)) else { continue };
         if let Some(of) = pair.accuracy {
             let points = Joint { estimate: of.estimate * 100.0, interval: of.interval };
-            draw_field(&mut scene, &field(second, first), share(of.estimate, scales[0]), &points, 0.0, false);
+            // Rounded before the sign is chosen, so that nothing is "-0.00".
+            let words = super::attribution::signed((points.estimate * 100.0).round() / 100.0, 2);
+            draw_field(&mut scene, &field(second, first), share(of.estimate, scales[0]), words, points.excludes(0.0));
         }
-        if let Some(of) = pair.speed_up {
-            let share = share(of.estimate.ln(), scales[1]);
-            draw_field(&mut scene, &field(first, second), share, &of, 1.0, !pair.is_confirmed);
+        match pair.speed_up {
+            Some(_) if pair.same_steps => draw_field(&mut scene, &field(first, second), 0.0, "=".into(), false),
+            Some(of) => {
+                let mark = if has_mark && !pair.is_confirmed { "*" } else { "" };
+                let words = format!("{:.2}×{mark}", of.estimate);
+                let share = share(of.estimate.ln(), scales[1]);
+                draw_field(&mut scene, &field(first, second), share, words, of.excludes(1.0));
+            }
+            None => {}
         }
     }
     let (right, bottom) = (left + wide * count, top + high * count);
@@ -178,7 +197,8 @@ pub fn draw(chart: &InteractionsChart, style: &Style) -> Scene {
 /// The largest sizes of accuracies and of logarithms of factors.
 fn scales(chart: &InteractionsChart) -> [f64; 2] {
     let accuracy = chart.pairs.iter().filter_map(|pair| Some(pair.accuracy?.estimate.abs())).fold(1e-4, f64::max);
-    let speed = chart.pairs.iter().filter_map(|pair| Some(pair.speed_up?.estimate.ln().abs()));
+    let measured = chart.pairs.iter().filter(|pair| !pair.same_steps);
+    let speed = measured.filter_map(|pair| Some(pair.speed_up?.estimate.ln().abs()));
     [accuracy, speed.filter(|of| of.is_finite()).fold(0.01, f64::max)]
 }
 
@@ -186,31 +206,56 @@ fn share(value: f64, scale: f64) -> f64 {
     (value / scale).clamp(-1.0, 1.0)
 }
 
-/// Blue where both together are better, red where they are worse.
+/// Blue where both together are better, orange where they are worse.
 fn colour(share: f64) -> Colour {
     let end = if share < 0.0 { VERMILION } else { BLUE };
     end.opacity(0.08 + 0.72 * share.abs())
 }
 
-fn draw_field(scene: &mut Scene, area: &Area, share: f64, of: &Joint, nothing: f64, is_screened: bool) {
+fn draw_field(scene: &mut Scene, area: &Area, share: f64, words: String, excludes: bool) {
     let Area { left, top, right, bottom } = *area;
     scene.polygon(vec![(left, top), (right, top), (right, bottom), (left, bottom)], colour(share), None);
-    let words = match nothing == 1.0 {
-        true => format!("{}{:.2}×", if is_screened { "~" } else { "" }, of.estimate),
-        // Rounded before the sign is chosen, so that nothing is "-0.00".
-        false => super::attribution::signed((of.estimate * 100.0).round() / 100.0, 2),
-    };
     let size = (area.width() / 4.2).min(SMALL);
     let at = ((left + right) / 2.0, (top + bottom) / 2.0 + size * 0.35);
     let text = Text::new(at, words, size, INK).anchor(Anchor::Middle);
-    let excludes = of.interval.is_some_and(|(low, high)| low > nothing || high < nothing);
     scene.text(if excludes { text.bold() } else { text });
 }
 
+/// Which of the times that are shown are not confirmed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Marks {
+    None,
+    Some,
+    All,
+}
+
+impl Marks {
+    fn of(chart: &InteractionsChart) -> Marks {
+        let mut timed = chart.pairs.iter().filter(|pair| pair.speed_up.is_some() && !pair.same_steps);
+        let first = timed.next().map(|pair| pair.is_confirmed);
+        match first {
+            None => Marks::None,
+            Some(first) if timed.any(|pair| pair.is_confirmed != first) => Marks::Some,
+            Some(is_confirmed) => {
+                if is_confirmed {
+                    Marks::None
+                } else {
+                    Marks::All
+                }
+            }
+        }
+    }
+}
+
 /// What the legend says below its two scales, in lines.
-fn legend_lines(has_screened: bool) -> Vec<String> {
-    let mut said = vec!["red: worse together", "blue: better together", "empty: of one axis, or not trained"];
-    said.extend(has_screened.then_some("~ times not confirmed"));
+fn legend_lines(chart: &InteractionsChart) -> Vec<String> {
+    let mut said = vec!["orange: worse together", "blue: better together", "empty: of one axis, or not trained"];
+    said.extend(chart.pairs.iter().any(|pair| pair.same_steps).then_some("=: the same steps, as fast by construction"));
+    said.extend(match Marks::of(chart) {
+        Marks::None => None,
+        Marks::Some => Some("*: times not confirmed"),
+        Marks::All => Some("no time is confirmed"),
+    });
     said.into_iter().flat_map(|words| font::wrapped(words, Weight::Regular, SMALL, LEGEND - 40.0, 2)).collect()
 }
 

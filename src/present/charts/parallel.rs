@@ -108,7 +108,7 @@ pub fn data(study: &Facts) -> ParallelChart {
         "{}, those of the front of time, accuracy and parameters stand out",
         plural(lines.len(), "configuration")
     );
-    ParallelChart { title, subtitle, footnote: study.time_note(), axes, lines }
+    ParallelChart { title, subtitle, footnote: study.figures_note(), axes, lines }
 }
 
 impl OnSheet for ParallelChart {

@@ -36,6 +36,7 @@ fn front_point(study: &Facts, index: usize, of: &Point) -> FrontPoint {
         seconds_range,
         accuracy,
         accuracy_sd: accuracy_sd(of),
+        is_chance: study.view.is_chance(of),
         test_accuracy: test_accuracy(of),
         parameters: of.parameters,
         replicates: of.accuracy.len(),

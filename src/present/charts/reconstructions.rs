@@ -19,7 +19,12 @@ pub const KIND: ChartKind = ChartKind {
     ranges: Ranges::Neither,
     data: |study, _| {
         if study.samples.is_empty() {
-            bail!("there is no reconstruction: the picked configuration has no decoder, or no weights were kept of it");
+            let label = study.picked.and_then(|picked| study.view.expansion.candidates.get(picked));
+            let of = label.map_or("the picked configuration".into(), |of| format!("{:?}", of.label));
+            bail!(
+                "there is no reconstruction: {of} has no decoder, or no weights were kept of it; name another one with \
+                 --configuration, as the column `configuration` of trials.csv has it"
+            );
         }
         let label = study.picked.and_then(|picked| study.view.expansion.candidates.get(picked));
         let of = label.map_or(String::new(), |of| format!("{}: ", of.label));
@@ -79,6 +84,14 @@ impl OnSheet for ReconstructionsChart {
     fn on_sheet(&self, style: &Style) -> Scene {
         draw(self, style)
     }
+}
+
+/// How many samples a picture has room for: two bands, or as many as its height has.
+pub fn samples_for(style: &Style) -> usize {
+    const LEAST: usize = 2;
+    let high = 2.0 * SIDE + GAP + 58.0;
+    let room = style.height.map_or(0.0, |_| f64::from(style.sheet_height()) - HEAD - 40.0);
+    COLUMNS * ((room / high) as usize).clamp(LEAST, BANDS)
 }
 
 /// Decides the grid. Samples whose images are not as large as they say are left out.

@@ -11,6 +11,7 @@ use super::labels::{self, Surroundings, Wanted, leader_end};
 use super::look::Style;
 use super::style::{BLUE, Colour, FAINT, GRID, INK, LABEL, MUTED, SMALL, VERMILION, WHITE, baseline};
 use super::{font, layout, points};
+use crate::analysis::Extent;
 use crate::base::words::plural;
 
 pub const KIND: ChartKind = ChartKind {
@@ -33,11 +34,18 @@ pub struct ScatterChart {
 /// The configurations of a study.
 pub fn data(study: &Facts) -> ScatterChart {
     let points: Vec<FrontPoint> = points::points(study, false).into_iter().map(|(_, point)| point).collect();
-    let front = points.iter().filter(|of| of.standing == Standing::Front).count();
+    let findings = study.findings();
+    let whole = points.iter().filter(|of| of.standing == Standing::Front).count();
+    let is_beginning = |index: &&usize| findings.points[**index].extent == Extent::Prefix;
+    let beginnings = findings.wide_front.iter().filter(is_beginning).count();
+    let not_drawn = match beginnings {
+        0 => String::new(),
+        count => format!("; {count} more of that front are beginnings of trainings, which are not drawn"),
+    };
     ScatterChart {
         title: format!("{}: accuracy, training time and parameters", study.view.space.name),
-        subtitle: format!("{}, {front} on the front of all three", plural(points.len(), "configuration")),
-        footnote: study.time_note(),
+        subtitle: format!("{}, {whole} on the front of all three{not_drawn}", plural(points.len(), "configuration")),
+        footnote: study.figures_note(),
         points,
     }
 }
@@ -114,7 +122,7 @@ pub fn draw(chart: &ScatterChart, style: &Style) -> Scene {
     };
     let points: Vec<&FrontPoint> = chart.points.iter().filter(known).collect();
     let mut notes =
-        vec!["lines fall from the front to the floor; faint dots are projections on the three planes".to_string()];
+        vec!["lines fall from the front to the floor; small dots are the points as seen along each axis".to_string()];
     let absent = chart.points.len() - points.len();
     if absent > 0 {
         notes.push(format!("not shown, without a time or an accuracy: {}", plural(absent, "configuration")));
@@ -334,7 +342,7 @@ fn draw_legend(scene: &mut Scene, chart: &ScatterChart) {
     if chart.points.iter().any(|of| of.clock == Clock::Screened) {
         entry(scene, "time not confirmed", &|scene, at| scene.circle(at, 6.5, WHITE, Some(Stroke::solid(BLUE, 2.6))));
     }
-    let planes = ["time and parameters", "time and accuracy", "parameters and accuracy"];
+    let planes = ["on the floor", "on the wall behind", "at the left"];
     for (words, colour) in planes.into_iter().zip(COLOURS) {
         entry(scene, words, &|scene, at| scene.circle(at, 4.0, colour, None));
     }

@@ -8,9 +8,10 @@ use super::canvas::{Area, Point, Scene, Stroke, Text, Weight};
 use super::facts::{Facts, Options};
 use super::kind::{ChartKind, OnSheet, Ranges, boxed};
 use super::labels::spread;
-use super::look::{Style, told_apart};
+use super::look::{Style, TOLD_APART, told_apart};
 use super::style::{INK, SMALL};
 use super::{font, layout};
+use crate::base::words::{by_count, plural};
 use crate::learn::schedule::{Progress, ScheduleConfig, outline::SHARP};
 
 pub const KIND: ChartKind = ChartKind {
@@ -60,8 +61,8 @@ pub struct NamedLine {
     pub name: Vec<String>,
 }
 
-/// Schedules above which only the first ones have a line: more cannot be told apart.
-const MOST: usize = 12;
+/// Learning rates, and batch sizes, above which only the first ones have a line: more cannot be told apart.
+const MOST: usize = TOLD_APART;
 const LABEL_WIDTH: f64 = 300.0;
 const LABEL_LINE: f64 = 24.0;
 
@@ -70,7 +71,7 @@ pub fn data(study: &Facts, options: &Options) -> Result<ScheduleChart> {
     let view = study.view;
     let asked = study.asked(options)?;
     let mut seen: Vec<(&ScheduleConfig, usize)> = Vec::new();
-    let mut lines = Vec::new();
+    let (mut lines, mut left_out) = (Vec::new(), 0);
     for candidate in asked.unwrap_or_else(|| (0..view.expansion.candidates.len()).collect()) {
         let of = &view.expansion.candidates[candidate];
         let key = (&of.config.schedule, of.config.train.epochs);
@@ -78,15 +79,19 @@ pub fn data(study: &Facts, options: &Options) -> Result<ScheduleChart> {
             continue;
         }
         seen.push(key);
-        if lines.len() < MOST {
-            let parts = ["schedule", "schedule.lr", "schedule.batch"];
-            let [whole, rate, batch] = parts.map(|part| study.values_below(candidate, part));
-            let own = |part: String| if part.is_empty() { whole.clone() } else { part };
-            let (label, rate, batch) = match options.configurations.is_empty() {
-                true => (whole.clone(), own(rate), own(batch)),
-                false => (of.label.clone(), of.label.clone(), of.label.clone()),
-            };
-            lines.push(ScheduleLine { label, rate, batch, ..sample(key.0, key.1) });
+        let parts = ["schedule", "schedule.lr", "schedule.batch"];
+        let [whole, rate, batch] = parts.map(|part| study.values_below(candidate, part));
+        let own = |part: String| if part.is_empty() { whole.clone() } else { part };
+        let (label, rate, batch) = match options.configurations.is_empty() {
+            true => (whole.clone(), own(rate), own(batch)),
+            false => (of.label.clone(), of.label.clone(), of.label.clone()),
+        };
+        let line = ScheduleLine { label, rate, batch, ..sample(key.0, key.1) };
+        let (rates, batches) = (new_among(&lines, &line, rate_of), new_among(&lines, &line, batch_of));
+        if rates.max(batches) > MOST {
+            left_out += 1;
+        } else {
+            lines.push(line);
         }
     }
     if lines.is_empty() {
@@ -96,13 +101,41 @@ pub fn data(study: &Facts, options: &Options) -> Result<ScheduleChart> {
     if let [only] = &mut lines[..] {
         [&mut only.label, &mut only.rate, &mut only.batch].into_iter().for_each(String::clear);
     }
-    let left_out = seen.len() - lines.len();
     Ok(ScheduleChart {
         title: format!("{}: learning rate and batch size", view.space.name),
         subtitle: "as each schedule is declared, step by step".into(),
         lines,
         left_out,
     })
+}
+
+/// A name and the values that it stands for.
+type Part<'a, T> = (&'a str, &'a [(f64, T)]);
+
+fn rate_of(line: &ScheduleLine) -> Part<'_, f64> {
+    (&line.rate, &line.rates)
+}
+
+fn batch_of(line: &ScheduleLine) -> Part<'_, usize> {
+    (&line.batch, &line.batches)
+}
+
+/// How many different parts there are with that of a further line; 0 where it is there already.
+fn new_among<T: PartialEq>(
+    lines: &[ScheduleLine],
+    line: &ScheduleLine,
+    part: fn(&ScheduleLine) -> Part<'_, T>,
+) -> usize {
+    let mut different: Vec<Part<T>> = Vec::new();
+    for of in lines.iter().map(part) {
+        if of == part(line) {
+            return 0;
+        }
+        if !different.contains(&of) {
+            different.push(of);
+        }
+    }
+    different.len() + 1
 }
 
 /// Names that lines of different values share become those of their whole schedules: one policy may follow the other, as
@@ -222,7 +255,8 @@ fn named<'a>(lines: impl Iterator<Item = (Vec<Point>, &'a str)>, area: &Area) ->
 pub fn draw(chart: &ScheduleChart, style: &Style) -> Scene {
     let mut notes = Vec::new();
     if chart.left_out > 0 {
-        notes.push(format!("{} more schedules of the study have no line here", chart.left_out));
+        let have = by_count(chart.left_out, "has", "have");
+        notes.push(format!("{} of the study {have} no line here", plural(chart.left_out, "more schedule")));
     }
     let mut scene = layout::sheet(style, &chart.title, &chart.subtitle, &notes);
     if chart.lines.iter().all(|line| line.rates.is_empty() && line.batches.is_empty()) {

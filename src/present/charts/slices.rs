@@ -82,7 +82,7 @@ pub fn data(study: &Facts) -> SlicesChart {
     SlicesChart {
         title: format!("{}: accuracy and time by each value", space.name),
         subtitle: format!("{}, each in a row of every axis", plural(points.len(), "configuration")),
-        footnote: study.time_note(),
+        footnote: study.figures_note(),
         axes,
         points,
     }
@@ -118,6 +118,14 @@ pub fn draw(chart: &SlicesChart, style: &Style) -> Scene {
     let left_out = chart.axes.iter().map(|axis| axis.values.len()).sum::<usize>() - shown.len();
     if left_out > 0 {
         notes.push(format!("{} more left out", plural(left_out, "value")));
+    }
+    let best = accuracy_axis(chart.points.iter().map(|of| of.accuracy).filter(|value| value.is_finite()));
+    let below = chart.points.iter().filter(|of| of.accuracy < best.from).count();
+    if below > 0 {
+        notes.push(format!(
+            "{} below this range at its left end",
+            plural(below, "accuracy").replace("accuracys", "accuracies")
+        ));
     }
     notes.extend((!chart.footnote.is_empty()).then(|| chart.footnote.clone()));
     let mut scene = layout::sheet_of(height, style, &chart.title, &chart.subtitle, &notes);

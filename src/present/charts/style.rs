@@ -108,7 +108,11 @@ pub fn percent(share: f64) -> String {
 
 /// What charts call the baseline: "Baseline: fixed, batch 16", or only that where its label says no more.
 pub fn baseline(label: &str) -> String {
-    if label.eq_ignore_ascii_case("baseline") { "Baseline".to_string() } else { format!("Baseline: {label}") }
+    match label.get(..8).filter(|first| first.eq_ignore_ascii_case("baseline")) {
+        // With what follows it, as in "baseline, 3 epochs".
+        Some(_) if label.len() == 8 || label[8..].starts_with(", ") => format!("Baseline{}", &label[8..]),
+        _ => format!("Baseline: {label}"),
+    }
 }
 
 /// `6_720_000` as "6.72 M".

@@ -10,7 +10,7 @@ use crate::{
     present::{
         charts::{self, Scene, Style, curves::Over},
         report::{
-            cells::{INTERVALS, SCREENED, accuracy_cell, factor, points, speed_cell},
+            cells::{INTERVALS, SCREENED, accuracy_cell, from_to, points, speed, speed_cell},
             effects,
         },
     },
@@ -58,7 +58,7 @@ pub fn front(report: &Report) -> Markup {
         Some(picture(&scene, &alt)),
         html! {
             "Each point is a configuration, or the beginning of its training where that is on the front: mean over n = " (n)
-            " replicates. Filled: its time is confirmed, of steps timed alone; hollow: screened, beside other trials. Bars, of the \
+            " replicates, of " (from_to(report.view.images()[0])) " validation images. Filled: its time is confirmed, of steps timed alone; hollow: screened, beside other trials. Bars, of the \
              front and the baseline: 95 % intervals (in the still picture ± 1 standard deviation of accuracies). "
             @if !times.is_empty() { "Times: " (times) ". " }
             "How: " (how("The front")) ", " (how("Uncertainty")) "."
@@ -172,7 +172,7 @@ fn at_baseline(of: &Change) -> String {
         return "diverged".into();
     }
     let accuracy = of.accuracy.map(|of| format!("{} points", points(of.estimate)));
-    let known = [of.speed_up.map(|of| factor(of.factor.estimate)), accuracy];
+    let known = [of.speed_up.map(speed), accuracy];
     known.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 

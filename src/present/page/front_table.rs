@@ -10,7 +10,7 @@ use crate::{
     },
     base::words::{accuracy as percent, duration, plural},
     present::report::{
-        cells::{self, letter, points, share_of_draws},
+        cells::{self, from_to, letter, points, share_of_draws},
         findings::{accuracy_sd, test_accuracy, test_accuracy_sd},
     },
 };
@@ -22,7 +22,8 @@ pub fn section(report: &Report) -> Markup {
             h2 #front-heading { "The front: what no other configuration beats" }
             (figures::front(report))
             p.how {
-                "A row for each point that no other beats in time and accuracy, or in time, accuracy and parameters. n: replicates \
+                "A row for each point that no other beats in time and accuracy, or in time, accuracy and parameters. Validation: of "
+                (from_to(report.view.images()[0])) " images; test: of " (from_to(report.view.images()[1])) "; “chance”: no better than guessing. n: replicates \
                  of the accuracy, rounds (or replicates) of the time. How: " (how("The front")) "; [ ]: 95 % intervals, "
                 (how("Uncertainty")) "; front.csv has the same figures in full."
             }
@@ -88,11 +89,11 @@ fn cells_of(report: &Report, index: usize) -> Markup {
         th scope="row" { (of.label) @if is_baseline { " " span.badge { "baseline" } } }
         td.number { (cells::marked_time(of)) }
         td.number.small { (time_range(of)) }
-        td.number { (cells::mean_and_deviation(of.mean_accuracy(), accuracy_sd(of))) }
+        td.number { (cells::mean_and_deviation(of.mean_accuracy(), accuracy_sd(of))) @if report.view.is_chance(of) { " " span.badge { "chance" } } }
         td.number.small { (accuracy_range(of)) }
         td.number { (cells::mean_and_deviation(test_accuracy(of), test_accuracy_sd(of))) }
         td.number { (of.parameters) }
-        td.number { (or_dash(change.and_then(|of| of.speedup).map(cells::factor))) }
+        td.number { (or_dash(change.and_then(cells::speed_beside_baseline))) }
         td.number { (or_dash(change.and_then(|of| of.accuracy_change).map(points))) }
     }
 }

@@ -17,6 +17,7 @@ mod picks;
 mod recipe;
 mod trials;
 mod trouble;
+mod trust;
 
 use std::path::PathBuf;
 
@@ -26,12 +27,12 @@ use maud::{Markup, html};
 use crate::{
     base::{
         files::{check_target, write_atomically},
-        words::{accuracy, plural},
+        words::plural,
     },
     learn::record::Status,
     present::{
         charts::Facts,
-        report::{cells, effects::Effects, findings::Findings, view::StudyView},
+        report::{cells::from_to, effects::Effects, findings::Findings, view::StudyView},
     },
     search::study::{Study, StudyFile, holdings::PAGE},
     timing::sets::TimeSet,
@@ -125,6 +126,7 @@ pub fn html_with(report: &Report, now: Option<&Now>) -> Result<Document> {
         (heading(report))
         @if let Some(now) = now { (now::section(now)) }
         (picks::section(report))
+        (trust::section(report))
         (front_table::section(report))
         (figures::effects(report))
         (trouble::section(report))
@@ -140,7 +142,7 @@ pub fn html_with(report: &Report, now: Option<&Now>) -> Result<Document> {
 
 /// What the study is and how far it came.
 fn heading(report: &Report) -> Markup {
-    let Report { view, findings, .. } = report;
+    let view = &report.view;
     let count = |status| view.count(status);
     let [done, diverged, failed, stopped] =
         [Status::Done, Status::Diverged, Status::Failed, Status::Stopped].map(count);
@@ -149,19 +151,16 @@ fn heading(report: &Report) -> Markup {
     let config = &view.expansion.candidates[0].config;
     let images = config.data.name.label();
     let counts = [(diverged, "diverged"), (failed, "failed"), (stopped, "given up"), (open, "not ended yet")];
-    let best = findings.front.last().map(|index| &findings.points[*index]);
+    let [validation, test] = view.images();
     html! {
         header {
             p.eyebrow { "fastrcaps study" }
             h1 { (view.space.name) }
             p.lead {
-                (plural(view.expansion.candidates.len(), "configuration")) " on " (images)
-                ", " (plural(trials, "trial")) ": " (done) " done"
+                (plural(view.expansion.candidates.len(), "configuration")) " on " (images) " (" (from_to(validation)) " images to validate, " (from_to(test)) " to test), "
+                 (plural(trials, "trial")) ": " (done) " done"
                 @for (count, word) in counts { @if count > 0 { ", " b { (count) " " (word) } } }
-                ". "
-                @if let Some(best) = best {
-                    "Most accurate on the front: " b { (best.label) } ", " (accuracy(best.mean_accuracy())) ", " (cells::marked_time(best)) "."
-                }
+                "."
             }
             nav aria-label="Sections" {
                 @for (id, name) in SECTIONS { a href={ "#" (id) } { (name) } }
@@ -171,8 +170,9 @@ fn heading(report: &Report) -> Markup {
 }
 
 /// The sections by their anchors: first what answers a question, then what it is looked up in.
-const SECTIONS: [(&str, &str); 9] = [
-    ("picks", "Recommendation"),
+const SECTIONS: [(&str, &str); 10] = [
+    ("picks", "What to train with"),
+    ("trust", "Can I trust it?"),
     ("front", "Front"),
     ("effects", "What each optimisation does"),
     ("trouble", "What went wrong"),

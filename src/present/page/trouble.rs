@@ -28,6 +28,7 @@ pub fn section(report: &Report) -> Markup {
     html! {
         section #trouble aria-labelledby="trouble-heading" {
             h2 #trouble-heading { "What went wrong" }
+            (summary(report, failed.len(), stopped.len(), retried))
             h3 { "Trials that failed or diverged" }
             @if failed.is_empty() { p.fine { "None." } } @else { (failures(report, &failed)) }
             @if retried > 0 { p { (plural(retried, "trial")) " took more than one attempt: column attempts of trials.csv, and sweep.log." } }
@@ -35,6 +36,31 @@ pub fn section(report: &Report) -> Markup {
             @if stopped.is_empty() { p.fine { "None." } } @else { (given_up(report, &stopped)) }
             h3 { "Times" }
             (times(report))
+        }
+    }
+}
+
+/// All of it in a sentence.
+fn summary(report: &Report, failed: usize, stopped: usize, retried: usize) -> Markup {
+    let view = &report.view;
+    let open = view.wanted().filter(|index| {
+        view.records[*index].as_ref().is_none_or(|of| matches!(of.status, Status::Pending | Status::Running))
+    });
+    let open = open.count();
+    let disturbed = view.times.as_ref().map_or(0, TimeSet::tainted);
+    let said = [
+        (failed > 0).then(|| format!("{} failed or diverged", plural(failed, "trial"))),
+        (stopped > 0).then(|| format!("{} were given up by the search", plural(stopped, "trial"))),
+        (open > 0).then(|| format!("{} have not ended yet", plural(open, "trial"))),
+        (retried > 0).then(|| format!("{} took several attempts", plural(retried, "trial"))),
+        (disturbed > 0).then(|| format!("{} disturbed, which do not count", plural(disturbed, "timed sample"))),
+    ];
+    let said: Vec<String> = said.into_iter().flatten().collect();
+    html! {
+        @if said.is_empty() {
+            p.fine { "Nothing: every trial was trained to its end at its first attempt" @if view.times.is_some() { ", and no time was disturbed" } "." }
+        } @else {
+            p { (said.join("; ")) "." }
         }
     }
 }

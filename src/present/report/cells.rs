@@ -5,10 +5,10 @@ use crate::{
         Basis, Point,
         bootstrap::{accuracy_interval, time_interval},
         contrast::{Measured, SpeedUp},
-        pick::Confidence,
+        pick::{Confidence, PickError},
     },
     base::words::{accuracy as percent, duration, plural},
-    present::report::findings::accuracy_sd,
+    present::report::findings::{Change, accuracy_sd},
 };
 
 /// What is said below effects.
@@ -49,8 +49,25 @@ pub fn points(value: f64) -> String {
     format!("{:+.2}", (1e4 * value).round() / 100.0 + 0.0)
 }
 
+/// What stands in the place of a speed-up that is 1 by construction.
+pub const SAME_STEPS: &str = "same steps";
+
+/// A factor of speed without its interval.
+pub fn speed(of: SpeedUp) -> String {
+    if of.same_steps { SAME_STEPS.into() } else { factor(of.factor.estimate) }
+}
+
+/// How many times as fast as the baseline a point is; none where that is not known.
+pub fn speed_beside_baseline(change: Change) -> Option<String> {
+    let speed = change.speedup?;
+    Some(if change.same_steps { SAME_STEPS.into() } else { factor(speed) })
+}
+
 pub fn speed_cell(of: Option<SpeedUp>) -> String {
-    let Some(SpeedUp { factor: of, basis }) = of else { return "unknown".into() };
+    let Some(SpeedUp { factor: of, basis, same_steps }) = of else { return "unknown".into() };
+    if same_steps {
+        return SAME_STEPS.into();
+    }
     let interval = of.interval.map(|(low, high)| format!(" [{low:.2}, {high:.2}]")).unwrap_or_default();
     format!("{}{interval}{}", factor(of.estimate), if basis == Basis::Screened { " *" } else { "" })
 }
@@ -91,6 +108,24 @@ pub fn accuracy(point: &Point) -> String {
     });
     let mean = mean_and_deviation(point.mean_accuracy(), accuracy_sd(point));
     format!("{mean} ({interval}; {})", plural(point.accuracy.len(), "replicate"))
+}
+
+/// Why nothing is picked, with the flags of `fastrcaps pick` that lead further.
+pub fn pick_error(of: &PickError) -> String {
+    let flags = match of {
+        PickError::NoKnee { .. } => "`--max-time 90s`, `--min-accuracy 99%` or `--max-accuracy-loss 0.1pp`",
+        PickError::NoStandardError { .. } => "`explore --replicates 2`, or `pick --within 0.1pp`",
+        PickError::NoConstraint
+        | PickError::NoPoints
+        | PickError::NoBaseline { .. }
+        | PickError::NothingMeets { .. } => return of.to_string(),
+    };
+    format!("{of}: {flags}")
+}
+
+/// "300" or "300 to 600".
+pub fn from_to((least, most): (usize, usize)) -> String {
+    if least == most { least.to_string() } else { format!("{least} to {most}") }
 }
 
 /// How sure a pick is.

@@ -7,6 +7,7 @@ use anyhow::Result;
 use super::{
     cells::{self, points as in_points},
     findings::Findings,
+    noise::{caution, noise},
     view::StudyView,
 };
 use crate::{
@@ -122,7 +123,7 @@ impl Comparison {
             both("most accurate on the front", &|of| point(of.front().next_back(), &time_and_accuracy)),
             both("its speed-up over the own baseline", &|of| {
                 let best = of.findings.front.last().and_then(|index| of.findings.change(*index));
-                best.and_then(|of| of.speedup).map_or("–".into(), cells::factor)
+                best.and_then(cells::speed_beside_baseline).unwrap_or("–".into())
             }),
         ];
         if let Some(volumes) = self.hypervolumes() {
@@ -222,9 +223,9 @@ fn same_times(a: &StudyView, b: &StudyView) -> (bool, Option<String>) {
         [Basis::Screened, Basis::Screened] if a.common_origin() == b.common_origin() => {
             let slots = [a, b].map(|view| view.machine.as_ref().map(|machine| machine.slots.clone()));
             let beside = if slots[0] == slots[1] { "" } else { ", of different numbers in the two" };
-            let why = format!(
-                "Their times are screened, taken beside other trials{beside}: decide nothing by differences of some ten per cent."
-            );
+            let noise = [a, b].into_iter().filter_map(|view| noise(view, &view.points()));
+            let caution = caution(noise.max_by(|a, b| a.most.total_cmp(&b.most)));
+            let why = format!("Their times are screened, taken beside other trials{beside}. {caution}");
             (true, Some(why))
         }
         [Basis::Screened, Basis::Screened] => (

@@ -28,6 +28,8 @@ pub struct Findings {
 pub struct Change {
     /// [`Point::speedup`].
     pub speedup: Option<f64>,
+    /// Whether it takes the very same steps as the baseline, and is not the baseline: the speed-up is 1 by construction.
+    pub same_steps: bool,
     /// [`Point::accuracy_change`].
     pub accuracy_change: Option<f64>,
     /// Its parameters as a share of the baseline's.
@@ -71,6 +73,7 @@ impl Findings {
         let (of, base) = (&self.points[point], &self.points[self.baseline?]);
         Some(Change {
             speedup: of.speedup(base),
+            same_steps: self.baseline != Some(point) && of.takes_steps_of(base),
             accuracy_change: of.accuracy_change(base),
             parameter_share: of.parameters as f64 / base.parameters as f64,
         })

@@ -5,6 +5,7 @@ pub mod comparison;
 pub mod departures;
 pub mod effects;
 pub mod findings;
+pub mod noise;
 pub mod origins;
 pub mod reach;
 pub mod tables;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use anyhow::{Context, Result, bail};
 
 use crate::{
-    analysis::{Basis, Design, Extent, Point, Time},
+    analysis::{Basis, Design, Extent, Point, Time, is_chance},
     base::{machine::Machine, words::plural},
     learn::config::TrialConfig,
     learn::record::{EpochRow, Status, TrialRecord},
@@ -14,7 +14,10 @@ use crate::{
         space::{Candidate, Expansion, Space, Trial},
         study::{Plan, Study},
     },
-    timing::sets::{DEFAULT_SET, TimeSet},
+    timing::{
+        sets::{DEFAULT_SET, TimeSet},
+        shape::steps_hash,
+    },
 };
 
 /// A study as it stands.
@@ -239,6 +242,7 @@ impl StudyView {
                 .filter_map(|(_, record)| Some((record.replicate, record.test_accuracy?)))
                 .collect(),
             time,
+            steps: is_whole.then(|| steps_hash(config)),
             diverged: records().filter(|(_, record)| record.status == Status::Diverged).count(),
         }
     }
@@ -250,6 +254,29 @@ impl StudyView {
             Status::Stopped | Status::Paused => self.epochs[index].len() >= stop,
             _ => false,
         }
+    }
+
+    /// Images that the validation accuracy of a configuration is a share of.
+    pub fn validated_on(&self, candidate: usize) -> usize {
+        self.expansion.candidates[candidate].config.data.counts().validation
+    }
+
+    /// Whether a point's accuracy is no better than chance, by the number of its validation images.
+    pub fn is_chance(&self, point: &Point) -> bool {
+        let classes = self.expansion.candidates[point.candidate].config.data.name.classes();
+        let images = self.validated_on(point.candidate);
+        point.mean_accuracy().is_some_and(|accuracy| is_chance(accuracy, images, classes))
+    }
+
+    /// The fewest and the most images that validation accuracies are shares of, and test accuracies.
+    pub fn images(&self) -> [(usize, usize); 2] {
+        let counts = self.expansion.candidates.iter().map(|of| of.config.data.counts());
+        let grown = |ends: Option<(usize, usize)>, of: usize| {
+            Some(ends.map_or((of, of), |(least, most)| (least.min(of), most.max(of))))
+        };
+        let ends =
+            counts.fold([None; 2], |[validation, test], of| [grown(validation, of.validation), grown(test, of.test)]);
+        ends.map(Option::unwrap_or_default)
     }
 
     /// The configuration that trains a point: of a beginning of a training one that passes as a training of its own.

@@ -167,6 +167,13 @@ fn what_cannot_be_picked_says_why() {
     assert_eq!(refused(&hollow, &knee()), PickError::NoKnee { points: 3 });
 }
 
+#[test]
+fn the_only_point_that_meets_the_constraints_is_called_that() {
+    let of = picked(&study(), &limited(&[Constraint::MaxSeconds(20.0)]));
+    assert_eq!((of.considered, of.met), (4, 1));
+    of.why.names(["only", "4", "20.00 s"]);
+}
+
 /// Small numbers, so that ties are frequent.
 fn points() -> impl Strategy<Value = Vec<Point>> {
     let of = (1..6_u32, 0..6_u32, 1..4_usize, prop::bool::weighted(0.1));

@@ -24,6 +24,7 @@ fn row(label: &str, factor: f64, points: f64, share: f64) -> Row {
         label: label.into(),
         speed_up: Some(bar(factor, factor * 0.04)),
         is_confirmed: true,
+        same_steps: false,
         accuracy: Some(bar(points / 100.0, 0.002)),
         parameters: Bar { estimate: share, interval: None, range: (share, share) },
     }
@@ -133,6 +134,22 @@ fn nothing_to_show_is_said() {
     assert!(texts(&svg).iter().any(|text| text.starts_with("No optimisation")));
 }
 
+#[test]
+fn an_optimisation_of_the_same_steps_stands_at_no_change_whatever_was_measured() {
+    let mut chart = few();
+    chart.rows[2].same_steps = true;
+    chart.rows[2].is_confirmed = false;
+    let data = data(&chart);
+    let marks = data.marks.iter().filter(|mark| mark.panel == 0 && mark.figure == "same steps");
+    let marks: Vec<_> = marks.collect();
+    let [mark] = marks[..] else { panic!("{marks:?}") };
+    let panel = &data.panels[0];
+    let neutral = panel.area.left + panel.axis.share(panel.neutral) * panel.area.width();
+    assert!((mark.at - neutral).abs() < 1e-9);
+    assert!(!mark.is_hollow && mark.range.is_none() && mark.interval.is_none());
+    check(&chart);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
     #[test]
@@ -147,6 +164,7 @@ proptest! {
                 range: (factor / 1.1, factor * 1.2),
             }),
             is_confirmed: wide < 1.0,
+            same_steps: wide > 2.5,
             accuracy: Some(bar(change, half)),
             parameters: Bar { estimate: share, interval: None, range: (share * 0.9, share * 1.1) },
         });

@@ -18,6 +18,9 @@ fn extent(bars: impl Iterator<Item = Bar>, neutral: f64, least: f64, scale: fn(f
         let (from, to) = bar.interval.unwrap_or((bar.estimate, bar.estimate));
         (lowest, highest) = (lowest.min(scale(from)), highest.max(scale(to)));
     }
+    // An axis on which nothing changes still has room beside it.
+    let missing = (least - (high - low)).max(0.0) / 2.0;
+    (low, high) = (low - missing, high + missing);
     let span = (high - low).max(least);
     let (low, high) = (lowest.clamp(low - 0.6 * span, low), highest.clamp(high, high + 0.6 * span));
     let margin = 0.06 * (high - low).max(least);

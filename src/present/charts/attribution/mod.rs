@@ -12,7 +12,7 @@ use super::look::Style;
 use super::style::{BLUE, FAINT, GRID, INK, LABEL, MUTED, SMALL, WHITE, three_digits};
 use super::{font, layout};
 use crate::analysis::{Basis, attribution, contrast::Measured};
-use crate::present::report::effects;
+use crate::present::report::{cells::SAME_STEPS, effects};
 pub(super) use axes::signed;
 use axes::{factors, fitted, points};
 
@@ -41,6 +41,8 @@ pub struct Row {
     pub speed_up: Option<Bar>,
     /// Whether its times were taken alone on the machine.
     pub is_confirmed: bool,
+    /// Whether it takes the very same steps, so that the factor is 1 by construction.
+    pub same_steps: bool,
     /// Difference of shares in 0..=1.
     pub accuracy: Option<Bar>,
     /// As a share of those before, 1 for no change.
@@ -106,7 +108,7 @@ const ROW: f64 = 46.0;
 const FOOT: f64 = 128.0;
 const RADIUS: f64 = 8.0;
 /// Room for a panel's figures, and between panels.
-const FIGURES: f64 = 92.0;
+const FIGURES: f64 = 112.0;
 const GAP: f64 = 34.0;
 const MOST_LABEL: f64 = 400.0;
 
@@ -121,6 +123,7 @@ pub fn data(study: &Facts) -> AttributionChart {
             label: if *diverged > 0 { format!("{name}, {diverged} of {contexts} diverged") } else { name },
             speed_up: speed_up.map(|of| bar(of.factor)),
             is_confirmed: speed_up.is_some_and(|of| of.basis == Basis::Confirmed),
+            same_steps: speed_up.is_some_and(|of| of.same_steps),
             accuracy: accuracy.map(bar),
             parameters: Bar {
                 estimate: parameters.mean,
@@ -132,7 +135,7 @@ pub fn data(study: &Facts) -> AttributionChart {
     AttributionChart {
         title: format!("{}: what each optimisation does", view.space.name),
         subtitle: "against the baseline's value, all else equal: mean over all settings of the other axes".into(),
-        footnote: study.time_note(),
+        footnote: study.figures_note(),
         rows: study.effects().effects.iter().map(row).collect(),
     }
 }
@@ -177,6 +180,7 @@ pub fn arrange(chart: &AttributionChart, style: &Style) -> AttributionLayout {
                 opens: (x(from) < area.left, x(to) > area.right),
             };
             let figure = match panel {
+                0 if row.same_steps => SAME_STEPS.into(),
                 0 => format!("{:.2}×", bar.estimate),
                 // Rounded before the sign is chosen, so that nothing is "-0.00".
                 1 => signed((bar.estimate * 100.0).round() / 100.0, 2),
@@ -188,7 +192,7 @@ pub fn arrange(chart: &AttributionChart, style: &Style) -> AttributionLayout {
                 at: x(bar.estimate),
                 interval: bar.interval.map(span),
                 range: (bar.range.1 - bar.range.0 > 1e-9).then(|| span(bar.range)),
-                is_hollow: panel == 0 && !row.is_confirmed,
+                is_hollow: panel == 0 && !row.is_confirmed && !row.same_steps,
                 figure,
             });
         }
@@ -204,7 +208,7 @@ pub fn arrange(chart: &AttributionChart, style: &Style) -> AttributionLayout {
 
 /// The rows in their order; of too many those that change the time most.
 fn shown(rows: &[Row]) -> Vec<&Row> {
-    let factor = |row: &Row| row.speed_up.map(|bar| bar.estimate.ln()).filter(|log| log.is_finite());
+    let factor = |row: &Row| bar(row, 0).map(|bar| bar.estimate.ln()).filter(|log| log.is_finite());
     let mut rows: Vec<&Row> = rows.iter().collect();
     rows.sort_by(|a, b| {
         let strength = |row: &Row| factor(row).map_or(-1.0, f64::abs);
@@ -224,6 +228,7 @@ fn bar(row: &Row, panel: usize) -> Option<Bar> {
         range: (bar.range.0 * by, bar.range.1 * by),
     };
     let bar = match panel {
+        0 if row.same_steps => Bar { estimate: 1.0, interval: None, range: (1.0, 1.0) },
         0 => row.speed_up?,
         1 => scaled(row.accuracy?, 100.0),
         _ => scaled(row.parameters, 100.0),

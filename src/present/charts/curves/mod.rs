@@ -103,8 +103,8 @@ pub fn data(study: &Facts, over: Over) -> CurvesChart {
         subtitle.push_str(&format!(" · {count} given up, dotted"));
     }
     let (what, footnote) = match over {
-        Over::Epochs => ("the epochs", String::new()),
-        Over::TrainSeconds => ("the training time", study.time_note()),
+        Over::Epochs => ("the epochs", study.accuracy_note()),
+        Over::TrainSeconds => ("the training time", study.figures_note()),
     };
     CurvesChart {
         title: format!("{}: validation accuracy over {what}", view.space.name),
@@ -114,6 +114,11 @@ pub fn data(study: &Facts, over: Over) -> CurvesChart {
         over,
         curves,
     }
+}
+
+/// Whether the time of any training is confirmed, so that the others must be told from it.
+fn is_any_confirmed(study: &Facts) -> bool {
+    study.findings().points.iter().any(|point| point.time.basis == Basis::Confirmed)
 }
 
 fn curve(study: &Facts, over: Over, candidate: usize, trials: &[&[EpochRow]], emphasis: Emphasis) -> Curve {
@@ -137,7 +142,7 @@ fn curve(study: &Facts, over: Over, candidate: usize, trials: &[&[EpochRow]], em
     }
     let label = study.view.expansion.candidates[candidate].label.clone();
     let label = match (over, basis) {
-        (Over::TrainSeconds, Some(Basis::Screened)) if study.view.times.is_some() => {
+        (Over::TrainSeconds, Some(Basis::Screened)) if is_any_confirmed(study) => {
             format!("{label}, time not confirmed")
         }
         _ => label,

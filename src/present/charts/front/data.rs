@@ -30,7 +30,7 @@ pub fn data(study: &Facts) -> FrontChart {
     FrontChart {
         title: format!("{}: accuracy over training time", view.space.name),
         subtitle,
-        footnote: study.time_note(),
+        footnote: study.figures_note(),
         points: points::points(study, true).into_iter().map(|(_, point)| point).collect(),
         stopped,
     }

@@ -43,7 +43,10 @@ pub fn draw(chart: &FrontChart, style: &Style) -> Scene {
         scene.text(Text::new((area.left, area.bottom - 6.0), text, NOTE, MUTED).halo());
     }
     draw_legend(&mut scene, chart, &data);
-    data.list.draw(&mut scene, |scene, at| diamond(scene, at, sequential(0.55), Stroke::solid(INK, 1.8)));
+    let is_hollow = data.marks.iter().all(|mark| mark.clock == Clock::Screened);
+    let (fill, outline) =
+        if is_hollow { hollow(sequential(0.55), 1.0) } else { (sequential(0.55), Stroke::solid(INK, 1.8)) };
+    data.list.draw(&mut scene, |scene, at| diamond(scene, at, fill, outline));
     scene
 }
 
@@ -170,7 +173,9 @@ fn draw_legend(scene: &mut Scene, chart: &FrontChart, data: &FrontLayout) {
     let middle = y - 7.0;
     let mut x = layout::MARGIN;
     let sample = sequential(0.55);
-    let outline = Stroke::solid(INK, 1.8);
+    // As the points are that it stands for: where no time is confirmed, all are hollow.
+    let is_hollow = data.marks.iter().all(|mark| mark.clock == Clock::Screened);
+    let (filled, outline) = if is_hollow { hollow(sample, 1.0) } else { (sample, Stroke::solid(INK, 1.8)) };
     let any = |kind: Kind| data.marks.iter().any(|mark| mark.kind == kind);
     let mut entry = |scene: &mut Scene, text: &str, paint: &dyn Fn(&mut Scene, Point)| {
         paint(scene, (x + 18.0, middle));
@@ -179,24 +184,28 @@ fn draw_legend(scene: &mut Scene, chart: &FrontChart, data: &FrontLayout) {
     };
     entry(scene, "front", &|scene, at| {
         scene.line(vec![(at.0 - 18.0, at.1), (at.0 + 18.0, at.1)], Stroke::solid(BLUE, 2.5));
-        scene.circle(at, 9.0, sample, Some(outline));
+        scene.circle(at, 9.0, filled, Some(outline));
     });
     if any(Kind::FrontByParameters) {
-        entry(scene, "front by parameters", &|scene, at| scene.circle(at, 9.0, sample, Some(outline)));
+        entry(scene, "front by parameters", &|scene, at| scene.circle(at, 9.0, filled, Some(outline)));
     }
     if any(Kind::Dominated) {
-        entry(scene, "dominated", &|scene, at| {
-            scene.circle(at, 7.5, sample.opacity(0.5), Some(Stroke::solid(sample.opacity(0.6), 1.0)));
+        entry(scene, "dominated", &|scene, at| match is_hollow {
+            true => scene.circle(at, 7.5, WHITE, Some(hollow(sample, 0.6).1)),
+            false => scene.circle(at, 7.5, sample.opacity(0.5), Some(Stroke::solid(sample.opacity(0.6), 1.0))),
         });
     }
     if data.baseline.is_some() {
-        entry(scene, "baseline", &|scene, at| diamond(scene, at, sample, outline));
+        entry(scene, "baseline", &|scene, at| diamond(scene, at, filled, outline));
     }
     if data.marks.iter().any(|mark| mark.clock == Clock::Screened) {
         entry(scene, "time not confirmed", &|scene, at| {
             let (fill, outline) = hollow(sample, 1.0);
             scene.circle(at, 8.0, fill, Some(outline));
         });
+    }
+    if data.marks.iter().any(|mark| chart.points[mark.point].is_chance) {
+        entry(scene, "no better than chance", &|scene, at| scene.circle(at, 8.0, MUTED, None));
     }
     if !data.stopped.is_empty() {
         entry(scene, "given up", &|scene, at| cross(scene, at));

@@ -34,26 +34,31 @@ const TOP: f64 = 64.0;
 const GAP: f64 = 56.0;
 const LINE: f64 = 25.0;
 const HEADER: f64 = 34.0;
-/// Columns of a row: up to where the number, the accuracy (from the right) and the time stand.
+/// Columns of a row: up to where the number stands, where the name begins, and the room of the time and before figures.
 const NUMBER: f64 = 36.0;
 const NAME: f64 = 50.0;
 const TIME: f64 = 100.0;
-const VALUES: f64 = 270.0;
+const BEFORE: f64 = 28.0;
+/// The narrowest column of accuracies.
+const ACCURACY: f64 = 80.0;
 
 /// Lays points out with their numbers: in two columns where their names are short, else in one. `more` points are only
 /// counted.
 pub(super) fn lay_out(sheet: f64, numbered: &[(Option<usize>, usize)], points: &[FrontPoint], more: usize) -> List {
     let room = f64::from(layout::WIDTH) - 2.0 * layout::MARGIN;
+    let accuracies = numbered.iter().map(|(_, point)| words::accuracy(&points[*point]));
+    let accuracy = accuracies.map(|text| font::width(&text, Weight::Regular, SMALL)).fold(ACCURACY, f64::max);
+    let values = TIME + accuracy + BEFORE;
     let names: Vec<String> = numbered.iter().map(|(_, point)| words::name(&points[*point])).collect();
     let wrapped = |width: f64, most: usize| -> Vec<Vec<String>> {
-        let wrap = |name: &String| font::wrapped(name, Weight::Regular, SMALL, width - NAME - VALUES, most);
+        let wrap = |name: &String| font::wrapped(name, Weight::Regular, SMALL, width - NAME - values, most);
         names.iter().map(wrap).collect()
     };
     let half = (room - GAP) / 2.0;
     let short = wrapped(half, 2);
     let is_short = short.iter().zip(&names).all(|(lines, name)| !font::is_cut(lines, name));
     let widest = names.iter().map(|name| font::width(name, Weight::Regular, SMALL)).fold(0.0, f64::max);
-    let one = room.min(NAME + widest + VALUES);
+    let one = room.min(NAME + widest + values);
     let (columns, width, lines) = if is_short { (2, half, short) } else { (1, one, wrapped(one, 4)) };
     let height = |lines: &Vec<String>| LINE * lines.len().max(1) as f64 + 6.0;
     let end = if more > 0 { LINE } else { 0.0 };

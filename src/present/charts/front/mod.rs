@@ -64,6 +64,8 @@ pub struct FrontPoint {
     pub accuracy: f64,
     /// Drawn as a bar where there is more than one replicate.
     pub accuracy_sd: Option<f64>,
+    /// Whether that is no better than guessing, by the number of validation images. Drawn grey.
+    pub is_chance: bool,
     pub test_accuracy: Option<f64>,
     pub parameters: usize,
     pub replicates: usize,
@@ -115,6 +117,8 @@ pub struct FrontLayout {
     pub below: Vec<f64>,
     /// The sizes of network there are, ascending.
     pub sizes: Vec<usize>,
+    /// Pixels above the plot that labels may stand in.
+    pub headroom: f64,
     /// Points left out, having no time or accuracy.
     pub absent: usize,
     /// Points beyond the ranges that were asked for.
@@ -197,13 +201,15 @@ fn arrange_above_list(chart: &FrontChart, sheet: &Style) -> FrontLayout {
     let accuracies = present.iter().filter(shown).flat_map(|i| spread(points[*i].accuracy, accuracy_bar(&points[*i])));
     let accuracies = accuracies.map(|accuracy| accuracy.clamp(0.0, 1.0));
     let times = present.iter().map(|i| points[*i].train_seconds);
-    let area = layout::plot_area(sheet, &chart.subtitle);
+    // No accuracy is above 100 %: where the axis ends there, what it leaves of the room above is that of labels alone.
+    let (y, left) = Axis::over(accuracies, Unit::Percent, 0.08).headroom(0.08, Unit::Percent);
+    let mut area = layout::plot_area(sheet, &chart.subtitle);
+    let headroom = if sheet.y_range.is_none() { left * area.height() } else { 0.0 };
+    area.top += headroom;
     let plot = Plot {
         area,
         x: Axis::over(times, Unit::Seconds, 0.06).within(sheet.x_range, Unit::Seconds),
-        y: Axis::over(accuracies, Unit::Percent, 0.08)
-            .headroom(0.08, Unit::Percent)
-            .within(sheet.y_range, Unit::Percent),
+        y: y.within(sheet.y_range, Unit::Percent),
     };
 
     let mut sizes: Vec<usize> = present.iter().map(|i| points[*i].parameters).collect();
@@ -231,6 +237,7 @@ fn arrange_above_list(chart: &FrontChart, sheet: &Style) -> FrontLayout {
         baseline,
         below,
         sizes,
+        headroom,
         absent: points.len() - present.len(),
         outside,
         stopped: Vec::new(),
@@ -319,7 +326,8 @@ fn mark(
         Kind::Dominated if count > CROWD => 5.0,
         Kind::Dominated => 7.5,
     };
-    let colour = style::sequential(size_share(sizes, point.parameters));
+    let size = style::sequential(size_share(sizes, point.parameters));
+    let colour = if point.is_chance { style::MUTED } else { size };
     PointMark { point: index, at, radius, kind, colour, place, clock: point.clock, bars }
 }
 

@@ -80,7 +80,9 @@ fn placed(labels: Vec<Label>, marks: &[PointMark], data: &FrontLayout, around: &
             height: label.area.height(),
         })
         .collect();
-    let mut places = labels::place(&wanted, &data.plot.area.grown(-5.0), around);
+    let mut room = data.plot.area.grown(-5.0);
+    room.top -= data.headroom;
+    let mut places = labels::place(&wanted, &room, around);
     for index in 0..places.len() {
         if !labels::is_clean(index, &wanted, &places, around) {
             places[index] = None;

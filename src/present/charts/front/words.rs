@@ -10,10 +10,11 @@ pub(super) fn name(point: &FrontPoint) -> String {
     }
 }
 
-/// "99.25 ± 0.04 %".
+/// "99.25 ± 0.04 %", "10.20 %, chance".
 pub(super) fn accuracy(point: &FrontPoint) -> String {
     let spread = accuracy_bar(point).map(|sd| format!(" ± {:.2}", sd * 100.0)).unwrap_or_default();
-    format!("{:.2}{spread} %", point.accuracy * 100.0)
+    let chance = if point.is_chance { ", chance" } else { "" };
+    format!("{:.2}{spread} %{chance}", point.accuracy * 100.0)
 }
 
 pub(super) fn values(point: &FrontPoint) -> String {

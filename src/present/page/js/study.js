@@ -38,12 +38,13 @@ const tip = (study, index) => {
     ["time", `${duration(at("seconds"))}${range(at("seconds_low"), at("seconds_high"), duration)}`],
     ["", `${at("confirmed") ? "confirmed" : "screened"}, n = ${at("times")} ${at("confirmed") ? "rounds" : "replicates"}`],
     ["validation", `${percent(at("accuracy"))}${range(at("accuracy_low"), at("accuracy_high"), accuracy)}`],
-    ["", `n = ${plural(at("replicates"), "replicate")}`],
+    ["", `n = ${plural(at("replicates"), "replicate")}, of ${plural(at("images"), "image")}`],
     ["test", percent(at("test"))],
     ["parameters", at("parameters").toLocaleString("en")],
-    ["speed-up", isKnown(at("speedup")) ? `${at("speedup").toFixed(2)}×` : "–"],
+    ["speed-up", at("same_steps") ? "same steps" : isKnown(at("speedup")) ? `${at("speedup").toFixed(2)}×` : "–"],
     ["accuracy change", isKnown(at("accuracy_change")) ? `${signed(at("accuracy_change"))} points` : "–"],
   ];
+  if (at("chance")) rows.push(["", "no better than chance"]);
   if (points.probability && isKnown(points.probability[index])) {
     rows.push(["on the front", `probability ${percent(points.probability[index], 0)}`]);
   }
