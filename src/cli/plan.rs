@@ -74,7 +74,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     };
     outln!("{:>12}  {:>12}  {:>10}  CONFIGURATION", "PARAMETERS", "SAMPLES", "TIME");
     for (candidate, time) in expansion.candidates.iter().zip(&times) {
-        let samples = candidate.config.data.counts().train * candidate.config.train.epochs;
+        let samples = candidate.config.samples_seen(candidate.config.data.counts().train);
         let time = time.map_or("not timed".to_string(), duration);
         outln!("{:>12}  {samples:>12}  {time:>10}  {}", candidate.config.parameters(), candidate.label);
     }
@@ -125,7 +125,10 @@ fn sharing(trials: &[Trial], clock: Option<StepClock>) -> Result<Option<String>>
     let mut clock = clock;
     let mut cost = |trial: usize, epochs: usize| match &mut clock {
         Some(clock) => clock.predict_first(&trials[trial].config, epochs),
-        None => Ok((trials[trial].config.data.counts().train * epochs) as f64),
+        None => {
+            let config = &trials[trial].config;
+            Ok(config.schedule.samples_seen(epochs, config.data.counts().train) as f64)
+        }
     };
     let (mut all, mut shared) = (0.0, 0.0);
     for (index, trial) in trials.iter().enumerate() {

@@ -28,7 +28,8 @@ use super::{
 ///
 /// It also prints the values at the turns of the curves and between them. EPOCHS are the epochs completed; two rows at the
 /// same moment are a jump. Where the schedule changes what steps compute and train, ROUTING is the number of routing iterations,
-/// RECONSTRUCTS says in which steps the decoder runs, and FROZEN which layers are not trained any more.
+/// RECONSTRUCTS says in which steps the decoder runs, and FROZEN which layers are not trained any more. Where some epochs see a share
+/// of the training samples only, SAMPLES says which share.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -56,8 +57,9 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let chart = ScheduleChart {
         title: format!("{name}: learning rate and batch size"),
         subtitle: format!(
-            "{} of {samples} samples, {}",
+            "{} of {}{samples} samples, {}",
             plural(config.train.epochs, "epoch"),
+            if config.schedule.samples.is_all() { "" } else { "up to " },
             plural(steps as usize, "step")
         ),
         lines: vec![schedule::sample(&config.schedule, config.train.epochs)],
@@ -74,13 +76,15 @@ fn print_outline(config: &TrialConfig) -> Result<()> {
     let outline = outline(&config.schedule, config.train.epochs);
     let is_whole = config.schedule.is_whole();
     let heads = if is_whole { String::new() } else { parts("ROUTING", "RECONSTRUCTS", "FROZEN") };
-    outln!("{:>10}  {:>12}  {:>6}{heads}", "EPOCHS", "RATE", "BATCH");
+    let sees = |share: &str| if config.schedule.samples.is_all() { String::new() } else { format!("  {share:>7}") };
+    outln!("{:>10}  {:>12}  {:>6}{}{heads}", "EPOCHS", "RATE", "BATCH", sees("SAMPLES"));
     for (number, row) in outline.rows.iter().enumerate() {
         if outline.is_cut && number + 1 == outline.rows.len() {
             outln!("{:>10}  so it goes on; the picture has all", "…");
         }
         let scope = if is_whole { String::new() } else { words(config, row.scope) };
-        outln!("{:>10.3}  {:>12.3e}  {:>6}{scope}", row.epoch, row.learning_rate, row.batch_size);
+        let share = sees(&format!("{:.1} %", 100.0 * row.share));
+        outln!("{:>10.3}  {:>12.3e}  {:>6}{share}{scope}", row.epoch, row.learning_rate, row.batch_size);
     }
     Ok(())
 }

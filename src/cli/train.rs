@@ -130,7 +130,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     if !args.quiet {
         tell_sizes(&record, &data, config.seed);
     }
-    let mut progress = Progress::new(args.quiet, config.train.epochs, data.train.len());
+    let mut progress = Progress::new(args.quiet, config.train.epochs, config.samples_seen(data.train.len()));
     let interruption = args.checkpoints.interruption(&stop, Foreign::Refuse);
     let outcome =
         run_in_folder(&folder, &config, record, &data, &device, interruption, &mut progress).map_err(explained);
@@ -288,8 +288,9 @@ struct Progress {
 }
 
 impl Progress {
+    /// Of a training that sees so many samples in all.
     fn new(is_quiet: bool, epochs: usize, samples: usize) -> Progress {
-        let bar = ProgressBar::new((epochs * samples) as u64);
+        let bar = ProgressBar::new(samples as u64);
         bar.set_draw_target(if is_quiet {
             ProgressDrawTarget::hidden()
         } else {

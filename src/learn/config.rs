@@ -128,7 +128,7 @@ impl TrialConfig {
     fn canonical(self) -> TrialConfig {
         TrialConfig {
             data: self.data.canonical(),
-            schedule: self.schedule.canonical(&self.model),
+            schedule: self.schedule.canonical(&self.model, self.train.epochs),
             model: self.model.canonical(),
             train: self.train.canonical(),
             ..self
@@ -154,7 +154,8 @@ impl TrialConfig {
 
     /// The fields of the schedule that are not written where they are at their default: those that can matter to the network.
     fn parts_of_schedule(&self) -> Table {
-        let ScheduleConfig { routing, reconstruction, freeze, .. } = &self.schedule;
+        let ScheduleConfig { lr: _, batch: _, warmup_epochs: _, routing, reconstruction, freeze, samples } =
+            &self.schedule;
         let mut parts = Table::new();
         // Numbers, strings and lists of tables of them: what TOML can hold.
         let part = |part: Result<Value, _>| part.expect("a part of a schedule is TOML");
@@ -171,6 +172,7 @@ impl TrialConfig {
             }
         }
         parts.insert("freeze".into(), frozen);
+        parts.insert("samples".into(), part(Value::try_from(samples)));
         parts
     }
 
@@ -202,12 +204,15 @@ impl TrialConfig {
                 return Err(Invalid::new("train.optimizer.kind", format!("{:?}", kind.as_str()), allowed));
             }
         }
-        match self.train.ema {
-            None => Ok(()),
-            Some(EmaConfig { decay }) => {
-                Err(Invalid::new("train.ema.decay", decay, format!("0, which is no average, on a GPU, or {CPU}")))
-            }
+        if let Some(EmaConfig { decay }) = self.train.ema {
+            return Err(Invalid::new("train.ema.decay", decay, format!("0, which is no average, on a GPU, or {CPU}")));
         }
+        let samples = &self.schedule.samples;
+        if !samples.is_all() {
+            let allowed = format!("1, which is all samples, on a GPU, or {CPU}");
+            return Err(Invalid::new("schedule.samples.share", samples.share, allowed));
+        }
+        Ok(())
     }
 
     /// The trial's identity: 16 hexadecimal digits of the hash of this config and the data's `fingerprint`. Where the user's own images
@@ -254,6 +259,11 @@ impl TrialConfig {
     pub fn steps_by_size(&self, samples: usize) -> BTreeMap<usize, u64> {
         let epochs = self.train.epochs;
         self.schedule.steps_by_size(epochs, epochs, samples)
+    }
+
+    /// Samples that the whole training on `samples` training samples sees, one as often as it is seen.
+    pub fn samples_seen(&self, samples: usize) -> usize {
+        self.schedule.samples_seen(self.train.epochs, samples)
     }
 
     /// The layers of the network, in the order of its forward pass.

@@ -247,11 +247,16 @@ impl Observer for Listener<'_> {
 }
 
 fn resumed_at_every_step(model: &str, schedule: &str) {
+    // 48 samples by 9, then twice by 20.
+    resumed_at_every_step_of(12, model, schedule);
+}
+
+fn resumed_at_every_step_of(of: u64, model: &str, schedule: &str) {
     let text = format!("{model}\n{SCHEDULE}{schedule}");
     let whole = Case::rarely(&text);
     let expected = whole.finish(&mut ());
     let steps = expected.epochs.last().unwrap().steps;
-    assert_eq!(steps, 12, "48 samples by 9, then twice by 20");
+    assert_eq!(steps, of);
     assert!(!whole.trial().checkpoint().exists());
 
     // Once at each step, alone.
@@ -303,6 +308,12 @@ fn a_capsule_network_whose_steps_leave_ever_more_out_resumed_at_any_step_comes_t
     let schedule = "routing = { phases = [{ until = 0.5, iterations = 1 }, {}] }\n\
                     reconstruction = { every = 2, until = 0.9 }\nfreeze = { conv1 = 0.4, primary = 0.7 }\n";
     resumed_at_every_step(CAPSNET, schedule);
+}
+
+#[test]
+fn a_training_whose_epochs_choose_their_samples_resumed_at_any_step_comes_to_the_same_bits() {
+    // All samples by 9, 29 of them by 20, and all by 20.
+    resumed_at_every_step_of(11, CAPSNET, "samples = { share = 0.6, after = 1, full_every = 2 }\n");
 }
 
 #[test]
@@ -391,6 +402,7 @@ fn a_checkpoint_of_another_trial_or_network_is_refused_with_what_differs_and_kep
     moments.1.values_mut().for_each(|of| *of = of.narrow(0, 0, 1).unwrap());
     let of_another_optimizer = Checkpoint { optimizer: moments, ..checkpoint.clone() };
     let with_average = Checkpoint { average: checkpoint.weights.clone(), ..checkpoint.clone() };
+    let with_losses = Checkpoint { losses: checkpoint.weights.clone(), ..checkpoint.clone() };
     missing.state.steps = 1;
     let mut of_no_step = checkpoint.clone();
     of_no_step.state.sums.seen = 17;
@@ -404,6 +416,7 @@ fn a_checkpoint_of_another_trial_or_network_is_refused_with_what_differs_and_kep
         (without_moments, vec![first]),
         (of_another_optimizer, vec!["moments"]),
         (with_average, vec!["average"]),
+        (with_losses, vec!["losses"]),
         (of_no_step, vec!["17", "epoch 1"]),
     ];
     let expected = Case::new(&text).finish(&mut ());
@@ -626,6 +639,8 @@ pub fn small_checkpoint() -> Checkpoint {
     let moments = BTreeMap::from([("b".to_string(), tensor(&[0.25, 0.5], &[2, 1]))]);
     let optimizer = (3, moments);
     let average = Snapshot::from(BTreeMap::from([("b".to_string(), tensor(&[0.125], &[]))]));
+    let losses = [("epoch", tensor(&[], &[0])), ("known", tensor(&[0.5, f32::INFINITY], &[2]))];
+    let losses = BTreeMap::from(losses.map(|(name, tensor)| (name.to_string(), tensor)));
     Checkpoint {
         key: "00".into(),
         build: Build::this(None),
@@ -634,12 +649,13 @@ pub fn small_checkpoint() -> Checkpoint {
         best: weights(-1.5),
         optimizer,
         average,
+        losses: losses.into(),
     }
 }
 
 /// Everything that a checkpoint says, to the bit.
 fn said(checkpoint: &Checkpoint) -> String {
-    let Checkpoint { key, build, state, weights, best, optimizer, average } = checkpoint;
+    let Checkpoint { key, build, state, weights, best, optimizer, average, losses } = checkpoint;
     let bits = |tensors: &BTreeMap<String, Tensor>| {
         let values = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         let bits = |tensor: &Tensor| values(tensor).into_iter().map(f32::to_bits).collect::<Vec<_>>();
@@ -648,7 +664,7 @@ fn said(checkpoint: &Checkpoint) -> String {
             .map(|(name, tensor)| format!("{name} {:?} {:?}", tensor.dims(), bits(tensor)))
             .collect::<Vec<_>>()
     };
-    let parts = [weights.tensors(), best.tensors(), &optimizer.1, average.tensors()].map(bits);
+    let parts = [weights.tensors(), best.tensors(), &optimizer.1, average.tensors(), losses.tensors()].map(bits);
     format!("{key} {build} {state:?} {} {parts:?}", optimizer.0)
 }
 

@@ -417,7 +417,7 @@ fn read_config(_: &Path, input: &[u8]) -> bool {
     let samples = config.data.counts().train;
     let steps = config.steps_by_size(samples);
     let seen: u64 = steps.iter().map(|(size, count)| *size as u64 * count).sum();
-    assert_eq!(seen, (samples * config.train.epochs) as u64);
+    assert_eq!(seen, config.samples_seen(samples) as u64);
     assert!(peak_bytes(&config, 1).unwrap() > 0 && config.parameters() > 0);
     true
 }
@@ -435,7 +435,8 @@ fn schedules() -> Vec<Vec<u8>> {
     let batch =
         "{ policy = 'adabatch', phases = [{ epochs = 1.5, size = 1 }, { epochs = 2, size = 16 }, { size = 32 }] }";
     let scope = "routing = { policy = 'phases', phases = [{ until = 0.3, iterations = 1 }, { until = 0.8 }, { iterations = 2 }] }\n\
-                 reconstruction = { every = 3, until = 0.9 }\nfreeze = { conv1 = 0.5, primary = 0.75 }\n";
+                 reconstruction = { every = 3, until = 0.9 }\nfreeze = { conv1 = 0.5, primary = 0.75 }\n\
+                 samples = { share = 0.5, after = 1, full_every = 3 }\n";
     let plain = lrs.iter().map(|lr| format!("lr = {lr}\nbatch = {batch}\nwarmup_epochs = 0.5\n"));
     plain.chain([format!("batch = {batch}\n{scope}")]).map(String::into_bytes).collect()
 }
@@ -457,7 +458,7 @@ fn read_schedule(_: &Path, input: &[u8]) -> bool {
     let progress = Progress { epoch: 99_999.9, epochs: epochs as f64 };
     assert!(schedule.batch_size(progress) > 0);
     let counted: u64 = schedule.steps_by_size(2, epochs, 40).into_iter().map(|(size, count)| size as u64 * count).sum();
-    assert_eq!(counted, 80);
+    assert_eq!(counted, schedule.samples_seen(2, 40) as u64);
     true
 }
 

@@ -40,6 +40,7 @@ mod pick;
 mod range_test;
 mod replicates;
 mod report;
+mod samples;
 mod schedule;
 mod scope;
 mod selftest;

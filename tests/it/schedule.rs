@@ -147,6 +147,12 @@ fn values_out_of_range_are_refused_by_name() {
         ("freeze = { conv1 = nan }", "schedule.freeze.conv1"),
         ("freeze = { conv1 = 0.5, primary = 0.4 }", "schedule.freeze.conv1"),
         ("freeze = { primary = 0.4 }", "schedule.freeze.conv1"),
+        ("samples = { share = 0.0 }", "schedule.samples.share"),
+        ("samples = { share = 1.1 }", "schedule.samples.share"),
+        ("samples = { share = nan }", "schedule.samples.share"),
+        ("samples = { after = 0 }", "schedule.samples.after"),
+        ("samples = { full_every = 0 }", "schedule.samples.full_every"),
+        ("samples = { share = 0.5, full_every = 100001 }", "schedule.samples.full_every"),
     ] {
         let invalid = schedule(toml).validate(10).expect_err(toml);
         assert_eq!(invalid.path, path, "{toml}");

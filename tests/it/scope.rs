@@ -171,12 +171,20 @@ fn some_batch() -> impl Strategy<Value = String> {
     ]
 }
 
+fn some_share() -> impl Strategy<Value = String> {
+    let some = (0.001f64..1.0, 1usize..4, 1usize..5).prop_map(|(share, after, every)| {
+        format!("samples = {{ share = {share:?}, after = {after}, full_every = {every} }}")
+    });
+    prop_oneof![Just(String::new()), some]
+}
+
 proptest! {
     #[test]
     fn steps_are_counted_by_kind_as_they_are_taken(
-        scope in some_schedule(), batch in some_batch(), samples in 1usize..200, epochs in 1usize..12, stop in 1usize..12,
+        scope in some_schedule(), batch in some_batch(), share in some_share(), samples in 1usize..200,
+        epochs in 1usize..12, stop in 1usize..12,
     ) {
-        let schedule: ScheduleConfig = toml::from_str(&format!("{scope}\n{batch}")).unwrap();
+        let schedule: ScheduleConfig = toml::from_str(&format!("{scope}\n{batch}\n{share}")).unwrap();
         prop_assert_eq!(schedule.validate(epochs), Ok(()));
         let stop = stop.min(epochs);
         let (mut walked, mut sizes) = (BTreeMap::new(), BTreeMap::new());
@@ -186,6 +194,8 @@ proptest! {
             prop_assert!(schedule.scopes().contains(&step.scope));
         }
         prop_assert_eq!(schedule.steps_by_kind(stop, epochs, samples), walked);
+        let seen: usize = sizes.iter().map(|(size, count)| size * *count as usize).sum();
+        prop_assert_eq!(schedule.samples_seen(stop, samples), seen);
         prop_assert_eq!(schedule.steps_by_size(stop, epochs, samples), sizes);
     }
 }

@@ -109,7 +109,9 @@ impl Choice<'_> {
                 return 1.0;
             }
             // Within its first epoch it has something behind it, too.
-            (1.0 - past.epochs.len() as f64 / trial.config.train.epochs as f64).clamp(0.01, 0.99)
+            let samples = trial.config.data.counts().train;
+            let seen = |epochs: usize| trial.config.schedule.samples_seen(epochs, samples) as f64;
+            (1.0 - seen(past.epochs.len()) / seen(trial.config.train.epochs)).clamp(0.01, 0.99)
         };
         self.trials.iter().zip(keys).zip(past).map(left).collect()
     }

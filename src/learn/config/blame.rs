@@ -127,7 +127,7 @@ fn whose_fields(table: &Table, path: &[String], complaint: &str) -> String {
 
 /// The complaint without the names of Rust's types.
 fn words(complaint: &str) -> String {
-    const WORDS: [(&str, &str); 11] = [
+    const WORDS: [(&str, &str); 12] = [
         ("expected usize", "expected a whole number of at least 0"),
         ("expected u64", "expected a whole number of at least 0"),
         ("expected f64", "expected a number"),
@@ -137,6 +137,7 @@ fn words(complaint: &str) -> String {
         ("expected internally tagged enum BatchPolicy", "expected a table, as in { policy = \"fixed\" }"),
         ("expected internally tagged enum OptimizerConfig", "expected a table, as in { kind = \"adamw\" }"),
         ("expected struct EmaConfig", "expected a table, as in { decay = 0.999 }"),
+        ("expected struct SampleSchedule", "expected a table, as in { share = 0.5 }"),
         ("expected internally tagged enum RoutingPolicy", "expected a table, as in { policy = \"phases\" }"),
         ("expected struct ", "expected a table: "),
     ];

@@ -34,12 +34,26 @@ fn margin_of<T: Real>(length: T, is_true: bool) -> (T, T) {
 
 /// The margin loss of class capsules of these lengths `[batch, classes]`, mean over the batch.
 pub fn margin<T: Real>(lengths: &[T], labels: &[u32]) -> f64 {
+    margins(lengths, labels).sum::<f64>() / labels.len() as f64
+}
+
+/// The margin loss of each sample of a batch: lengths `[batch, classes]`.
+pub fn margins<T: Real>(lengths: &[T], labels: &[u32]) -> impl Iterator<Item = f64> {
     let classes = lengths.len() / labels.len();
-    let sample = |(lengths, &label): (&[T], &u32)| {
+    lengths.chunks_exact(classes).zip(labels).map(|(lengths, &label)| {
         let each = lengths.iter().enumerate();
         each.map(|(class, &length)| margin_of(length, class == label as usize).0.to_f64()).sum::<f64>()
-    };
-    lengths.chunks_exact(classes).zip(labels).map(sample).sum::<f64>() / labels.len() as f64
+    })
+}
+
+/// The cross-entropy of each sample of a batch, `−log softmax(logits)[label]`: logits `[batch, classes]`.
+pub fn cross_entropies<T: Real>(logits: &[T], labels: &[u32]) -> impl Iterator<Item = f64> {
+    let classes = logits.len() / labels.len();
+    logits.chunks_exact(classes).zip(labels).map(|(logits, &label)| {
+        let each = || logits.iter().map(|logit| logit.to_f64());
+        let largest = each().fold(f64::NEG_INFINITY, f64::max);
+        largest + each().map(|logit| (logit - largest).exp()).sum::<f64>().ln() - logits[label as usize].to_f64()
+    })
 }
 
 /// Adds the gradient of [`margin`] by the capsules v to `dv`.

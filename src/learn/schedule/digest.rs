@@ -6,7 +6,7 @@ use super::ScheduleConfig;
 use crate::learn::model::scope::Scope;
 
 /// Hashes of the steps of a training: one after each epoch, over the number of samples and the learning rate of every step up
-/// to there, and what it computes and trains where that is not the whole network.
+/// to there, what it computes and trains where that is not the whole network, and whether the losses of samples are noted.
 pub struct StepDigests<'a> {
     schedule: &'a ScheduleConfig,
     epochs: usize,
@@ -15,6 +15,10 @@ pub struct StepDigests<'a> {
     epoch: usize,
     digest: [u8; 32],
 }
+
+/// Stands before the steps of an epoch that notes the loss of each sample, and is neither a number of samples nor the mark of a
+/// scope: another training does not come to the same state, even where its steps are the same.
+const NOTES_LOSSES: u64 = u64::MAX - 1;
 
 impl ScheduleConfig {
     /// Hashes of the steps that a training of `epochs` on `samples` training samples takes.
@@ -31,6 +35,9 @@ impl Iterator for StepDigests<'_> {
             return None;
         }
         let mut hasher = Sha256::new_with_prefix(self.digest);
+        if !self.schedule.samples.is_all() {
+            hasher.update(NOTES_LOSSES.to_le_bytes());
+        }
         for step in self.schedule.epoch_steps(self.epoch, self.epochs, self.samples) {
             hasher.update((step.samples.len() as u64).to_le_bytes());
             hasher.update(step.learning_rate.to_bits().to_le_bytes());

@@ -1,5 +1,5 @@
-//! Schedules: learning rate, batch size, and how much of the network a step computes and trains, as pure functions of progress
-//! in epochs.
+//! Schedules: learning rate, batch size, how many samples an epoch sees, and how much of the network a step computes and trains, as
+//! pure functions of progress in epochs.
 //!
 //! Nothing here keeps state: any policy can be drawn without training, resumed without saving it,
 //! and a change of batch size cannot make the learning rate jump.
@@ -11,6 +11,7 @@ pub mod lr;
 pub mod outline;
 pub mod reconstruction;
 pub mod routing;
+pub mod samples;
 mod steps;
 
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,7 @@ pub use freeze::FreezeSchedule;
 pub use lr::LearningRatePolicy;
 pub use reconstruction::ReconstructionSchedule;
 pub use routing::RoutingPolicy;
+pub use samples::SampleSchedule;
 
 use crate::{
     base::invalid::Invalid,
@@ -49,6 +51,9 @@ pub struct ScheduleConfig {
     pub reconstruction: ReconstructionSchedule,
     #[serde(skip_serializing_if = "FreezeSchedule::is_never")]
     pub freeze: FreezeSchedule,
+    /// Not written where every epoch sees all samples: for the same reason.
+    #[serde(skip_serializing_if = "SampleSchedule::is_all")]
+    pub samples: SampleSchedule,
 }
 
 /// A moment in training.
@@ -68,7 +73,7 @@ pub struct Step {
     pub learning_rate: f64,
     /// What the policy says; the epoch's last step may have fewer samples.
     pub batch_size: usize,
-    /// Positions in the epoch's order of samples.
+    /// Positions in the epoch's order of the samples that it sees.
     pub samples: std::ops::Range<usize>,
     /// What it computes and trains of the network.
     pub scope: Scope,
@@ -133,8 +138,13 @@ impl ScheduleConfig {
         Some(format!("schedule.lr: {}", self.lr.note()?))
     }
 
-    /// The same schedule in its one spelling: what cannot matter to a network of `model` is left out.
-    pub(crate) fn canonical(self, model: &ModelConfig) -> ScheduleConfig {
+    /// The same schedule in its one spelling: what cannot matter to a training of `epochs` of a network of `model` is left out.
+    pub(crate) fn canonical(self, model: &ModelConfig, epochs: usize) -> ScheduleConfig {
+        let schedule = ScheduleConfig { samples: self.samples.canonical(epochs), ..self };
+        schedule.canonical_for(model)
+    }
+
+    fn canonical_for(self, model: &ModelConfig) -> ScheduleConfig {
         match model {
             ModelConfig::Capsnet(CapsNetConfig { routing_iterations, decoder, .. }) => {
                 let has_decoder = *decoder != Decoder::None;
@@ -159,6 +169,7 @@ impl ScheduleConfig {
         self.routing.validate("schedule.routing")?;
         self.reconstruction.validate("schedule.reconstruction")?;
         self.freeze.validate("schedule.freeze")?;
+        self.samples.validate("schedule.samples")?;
         if !(self.warmup_epochs >= 0.0 && self.warmup_epochs <= epochs) {
             return Err(Invalid::new(
                 "schedule.warmup_epochs",

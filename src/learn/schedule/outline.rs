@@ -3,7 +3,7 @@
 use super::{Progress, ScheduleConfig};
 use crate::learn::model::scope::Scope;
 
-/// Rate and batch size at a moment, and what is computed and trained of the network.
+/// Rate and batch size at a moment, what is computed and trained of the network, and how many samples the epoch sees.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Row {
     /// Epochs done. Two rows of one moment are a jump: what was, and what is from there on.
@@ -12,6 +12,8 @@ pub struct Row {
     pub batch_size: usize,
     /// Of the first step of an epoch: others may leave the reconstruction out.
     pub scope: Scope,
+    /// Of the training samples, which the epoch sees.
+    pub share: f64,
 }
 
 /// A schedule in rows.
@@ -40,6 +42,11 @@ pub fn outline(schedule: &ScheduleConfig, epochs: usize) -> Outline {
             learning_rate: schedule.learning_rate(progress),
             batch_size: schedule.batch_size(progress),
             scope: schedule.scope(progress, 0),
+            share: if schedule.samples.reduced(at as usize, at as usize + 1) > 0 {
+                schedule.samples.share
+            } else {
+                1.0
+            },
         }
     };
     // The end of the training is not part of it, and a turn by rounding may count to either side.
@@ -47,6 +54,7 @@ pub fn outline(schedule: &ScheduleConfig, epochs: usize) -> Outline {
     let mut turns = schedule.lr.turns(end, &schedule.batch, MOST);
     turns.extend(schedule.batch.turns());
     turns.push(schedule.warmup_epochs);
+    turns.extend(schedule.samples.turns(epochs).take(MOST));
     turns.extend(schedule.turns_of_scope().map(|share| share * end));
     turns.retain(|turn| *turn > SHARP && *turn < end - SHARP);
     turns.sort_by(f64::total_cmp);
@@ -89,5 +97,6 @@ fn is_alike(one: &Row, other: &Row) -> bool {
     let largest = one.learning_rate.abs().max(other.learning_rate.abs());
     one.batch_size == other.batch_size
         && one.scope == other.scope
+        && one.share == other.share
         && (one.learning_rate - other.learning_rate).abs() <= 1e-6 * largest
 }

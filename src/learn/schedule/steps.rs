@@ -7,9 +7,10 @@ use crate::learn::model::scope::Scope;
 
 impl ScheduleConfig {
     /// The steps of epoch `epoch` (from 0) of `epochs` over `samples` training samples: what the training loop takes.
-    /// Every sample is seen once; the last step of an epoch may be smaller.
+    /// Every sample that the epoch sees is seen once; the last step of an epoch may be smaller.
     pub fn epoch_steps(&self, epoch: usize, epochs: usize, samples: usize) -> impl Iterator<Item = Step> {
         let (mut start, mut number) = (0, 0);
+        let samples = self.samples.count(epoch, samples);
         std::iter::from_fn(move || {
             if start >= samples {
                 return None;
@@ -27,6 +28,12 @@ impl ScheduleConfig {
             number += 1;
             Some(step)
         })
+    }
+
+    /// Samples that the first `stop` epochs of a training on `samples` training samples see, one as often as it is seen.
+    pub fn samples_seen(&self, stop: usize, samples: usize) -> usize {
+        let reduced = self.samples.reduced(0, stop);
+        (stop - reduced) * samples + reduced * self.samples.kept(samples)
     }
 
     /// Optimizer steps of the first `stop` epochs of a training of `epochs` on `samples` training samples, by number of
@@ -54,7 +61,12 @@ impl ScheduleConfig {
                 // Whole epochs that are alike need not be walked through: a hundred thousand epochs of single samples would take
                 // long.
                 let progress = Progress { epoch: epoch as f64, epochs: epochs as f64 };
-                self.count_epoch(progress, samples, &mut |size, scope, count| add(size, scope, count * alike as u64));
+                let reduced = self.samples.reduced(epoch, epoch + alike);
+                for (samples, times) in [(samples, alike - reduced), (self.samples.kept(samples), reduced)] {
+                    self.count_epoch(progress, samples, &mut |size, scope, count| {
+                        add(size, scope, count * times as u64)
+                    });
+                }
                 epoch += alike;
             } else {
                 let walk = self.epoch_steps(epoch, epochs, samples);
@@ -82,7 +94,8 @@ impl ScheduleConfig {
         scopes
     }
 
-    /// Epochs from `epoch` on in which neither the batch size changes nor what a step of one number computes.
+    /// Epochs from `epoch` on in which neither the batch size changes nor what a step of one number computes. The number of samples
+    /// that they see may.
     fn epochs_alike(&self, epoch: usize, epochs: usize) -> usize {
         let progress = Progress { epoch: epoch as f64, epochs: epochs as f64 };
         let (_, end) = self.batch.phase_span(progress);
@@ -90,7 +103,7 @@ impl ScheduleConfig {
         turns.map(|turn| whole_epochs(turn, epochs)).fold(end as usize, usize::min).saturating_sub(epoch)
     }
 
-    /// The steps of an epoch from `progress` on in which nothing changes, by samples and scope.
+    /// The steps of an epoch of `samples` samples from `progress` on in which nothing changes, by samples and scope.
     fn count_epoch(&self, progress: Progress, samples: usize, add: &mut dyn FnMut(usize, Scope, u64)) {
         let size = self.batch_size(progress);
         let (full, rest) = (samples / size, samples % size);

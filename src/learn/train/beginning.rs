@@ -70,8 +70,8 @@ impl Shared<'_> {
         let due = self.leave.iter().filter(|beginning| beginning.epochs == epochs && !beginning.path.exists());
         for beginning in due {
             let pulled = training.trainer.pull();
-            if let Err(error) = pulled.and_then(|()| Checkpoint::of(training, &beginning.key).leave_at(&beginning.path))
-            {
+            let checkpoint = pulled.and_then(|()| Checkpoint::of(training, &beginning.key));
+            if let Err(error) = checkpoint.and_then(|checkpoint| checkpoint.leave_at(&beginning.path)) {
                 observer.say(&format!("warning: other trials train epochs 1 to {epochs} again: {error:#}"));
             }
         }

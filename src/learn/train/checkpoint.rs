@@ -1,7 +1,7 @@
 //! The state of an unfinished training as a file: what [`train`](super::train) needs to go on to the same bits.
 //!
-//! A safetensors file of tensors `weights/NAME`, `best/NAME`, `moments/NAME` and, where the weights are averaged, `average/NAME`, of the bytes `state` (JSON) and of the
-//! bytes `sha256`, the hash of all others. Random streams keep no state, so that none is in it.
+//! A safetensors file of tensors `weights/NAME`, `best/NAME`, `moments/NAME`, where the weights are averaged `average/NAME`, and where
+//! epochs choose their samples `losses/NAME`, of the bytes `state` (JSON) and of the bytes `sha256`, the hash of all others. Random streams keep no state, so that none is in it.
 
 use std::{
     collections::BTreeMap,
@@ -43,7 +43,8 @@ pub(super) const WEIGHTS: &str = "weights";
 pub(super) const BEST: &str = "best";
 pub(super) const MOMENTS: &str = "moments";
 pub(super) const AVERAGE: &str = "average";
-const PARTS: [&str; 4] = [WEIGHTS, BEST, MOMENTS, AVERAGE];
+pub(super) const LOSSES: &str = "losses";
+const PARTS: [&str; 5] = [WEIGHTS, BEST, MOMENTS, AVERAGE, LOSSES];
 
 /// What a training has come to, but for its tensors.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -177,6 +178,8 @@ pub struct Checkpoint {
     pub optimizer: (u64, BTreeMap<String, Tensor>),
     /// The average of the weights; empty where there is none.
     pub average: Snapshot,
+    /// Of training samples, by which epochs choose theirs; empty where they see all.
+    pub losses: Snapshot,
 }
 
 /// What stands in the tensor `state`.
@@ -228,7 +231,9 @@ impl Checkpoint {
     /// All of it as tensors by name.
     fn tensors(&self) -> Result<BTreeMap<String, Tensor>> {
         let (optimizer_steps, moments) = (self.optimizer.0, &self.optimizer.1);
-        let parts = [self.weights.tensors(), self.best.tensors(), moments, self.average.tensors()];
+        let own = [&self.weights, &self.best, &self.average, &self.losses].map(Snapshot::tensors);
+        let [weights, best, average, losses] = own;
+        let parts = [weights, best, moments, average, losses];
         let mut tensors = BTreeMap::new();
         for (part, of) in PARTS.into_iter().zip(parts) {
             tensors.extend(of.iter().map(|(name, tensor)| (format!("{part}/{name}"), tensor.clone())));
@@ -279,21 +284,28 @@ impl<R: Read + Seek> Stored<R> {
         tensors.iter().try_for_each(|(name, tensor)| self.file.read_into(&format!("{of}/{name}"), tensor))
     }
 
+    /// A part's tensors by variable, in memory.
+    pub fn read_part(&mut self, of: &str) -> Result<BTreeMap<String, Tensor>> {
+        let mut tensors = BTreeMap::new();
+        for (name, shape, dtype) in self.shapes(of) {
+            ensure!(dtype == DType::F32, "its tensor `{of}/{name}` is of {dtype:?}");
+            tensors.insert(name.to_string(), Tensor::zeros(shape, dtype, &Device::Cpu)?);
+        }
+        self.read_into(of, &tensors)?;
+        Ok(tensors)
+    }
+
     /// All of it, in memory.
     fn read(mut self) -> Result<Checkpoint> {
-        let mut parts: [BTreeMap<String, Tensor>; 4] = Default::default();
+        let mut parts: [BTreeMap<String, Tensor>; 5] = Default::default();
         for (tensors, of) in parts.iter_mut().zip(PARTS) {
-            for (name, shape, dtype) in self.shapes(of) {
-                ensure!(dtype == DType::F32, "its tensor `{of}/{name}` is of {dtype:?}");
-                tensors.insert(name.to_string(), Tensor::zeros(shape, dtype, &Device::Cpu)?);
-            }
-            self.read_into(of, tensors)?;
+            *tensors = self.read_part(of)?;
         }
-        let [weights, best, moments, average] = parts;
+        let [weights, best, moments, average, losses] = parts;
         let Envelope { key, build, optimizer_steps, state, .. } = self.envelope;
         let optimizer = (optimizer_steps, moments);
-        let [weights, best, average] = [weights, best, average].map(Snapshot::from);
-        Ok(Checkpoint { key, build, state, weights, best, optimizer, average })
+        let [weights, best, average, losses] = [weights, best, average, losses].map(Snapshot::from);
+        Ok(Checkpoint { key, build, state, weights, best, optimizer, average, losses })
     }
 }
 

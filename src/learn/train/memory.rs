@@ -33,7 +33,7 @@ const SLACK: f64 = 1.05;
 pub fn peak_bytes(config: &TrialConfig, threads: usize) -> Result<u64> {
     let threads = threads.max(1);
     // Values, the best weights so far and, while they are replaced, the next.
-    let weights = size_of::<f32>() * (3 * config.parameters() + of_optimizer(config));
+    let weights = size_of::<f32>() * (3 * config.parameters() + of_optimizer(config) + of_losses(config));
     let training = match capsnet(config) {
         Some(layers) => of_pass(&layers, config, threads)?,
         None => of_graph(config),
@@ -60,6 +60,11 @@ fn of_optimizer(config: &TrialConfig) -> usize {
         }
     };
     moments + if config.train.ema.is_some() { parameters } else { 0 }
+}
+
+/// Values by which epochs choose their samples: of every training sample, of those of an epoch, and a copy of both in a checkpoint.
+fn of_losses(config: &TrialConfig) -> usize {
+    if config.schedule.samples.is_all() { 0 } else { 4 * config.data.counts().train }
 }
 
 /// Rows and columns of a layer's weight, where Muon takes it for a matrix.

@@ -4,6 +4,7 @@ pub mod beginning;
 pub mod checkpoint;
 mod evaluate;
 pub mod laps;
+mod losses;
 pub mod memory;
 #[cfg(feature = "cuda")]
 mod on_device;
@@ -28,7 +29,10 @@ use std::{ops::ControlFlow, time::SystemTime};
 use anyhow::Result;
 use candle_core::Device;
 
-use self::checkpoint::{State, Sums};
+use self::{
+    checkpoint::{State, Sums},
+    losses::Losses,
+};
 use crate::{
     base::machine,
     learn::{
@@ -122,6 +126,8 @@ struct Training {
     trainer: Trainer,
     best_weights: Snapshot,
     state: State,
+    /// By which an epoch chooses its samples, where the schedule wants that.
+    losses: Option<Losses>,
 }
 
 /// Whether a training goes on, or how it ended.
@@ -141,7 +147,8 @@ pub fn train(
     let trainer = Trainer::new(config, data, device)?;
     let best_weights = trainer.parameters.snapshot()?;
     let state = State { started: Some(machine::rfc3339(SystemTime::now())), ..State::default() };
-    let mut training = Training { trainer, best_weights, state };
+    let losses = Losses::new(config, data.train.len());
+    let mut training = Training { trainer, best_weights, state, losses };
     session.take_up(&mut training, config, data.train.len(), observer)?;
     let mut ending = TrainingEnd::Finished;
     for epoch in training.state.epochs.len()..config.train.epochs {
@@ -175,8 +182,8 @@ impl Training {
         session: &mut Session,
         observer: &mut dyn Observer,
     ) -> Result<Flow> {
-        let order = epoch_order(data.train.len(), config.seed, epoch);
-        let steps = config.schedule.epoch_steps(epoch, config.train.epochs, order.len());
+        let order = self.order_of(epoch, config, data);
+        let steps = config.schedule.epoch_steps(epoch, config.train.epochs, data.train.len());
         let seen = self.state.sums.seen;
         let ahead: Vec<Step> = steps.skip_while(|step| step.samples.start < seen).collect();
         let sizes = ahead.iter().map(|step| (step.samples.len(), Update::from(step))).collect();
@@ -184,6 +191,7 @@ impl Training {
         let mut unsettled = ahead.iter();
         for (index, step) in ahead.iter().enumerate() {
             self.trainer.enqueue(data, &order[step.samples.clone()], epoch, step)?;
+            self.losses.iter_mut().for_each(|losses| losses.note(self.trainer.losses()));
             let goes_on = self.trainer.is_asynchronous() && index + 1 < ahead.len();
             if goes_on && !session.is_due_after_step() {
                 continue;
@@ -196,7 +204,17 @@ impl Training {
                 return Ok(Flow::Break(TrainingEnd::Stopped));
             }
         }
+        self.losses.iter_mut().for_each(|losses| losses.end_epoch(&order));
         Ok(Flow::Continue(()))
+    }
+
+    /// The samples that an epoch sees, in its order: what is known of their losses is from before it.
+    fn order_of(&self, epoch: usize, config: &TrialConfig, data: &Dataset) -> Vec<u32> {
+        let order = epoch_order(data.train.len(), config.seed, epoch);
+        match &self.losses {
+            None => order,
+            Some(losses) => losses.choose(order, config.schedule.samples.count(epoch, data.train.len())),
+        }
     }
 
     /// Waits for the steps that were enqueued, which are the next of `unsettled`, and counts them.
@@ -268,7 +286,7 @@ impl Training {
 
     /// Tests the last weights and the best ones, if the training is finished; leaves the network with the best ones.
     fn end(self, ending: TrainingEnd, data: &Dataset) -> Result<Trained> {
-        let Training { mut trainer, best_weights, state } = self;
+        let Training { mut trainer, best_weights, state, losses: _ } = self;
         let is_finished = ending == TrainingEnd::Finished;
         let test = |trainer: &mut Trainer| Ok::<_, anyhow::Error>(trainer.evaluate(data, &data.test)?.accuracy);
         let last_test_accuracy = if is_finished { Some(test(&mut trainer)?) } else { None };

@@ -1,6 +1,7 @@
 //! Where a training stands, as a checkpoint has it: taken, held against the training, and put back.
 
 use std::{
+    collections::BTreeMap,
     io::{Read, Seek},
     time::Duration,
 };
@@ -10,27 +11,28 @@ use candle_core::{DType, Tensor};
 
 use super::{
     Training,
-    checkpoint::{AVERAGE, BEST, Build, Checkpoint, Envelope, MOMENTS, State, Stored, WEIGHTS},
+    checkpoint::{AVERAGE, BEST, Build, Checkpoint, Envelope, LOSSES, MOMENTS, State, Stored, WEIGHTS},
+    losses::Losses,
 };
 use crate::{base::machine, learn::config::TrialConfig};
 
 impl Training {
-    /// Values that a checkpoint has: weights, the best ones, moments, and the average.
+    /// Values that a checkpoint has: weights, the best ones, moments, the average, and losses.
     pub(super) fn kept_values(&self) -> usize {
         let (_, moments) = self.trainer.optimizer();
         let averages = self.trainer.average();
         let own: usize = moments.values().chain(averages.values()).map(Tensor::elem_count).sum();
-        2 * self.trainer.parameters.count() + own
+        2 * self.trainer.parameters.count() + own + self.losses.as_ref().map_or(0, Losses::kept_values)
     }
 }
 
 impl Checkpoint {
-    /// Where `training` of trial `key` is now, without a copy of its tensors: to be written before the next step.
-    pub(super) fn of(training: &Training, key: &str) -> Checkpoint {
-        let Training { trainer, best_weights, state } = training;
+    /// Where `training` of trial `key` is now, without a copy of its weights and moments: to be written before the next step.
+    pub(super) fn of(training: &Training, key: &str) -> Result<Checkpoint> {
+        let Training { trainer, best_weights, state, losses } = training;
         let mut state = state.clone();
         state.peak_memory_bytes = state.peak_memory_bytes.max(machine::peak_memory_bytes());
-        Checkpoint {
+        Ok(Checkpoint {
             key: key.into(),
             build: Build::this(trainer.gpu()),
             state,
@@ -38,7 +40,8 @@ impl Checkpoint {
             best: best_weights.clone(),
             optimizer: trainer.optimizer(),
             average: trainer.average().into(),
-        }
+            losses: losses.as_ref().map_or(Ok(BTreeMap::new().into()), Losses::snapshot)?,
+        })
     }
 }
 
@@ -63,10 +66,13 @@ impl<R: Read + Seek> Stored<R> {
         let (is_averaged, has_average) =
             (!training.trainer.average().is_empty(), self.shapes(AVERAGE).next().is_some());
         ensure!(is_averaged == has_average, "it has {} average of the weights", if has_average { "an" } else { "no" });
-        match is_averaged {
-            true => parameters.check(self.shapes(AVERAGE)).context("its average is another network's"),
-            false => Ok(()),
+        if is_averaged {
+            parameters.check(self.shapes(AVERAGE)).context("its average is another network's")?;
         }
+        let wanted = training.losses.as_ref().map(|_| Losses::shapes(samples, state.sums.seen));
+        let wanted = wanted.iter().flatten().map(|(name, shape)| (*name, shape.as_slice(), DType::F32));
+        ensure!(wanted.eq(self.shapes(LOSSES)), "its losses are not those of the samples that this training has seen");
+        Ok(())
     }
 
     /// Puts `training`, which it is of, where it was taken.
@@ -78,6 +84,9 @@ impl<R: Read + Seek> Stored<R> {
         self.read_into(BEST, training.best_weights.tensors())?;
         self.read_into(MOMENTS, &moments)?;
         self.read_into(AVERAGE, &training.trainer.average())?;
+        if training.losses.is_some() {
+            training.losses = Some(Losses::of_tensors(&self.read_part(LOSSES)?)?);
+        }
         let Envelope { optimizer_steps, state, .. } = self.envelope;
         training.trainer.go_on_after(optimizer_steps)?;
         let started = state.started.clone().or(training.state.started.take());
@@ -97,7 +106,7 @@ fn check_place(state: &State, config: &TrialConfig, samples: usize) -> Result<()
         "it is of sample {seen} in epoch {}, where no step of this training ends",
         epoch + 1
     );
-    let is_whole = state.samples == (epoch * samples + seen) as u64
+    let is_whole = state.samples == (config.schedule.samples_seen(epoch, samples) + seen) as u64
         && state.steps <= state.samples
         && state.sums.correct <= seen
         && state.clock <= LONGEST

@@ -287,7 +287,7 @@ impl Checkpoints<'_> {
     fn write(&mut self, training: &mut Training, patience: Duration, observer: &mut dyn Observer) {
         let (begun, is_last) = (Instant::now(), !patience.is_zero());
         let pulled = training.trainer.pull();
-        let checkpoint = pulled.map(|()| Checkpoint::of(training, self.key));
+        let checkpoint = pulled.and_then(|()| Checkpoint::of(training, self.key));
         let (written, cost) = loop {
             let attempt = Instant::now();
             let written = match &checkpoint {

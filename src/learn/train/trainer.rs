@@ -20,7 +20,7 @@ use crate::learn::{
         Dataset, Images,
         batch::{Shift, gather},
     },
-    kernels::{self, Average, Optimizer},
+    kernels::{self, Average, Optimizer, loss},
     model::{
         Mask, Network,
         config::{ModelConfig, Precision},
@@ -45,6 +45,8 @@ pub struct Trainer {
     gpu: Option<String>,
     pixels: Vec<f32>,
     labels: Vec<u32>,
+    /// Of the samples of the last step, before it, where the schedule asks for them.
+    losses: Option<Vec<f32>>,
 }
 
 /// What computes the steps.
@@ -82,6 +84,7 @@ impl Trainer {
             gpu: gpu_name(device)?,
             pixels: vec![],
             labels: vec![],
+            losses: (!config.schedule.samples.is_all()).then(Vec::new),
         })
     }
 
@@ -243,13 +246,26 @@ impl Trainer {
             average.step(self.optimizer.steps())?;
             laps.iter_mut().for_each(|laps| laps.end(Part::Average));
         }
-        let duration = start.elapsed();
-        let scores = match (&scores, &self.engine) {
-            (Some(scores), _) => scores.as_slice(),
-            (None, Engine::Pass(pass)) => pass.scores(),
+        let (scores, is_of_capsules) = match (&scores, &self.engine) {
+            (Some(scores), _) => (scores.as_slice(), false),
+            (None, Engine::Pass(pass)) => (pass.scores(), true),
             (None, _) => bail!("a step without scores"),
         };
+        if let Some(losses) = &mut self.losses {
+            losses.clear();
+            match is_of_capsules {
+                true => losses.extend(loss::margins(scores, &self.labels).map(|loss| loss as f32)),
+                false => losses.extend(loss::cross_entropies(scores, &self.labels).map(|loss| loss as f32)),
+            }
+        }
+        let duration = start.elapsed();
         Ok(StepOutcome { loss, correct: count_correct(scores, &self.labels), duration })
+    }
+
+    /// The loss of each sample of the last step by its class, before the step: the margin loss without the reconstruction, or the
+    /// cross-entropy. Empty where the schedule does not choose samples by it.
+    pub fn losses(&self) -> &[f32] {
+        self.losses.as_deref().unwrap_or_default()
     }
 
     /// A step through candle's graph: the loss, and the scores of the batch.
