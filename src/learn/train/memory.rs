@@ -33,10 +33,10 @@ const SLACK: f64 = 1.05;
 pub fn peak_bytes(config: &TrialConfig, threads: usize) -> Result<u64> {
     let threads = threads.max(1);
     // Values, the best weights so far and, while they are replaced, the next.
-    let weights = size_of::<f32>() * (3 * config.parameters() + of_optimizer(config));
+    let weights = size_of::<f32>() * (3 * (config.parameters() + config.statistics()) + of_optimizer(config));
     let training = match capsnet(config) {
         Some(layers) => of_pass(&layers, config, threads)?,
-        None => of_graph(config),
+        None => of_graph(config, threads)?,
     };
     let data = Data::of(config);
     let training = data.splits as f64 + (weights + size_of::<f32>() * training) as f64 * SLACK;
@@ -59,7 +59,7 @@ fn of_optimizer(config: &TrialConfig) -> usize {
             2 * parameters - one + sides.into_iter().map(scratch_values).sum::<usize>()
         }
     };
-    moments + if config.train.ema.is_some() { parameters } else { 0 }
+    moments + if config.train.ema.is_some() { parameters + config.statistics() } else { 0 }
 }
 
 /// Rows and columns of a layer's weight, where Muon takes it for a matrix.
@@ -69,7 +69,9 @@ fn matrix(layer: &Layer) -> Option<[usize; 2]> {
         Layer::Convolution(layer) => matrix_sides(WEIGHT, &layer.weight()),
         Layer::Dense(layer) => matrix_sides(WEIGHT, &layer.weight()),
         Layer::ClassCapsules(layer) => matrix_sides(WEIGHT, &layer.weight()),
-        Layer::MaxPool(_) | Layer::PrimaryCapsules(_) | Layer::Mask(_) => None,
+        Layer::DepthwiseCapsules(layer) => matrix_sides(WEIGHT, &layer.weight()),
+        Layer::AttentionCapsules(layer) => matrix_sides(WEIGHT, &layer.weight()),
+        Layer::MaxPool(_) | Layer::PrimaryCapsules(_) | Layer::BatchNorm(_) | Layer::Mask(_) => None,
     }
 }
 
@@ -192,8 +194,9 @@ fn of_a_sample(layers: &CapsNetLayers) -> usize {
 }
 
 /// Values of a network in candle's graph beyond its weights.
-fn of_graph(config: &TrialConfig) -> usize {
-    largest_batch(config) * of_a_sample_in_graph(config)
+fn of_graph(config: &TrialConfig, threads: usize) -> Result<usize> {
+    let _ = threads;
+    Ok(largest_batch(config) * of_a_sample_in_graph(config))
 }
 
 /// Values of a sample and their gradients, of which candle's graph frees none before a step's end.
