@@ -18,10 +18,7 @@ use fastrcaps::{
         config::TrialConfig,
         data::{self, Dataset, verify},
         folder::TrialFolder,
-        model::{
-            Network,
-            config::Decoder,
-        },
+        model::{Network, config::Decoder},
         record::{EpochRow, Status, TrialRecord},
         train::{
             Observer, Predictions, StepReport,

@@ -353,7 +353,8 @@ fn refuse_capsnet_fields(model: &Table) -> Result<(), ConfigError> {
     // As above: sizes are TOML.
     let own = Table::try_from(EfficientCapsNetConfig::default()).expect("sizes are TOML");
     let sizes = preset(PRESETS[0]).map_or_else(Table::new, |sizes| Table::try_from(sizes).expect("sizes are TOML"));
-    let foreign = |(key, _): &(&String, &Value)| !own.contains_key(*key) && (sizes.contains_key(*key) || *key == "preset");
+    let foreign =
+        |(key, _): &(&String, &Value)| !own.contains_key(*key) && (sizes.contains_key(*key) || *key == "preset");
     match model.iter().find(foreign) {
         None => Ok(()),
         Some((key, value)) => {

@@ -276,10 +276,8 @@ fn its_configuration_reads_back_as_itself_and_trains_on_cpu_cores_alone() {
     keys.dedup();
     assert_eq!(keys.len(), 5);
     let without = "model = { kind = 'efficient-capsnet', decoder = 'none'";
-    let [widths, every] =
-        [", decoder_hidden = [4, 4] }", " }\nschedule = { reconstruction = { every = 3 } }"].map(|rest| {
-            resolve(&format!("{without}{rest}")).unwrap().key("")
-        });
+    let [widths, every] = [", decoder_hidden = [4, 4] }", " }\nschedule = { reconstruction = { every = 3 } }"]
+        .map(|rest| resolve(&format!("{without}{rest}")).unwrap().key(""));
     assert_eq!(widths, every, "no decoder has widths or a schedule");
     assert!(plain.check_for_cpu().is_ok());
     assert_eq!(plain.check_for_gpu().unwrap_err().path, "model.kind");

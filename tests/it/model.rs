@@ -6,9 +6,7 @@ use fastrcaps::learn::{
     kernels::{Optimizer, Rule, optimizer::Constants},
     model::{
         Mask, Network,
-        config::{
-            CapsNetConfig, ClassSharing, Decoder, EfficientCapsNetConfig, ModelConfig, PRESETS, Squash, preset,
-        },
+        config::{CapsNetConfig, ClassSharing, Decoder, EfficientCapsNetConfig, ModelConfig, PRESETS, Squash, preset},
         parameters::Parameters,
     },
 };

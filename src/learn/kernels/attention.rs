@@ -183,7 +183,7 @@ fn softmax<T: Real>(logits: &mut [T]) {
     let largest = logits.iter().fold(logits[0], |a, &b| if b > a { b } else { a });
     logits.iter_mut().for_each(|x| *x = (*x - largest).exp());
     let sum = logits.iter().fold(T::zero(), |sum, &x| sum + x);
-    logits.iter_mut().for_each(|x| *x = *x / sum);
+    logits.iter_mut().for_each(|x| *x /= sum);
 }
 
 impl CustomOp3 for Attention {

@@ -60,13 +60,7 @@ pub fn batch_norm(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<(Tensor,
 }
 
 /// [`batch_norm`] by statistics that stand from elsewhere, `[channels]` each: for evaluation.
-pub fn batch_norm_by(
-    x: &Tensor,
-    weight: &Tensor,
-    bias: &Tensor,
-    mean: &Tensor,
-    variance: &Tensor,
-) -> Result<Tensor> {
+pub fn batch_norm_by(x: &Tensor, weight: &Tensor, bias: &Tensor, mean: &Tensor, variance: &Tensor) -> Result<Tensor> {
     check(x, [weight, bias])?;
     check(x, [mean, variance])?;
     if !is_fast(x) {

@@ -2,13 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-pub use super::{efficient::EfficientCapsNetConfig, reconstruction::Decoder};
 use super::{
     checks::{divides, within},
     layout::{CapsNetLayers, ClassCapsuleLayer, ConvolutionLayer, Layer, PrimaryCapsuleLayer},
     lenet::{self, LeNetLayers},
     reconstruction::Reconstruction,
 };
+pub use super::{efficient::EfficientCapsNetConfig, reconstruction::Decoder};
 pub use crate::learn::kernels::{Precision, Squash};
 use crate::{
     base::invalid::Invalid,

@@ -1,4 +1,4 @@
-//! Efficient-CapsNet (Mazzia, Salvetti and Chiaberge 2021, Scientific Reports 11, 14634).
+//! Efficient-CapsNet (Mazzia, Salvetti and Chiaberge 2021, Scientific Reports 11).
 //!
 //! Convolutions 5×5 to 32 channels, 3×3 to 64, 3×3 to 64 and 3×3 with stride 2 to 128, each followed by ReLU and batch
 //! normalisation. A depthwise convolution with a kernel as large as the map that is left (9×9 on MNIST) gives 128 values, which are
@@ -11,9 +11,7 @@ use serde::{Deserialize, Serialize};
 
 pub use super::reconstruction::Decoder;
 use super::{
-    layout::{
-        AttentionCapsuleLayer, BatchNormLayer, ConvolutionLayer, DecoderLayers, DepthwiseCapsuleLayer, Layer,
-    },
+    layout::{AttentionCapsuleLayer, BatchNormLayer, ConvolutionLayer, DecoderLayers, DepthwiseCapsuleLayer, Layer},
     reconstruction::Reconstruction,
 };
 use crate::{

@@ -41,9 +41,7 @@ impl Products {
                 Products::alike(batch * (layer.weights() + 2 * layer.capsules * layer.values()))
             }
             Layer::Dense(layer) => Products::alike(batch * layer.weights()),
-            Layer::MaxPool(_) | Layer::PrimaryCapsules(_) | Layer::BatchNorm(_) | Layer::Mask(_) => {
-                Products::alike(0)
-            }
+            Layer::MaxPool(_) | Layer::PrimaryCapsules(_) | Layer::BatchNorm(_) | Layer::Mask(_) => Products::alike(0),
         })
     }
 }

@@ -98,12 +98,8 @@ impl Network {
                 Layer::PrimaryCapsules(layer) => Built::PrimaryCapsules(layer),
                 Layer::ClassCapsules(layer) => Built::ClassCapsules(ClassCapsules::new(&layer, &builder)?),
                 Layer::BatchNorm(layer) => Built::BatchNorm(BatchNorm::new(&layer, &builder)?),
-                Layer::DepthwiseCapsules(layer) => {
-                    Built::DepthwiseCapsules(DepthwiseCapsules::new(&layer, &builder)?)
-                }
-                Layer::AttentionCapsules(layer) => {
-                    Built::AttentionCapsules(AttentionCapsules::new(&layer, &builder)?)
-                }
+                Layer::DepthwiseCapsules(layer) => Built::DepthwiseCapsules(DepthwiseCapsules::new(&layer, &builder)?),
+                Layer::AttentionCapsules(layer) => Built::AttentionCapsules(AttentionCapsules::new(&layer, &builder)?),
                 Layer::Mask(mask) => {
                     network.decoder = Some(Decoder { mask, layers: Vec::new() });
                     continue;

@@ -1,5 +1,7 @@
 //! One optimizer step, and what it needs.
 
+mod work;
+
 use std::{collections::BTreeMap, path::Path, time::Instant};
 
 use anyhow::{Context, Result, bail};
@@ -24,10 +26,9 @@ use crate::learn::{
     model::{
         Mask, Network,
         config::{ModelConfig, Precision},
-        graph_work,
         layout::Layer,
         parameters::{Parameters, Snapshot},
-        pass::{Pass, Work},
+        pass::Pass,
         scope::Scope,
     },
 };
@@ -276,36 +277,6 @@ impl Trainer {
         Ok((f64::from(loss.to_scalar::<f32>()?), output.scores.flatten_all()?.to_vec1()?))
     }
 
-    /// The work of the parts of the last step, as far as it is known.
-    pub fn work(&self) -> Result<Vec<(Part, Work)>> {
-        let (untrained, stages) = match &self.engine {
-            Engine::Pass(pass) => {
-                let stages = pass.work()?.into_iter().map(|(stage, work)| (Part::Pass(stage), work)).collect();
-                (pass.untrained(), stages)
-            }
-            Engine::Graph(layers, scope) => {
-                let work = graph_work::work(layers, *scope, self.labels.len())?;
-                (graph_work::untrained(layers, *scope), vec![(Part::Graph, work)])
-            }
-            #[cfg(feature = "cuda")]
-            Engine::Device(_) => return Ok(Vec::new()),
-        };
-        let pixels = self.pixels.len();
-        let [multiply_adds, values] = self.optimizer.work(&untrained);
-        let products = multiply_adds as u64;
-        let optimizer = Work { multiply_adds: products, direct_multiply_adds: products, ..of_values(values) };
-        // Bytes of images become floats; an average is read and written, and the values are read.
-        let mut own = vec![
-            (Part::Batch, Work::moving(pixels * (size_of::<u8>() + size_of::<f32>()))),
-            (Part::Optimizer, optimizer),
-        ];
-        if self.average.is_some() {
-            own.push((Part::Average, of_values(3 * self.parameters.count())));
-        }
-        own.extend::<Vec<_>>(stages);
-        Ok(own)
-    }
-
     /// Loss and accuracy of the network on `images`, which belong to `data`: of its average weights, where it has some.
     pub fn evaluate(&mut self, data: &Dataset, images: &Images) -> Result<Evaluation> {
         kernels::flush_denormals();
@@ -374,11 +345,6 @@ impl Trainer {
         self.labels.resize(indices.len(), 0);
         gather(images, data.shape, indices, shift, &mut self.pixels, &mut self.labels);
     }
-}
-
-/// What it takes to move so many values.
-fn of_values(values: usize) -> Work {
-    Work::moving(values * size_of::<f32>())
 }
 
 impl Engine {
