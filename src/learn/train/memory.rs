@@ -197,8 +197,7 @@ fn of_a_sample(layers: &CapsNetLayers) -> usize {
 /// gradients.
 fn of_graph(config: &TrialConfig) -> usize {
     let of_a_batch = |(batch, is_training): (usize, bool)| {
-        batch
-            * if is_training { of_a_sample_in_graph(config, TRAINED) } else { of_a_sample_in_graph(config, EVALUATED) }
+        batch * of_a_sample_in_graph(config, if is_training { TRAINED } else { EVALUATED })
     };
     batches(config).map(of_a_batch).max().unwrap_or(0)
 }
