@@ -33,6 +33,7 @@ def main():
 
     network = build(model, *images.shape[1:], classes=expected.shape[1])
     network.load_state_dict(load_file(folder / "weights.safetensors"), strict=True)
+    network.eval()
     with torch.no_grad():
         batches = [network(batch) for batch in images.split(128)]
     scores = torch.cat([s for s, _ in batches])

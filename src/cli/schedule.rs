@@ -96,10 +96,13 @@ fn parts(routing: &str, reconstructs: &str, frozen: &str) -> String {
 
 /// What those columns say of a moment; `scope` is that of the first step of an epoch there.
 fn words(config: &TrialConfig, scope: Scope) -> String {
-    let ModelConfig::Capsnet(model) = &config.model else { return parts("none", "none", frozen(scope)) };
-    let routing = scope.iterations.unwrap_or(model.routing_iterations).to_string();
+    let routing = match &config.model {
+        ModelConfig::Capsnet(model) => scope.iterations.unwrap_or(model.routing_iterations).to_string(),
+        ModelConfig::EfficientCapsnet(_) => "1".to_string(),
+        ModelConfig::Lenet5 => return parts("none", "none", frozen(scope)),
+    };
     let reconstructs = match config.schedule.reconstruction.every {
-        _ if model.decoder == Decoder::None || scope.skips_decoder => "never".to_string(),
+        _ if config.model.decoder() == Decoder::None || scope.skips_decoder => "never".to_string(),
         1 => "always".to_string(),
         every => format!("1 step of {every}"),
     };

@@ -18,10 +18,7 @@ use fastrcaps::{
         config::TrialConfig,
         data::{self, Dataset, verify},
         folder::TrialFolder,
-        model::{
-            Network,
-            config::{Decoder, ModelConfig},
-        },
+        model::{Network, config::Decoder},
         record::{EpochRow, Status, TrialRecord},
         train::{
             Observer, Predictions, StepReport,
@@ -206,8 +203,7 @@ fn finish(
 fn is_to_finish(folder: &TrialFolder, record: &TrialRecord) -> bool {
     let draws = || {
         let config = read_config(&folder.config()).ok();
-        config
-            .is_some_and(|config| matches!(config.model, ModelConfig::Capsnet(model) if model.decoder != Decoder::None))
+        config.is_some_and(|config| config.model.decoder() != Decoder::None)
     };
     let lacks = |path: PathBuf| !path.exists();
     record.status == Status::Done && (lacks(folder.predictions()) || lacks(folder.reconstructions()) && draws())

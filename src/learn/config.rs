@@ -16,7 +16,8 @@ use crate::{
     learn::{
         data::DataConfig,
         model::{
-            config::{Decoder, ModelConfig, PRESETS, Precision, preset},
+            config::{Decoder, EfficientCapsNetConfig, ModelConfig, PRESETS, Precision, preset},
+            efficient,
             layout::Layer,
         },
         schedule::ScheduleConfig,
@@ -103,7 +104,7 @@ impl TrialConfig {
         expand_model(&mut table)?;
         name_policies(&mut table);
         let config: TrialConfig = blame::read(&table)?;
-        if !matches!(config.model, ModelConfig::Capsnet(_)) {
+        if config.model == ModelConfig::Lenet5 {
             // What such a network has no use for may stand there all the same, if a capsule network could use it.
             if let Some(Value::Table(model)) = table.get_mut("model") {
                 // A config is numbers and strings: what TOML can hold.
@@ -121,7 +122,8 @@ impl TrialConfig {
         self.data.validate()?;
         self.model.validate(self.data.name.image_shape(), self.data.name.classes())?;
         self.train.validate()?;
-        self.schedule.validate(self.train.epochs)
+        self.schedule.validate(self.train.epochs)?;
+        self.schedule.suits(&self.model)
     }
 
     /// The same training spelled in the one way that identifies it.
@@ -160,16 +162,17 @@ impl TrialConfig {
         // Numbers, strings and lists of tables of them: what TOML can hold.
         let part = |part: Result<Value, _>| part.expect("a part of a schedule is TOML");
         let mut frozen = part(Value::try_from(freeze));
+        if self.model.decoder() != Decoder::None {
+            parts.insert("reconstruction".into(), part(Value::try_from(reconstruction)));
+        }
         match &self.model {
-            ModelConfig::Capsnet(model) => {
+            ModelConfig::Capsnet(_) => {
                 parts.insert("routing".into(), part(Value::try_from(routing)));
-                if model.decoder != Decoder::None {
-                    parts.insert("reconstruction".into(), part(Value::try_from(reconstruction)));
-                }
             }
             ModelConfig::Lenet5 => {
                 frozen.as_table_mut().and_then(|freeze| freeze.remove("primary"));
             }
+            ModelConfig::EfficientCapsnet(_) => return parts,
         }
         parts.insert("freeze".into(), frozen);
         parts.insert("samples".into(), part(Value::try_from(samples)));
@@ -197,6 +200,10 @@ impl TrialConfig {
     /// That a GPU cannot train this, if it cannot.
     pub fn check_for_gpu(&self) -> Result<(), Invalid> {
         const CPU: &str = "CPU cores: train and time without --device, explore without slots on GPUs";
+        if let ModelConfig::EfficientCapsnet(_) = self.model {
+            let allowed = format!("\"capsnet\" or \"lenet5\" on a GPU, or {CPU}");
+            return Err(Invalid::new("model.kind", format!("{:?}", efficient::KIND), allowed));
+        }
         match self.train.optimizer.kind() {
             OptimizerKind::Adam | OptimizerKind::Adamw => {}
             kind @ (OptimizerKind::Sgd | OptimizerKind::Muon) => {
@@ -271,6 +278,11 @@ impl TrialConfig {
         self.model.layers(self.data.name.image_shape(), self.data.name.classes())
     }
 
+    /// Values of the network's running statistics, which are saved with its weights and not trained.
+    pub fn statistics(&self) -> usize {
+        self.layers().iter().map(Layer::statistics).sum()
+    }
+
     /// Trainable parameters of the network.
     pub fn parameters(&self) -> usize {
         self.model.parameters(self.data.name.image_shape(), self.data.name.classes())
@@ -328,6 +340,9 @@ fn expand_model(table: &mut Table) -> Result<(), ConfigError> {
         );
         return Err(ConfigError::Shape { path: "model".into(), value: None, message });
     };
+    if model.get("kind").and_then(Value::as_str) == Some(efficient::KIND) {
+        return refuse_capsnet_fields(model);
+    }
     let allowed = || format!("one of {}", PRESETS.join(", "));
     let name = model
         .get("preset")
@@ -341,4 +356,21 @@ fn expand_model(table: &mut Table) -> Result<(), ConfigError> {
     fields.extend(std::mem::take(model).into_iter().filter(|(key, _)| key != "preset"));
     *model = fields;
     Ok(())
+}
+
+/// Refuses fields that a capsule network has and an Efficient-CapsNet has not: its layers are fixed, and its routing is another.
+fn refuse_capsnet_fields(model: &Table) -> Result<(), ConfigError> {
+    // As above: sizes are TOML.
+    let own = Table::try_from(EfficientCapsNetConfig::default()).expect("sizes are TOML");
+    let sizes = preset(PRESETS[0]).map_or_else(Table::new, |sizes| Table::try_from(sizes).expect("sizes are TOML"));
+    let foreign =
+        |(key, _): &(&String, &Value)| !own.contains_key(*key) && (sizes.contains_key(*key) || *key == "preset");
+    match model.iter().find(foreign) {
+        None => Ok(()),
+        Some((key, value)) => {
+            let own: Vec<&str> = own.keys().map(String::as_str).collect();
+            let allowed = format!("none, as kind {:?} has no such choice: it has {}", efficient::KIND, own.join(", "));
+            Err(Invalid::new(&format!("model.{key}"), value, allowed).into())
+        }
+    }
 }

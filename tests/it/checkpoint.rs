@@ -344,6 +344,31 @@ fn a_training_by_another_optimizer_or_with_an_average_comes_to_the_same_bits_whe
 }
 
 #[test]
+fn an_efficient_capsnet_resumed_after_any_batch_comes_to_the_same_bits() {
+    let text = "model = { kind = 'efficient-capsnet', decoder_hidden = [8, 8] }
+[data]
+train_samples = 60
+test_samples = 12
+validation_fraction = 0.2
+[train]
+epochs = 2
+ema = { decay = 0.5 }
+[schedule]
+batch = { policy = 'adabatch', phases = [{ epochs = 1, size = 47 }, { size = 48 }] }
+";
+    let expected = Case::rarely(text).finish(&mut ());
+    assert_eq!(expected.epochs.last().unwrap().steps, 3, "47 samples and one, then 48 at once");
+    for step in [1, 2] {
+        let case = Case::rarely(text);
+        case.stop_after(step);
+        let mut listener = Listener::new();
+        assert_eq!(case.finish(&mut listener), expected, "stopped after step {step}");
+        assert_eq!(listener.resumed.unwrap().steps, step);
+        assert!(listener.said.is_empty(), "{:?}", listener.said);
+    }
+}
+
+#[test]
 fn a_training_that_diverges_does_so_with_the_same_record_when_it_was_resumed() {
     let schedule = "[data]\ntrain_samples = 60\ntest_samples = 12\nvalidation_fraction = 0.2\n[schedule]\n\
                     lr = { policy = 'fixed', rate = 0.3 }\nbatch = { policy = 'fixed', size = 9 }\n";

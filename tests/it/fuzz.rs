@@ -402,6 +402,7 @@ fn configs() -> Vec<Vec<u8>> {
     let texts = [
         "[model]\npreset = 'tiny'\n",
         "[model]\nkind = 'lenet5'\n[schedule]\nwarmup_epochs = 0.5\nlr = { policy = 'step', milestones = [1, 2.5], factor = 0.3 }\n",
+        "[model]\nkind = 'efficient-capsnet'\ndecoder = 'small'\n[schedule]\nreconstruction = { every = 2 }\n",
         "seed = 3\n[data]\nname = 'mnist'\n[model]\npreset = 'small'\nclass_sharing = 'by-type'\n[schedule]\n\
          lr = { policy = 'warm-restarts', period = 'batch-phase' }\nbatch = { policy = 'adabatch' }\n[train]\nepochs = 70\n",
     ];

@@ -32,7 +32,7 @@ struct Golden {
 }
 
 #[derive(Deserialize)]
-struct Summary {
+pub struct Summary {
     shape: Vec<usize>,
     sum: f64,
     norm: f64,
@@ -51,7 +51,7 @@ fn splitmix64(z: u64) -> u64 {
 }
 
 /// The tensor of that name by the formula.
-fn formula(name: &str, shape: &[usize], exponent: i32) -> Tensor {
+pub fn formula(name: &str, shape: &[usize], exponent: i32) -> Tensor {
     let value = |i: u64| {
         let bits = splitmix64(fnv1a64(name).wrapping_add(i)) >> 40;
         (bits as f64 - f64::from(1 << 23)) / f64::from(1 << 23) * 2f64.powi(-exponent)
@@ -63,7 +63,7 @@ fn formula(name: &str, shape: &[usize], exponent: i32) -> Tensor {
 impl Summary {
     /// Samples to `tolerance` of the root mean square of the tensor where they are small, and of their own size where they are
     /// large; the norm to `tolerance`; the sum to `tolerance` of the norm times √n, its size if all had one sign.
-    fn assert_agrees(&self, what: &str, tensor: &Tensor, tolerance: f64) {
+    pub fn assert_agrees(&self, what: &str, tensor: &Tensor, tolerance: f64) {
         assert_eq!(tensor.dims(), self.shape, "{what}");
         let values = values(tensor);
         let n = values.len() as f64;

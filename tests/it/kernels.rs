@@ -77,6 +77,71 @@ proptest! {
     }
 
     #[test]
+    fn batch_norm_agrees_with_its_reference(batch in 1usize..6, channels in 1usize..7, size in (1usize..8, 1usize..8)) {
+        let x = var("x", &[batch, channels, size.0, size.1]);
+        let [weight, bias, mean] = ["weight", "bias", "mean"].map(|name| var(name, &[channels]));
+        assert_agree(
+            &[x.clone(), weight.clone(), bias.clone()],
+            |t| Ok(kernels::batch_norm(&t[0], &t[1], &t[2])?.0),
+            |t| {
+                let [mean, variance] = reference::channel_statistics(&t[0])?;
+                reference::batch_norm(&t[0], &t[1], &t[2], &mean, &variance)
+            },
+        );
+        let statistics = |t: &Tensor| -> Result<[Tensor; 2]> {
+            let mean = mean.to_dtype(t.dtype())?.detach();
+            Ok([mean.clone(), (mean.sqr()? + 0.1)?])
+        };
+        assert_agree(
+            &[x, weight, bias],
+            |t| statistics(&t[0]).and_then(|[mean, variance]| kernels::batch_norm_by(&t[0], &t[1], &t[2], &mean, &variance)),
+            |t| statistics(&t[0]).and_then(|[mean, variance]| reference::batch_norm(&t[0], &t[1], &t[2], &mean, &variance)),
+        );
+    }
+
+    #[test]
+    fn attention_routing_agrees_with_its_reference(
+        batch in 1usize..5, capsules in 1usize..8, in_dim in 1usize..10, classes in 1usize..6, dim in 1usize..12,
+    ) {
+        let u = var("u", &[batch, capsules, in_dim]);
+        let weight = var("weight", &[capsules, in_dim, classes * dim]);
+        let prior = var("prior", &[capsules, classes]);
+        assert_agree(
+            &[u, weight, prior],
+            |t| kernels::attention_routing(&t[0], &t[1], &t[2]),
+            |t| reference::attention_routing(&t[0], &t[1], &t[2]),
+        );
+    }
+
+    #[test]
+    fn a_depthwise_convolution_of_the_whole_map_agrees_with_its_reference(
+        batch in 1usize..5, channels in 1usize..9, size in (1usize..8, 1usize..8),
+    ) {
+        let x = var("x", &[batch, channels, size.0, size.1]);
+        let weight = var("weight", &[channels, size.0, size.1]);
+        assert_agree(
+            &[x, weight, var("bias", &[channels])],
+            |t| kernels::whole_map_depthwise(&t[0], &t[1], &t[2]),
+            |t| reference::whole_map_depthwise(&t[0], &t[1], &t[2]),
+        );
+    }
+
+    #[test]
+    fn the_exponential_squash_agrees_with_its_reference_at_every_length(
+        capsules in 1usize..6, dim in 1usize..18, exponent in -7i32..3,
+    ) {
+        let s = var("s", &[2, capsules, dim]).as_detached_tensor();
+        let s = Var::from_tensor(&(s * 10f64.powi(exponent)).unwrap()).unwrap();
+        // The reference's formula loses digits of short capsules.
+        assert_agree_within(
+            [(DType::F64, 1e-9), (DType::F32, if exponent < -1 { 1e-1 } else { 1e-4 })],
+            &[s],
+            |t| kernels::exponential_squash(&t[0]),
+            |t| reference::exponential_squash(&t[0]),
+        );
+    }
+
+    #[test]
     fn fourier_agrees_with_the_reference_on_odd_shapes(
         batch in 1usize..20, in_channels in 1usize..20, filters in 1usize..20, sharing in 1usize..3,
         kernel in (1usize..7, 1usize..7), stride in 1usize..4, extra in (0usize..8, 0usize..8),

@@ -3,7 +3,11 @@
 use fastrcaps::{
     learn::{
         config::TrialConfig,
-        model::{config::ModelConfig, layout::Layer, pass::Work, scope::Scope},
+        model::{
+            config::{EfficientCapsNetConfig, ModelConfig},
+            pass::Work,
+            scope::Scope,
+        },
         train::memory::{gpu_peak_bytes, peak_bytes, peak_bytes_beside_gpu},
     },
     timing::shape::steps_of,
@@ -140,27 +144,18 @@ fn figures_of_networks_stay_what_they_are() {
     }
 }
 
-/// Values that enter a layer.
-fn inputs(layer: &Layer) -> usize {
-    match layer {
-        Layer::Convolution(layer) => layer.image.iter().product(),
-        Layer::MaxPool(layer) => layer.image.iter().product(),
-        // What it does is to sort and to scale.
-        Layer::PrimaryCapsules(layer) => layer.values(),
-        Layer::ClassCapsules(layer) => layer.inputs(),
-        Layer::Mask(layer) => layer.classes * layer.dim,
-        Layer::Dense(layer) => layer.inputs,
-    }
-}
-
 proptest! {
     #[test]
-    fn each_layer_takes_what_the_one_before_gives(config in any_config(), is_lenet in any::<bool>()) {
-        let model = if is_lenet { ModelConfig::Lenet5 } else { config };
+    fn each_layer_takes_what_the_one_before_gives(config in any_config(), which in 0..4) {
+        let model = match which {
+            0 => ModelConfig::Lenet5,
+            1 => ModelConfig::EfficientCapsnet(EfficientCapsNetConfig::default()),
+            _ => config,
+        };
         for shape in [MNIST, CIFAR] {
             let mut given = shape.pixels();
             for layer in model.layers(shape, 10) {
-                prop_assert_eq!(inputs(&layer), given, "{:?}", layer);
+                prop_assert_eq!(layer.inputs(), given, "{:?}", layer);
                 given = layer.values();
             }
         }

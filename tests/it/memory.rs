@@ -33,6 +33,12 @@ const MEASURED: &[Measured] = &[
     ("glyphs", "lenet5", "none", 16, 1, [110, 200], 54),
     ("glyphs", "lenet5", "none", 128, 1, [334, 200], 68),
     ("glyphs", "lenet5", "none", 512, 1, [1334, 200], 106),
+    ("glyphs", "efficient-capsnet", "none", 1, 1, [110, 200], 244),
+    ("glyphs", "efficient-capsnet", "none", 16, 1, [110, 200], 283),
+    ("glyphs", "efficient-capsnet", "none", 128, 1, [334, 200], 421),
+    ("glyphs", "efficient-capsnet", "none", 128, 2, [334, 200], 429),
+    ("glyphs", "efficient-capsnet", "none", 512, 1, [1334, 200], 1422),
+    ("mnist", "efficient-capsnet", "none", 16, 1, [110, 200], 310),
     ("mnist", "tiny", "none", 1, 1, [110, 200], 145),
     ("mnist", "tiny", "none", 128, 1, [334, 200], 148),
     ("mnist", "tiny", "none", 512, 1, [1334, 200], 152),
@@ -72,7 +78,7 @@ const MEASURED: &[Measured] = &[
 
 fn config([data, model, sharing]: [&str; 3], batch: usize, [train, test]: [usize; 2]) -> TrialConfig {
     let model = match (model, sharing) {
-        ("lenet5", _) => r#"kind = "lenet5""#.to_string(),
+        ("lenet5" | "efficient-capsnet", _) => format!("kind = {model:?}"),
         (preset, "none") => format!("preset = {preset:?}"),
         (preset, _) => {
             format!("preset = {preset:?}\nconv1_sharing = 4\nprimary_sharing = 4\nclass_sharing = \"by-type\"")
@@ -154,7 +160,7 @@ fn a_training_that_goes_on_takes_no_more_memory_than_one_that_was_never_interrup
 fn more_samples_threads_and_parameters_never_need_less_memory() {
     let bytes =
         |model, batch, threads| peak_bytes(&config(["glyphs", model, "none"], batch, [5000, 20]), threads).unwrap();
-    for model in ["tiny", "small", "paper", "lenet5"] {
+    for model in ["tiny", "small", "paper", "lenet5", "efficient-capsnet"] {
         let batches = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096];
         // Another algorithm for another batch may need a little less.
         let grows = |pair: &[usize]| bytes(model, pair[1], 1) as f64 > 0.95 * bytes(model, pair[0], 1) as f64;

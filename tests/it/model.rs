@@ -6,7 +6,7 @@ use fastrcaps::learn::{
     kernels::{Optimizer, Rule, optimizer::Constants},
     model::{
         Mask, Network,
-        config::{CapsNetConfig, ClassSharing, Decoder, ModelConfig, PRESETS, Squash, preset},
+        config::{CapsNetConfig, ClassSharing, Decoder, EfficientCapsNetConfig, ModelConfig, PRESETS, Squash, preset},
         parameters::Parameters,
     },
 };
@@ -98,6 +98,7 @@ fn every_preset_is_valid_on_every_data_set_and_can_share_by_two_and_four() {
         }
     }
     ModelConfig::Lenet5.validate(CIFAR, 10).unwrap();
+    ModelConfig::EfficientCapsnet(EfficientCapsNetConfig::default()).validate(CIFAR, 10).unwrap();
     assert_eq!(preset("huge"), None);
 }
 

@@ -103,7 +103,7 @@ pub fn assert_agrees_within<T: Real>(
     pass.train(&images, &labels, &mut Kept::new(&setup)).unwrap();
 
     let (images, labels) = slices::<T>(&setup, 0);
-    let output = setup.network.forward_within(scope, &setup.images, Mask::TrueLabels(&setup.labels)).unwrap();
+    let output = setup.network.forward_in_step(1, scope, &setup.images, Mask::TrueLabels(&setup.labels)).unwrap();
     let loss = setup.network.loss(&output, &setup.images, &setup.labels).unwrap();
     let mut kept = Kept::new(&setup);
     let got = pass.train_within(scope, &images, &labels, &mut kept).unwrap();

@@ -6,6 +6,7 @@ fastrcaps' weights.safetensors, so that load_state_dict(strict=True) checks name
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
+from efficient_capsnet import EfficientCapsNet
 
 EPSILON = 1e-9
 
@@ -121,4 +122,6 @@ class LeNet5(nn.Module):
 def build(model, channels, height, width, classes=10):
     if model["kind"] == "lenet5":
         return LeNet5(channels, height, width, classes)
+    if model["kind"] == "efficient-capsnet":
+        return EfficientCapsNet(model, channels, height, width, classes)
     return CapsNet(model, channels, height, width, classes)

@@ -5,7 +5,9 @@
 //! never depend on the number of threads: threads share outputs, never a sum. A NaN that enters an op
 //! leaves it.
 
+mod attention;
 mod average;
+mod batch_norm;
 mod capsule_plan;
 pub(crate) mod ceiling;
 mod chosen;
@@ -15,6 +17,7 @@ mod conv2d;
 #[cfg(feature = "cuda")]
 pub mod cuda;
 mod denormals;
+mod exponential;
 mod lanes;
 mod linear;
 pub(crate) mod loss;
@@ -37,13 +40,17 @@ mod tiles;
 mod vectors;
 mod votes;
 mod weight;
+mod whole_map;
 
+pub use attention::attention_routing;
 pub use average::Average;
+pub use batch_norm::{BatchStatistics, batch_norm, batch_norm_by};
 pub use capsule_plan::ClassCapsulesPlan;
 pub(crate) use chosen::DenseOfChosen;
 pub use class_capsules::class_capsules;
 pub use conv2d::{Activation, Algorithm, Conv2dPlan, ScratchSizes, UnfoldedConv2d, conv2d, conv2d_by, conv2d_relu};
 pub use denormals::{flush_denormals, flush_denormals_in_pool};
+pub use exponential::exponential_squash;
 pub use lanes::vector_width;
 pub(crate) use linear::Dense;
 pub use linear::linear;
@@ -59,3 +66,4 @@ pub(crate) use squash::InChannels;
 pub use squash::squash;
 pub use storage::{with_values, with_values_mut};
 pub use weight::Weight;
+pub use whole_map::whole_map_depthwise;

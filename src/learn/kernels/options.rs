@@ -44,6 +44,9 @@ impl Precision {
 /// Added to a squared length before its root is taken, so that the gradient is finite at 0.
 pub const EPSILON: f64 = 1e-9;
 
+/// Added to the variance of a batch normalisation before its root is taken: that of Keras, by which Efficient-CapsNet was published.
+pub const NORM_EPSILON: f64 = 1e-3;
+
 /// How a gradient g moves the weights θ in step t at a learning rate η; λ is the weight decay.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Rule {

@@ -3,7 +3,7 @@
 
 use candle_core::{D, Result, Tensor};
 
-use super::options::{COEFFICIENTS, EPSILON, Factors, ITERATIONS, LEAST_NORM, Squash};
+use super::options::{COEFFICIENTS, EPSILON, Factors, ITERATIONS, LEAST_NORM, NORM_EPSILON, Squash};
 
 /// See [`super::conv2d`].
 pub fn conv2d(x: &Tensor, weight: &Tensor, bias: &Tensor, stride: usize) -> Result<Tensor> {
@@ -83,6 +83,44 @@ fn softmax(logits: &Tensor) -> Result<Tensor> {
     // The largest logit only guards against overflow: it cancels, and needs no gradient.
     let exp = logits.broadcast_sub(&logits.max_keepdim(D::Minus1)?.detach())?.exp()?;
     exp.broadcast_div(&exp.sum_keepdim(D::Minus1)?)
+}
+
+/// Mean and variance of each channel of x `[batch, channels, h, w]`, with n in its denominator; see [`super::batch_norm()`].
+pub fn channel_statistics(x: &Tensor) -> Result<[Tensor; 2]> {
+    let by_channel = x.transpose(0, 1)?.flatten_from(1)?;
+    let mean = by_channel.mean_keepdim(1)?;
+    let variance = by_channel.broadcast_sub(&mean)?.sqr()?.mean(1)?;
+    Ok([mean.squeeze(1)?, variance])
+}
+
+/// See [`super::batch_norm()`]: with the operand's own statistics where they are those of [`channel_statistics`].
+pub fn batch_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, mean: &Tensor, variance: &Tensor) -> Result<Tensor> {
+    let of_channels = |values: &Tensor| values.reshape((1, values.elem_count(), 1, 1));
+    let scale = (weight / (variance + NORM_EPSILON)?.sqrt()?)?;
+    let centred = x.broadcast_sub(&of_channels(mean)?)?;
+    centred.broadcast_mul(&of_channels(&scale)?)?.broadcast_add(&of_channels(bias)?)
+}
+
+/// See [`super::whole_map_depthwise`].
+pub fn whole_map_depthwise(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    x.broadcast_mul(&weight.unsqueeze(0)?)?.sum((2, 3))?.broadcast_add(bias)
+}
+
+/// See [`super::attention_routing`].
+pub fn attention_routing(u: &Tensor, weight: &Tensor, prior: &Tensor) -> Result<Tensor> {
+    let (batch, capsules, _) = u.dims3()?;
+    let classes = prior.dim(1)?;
+    let dim = weight.dim(2)? / classes;
+    let votes = votes(u, weight)?.reshape((batch, capsules, classes, dim))?;
+    let agreements = (votes.broadcast_mul(&votes.sum_keepdim(1)?)?.sum(3)? / (dim as f64).sqrt())?;
+    let coefficients = softmax(&agreements)?.broadcast_add(prior)?;
+    votes.broadcast_mul(&coefficients.unsqueeze(3)?)?.sum(1)
+}
+
+/// See [`super::exponential_squash`].
+pub fn exponential_squash(s: &Tensor) -> Result<Tensor> {
+    let n = (s.sqr()?.sum_keepdim(D::Minus1)? + EPSILON)?.sqrt()?;
+    s.broadcast_mul(&(1. - n.neg()?.exp()?)?.div(&n)?)
 }
 
 /// One step of Adam or AdamW ([`super::Rule::Adam`]): the new θ, m and v.

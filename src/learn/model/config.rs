@@ -3,12 +3,12 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    layout::{
-        CapsNetLayers, ClassCapsuleLayer, ConvolutionLayer, DecoderLayers, DenseLayer, Layer, MaskLayer,
-        PrimaryCapsuleLayer,
-    },
+    checks::{divides, within},
+    layout::{CapsNetLayers, ClassCapsuleLayer, ConvolutionLayer, Layer, PrimaryCapsuleLayer},
     lenet::{self, LeNetLayers},
+    reconstruction::Reconstruction,
 };
+pub use super::{efficient::EfficientCapsNetConfig, reconstruction::Decoder};
 pub use crate::learn::kernels::{Precision, Squash};
 use crate::{
     base::invalid::Invalid,
@@ -22,6 +22,8 @@ pub enum ModelConfig {
     Capsnet(CapsNetConfig),
     /// The non-capsule comparison (LeCun et al. 1998, with ReLU and max pooling); it has no sizes to choose.
     Lenet5,
+    /// See [`super::efficient`].
+    EfficientCapsnet(EfficientCapsNetConfig),
 }
 
 /// Which transformation matrices W_ij of the class capsules are tied.
@@ -39,29 +41,6 @@ impl ClassSharing {
         match self {
             ClassSharing::None => capsules.capsules(),
             ClassSharing::ByType => capsules.types,
-        }
-    }
-}
-
-/// What reconstructs the image from the class capsules.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Decoder {
-    /// All class capsules, masked to the chosen one, enter (10 × 16 = 160 inputs at full size).
-    Full,
-    /// Only the chosen capsule's values enter (16 inputs at full size).
-    Small,
-    /// No decoder, no reconstruction loss.
-    None,
-}
-
-impl Decoder {
-    /// Whether it sees the capsules of all classes; none, if there is no decoder.
-    fn keeps_all(self) -> Option<bool> {
-        match self {
-            Decoder::Full => Some(true),
-            Decoder::Small => Some(false),
-            Decoder::None => None,
         }
     }
 }
@@ -141,23 +120,6 @@ pub fn preset(name: &str) -> Option<CapsNetConfig> {
     }
 }
 
-/// Checks `value` against a range.
-fn within(path: &str, value: usize, range: std::ops::RangeInclusive<usize>) -> Result<(), Invalid> {
-    match range.contains(&value) {
-        true => Ok(()),
-        false => Err(Invalid::new(path, value, format!("{} to {}", range.start(), range.end()))),
-    }
-}
-
-/// Checks that a sharing factor divides the channels.
-fn divides(path: &str, factor: usize, channels: usize, what: &str) -> Result<(), Invalid> {
-    if factor > 0 && channels.is_multiple_of(factor) {
-        return Ok(());
-    }
-    let divisors: Vec<_> = (1..=channels).filter(|d| channels.is_multiple_of(*d)).map(|d| d.to_string()).collect();
-    Err(Invalid::new(path, factor, format!("a divisor of {what} ({channels}): {}", divisors.join(", "))))
-}
-
 /// Largest number of parameters a network may have.
 const MOST_PARAMETERS: usize = 100_000_000;
 /// Largest number of vote values (primary capsules × classes × class_dim) of one image.
@@ -168,6 +130,7 @@ impl ModelConfig {
     pub fn validate(&self, shape: ImageShape, classes: usize) -> Result<(), Invalid> {
         match self {
             ModelConfig::Capsnet(config) => config.validate(shape, classes)?,
+            ModelConfig::EfficientCapsnet(config) => config.validate(shape)?,
             ModelConfig::Lenet5 => {
                 let side = shape.height.min(shape.width);
                 if side < lenet::SMALLEST_SIDE {
@@ -191,7 +154,17 @@ impl ModelConfig {
     pub fn canonical(self) -> Self {
         match self {
             ModelConfig::Capsnet(config) => ModelConfig::Capsnet(config.canonical()),
+            ModelConfig::EfficientCapsnet(config) => ModelConfig::EfficientCapsnet(config.canonical()),
             ModelConfig::Lenet5 => ModelConfig::Lenet5,
+        }
+    }
+
+    /// What reconstructs the images.
+    pub fn decoder(&self) -> Decoder {
+        match self {
+            ModelConfig::Capsnet(config) => config.decoder,
+            ModelConfig::EfficientCapsnet(config) => config.decoder,
+            ModelConfig::Lenet5 => Decoder::None,
         }
     }
 
@@ -199,6 +172,7 @@ impl ModelConfig {
     pub fn layers(&self, shape: ImageShape, classes: usize) -> Vec<Layer> {
         match self {
             ModelConfig::Capsnet(config) => config.layers(shape, classes).list(),
+            ModelConfig::EfficientCapsnet(config) => config.layers(shape, classes).list(),
             ModelConfig::Lenet5 => LeNetLayers::new(shape, classes).list(),
         }
     }
@@ -261,10 +235,8 @@ impl CapsNetConfig {
             iterations: routing_iterations,
             squash,
         };
-        let decoder = decoder.keeps_all().map(|keeps_all| {
-            let mask = MaskLayer { classes: classes.classes, dim: class_dim, keeps_all, reconstruction_weight };
-            decoder_layers(mask, decoder_hidden, shape.pixels())
-        });
+        let reconstruction = Reconstruction { decoder, hidden: decoder_hidden, weight: reconstruction_weight };
+        let decoder = reconstruction.layers(classes.classes, class_dim, shape.pixels());
         CapsNetLayers { conv1, primary, capsules, classes, decoder }
     }
 
@@ -279,14 +251,7 @@ impl CapsNetConfig {
         divides("model.conv1_sharing", self.conv1_sharing, self.conv1_channels, "conv1_channels")?;
         let channels = self.primary_types * self.primary_dim;
         divides("model.primary_sharing", self.primary_sharing, channels, "primary_types × primary_dim")?;
-        if self.decoder != Decoder::None {
-            within("model.decoder_hidden", self.decoder_hidden[0], 1..=16384)?;
-            within("model.decoder_hidden", self.decoder_hidden[1], 1..=16384)?;
-            if !(self.reconstruction_weight >= 0. && self.reconstruction_weight.is_finite()) {
-                let allowed = "a finite number of at least 0";
-                return Err(Invalid::new("model.reconstruction_weight", self.reconstruction_weight, allowed));
-            }
-        }
+        self.reconstruction().validate()?;
         let CapsNetLayers { conv1, primary, classes, .. } = self.layers(shape, classes);
         fits("model.conv1_kernel", &conv1, "each of the images")?;
         let map = format!(
@@ -304,24 +269,13 @@ impl CapsNetConfig {
         }
     }
 
-    fn canonical(self) -> Self {
-        match self.decoder {
-            Decoder::None => CapsNetConfig { decoder_hidden: [0, 0], reconstruction_weight: 0., ..self },
-            Decoder::Full | Decoder::Small => self,
-        }
+    fn reconstruction(&self) -> Reconstruction {
+        Reconstruction { decoder: self.decoder, hidden: self.decoder_hidden, weight: self.reconstruction_weight }
     }
-}
 
-/// The layers behind a mask, up to an image of `pixels` values.
-fn decoder_layers(mask: MaskLayer, [first, second]: [usize; 2], pixels: usize) -> DecoderLayers {
-    let dense = |name, inputs, outputs, activation| DenseLayer { name, inputs, outputs, activation };
-    DecoderLayers {
-        mask,
-        dense: [
-            dense("decoder.0", mask.values(), first, Activation::Relu),
-            dense("decoder.2", first, second, Activation::Relu),
-            dense("decoder.4", second, pixels, Activation::None),
-        ],
+    fn canonical(self) -> Self {
+        let Reconstruction { decoder, hidden, weight } = self.reconstruction().canonical();
+        CapsNetConfig { decoder, decoder_hidden: hidden, reconstruction_weight: weight, ..self }
     }
 }
 

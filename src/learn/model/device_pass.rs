@@ -198,6 +198,7 @@ impl DevicePass {
             ModelConfig::Lenet5 => {
                 (Box::new(LeNet::new(&gpu, &LeNetLayers::new(shape, classes), &places, precision, most)?), 1)
             }
+            ModelConfig::EfficientCapsnet(_) => bail!("{} trains on CPU cores alone", super::efficient::KIND),
         };
         let core = Core {
             flat: Flat::zeros(&gpu, len)?,

@@ -6,7 +6,7 @@ use candle_nn::{Init, VarBuilder};
 use super::layout::{ConvolutionLayer, DenseLayer};
 use crate::learn::kernels::{self, Activation};
 
-fn uniform(fan_in: usize) -> Init {
+pub(super) fn uniform(fan_in: usize) -> Init {
     let bound = 1. / (fan_in as f64).sqrt();
     Init::Uniform { lo: -bound, up: bound }
 }

@@ -4,8 +4,11 @@
 //! and all of its passes are built from it. A configuration becomes layers in [`super::config`]; nothing else spells sizes out.
 //! Sizes are those of one sample.
 
+mod efficient;
+
 use candle_core::Result;
 
+pub use self::efficient::{AttentionCapsuleLayer, BatchNormLayer, DepthwiseCapsuleLayer};
 use crate::learn::kernels::{
     Activation, ClassCapsulesPlan, Conv2dPlan, DenseOfChosen, InChannels, Real, Squash, UnfoldedConv2d,
 };
@@ -17,6 +20,9 @@ pub enum Layer {
     MaxPool(MaxPoolLayer),
     PrimaryCapsules(PrimaryCapsuleLayer),
     ClassCapsules(ClassCapsuleLayer),
+    BatchNorm(BatchNormLayer),
+    DepthwiseCapsules(DepthwiseCapsuleLayer),
+    AttentionCapsules(AttentionCapsuleLayer),
     /// The decoder begins: the layers behind it reconstruct the image.
     Mask(MaskLayer),
     Dense(DenseLayer),
@@ -28,8 +34,42 @@ impl Layer {
         match self {
             Layer::Convolution(layer) => layer.weights() + layer.channels,
             Layer::ClassCapsules(layer) => layer.weights() + layer.values(),
+            Layer::BatchNorm(layer) => 2 * layer.channels(),
+            Layer::DepthwiseCapsules(layer) => layer.inputs() + layer.values(),
+            Layer::AttentionCapsules(layer) => layer.weights() + layer.prior().iter().product::<usize>(),
             Layer::Dense(layer) => layer.weights() + layer.outputs,
             Layer::MaxPool(_) | Layer::PrimaryCapsules(_) | Layer::Mask(_) => 0,
+        }
+    }
+
+    /// Values of variables that steps change and nothing trains: running statistics.
+    pub fn statistics(&self) -> usize {
+        match self {
+            Layer::BatchNorm(layer) => 2 * layer.channels(),
+            Layer::Convolution(_)
+            | Layer::MaxPool(_)
+            | Layer::PrimaryCapsules(_)
+            | Layer::ClassCapsules(_)
+            | Layer::DepthwiseCapsules(_)
+            | Layer::AttentionCapsules(_)
+            | Layer::Mask(_)
+            | Layer::Dense(_) => 0,
+        }
+    }
+
+    /// Values that enter the layer.
+    pub fn inputs(&self) -> usize {
+        match self {
+            Layer::Convolution(layer) => layer.image.iter().product(),
+            Layer::MaxPool(layer) => layer.image.iter().product(),
+            // What it does is to sort and to scale.
+            Layer::PrimaryCapsules(layer) => layer.values(),
+            Layer::ClassCapsules(layer) => layer.inputs(),
+            Layer::BatchNorm(layer) => layer.image.iter().product(),
+            Layer::DepthwiseCapsules(layer) => layer.inputs(),
+            Layer::AttentionCapsules(layer) => layer.inputs(),
+            Layer::Mask(layer) => layer.classes * layer.dim,
+            Layer::Dense(layer) => layer.inputs,
         }
     }
 
@@ -40,6 +80,9 @@ impl Layer {
             Layer::MaxPool(layer) => layer.map().iter().product(),
             Layer::PrimaryCapsules(layer) => layer.values(),
             Layer::ClassCapsules(layer) => layer.values(),
+            Layer::BatchNorm(layer) => layer.image.iter().product(),
+            Layer::DepthwiseCapsules(layer) => layer.values(),
+            Layer::AttentionCapsules(layer) => layer.values(),
             Layer::Mask(layer) => layer.values(),
             Layer::Dense(layer) => layer.outputs,
         }
@@ -285,10 +328,7 @@ impl CapsNetLayers {
             Layer::PrimaryCapsules(capsules),
             Layer::ClassCapsules(classes),
         ];
-        if let Some(DecoderLayers { mask, dense }) = decoder {
-            layers.push(Layer::Mask(mask));
-            layers.extend(dense.map(Layer::Dense));
-        }
+        layers.extend(decoder.iter().flat_map(DecoderLayers::list));
         layers
     }
 
@@ -304,6 +344,12 @@ impl CapsNetLayers {
 }
 
 impl DecoderLayers {
+    /// The layers in the order of the forward pass.
+    pub fn list(&self) -> Vec<Layer> {
+        let DecoderLayers { mask, dense } = *self;
+        [Layer::Mask(mask)].into_iter().chain(dense.map(Layer::Dense)).collect()
+    }
+
     /// Mask and first layer in one, on CPU cores.
     pub(crate) fn first(&self) -> DenseOfChosen {
         let MaskLayer { classes, dim, keeps_all, .. } = self.mask;

@@ -1,4 +1,4 @@
-//! The networks: CapsNet (Sabour, Frosst, Hinton 2017) with its light-weight variants, and LeNet-5.
+//! The networks: CapsNet (Sabour, Frosst, Hinton 2017) with its light-weight variants, Efficient-CapsNet, and LeNet-5.
 //!
 //! ```
 //! use candle_core::{DType, Device, Tensor};
@@ -16,17 +16,23 @@
 //! # Ok::<(), anyhow::Error>(())
 //! ```
 
+pub mod attention;
 pub mod capsules;
+mod checks;
 pub mod config;
 pub mod decoder;
 #[cfg(feature = "cuda")]
 pub mod device_pass;
+pub mod efficient;
+pub mod graph_work;
 pub mod layers;
 pub mod layout;
 pub mod lenet;
 pub mod loss;
+pub mod norm;
 pub mod parameters;
 pub mod pass;
+mod reconstruction;
 pub mod scope;
 pub mod tensor_file;
 
@@ -34,11 +40,13 @@ use candle_core::{Result, Tensor, bail};
 use candle_nn::VarBuilder;
 
 use crate::learn::{data::ImageShape, kernels};
+use attention::{AttentionCapsules, DepthwiseCapsules};
 use capsules::ClassCapsules;
 use config::ModelConfig;
 use decoder::Decoder;
 use layers::{Conv2d, Linear};
 use layout::{Layer, PrimaryCapsuleLayer};
+use norm::{BatchNorm, Mode};
 use scope::Scope;
 
 /// A network that classifies images, in candle's graph: any network whose layers are those of [`layout::Layer`].
@@ -53,6 +61,9 @@ enum Built {
     MaxPool,
     PrimaryCapsules(PrimaryCapsuleLayer),
     ClassCapsules(ClassCapsules),
+    BatchNorm(BatchNorm),
+    DepthwiseCapsules(DepthwiseCapsules),
+    AttentionCapsules(AttentionCapsules),
     Dense(Linear),
 }
 
@@ -86,6 +97,9 @@ impl Network {
                 Layer::MaxPool(_) => Built::MaxPool,
                 Layer::PrimaryCapsules(layer) => Built::PrimaryCapsules(layer),
                 Layer::ClassCapsules(layer) => Built::ClassCapsules(ClassCapsules::new(&layer, &builder)?),
+                Layer::BatchNorm(layer) => Built::BatchNorm(BatchNorm::new(&layer, &builder)?),
+                Layer::DepthwiseCapsules(layer) => Built::DepthwiseCapsules(DepthwiseCapsules::new(&layer, &builder)?),
+                Layer::AttentionCapsules(layer) => Built::AttentionCapsules(AttentionCapsules::new(&layer, &builder)?),
                 Layer::Mask(mask) => {
                     network.decoder = Some(Decoder { mask, layers: Vec::new() });
                     continue;
@@ -103,11 +117,16 @@ impl Network {
 
     /// Classifies images `[batch, c, h, w]`, values in 0..=1, and reconstructs them if there is a decoder.
     pub fn forward(&self, images: &Tensor, mask: Mask) -> Result<Output> {
-        self.forward_within(Scope::default(), images, mask)
+        self.compute(Mode::Evaluation, Scope::default(), images, mask)
     }
 
-    /// [`Network::forward`] of a step that computes and trains what `scope` says: variables that it does not train have no gradient.
-    pub fn forward_within(&self, scope: Scope, images: &Tensor, mask: Mask) -> Result<Output> {
+    /// [`Network::forward`] in step `step` of a training, counted from 1, that computes and trains what `scope` says: variables that
+    /// it does not train have no gradient. Batch normalisation goes by the batch, and the running statistics take that in.
+    pub fn forward_in_step(&self, step: u64, scope: Scope, images: &Tensor, mask: Mask) -> Result<Output> {
+        self.compute(Mode::Training { step }, scope, images, mask)
+    }
+
+    fn compute(&self, mode: Mode, scope: Scope, images: &Tensor, mask: Mask) -> Result<Output> {
         let mask = if scope.skips_decoder { Mask::NoReconstruction } else { mask };
         let mut x = images.clone();
         let mut frozen = scope.frozen.convolutions();
@@ -121,6 +140,9 @@ impl Network {
                 Built::MaxPool => kernels::max_pool_2x2(&x)?,
                 Built::PrimaryCapsules(layer) => capsules::primary_capsules(&x, layer)?,
                 Built::ClassCapsules(layer) => layer.forward(&x, scope.iterations)?,
+                Built::BatchNorm(layer) => layer.forward(&x, mode)?,
+                Built::DepthwiseCapsules(layer) => layer.forward(&x)?,
+                Built::AttentionCapsules(layer) => layer.forward(&x)?,
                 Built::Dense(layer) => layer.forward(&x)?,
             };
         }
@@ -151,7 +173,7 @@ impl Network {
 
     /// Whether it is class capsules that classify, not logits.
     fn has_class_capsules(&self) -> bool {
-        matches!(self.layers.last(), Some(Built::ClassCapsules(_)))
+        matches!(self.layers.last(), Some(Built::ClassCapsules(_) | Built::AttentionCapsules(_)))
     }
 }
 

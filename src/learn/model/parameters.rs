@@ -1,4 +1,4 @@
-//! The trained variables of a network: seeded, named as a PyTorch model would, saved as safetensors.
+//! The variables of a network: seeded, named as a PyTorch model would, saved as safetensors.
 
 use std::{
     collections::BTreeMap,
@@ -33,6 +33,15 @@ use crate::base::rng;
 pub struct Parameters {
     seed: u64,
     vars: Store,
+}
+
+/// Last parts of the names of running statistics, as PyTorch has them: steps change these variables, no optimizer does.
+pub const RUNNING_MEAN: &str = "running_mean";
+pub const RUNNING_VARIANCE: &str = "running_var";
+
+/// Whether a variable is trained, by its name.
+fn is_trained(name: &str) -> bool {
+    !name.rsplit_once('.').is_some_and(|(_, last)| [RUNNING_MEAN, RUNNING_VARIANCE].contains(&last))
 }
 
 type Store = Arc<Mutex<BTreeMap<String, Var>>>;
@@ -81,6 +90,11 @@ impl Parameters {
         lock(&self.vars).iter().map(|(name, var)| (name.clone(), var.clone())).collect()
     }
 
+    /// The variables that an optimizer moves, in the order of their names: all but running statistics.
+    pub fn trained(&self) -> Vec<(String, Var)> {
+        self.vars().into_iter().filter(|(name, _)| is_trained(name)).collect()
+    }
+
     /// Values in all variables together.
     pub fn count(&self) -> usize {
         lock(&self.vars).values().map(|var| var.elem_count()).sum()
@@ -107,7 +121,24 @@ impl Parameters {
 
     /// Whether these names, shapes and types are those of the variables, of all and of no others.
     pub fn check<'a>(&self, held: impl Iterator<Item = (&'a str, &'a [usize], DType)>) -> candle_core::Result<()> {
+        self.check_those(|_| true, held)
+    }
+
+    /// [`Parameters::check`] of what an optimizer has for each variable that it moves.
+    pub fn check_trained<'a>(
+        &self,
+        held: impl Iterator<Item = (&'a str, &'a [usize], DType)>,
+    ) -> candle_core::Result<()> {
+        self.check_those(is_trained, held)
+    }
+
+    fn check_those<'a>(
+        &self,
+        which: fn(&str) -> bool,
+        held: impl Iterator<Item = (&'a str, &'a [usize], DType)>,
+    ) -> candle_core::Result<()> {
         let mut missing = lock(&self.vars).clone();
+        missing.retain(|name, _| which(name));
         for (name, shape, dtype) in held {
             let Some(var) = missing.remove(name) else { bail!("`{name}` is not part of the network") };
             if var.dims() != shape {

@@ -12,6 +12,7 @@ use std::ops::{Deref, DerefMut};
 use candle_core::{Result, Tensor, bail};
 use decoder::Decoder;
 pub use work::Work;
+pub(crate) use work::convolution as convolution_work;
 
 use super::{
     argmax,
@@ -215,7 +216,7 @@ impl<T: Real> Pass<T> {
         self.train_within(Scope::default(), images, labels, gradients)
     }
 
-    /// [`Pass::train`] of a step that computes and trains what `scope` says; see [`super::Network::forward_within`]. Variables that it
+    /// [`Pass::train`] of a step that computes and trains what `scope` says; see [`super::Network::forward_in_step`]. Variables that it
     /// does not train are not lent, and what would lead to their gradients alone is not computed.
     pub fn train_within(
         &mut self,

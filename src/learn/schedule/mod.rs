@@ -28,6 +28,7 @@ use crate::{
     base::invalid::Invalid,
     learn::model::{
         config::{CapsNetConfig, Decoder, ModelConfig},
+        efficient,
         scope::Scope,
     },
 };
@@ -151,6 +152,11 @@ impl ScheduleConfig {
                 let reconstruction = if has_decoder { self.reconstruction } else { Default::default() };
                 ScheduleConfig { routing: self.routing.canonical(*routing_iterations), reconstruction, ..self }
             }
+            ModelConfig::EfficientCapsnet(config) => {
+                let has_decoder = config.decoder != Decoder::None;
+                let reconstruction = if has_decoder { self.reconstruction } else { Default::default() };
+                ScheduleConfig { reconstruction, ..self }
+            }
             // Of the layers that can be frozen it has the first.
             ModelConfig::Lenet5 => ScheduleConfig {
                 routing: RoutingPolicy::default(),
@@ -176,6 +182,23 @@ impl ScheduleConfig {
                 self.warmup_epochs,
                 format!("a number of epochs from 0 to train.epochs ({epochs})"),
             ));
+        }
+        Ok(())
+    }
+
+    /// Refuses what a network of `model` cannot do.
+    pub(crate) fn suits(&self, model: &ModelConfig) -> Result<(), Invalid> {
+        let ModelConfig::EfficientCapsnet(_) = model else { return Ok(()) };
+        if !self.routing.is_model() {
+            let allowed = format!("\"model\": the routing of kind {:?} has one pass", efficient::KIND);
+            return Err(Invalid::new("schedule.routing.policy", "\"phases\"", allowed));
+        }
+        if !self.freeze.is_never() {
+            let allowed = format!(
+                "1, which is never: layers of kind {:?} are not frozen, as their statistics would go on",
+                efficient::KIND
+            );
+            return Err(Invalid::new("schedule.freeze.conv1", self.freeze.conv1, allowed));
         }
         Ok(())
     }

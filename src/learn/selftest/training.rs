@@ -130,13 +130,13 @@ fn train_plainly(config: &TrialConfig, data: &Dataset, steps: &[TrainStep]) -> R
     let parameters = Parameters::new(config.seed);
     let builder = parameters.builder(DType::F64, &Device::Cpu);
     let network = Network::new(&config.model, data.shape, data.classes, builder)?;
-    let mut optimizer = Optimizer::new(parameters.vars(), rule(&config.train))?;
+    let mut optimizer = Optimizer::new(parameters.trained(), rule(&config.train))?;
     let mut losses = Vec::new();
-    for step in steps {
+    for (number, step) in (1..).zip(steps) {
         let shift = Shift { max: config.data.shift, seed: config.seed, epoch: step.epoch };
         let (images, labels) = batch(data, &data.train, &step.indices, Some(shift))?;
         let Update { learning_rate, scope } = step.update;
-        let output = network.forward_within(scope, &images, Mask::TrueLabels(&labels))?;
+        let output = network.forward_in_step(number, scope, &images, Mask::TrueLabels(&labels))?;
         let loss = network.loss(&output, &images, &labels)?;
         optimizer.step(&loss.backward()?, learning_rate)?;
         losses.push(loss.to_scalar()?);
@@ -273,6 +273,9 @@ fn trial(seed: u64, model: ModelConfig, data: DataConfig) -> TrialConfig {
 fn draw_scope(draw: &mut Draw, model: &ModelConfig) -> Scope {
     let own = match model {
         ModelConfig::Capsnet(config) => config.routing_iterations,
+        ModelConfig::EfficientCapsnet(_) => {
+            return Scope { skips_decoder: draw.pick(&[false, true]), ..Scope::default() };
+        }
         ModelConfig::Lenet5 => {
             return Scope { frozen: draw.pick(&[Frozen::Nothing, Frozen::Conv1]), ..Scope::default() };
         }

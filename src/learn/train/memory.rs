@@ -33,7 +33,8 @@ const SLACK: f64 = 1.05;
 pub fn peak_bytes(config: &TrialConfig, threads: usize) -> Result<u64> {
     let threads = threads.max(1);
     // Values, the best weights so far and, while they are replaced, the next.
-    let weights = size_of::<f32>() * (3 * config.parameters() + of_optimizer(config) + of_losses(config));
+    let weights =
+        size_of::<f32>() * (3 * (config.parameters() + config.statistics()) + of_optimizer(config) + of_losses(config));
     let training = match capsnet(config) {
         Some(layers) => of_pass(&layers, config, threads)?,
         None => of_graph(config),
@@ -59,7 +60,7 @@ fn of_optimizer(config: &TrialConfig) -> usize {
             2 * parameters - one + sides.into_iter().map(scratch_values).sum::<usize>()
         }
     };
-    moments + if config.train.ema.is_some() { parameters } else { 0 }
+    moments + if config.train.ema.is_some() { parameters + config.statistics() } else { 0 }
 }
 
 /// Values by which epochs choose their samples: of every training sample, of those of an epoch, and a copy of both in a checkpoint.
@@ -74,7 +75,9 @@ fn matrix(layer: &Layer) -> Option<[usize; 2]> {
         Layer::Convolution(layer) => matrix_sides(WEIGHT, &layer.weight()),
         Layer::Dense(layer) => matrix_sides(WEIGHT, &layer.weight()),
         Layer::ClassCapsules(layer) => matrix_sides(WEIGHT, &layer.weight()),
-        Layer::MaxPool(_) | Layer::PrimaryCapsules(_) | Layer::Mask(_) => None,
+        Layer::DepthwiseCapsules(layer) => matrix_sides(WEIGHT, &layer.weight()),
+        Layer::AttentionCapsules(layer) => matrix_sides(WEIGHT, &layer.weight()),
+        Layer::MaxPool(_) | Layer::PrimaryCapsules(_) | Layer::BatchNorm(_) | Layer::Mask(_) => None,
     }
 }
 
@@ -100,7 +103,7 @@ pub fn peak_bytes_beside_gpu(config: &TrialConfig) -> u64 {
 pub fn gpu_peak_bytes(config: &TrialConfig) -> Option<u64> {
     let of_a_sample = match capsnet(config) {
         Some(layers) => of_a_sample_on_gpu(&layers)?,
-        None => of_a_sample_in_graph(config),
+        None => of_a_sample_in_graph(config, TRAINED),
     };
     // An evaluation has the buffers of the training.
     let samples = largest_batch(config);
@@ -196,19 +199,26 @@ fn of_a_sample(layers: &CapsNetLayers) -> usize {
     conv1.values() + primary.values() + capsules.values() + classes.values() + decoder
 }
 
-/// Values of a network in candle's graph beyond its weights.
+/// Values of a network in candle's graph beyond its weights: of the largest batch of training, or of evaluations, which have no
+/// gradients.
 fn of_graph(config: &TrialConfig) -> usize {
-    largest_batch(config) * of_a_sample_in_graph(config)
+    let of_a_batch = |(batch, is_training): (usize, bool)| {
+        batch * of_a_sample_in_graph(config, if is_training { TRAINED } else { EVALUATED })
+    };
+    batches(config).map(of_a_batch).max().unwrap_or(0)
 }
 
-/// Values of a sample and their gradients, of which candle's graph frees none before a step's end.
-fn of_a_sample_in_graph(config: &TrialConfig) -> usize {
+/// Values of a step and of an evaluation in candle's graph, as multiples of those that leave the layers: as measured of LeNet-5 and
+/// of Efficient-CapsNet.
+const TRAINED: usize = 4;
+const EVALUATED: usize = 2;
+
+/// Values of a sample, of which candle's graph frees none before the end: so many times those that leave the layers.
+fn of_a_sample_in_graph(config: &TrialConfig, times: usize) -> usize {
     /// Of LeNet-5: both convolutions and poolings, the dense layers, and what stands between them: about so many times an image.
     const IMAGES: usize = 31;
-    /// The same as measured there, as a multiple of the values that leave the layers: it holds for networks of other widths.
-    const LAYERS: usize = 4;
     let layers: usize = config.layers().iter().map(Layer::values).sum();
-    (IMAGES * config.data.name.image_shape().pixels()).max(LAYERS * layers)
+    (IMAGES * config.data.name.image_shape().pixels()).max(times * layers)
 }
 
 /// Samples of the largest batch of training and evaluations.

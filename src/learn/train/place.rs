@@ -62,7 +62,7 @@ impl<R: Read + Seek> Stored<R> {
         };
         ensure!(moments().all(has_own), "its moments are not as many of each value as those of this optimizer");
         let moments = moments().map(|(name, shape, dtype)| (name, &shape[1..], dtype));
-        parameters.check(moments).context("its moments are another network's")?;
+        parameters.check_trained(moments).context("its moments are another network's")?;
         let (is_averaged, has_average) =
             (!training.trainer.average().is_empty(), self.shapes(AVERAGE).next().is_some());
         ensure!(is_averaged == has_average, "it has {} average of the weights", if has_average { "an" } else { "no" });

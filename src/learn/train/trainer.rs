@@ -1,5 +1,7 @@
 //! One optimizer step, and what it needs.
 
+mod work;
+
 use std::{collections::BTreeMap, path::Path, time::Instant};
 
 use anyhow::{Context, Result, bail};
@@ -24,8 +26,10 @@ use crate::learn::{
     model::{
         Mask, Network,
         config::{ModelConfig, Precision},
+        layout::Layer,
         parameters::{Parameters, Snapshot},
-        pass::{Pass, Work},
+        pass::Pass,
+        scope::Scope,
     },
 };
 
@@ -53,8 +57,8 @@ pub struct Trainer {
 enum Engine {
     /// A capsule network on CPU cores.
     Pass(Box<Pass<f32>>),
-    /// Another network there.
-    Graph,
+    /// Another network there: its layers, and what the last step computed and trained of them.
+    Graph(Vec<Layer>, Scope),
     /// A capsule network on a CUDA GPU; the parameters and the optimizer's moments of the trainer are where its own are brought.
     #[cfg(feature = "cuda")]
     Device(Box<OnDevice>),
@@ -69,7 +73,7 @@ impl Trainer {
         let parameters = Parameters::new(config.seed);
         let builder = parameters.builder(DType::F32, &Device::Cpu);
         let network = Network::new(&config.model, data.shape, data.classes, builder)?;
-        let optimizer = Optimizer::new(parameters.vars(), rule(&config.train))?;
+        let optimizer = Optimizer::new(parameters.trained(), rule(&config.train))?;
         let engine = Engine::new(config, data, &parameters, &optimizer, device)?;
         let average = config.train.ema.map(|ema| Average::new(parameters.vars(), ema.decay)).transpose()?;
         Ok(Trainer {
@@ -276,32 +280,17 @@ impl Trainer {
         mut laps: Option<&mut Laps>,
     ) -> Result<(f64, Vec<f32>)> {
         let (images, labels) = evaluate::tensors(data.shape, &self.pixels, &self.labels)?;
-        let output = self.network.forward_within(scope, &images, Mask::TrueLabels(&labels))?;
+        let step = self.optimizer.steps() + 1;
+        let output = self.network.forward_in_step(step, scope, &images, Mask::TrueLabels(&labels))?;
         let loss = self.network.loss(&output, &images, &labels)?;
         let gradients = loss.backward()?;
+        if let Engine::Graph(_, last) = &mut self.engine {
+            *last = scope;
+        }
         laps.iter_mut().for_each(|laps| laps.end(Part::Graph));
         self.optimizer.step(&gradients, learning_rate)?;
         laps.iter_mut().for_each(|laps| laps.end(Part::Optimizer));
         Ok((f64::from(loss.to_scalar::<f32>()?), output.scores.flatten_all()?.to_vec1()?))
-    }
-
-    /// The work of the parts of the last step, as far as it is known.
-    pub fn work(&self) -> Result<Vec<(Part, Work)>> {
-        let Engine::Pass(pass) = &self.engine else { return Ok(Vec::new()) };
-        let pixels = self.pixels.len();
-        let [multiply_adds, values] = self.optimizer.work(&pass.untrained());
-        let products = multiply_adds as u64;
-        let optimizer = Work { multiply_adds: products, direct_multiply_adds: products, ..of_values(values) };
-        // Bytes of images become floats; an average is read and written, and the values are read.
-        let mut own = vec![
-            (Part::Batch, Work::moving(pixels * (size_of::<u8>() + size_of::<f32>()))),
-            (Part::Optimizer, optimizer),
-        ];
-        if self.average.is_some() {
-            own.push((Part::Average, of_values(3 * self.parameters.count())));
-        }
-        let stages = pass.work()?;
-        Ok(own.into_iter().chain(stages.into_iter().map(|(stage, work)| (Part::Pass(stage), work))).collect())
     }
 
     /// Loss and accuracy of the network on `images`, which belong to `data`: of its average weights, where it has some.
@@ -374,11 +363,6 @@ impl Trainer {
     }
 }
 
-/// What it takes to move so many values.
-fn of_values(values: usize) -> Work {
-    Work::moving(values * size_of::<f32>())
-}
-
 impl Engine {
     fn new(
         config: &TrialConfig,
@@ -397,7 +381,7 @@ impl Engine {
             (ModelConfig::Capsnet(model), Device::Cpu) => {
                 Ok(Engine::Pass(Box::new(Pass::new(&model.layers(data.shape, data.classes), parameters)?)))
             }
-            (_, Device::Cpu) => Ok(Engine::Graph),
+            (model, Device::Cpu) => Ok(Engine::Graph(model.layers(data.shape, data.classes), Scope::default())),
             #[cfg(feature = "cuda")]
             (model, Device::Cuda(_)) => {
                 config.check_for_gpu()?;
@@ -406,7 +390,7 @@ impl Engine {
                 let sizes = config.schedule.steps_by_size(epochs, epochs, data.train.len());
                 let iterations = match model {
                     ModelConfig::Capsnet(model) => config.schedule.routing.most(model.routing_iterations),
-                    ModelConfig::Lenet5 => 0,
+                    ModelConfig::Lenet5 | ModelConfig::EfficientCapsnet(_) => 0,
                 };
                 let most = Most { samples: sizes.keys().max().copied().unwrap_or(0), iterations };
                 let device =

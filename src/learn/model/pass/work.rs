@@ -141,7 +141,7 @@ impl CapsNetLayers {
 
 /// Multiply-adds of a convolution for its output and for the gradients of image and weight, and of one of these passes by
 /// its definition; channels that share a filter are computed once.
-fn convolution<T: Real>(layer: &ConvolutionLayer, batch: usize) -> Result<([u64; 3], u64)> {
+pub(crate) fn convolution<T: Real>(layer: &ConvolutionLayer, batch: usize) -> Result<([u64; 3], u64)> {
     let mut plan = layer.plan::<T>()?;
     plan.set_batch(batch);
     Ok((plan.work(), (batch * layer.positions() * layer.weights()) as u64))
