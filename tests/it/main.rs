@@ -38,6 +38,7 @@ mod pareto;
 mod pass;
 mod pick;
 mod range_test;
+mod ranges;
 mod replicates;
 mod report;
 mod schedule;
