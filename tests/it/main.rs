@@ -16,6 +16,7 @@ mod cuda;
 mod data;
 mod denormals;
 mod dispatch;
+mod evolve;
 mod export;
 mod extension;
 mod facts;

@@ -4,6 +4,7 @@
 //! stands in the order of the trials, whichever of them was first to end.
 
 mod deadline;
+mod evolve;
 mod freeze;
 mod grid;
 mod ground;
@@ -166,8 +167,8 @@ pub struct Strategy {
 }
 
 /// Every strategy that can be asked for, the default first.
-pub const STRATEGIES: [&Strategy; 4] =
-    [&grid::GRID, &grid::RANDOM, &halving::HALVING, &freeze::FREEZE_THAW];
+pub const STRATEGIES: [&Strategy; 5] =
+    [&grid::GRID, &grid::RANDOM, &halving::HALVING, &freeze::FREEZE_THAW, &evolve::EVOLVE];
 
 /// Chooses what to train next.
 pub trait Searcher {
