@@ -82,8 +82,9 @@ pub struct Args {
     /// Train the first N trials of the order and no others; not with --replicates auto
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     limit: Option<u32>,
-    /// What is trained next, and how far [default: grid; with a deadline, what tells most in least time]
-    #[arg(long, value_name = "STRATEGY", visible_alias = "order", conflicts_with_all = ["until", "budget"], value_parser = strategies())]
+    /// What is trained next, and how far; with --until or --budget: evolve or none [default: grid; with a deadline, what
+    /// tells most in least time]
+    #[arg(long, value_name = "STRATEGY", visible_alias = "order", value_parser = strategies())]
     strategy: Option<&'static Strategy>,
     /// Of freeze-thaw: finish paused configurations, drawn at random, until at most this share of the paused belongs on the
     /// front with 95 % confidence, as in 0.05 or 5%
@@ -158,7 +159,8 @@ pub fn run(args: Args) -> Result<ExitCode> {
         _ => Mode::Progress,
     };
     let exploration = args.exploration()?;
-    if mode != Mode::Quiet {
+    // What is proposed is not known yet.
+    if mode != Mode::Quiet && !exploration.strategy.proposes {
         tell_notes(exploration.space.expand()?.labelled());
     }
     if exploration.limits.deadline.is_some() || exploration.strategy.needs_costs {
@@ -181,10 +183,11 @@ pub fn run(args: Args) -> Result<ExitCode> {
 impl Args {
     /// A flag that was given and is of a strategy with an audit alone.
     fn audit_flag(&self) -> Option<&'static str> {
+        let has_costs = self.strategy.is_some_and(|strategy| strategy.needs_costs);
         let given = [
             ("--risk", self.risk.is_some()),
             ("--keep-factors", self.keep_factors.is_some()),
-            ("--costs", self.costs.is_some()),
+            ("--costs", self.costs.is_some() && !has_costs),
         ];
         given.into_iter().find_map(|(flag, is_given)| is_given.then_some(flag))
     }
@@ -194,9 +197,16 @@ impl Args {
         let study = Study::new(self.out.clone().unwrap_or_else(|| Path::new("results").join(&space.name)));
         let program = machine::this_program().context("cannot find this program's own file")?;
         let mut exploration = Exploration::new(space, study, program, self.data_dir.dirs());
-        let is_audited = self.strategy.is_some_and(|strategy| strategy.needs_costs);
+        let is_audited = self.strategy.is_some_and(|strategy| strategy.needs_costs && !strategy.proposes);
         if let Some(flag) = self.audit_flag().filter(|_| !is_audited) {
             bail!("{flag} is of --strategy freeze-thaw: the strategy that was asked for audits nothing");
+        }
+        let chosen = self.strategy.filter(|strategy| !strategy.proposes);
+        if let (Some(strategy), Some(_)) = (chosen, self.limits.limits(&exploration.space).deadline) {
+            bail!(
+                "--strategy {} does not go with --until or --budget, which choose themselves: leave one out",
+                strategy.name
+            );
         }
         let backend = self.executor.backend()?;
         match (&self.slots, &backend) {

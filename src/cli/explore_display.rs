@@ -93,6 +93,9 @@ impl<'a> ExploreDisplay<'a> {
             }
             Event::Timing => errln!("the strategy decides by times of steps: taking those that the study lacks"),
             Event::Planned { wanted, kept, slots, gpus } => self.planned(*wanted, *kept, slots, gpus),
+            Event::Proposed { configurations, all } => {
+                errln!("proposed: {} more, {all} in all", plural(*configurations, "configuration"));
+            }
             Event::Open { configurations } => {
                 errln!("it is open who is on the front: another seed for {configurations} of the configurations");
             }

@@ -9,7 +9,7 @@ use fastrcaps::{
     learn::{config::TrialConfig, kernels::open_device},
     search::{
         beginnings::{Beginnings, Stage},
-        space::{Space, Trial},
+        space::{Range, Space, Trial},
         worker::Slots,
     },
     timing::predict::StepClock,
@@ -55,6 +55,17 @@ pub struct Args {
 
 pub fn run(args: Args) -> Result<ExitCode> {
     let space = Space::read(&args.space, &args.sets)?;
+    if let Err(why) = space.check_listable() {
+        space.check_values()?;
+        outln!("{why}");
+        outln!(
+            "{} of values, a range counted as {} numbers: none is listed, and `explore {} --strategy evolve --budget 8h` proposes from them",
+            plural(space.size(), "combination"),
+            Range::RESOLUTION,
+            args.space.display()
+        );
+        return Ok(ExitCode::SUCCESS);
+    }
     let expansion = space.expand()?;
     tell_notes(expansion.labelled());
     let slots = args.slots.unwrap_or_else(|| Slots::one_per_core(machine::usable_cores()));

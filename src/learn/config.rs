@@ -2,6 +2,7 @@
 
 mod blame;
 mod optimizer;
+mod work;
 
 use std::collections::BTreeMap;
 

@@ -3,6 +3,7 @@
 mod difference;
 pub mod holdings;
 mod lock;
+mod proposals;
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -56,6 +57,10 @@ pub struct StudyFile {
     pub data_differences: Vec<String>,
     /// Name of the space.
     pub name: String,
+    /// The configurations that were proposed, each by the names of its values on the axes, where the study is of these alone and not
+    /// of all that the space has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proposed: Option<Vec<Vec<String>>>,
     /// `path=value` pairs that went over the space's base.
     pub set: Vec<(String, String)>,
     /// The space file, letter by letter.
@@ -71,7 +76,13 @@ impl StudyFile {
     /// What follows from the declaration.
     fn plan(self, origin: &str) -> Result<Plan> {
         let space = self.space(origin)?;
-        let expansion = space.expand()?;
+        let (space, expansion) = match &self.proposed {
+            None => {
+                let expansion = space.expand()?;
+                (space, expansion)
+            }
+            Some(proposed) => space.listed(proposed)?,
+        };
         let replicates = space.replicates.saturating_add(self.further_replicates);
         let configurations = expansion.candidates.len();
         let count = configurations.saturating_mul(replicates);

@@ -61,6 +61,7 @@ impl Known {
             limit: None,
             begun: &[],
             baseline: self.expansion.baseline,
+            ground: None,
         })
     }
 

@@ -534,6 +534,7 @@ fn studies() -> Vec<Vec<u8>> {
         asked_replicates: 0,
         data: [("a".to_string(), "b".to_string())].into(),
         data_differences: Vec::new(),
+        proposed: None,
         name: "all".into(),
         set: vec![("train.epochs".into(), "2".into())],
         space,

@@ -66,6 +66,21 @@ fn slots_change_the_time_and_nothing_that_is_found() {
 }
 
 #[test]
+fn evolve_proposes_from_a_recording_the_same_on_any_slots_and_needs_a_part_of_it() {
+    let folder = recording();
+    let of = |slots: &str| outcomes(folder.path(), &["evolve", "--seeds", "2", "--slots", slots]);
+    for (one, many) in of("1").iter().zip(&of("7")) {
+        for what in ["hypervolume", "recall", "false_members"] {
+            assert_eq!(one[what], many[what], "{what}");
+        }
+        let [a, b] = [one, many].map(|of| of["cost"].as_f64().unwrap());
+        assert!((a - b).abs() < 1e-9 && a < 0.9, "{a} {b}");
+        assert!(one["hypervolume"].as_f64() > Some(0.95), "{one}");
+        assert!(one["audit"].is_null());
+    }
+}
+
+#[test]
 fn what_is_no_recording_is_refused_with_the_reason() {
     let folder = recording();
     let told = refuse(folder.path(), &["simulate", "nowhere", "--strategy", "grid"]);

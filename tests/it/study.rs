@@ -70,6 +70,7 @@ pub fn declare_space(folder: &Path, text: &str, fingerprint: &str) -> Study {
         asked_replicates: 0,
         data,
         data_differences: Vec::new(),
+        proposed: None,
         name: "space".into(),
         set: Vec::new(),
         space: text.into(),

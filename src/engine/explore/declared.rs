@@ -52,6 +52,7 @@ impl Exploration {
             asked_replicates: scope.first,
             data,
             data_differences: Vec::new(),
+            proposed: scope.proposed.clone(),
             name: self.space.name.clone(),
             set: self.space.sets().to_vec(),
             space: self.space.text().to_string(),

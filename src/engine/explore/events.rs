@@ -67,6 +67,11 @@ pub enum Event<'a> {
         stale: Option<&'a Error>,
     },
     Confirming(&'a confirming::Event<'a>),
+    /// The strategy proposed so many configurations, which the study has now with all before them: they are trained next.
+    Proposed {
+        configurations: usize,
+        all: usize,
+    },
     /// Times are confirmed: what came of it, and the study with them.
     Confirmed {
         confirmed: &'a Confirmed,

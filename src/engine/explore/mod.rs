@@ -6,6 +6,8 @@ mod backend;
 mod declared;
 mod events;
 mod past;
+mod prepare;
+mod proposing;
 mod replicates;
 mod resources;
 mod search;
@@ -20,6 +22,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     ffi::OsString,
     path::PathBuf,
+    rc::Rc,
     sync::atomic::AtomicBool,
     time::{Duration, Instant, SystemTime},
 };
@@ -29,7 +32,7 @@ use anyhow::{Context, Result};
 use crate::{
     base::{
         device::{Gpu, Place},
-        machine::{self, Machine},
+        machine,
     },
     engine::{
         confirming::{AfterSweep, finished},
@@ -41,13 +44,14 @@ use crate::{
         dispatch::{Dispatcher, Ending, Limits, Past},
         journal::Journal,
         space::{Expansion, Space, Trial},
-        strategy::{Audit, Grid, STRATEGIES, Settings, Strategy},
+        strategy::{Audit, Grid, Ground, STRATEGIES, Settings, Strategy},
         study::{self, Lock, Study},
         worker::{Slots, Tasks, probe_all},
     },
     timing::{confirm, rounds::EndReason},
 };
 use declared::fingerprints_of;
+use prepare::Prepared;
 use search::{Choice, Chosen};
 use sweep::Sweeper;
 
@@ -129,6 +133,9 @@ struct Scope {
     most: usize,
     is_auto: bool,
     deadline: Option<SystemTime>,
+    /// The configurations that were proposed, and what others may be, where the space is not listed.
+    proposed: Option<Vec<Vec<String>>>,
+    ground: Option<Rc<dyn Ground>>,
 }
 
 impl Exploration {
@@ -186,68 +193,65 @@ impl Exploration {
     /// Errors: a space, slots, replicates or data that cannot be used, a study of something else or that somebody else holds;
     /// a journal that refuses what it is given. A trial that fails is none, and times that cannot be confirmed are none.
     pub fn run(&self, stop: &AtomicBool, observer: &mut Observer) -> Result<Explored> {
-        let scope = self.scope()?;
+        let mut scope = self.scope()?;
         let gpus = self.look_at_gpus()?;
-        let (lock, plan, before) = self.begin(&scope, observer)?;
+        let (lock, mut plan, mut before) = self.begin(&scope, observer)?;
         let mut journal = Journal::open(&self.study.journal())?;
-        let mut worker = self.worker(&plan, &gpus)?;
-        let mut past = past::of_study(&self.study, &mut journal, worker.as_mut(), self.strategy.reopens)?;
-        if let Some(before) = before {
-            let (ended, new) = past::extension(&before, &plan.keys[..plan.asked], &past);
-            observer(&Event::Extended { ended, new });
-        }
-        let chosen = self.choose(&scope, &plan, &past, observer)?;
-        if self.retry_failed {
-            past::try_again(&self.study, &mut journal, &chosen.order, &mut past)?;
-        }
-        let is_pending = |index: &usize| matches!(past[*index].status, Status::Pending | Status::Paused);
-        let wanted: Vec<usize> = chosen.order.iter().copied().filter(is_pending).collect();
-        if !wanted.is_empty() {
-            let described = gpus.iter().map(|(place, gpu)| format!("{place} {}", gpu.name)).collect();
-            self.study.write_machine(&Machine { gpus: described, ..Machine::this(self.slots.to_string()) })?;
-        }
-        observer(&Event::Planned {
-            wanted: wanted.len(),
-            kept: chosen.order.len() - wanted.len(),
-            slots: &self.slots,
-            gpus: &gpus,
-        });
-        if let Some(memory) = self.memory_of_slots(&plan.trials)? {
-            let wanted: Vec<&TrialConfig> = wanted.iter().map(|index| &plan.trials[*index].config).collect();
-            observer(&Event::Memory { memory: &memory, wanted: &wanted });
-        }
-        let leaving = |deadline| match &self.confirm {
-            Some(confirm) => confirm::end_of_sweep(deadline, &configs_of(&scope.expansion), confirm.rounds),
-            None => deadline,
-        };
-        let beginnings = plan.beginnings();
-        let dispatcher = Dispatcher {
-            study: &self.study,
-            trials: &plan.trials,
-            keys: &plan.keys,
-            beginnings: &beginnings,
-            journal: &mut journal,
-            worker: worker.as_mut(),
-            limits: Limits { deadline: scope.deadline.map(leaving), ..self.limits.clone() },
-            stop,
-        };
-        let mut sweeper = Sweeper { dispatcher, slots: &self.slots };
         let began = Instant::now();
-        let (view, ending) = sweeper.sweep(chosen.searcher.as_ref(), &wanted, past, observer)?;
-        let audit = chosen.searcher.audit();
-        upkeep::keep_audit(&self.study, audit.as_ref())?;
-        let swept = Swept { began, has_trained: !wanted.is_empty(), ending, gpus: &gpus, lock: &lock, stop };
-        let (view, ending) = self.confirm(&scope, swept, view, observer);
-        // Nothing more is timed after what follows.
-        sweeper.dispatcher.limits.deadline = scope.deadline;
-        let (view, ending) = self.train_further(&scope, &mut sweeper, view, ending, observer)?;
-        observer(&Event::Over { view: &view, ending });
-        let page = page::write(&self.study);
-        Ok(Explored { view, ending, took: began.elapsed(), audit, page })
+        let mut limits = self.limits.clone();
+        let mut has_trained = false;
+        // Once; again where the strategy has put more on the study's list.
+        loop {
+            let mut worker = self.worker(&plan, &gpus)?;
+            let of = Prepared { is_first: !has_trained, gpus: &gpus, before: before.take() };
+            let (chosen, past, wanted) = self.prepare(&scope, &plan, of, (&mut journal, worker.as_mut()), observer)?;
+            has_trained |= !wanted.is_empty();
+            let leaving = |deadline| match &self.confirm {
+                Some(confirm) => confirm::end_of_sweep(deadline, &configs_of(&scope.expansion), confirm.rounds),
+                None => deadline,
+            };
+            let beginnings = plan.beginnings();
+            let dispatcher = Dispatcher {
+                study: &self.study,
+                trials: &plan.trials,
+                keys: &plan.keys,
+                beginnings: &beginnings,
+                journal: &mut journal,
+                worker: worker.as_mut(),
+                limits: Limits { deadline: scope.deadline.map(leaving), ..limits },
+                stop,
+            };
+            let mut sweeper = Sweeper { dispatcher, slots: &self.slots };
+            let (view, ending) = sweeper.sweep(chosen.searcher.as_ref(), &wanted, past, observer)?;
+            if ending == Ending::Finished
+                && let Some(longer) = self.list_further(&lock, &plan, chosen.searcher.as_ref())?
+            {
+                limits = sweeper.dispatcher.limits.clone();
+                let all = longer.expansion.candidates.len();
+                observer(&Event::Proposed { configurations: all - plan.expansion.candidates.len(), all });
+                scope.expansion = longer.expansion.clone();
+                plan = longer;
+                continue;
+            }
+            let audit = chosen.searcher.audit();
+            upkeep::keep_audit(&self.study, audit.as_ref())?;
+            let swept = Swept { began, has_trained, ending, gpus: &gpus, lock: &lock, stop };
+            let (view, ending) = self.confirm(&scope, swept, view, observer);
+            // Nothing more is timed after what follows.
+            sweeper.dispatcher.limits.deadline = scope.deadline;
+            let (view, ending) = self.train_further(&scope, &mut sweeper, view, ending, observer)?;
+            observer(&Event::Over { view: &view, ending });
+            let page = page::write(&self.study);
+            return Ok(Explored { view, ending, took: began.elapsed(), audit, page });
+        }
     }
 
     fn scope(&self) -> Result<Scope> {
-        let expansion = self.space.expand()?;
+        let proposed = self.proposed()?;
+        let (expansion, ground) = match &proposed {
+            None => (self.space.expand()?, None),
+            Some(proposed) => (self.space.listed(proposed)?.1, Some(self.ground()?)),
+        };
         self.check_slots(&expansion)?;
         self.study.check_explorable()?;
         let asked = past::asked_before(&self.study);
@@ -256,7 +260,7 @@ impl Exploration {
         let most = self.max_replicates.unwrap_or(MOST_REPLICATES);
         let (first, most) = replicates.range(&self.space, expansion.candidates.len(), asked, most)?;
         let is_auto = replicates == Replicates::Auto;
-        Ok(Scope { expansion, first, most, is_auto, deadline: self.limits.deadline })
+        Ok(Scope { expansion, first, most, is_auto, deadline: self.limits.deadline, proposed, ground })
     }
 
     /// Refuses configurations that a slot cannot train, with the value at fault.
@@ -289,6 +293,7 @@ impl Exploration {
             deadline: scope.deadline,
             places: self.slots.places().collect(),
             tasks,
+            ground: scope.ground.as_ref(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! What an exploration trains, and by which searcher.
 
-use std::{path::Path, time::SystemTime};
+use std::{path::Path, rc::Rc, time::SystemTime};
 
 use anyhow::{Context, Result};
 
@@ -11,7 +11,7 @@ use crate::{
     search::{
         dispatch::Past,
         space::{Expansion, Trial},
-        strategy::{Brief, Costs, Deadline, Predicted, Searcher, Settings, Strategy},
+        strategy::{Brief, Costs, Deadline, Ground, Predicted, Searcher, Settings, Strategy},
         study::Study,
         worker::Tasks,
     },
@@ -42,12 +42,15 @@ pub(super) struct Choice<'a> {
     /// The devices that have slots: where steps are timed if there is a deadline.
     pub places: Vec<Place>,
     pub tasks: &'a dyn Tasks,
+    /// Where configurations are proposed that nobody has listed.
+    pub ground: Option<&'a Rc<dyn Ground>>,
 }
 
 impl Choice<'_> {
     /// Chooses with regard to what trials have behind them: a study, its keys and its past.
     pub fn make(&self, past: Option<(&Study, &[String], &[Past])>, observer: &mut Observer) -> Result<Chosen> {
-        if let Some(deadline) = self.deadline {
+        // To a strategy that proposes, a deadline is only an end.
+        if let Some(deadline) = self.deadline.filter(|_| !self.strategy.proposes) {
             observer(&Event::Predicting { deadline });
             let searcher = self.before_a_deadline(past)?;
             return Ok(Chosen { order: searcher.trials().to_vec(), searcher: Box::new(searcher) });
@@ -67,6 +70,7 @@ impl Choice<'_> {
             limit,
             begun,
             baseline: self.expansion.baseline,
+            ground: self.ground,
         });
         Ok(Chosen { order: searcher.trials().to_vec(), searcher })
     }

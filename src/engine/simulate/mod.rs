@@ -83,6 +83,7 @@ pub fn simulate(
         limit: None,
         begun: &[],
         baseline: recording.baseline,
+        ground: None,
     };
     let searcher = (strategy.searcher)(&brief);
     let mut known = vec![0; keys.len()];

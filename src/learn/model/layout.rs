@@ -73,6 +73,21 @@ impl Layer {
         }
     }
 
+    /// Multiply-adds of a forward pass, as many as the layer's definition has; an implementation may need fewer.
+    pub fn multiply_adds(&self) -> usize {
+        match self {
+            // A filter that channels share is applied once.
+            Layer::Convolution(layer) => layer.positions() * layer.weights(),
+            // Votes, then a weighted sum and an agreement in each iteration.
+            Layer::ClassCapsules(layer) => layer.votes() * (layer.in_dim + 2 * layer.iterations),
+            Layer::Dense(layer) => layer.weights(),
+            Layer::DepthwiseCapsules(layer) => layer.inputs(),
+            // Votes, their agreements and their sums.
+            Layer::AttentionCapsules(layer) => layer.weights() + 2 * layer.capsules * layer.values(),
+            Layer::MaxPool(_) | Layer::PrimaryCapsules(_) | Layer::BatchNorm(_) | Layer::Mask(_) => 0,
+        }
+    }
+
     /// Values that leave the layer.
     pub fn values(&self) -> usize {
         match self {

@@ -115,6 +115,19 @@ pub fn name_candidates(axes: &[Axis], candidates: &mut [Candidate], baseline: Op
     }
 }
 
+/// Numbers the candidates that are called as an earlier one is.
+pub fn tell_apart(candidates: &mut [Candidate]) {
+    let mut seen: HashSet<String> = HashSet::new();
+    for candidate in candidates {
+        let name = candidate.label.clone();
+        let mut number = 1;
+        while !seen.insert(candidate.label.clone()) {
+            number += 1;
+            candidate.label = format!("{name} ({number})");
+        }
+    }
+}
+
 /// A label that two candidates have.
 pub fn first_shared(candidates: &[Candidate]) -> Option<&str> {
     let mut seen = HashSet::new();

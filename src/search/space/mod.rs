@@ -2,6 +2,8 @@
 
 mod label;
 mod pattern;
+mod proposed;
+mod range;
 mod read;
 
 use std::collections::HashMap;
@@ -14,6 +16,7 @@ use crate::{
 };
 pub use label::FORMULA;
 use pattern::Pattern;
+pub use range::{Range, Scale};
 
 /// Combinations above which a grid is taken for a mistake.
 const LARGEST_GRID: usize = 1_000_000;
@@ -43,6 +46,8 @@ pub struct Axis {
     /// Dotted path into [`TrialConfig`].
     pub path: String,
     pub values: Vec<AxisValue>,
+    /// The numbers that the values are of, where they were declared by their ends.
+    pub range: Option<Range>,
 }
 
 /// One value of an axis: a number, a string, or a whole table.
@@ -114,9 +119,11 @@ impl Space {
     }
 
     /// Every distinct configuration, in grid order (the first axis changes slowest), each valid.
+    ///
+    /// Errors: as [`Space::check_listable`]; a configuration that is not valid; patterns that match nothing.
     pub fn expand(&self) -> Result<Expansion, SourceError> {
+        self.check_listable()?;
         let combinations = self.size();
-        self.check_size(combinations)?;
         let mut candidates: Vec<Candidate> = Vec::new();
         let mut seen: HashMap<String, usize> = HashMap::new();
         let (mut excluded, mut duplicates) = (0, 0);
@@ -163,14 +170,6 @@ impl Space {
             return Err(self.document.error_at(&["axes".into()], message));
         }
         Ok(Expansion { candidates, baseline, combinations, excluded, duplicates })
-    }
-
-    fn check_size(&self, combinations: usize) -> Result<(), SourceError> {
-        if combinations > LARGEST_GRID {
-            let message = format!("the axes make {combinations} combinations; at most {LARGEST_GRID} are allowed");
-            return Err(self.document.error_at(&["axes".into()], message));
-        }
-        Ok(())
     }
 
     fn check_trials(&self, configurations: usize) -> Result<(), SourceError> {

@@ -20,6 +20,20 @@ impl Pattern {
         Ok(Pattern(nested))
     }
 
+    /// The number that it gives at a path, if it does.
+    pub fn number(&self, path: &str) -> Option<f64> {
+        match get(&self.0, path)? {
+            Value::Integer(whole) => Some(*whole as f64),
+            Value::Float(number) => Some(*number),
+            _ => None,
+        }
+    }
+
+    /// Whether it says something of what a path leads to, and a resolved config agrees in that.
+    pub fn agrees_at(&self, path: &str, resolved: &Table, labels: &HashMap<&str, &str>) -> Option<bool> {
+        Some(matches(get(&self.0, path)?, path, get(resolved, path), labels))
+    }
+
     /// Whether a resolved config, with the labels of its values by axis path, is meant.
     pub fn matches(&self, resolved: &Table, labels: &HashMap<&str, &str>) -> bool {
         self.0.iter().all(|(key, pattern)| matches(pattern, key, resolved.get(key), labels))

@@ -8,9 +8,13 @@ use toml::{Table, Value};
 use super::{
     Axis, AxisValue, Space, label,
     pattern::{self, Pattern},
+    range::Range,
 };
 use crate::{
-    base::source::{Document, SourceError},
+    base::{
+        source::{Document, SourceError},
+        words::short_numbers,
+    },
     learn::data::own::Looked,
 };
 
@@ -59,6 +63,7 @@ impl Space {
         let axes = declaration.axes()?;
         let exclude = declaration.exclude()?;
         let baseline = declaration.baseline()?;
+        let axes = axes.into_iter().map(|axis| axis.with_baseline(baseline.as_ref())).collect();
         Ok(Space { name, replicates, timeout_minutes, axes, base, exclude, baseline, document, sets: Vec::new() })
     }
 }
@@ -176,6 +181,14 @@ fn read_axes(document: &Document, table: &Table, prefix: &str, axes: &mut Vec<Ax
         let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
         let fail = |message: String| document.error_at(&axis_place(&document.table, &path), message);
         match value {
+            Value::Table(inner) if Range::is_meant(inner) => {
+                check_axis(&path, axes).map_err(fail)?;
+                let range = Range::read(inner, LONGEST_AXIS).map_err(|(key, message)| {
+                    let place = axis_place(&document.table, &path).into_iter().chain([key.to_string()]);
+                    document.error_at(&place.collect::<Vec<_>>(), format!("axis {path}: {message}"))
+                })?;
+                axes.push(Axis::of_range(path.clone(), range));
+            }
             Value::Table(inner) => read_axes(document, inner, &path, axes)?,
             Value::Array(values) if values.is_empty() => {
                 return Err(fail(format!("axis {path} is empty: give at least one value, or remove it")));
@@ -185,12 +198,7 @@ fn read_axes(document: &Document, table: &Table, prefix: &str, axes: &mut Vec<Ax
                 return Err(fail(format!("axis {path} has {count} values; at most {LONGEST_AXIS} are allowed")));
             }
             Value::Array(values) => {
-                if let Some(mend) = why_no_axis(&path) {
-                    return Err(fail(format!("{path} is no axis: {mend}")));
-                }
-                if let Some(other) = axes.iter().find(|axis: &&Axis| overlaps(&axis.path, &path)) {
-                    return Err(fail(format!("axes {} and {path} set the same values: keep one of them", other.path)));
-                }
+                check_axis(&path, axes).map_err(fail)?;
                 let at_value = |(index, message): (usize, String)| {
                     let mut place = axis_place(&document.table, &path);
                     place.extend([index.to_string(), "label".into()]);
@@ -200,12 +208,24 @@ fn read_axes(document: &Document, table: &Table, prefix: &str, axes: &mut Vec<Ax
             }
             other => {
                 return Err(fail(format!(
-                    "axis {path} is {other}: it must be a list of values, as in {path} = [{other}]"
+                    "axis {path} is {other}: it must be a list of values, as in {path} = [{other}], or a range of numbers, as in \
+                     {path} = {{ from = 1, to = 10 }}"
                 )));
             }
         }
     }
     Ok(())
+}
+
+/// That there may be an axis of this path beside those before it.
+fn check_axis(path: &str, axes: &[Axis]) -> Result<(), String> {
+    if let Some(mend) = why_no_axis(path) {
+        return Err(format!("{path} is no axis: {mend}"));
+    }
+    match axes.iter().find(|axis| overlaps(&axis.path, path)) {
+        Some(other) => Err(format!("axes {} and {path} set the same values: keep one of them", other.path)),
+        None => Ok(()),
+    }
 }
 
 /// Why configurations of one space must not differ in `path`, if they must not.
@@ -241,7 +261,44 @@ fn read_axis(path: String, given: &[Value]) -> Result<Axis, (usize, String)> {
     }
     let names = label::name_values(&values);
     let values = values.into_iter().zip(names).map(|((value, _), label)| AxisValue { value, label }).collect();
-    Ok(Axis { path, values })
+    Ok(Axis { path, values, range: None })
+}
+
+impl Axis {
+    fn of_range(path: String, range: Range) -> Axis {
+        let values = range.numbers().into_iter().map(|number| AxisValue::of_number(&range, number)).collect();
+        Axis { path, values, range: Some(range) }
+    }
+
+    /// The same where a range has the baseline's number among those that may be taken.
+    fn with_baseline(mut self, baseline: Option<&Pattern>) -> Axis {
+        let given = baseline.and_then(|baseline| baseline.number(&self.path));
+        if let (Some(range), Some(number)) = (self.range.filter(|range| range.points.is_none()), given) {
+            self.insert(&range, number);
+        }
+        self
+    }
+
+    /// The place of a number of its range, which is put among its values where it is not there.
+    pub(super) fn insert(&mut self, range: &Range, number: f64) -> Option<usize> {
+        if !range.has(number) {
+            return None;
+        }
+        let value = AxisValue::of_number(range, number);
+        let height = |of: &AxisValue| of.value.as_float().or(of.value.as_integer().map(|whole| whole as f64));
+        let at = self.values.partition_point(|of| height(of).is_some_and(|of| of < number));
+        if self.values.get(at).is_none_or(|there| height(there) != Some(number)) {
+            self.values.insert(at, value);
+        }
+        Some(at)
+    }
+}
+
+impl AxisValue {
+    fn of_number(range: &Range, number: f64) -> AxisValue {
+        let value = range.value(number);
+        AxisValue { label: short_numbers(&value.to_string()), value }
+    }
 }
 
 fn overlaps(one: &str, other: &str) -> bool {
@@ -297,7 +354,8 @@ fn find_axis(axes: &Table, path: &str) -> bool {
         let (key, rest) = path.split_once('.')?;
         Some(find_axis(axes.get(key)?.as_table()?, rest))
     };
-    axes.get(path).is_some_and(Value::is_array) || nested().unwrap_or(false)
+    let is_axis = |value: &Value| value.is_array() || value.as_table().is_some_and(Range::is_meant);
+    axes.get(path).is_some_and(is_axis) || nested().unwrap_or(false)
 }
 
 fn remove_axis(axes: &mut Table, path: &str) {

@@ -10,6 +10,7 @@ pub(super) const GRID: Strategy = Strategy {
     help: "Every trial to its end, as the space lists them",
     reopens: true,
     needs_costs: false,
+    proposes: false,
     searcher: |brief| Box::new(Grid::of(brief, Order::Grid)),
 };
 
@@ -18,6 +19,7 @@ pub(super) const RANDOM: Strategy = Strategy {
     help: "Every trial to its end, shuffled, always in the same way",
     reopens: true,
     needs_costs: false,
+    proposes: false,
     searcher: |brief| Box::new(Grid::of(brief, Order::Random)),
 };
 

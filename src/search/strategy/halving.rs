@@ -9,6 +9,7 @@ pub(super) const HALVING: Strategy = Strategy {
            the baseline always does; the others are given up",
     reopens: false,
     needs_costs: false,
+    proposes: false,
     searcher: |brief| {
         let order = Grid::of(brief, Order::Grid).trials().to_vec();
         Box::new(Halving::new(brief.trials, order, brief.baseline))

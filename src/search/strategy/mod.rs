@@ -4,14 +4,19 @@
 //! stands in the order of the trials, whichever of them was first to end.
 
 mod deadline;
+mod evolve;
 mod freeze;
 mod grid;
+mod ground;
 mod halving;
 
 pub use deadline::{Deadline, Predicted};
 pub use freeze::{Audit, Basis, Decision, FreezeThaw, Settings, Why, upper_bound};
 pub use grid::{Grid, Order};
+pub use ground::{Ground, Line, Offered};
 pub use halving::Halving;
+
+use std::rc::Rc;
 
 use crate::{
     base::device::Place,
@@ -112,6 +117,17 @@ pub struct Costs {
     pub parameters: Vec<usize>,
 }
 
+impl Costs {
+    /// Where nothing is known of them: an epoch of every training is one second.
+    fn blank(brief: &Brief) -> Costs {
+        let epochs = |epochs: usize| (1..=epochs).map(|epoch| epoch as f64).collect();
+        Costs {
+            seconds: brief.candidates.iter().map(|of| epochs(of.config.train.epochs)).collect(),
+            parameters: brief.candidates.iter().map(|of| of.config.parameters()).collect(),
+        }
+    }
+}
+
 /// What there is to search.
 #[derive(Clone, Copy, Debug)]
 pub struct Brief<'a> {
@@ -129,6 +145,9 @@ pub struct Brief<'a> {
     pub begun: &'a [usize],
     /// Index of the configuration that others are compared to.
     pub baseline: Option<usize>,
+    /// The configurations that may be proposed beyond those of the trials, for a strategy that [`Strategy::proposes`]; absent where
+    /// there are no others.
+    pub ground: Option<&'a Rc<dyn Ground>>,
 }
 
 /// A strategy by its name.
@@ -141,11 +160,15 @@ pub struct Strategy {
     pub reopens: bool,
     /// Whether it decides by what trainings cost: steps are timed before it begins.
     pub needs_costs: bool,
+    /// Whether it chooses among configurations that nobody has listed. It need not come to an end by itself: a deadline ends it, or a
+    /// limit.
+    pub proposes: bool,
     pub searcher: fn(&Brief) -> Box<dyn Searcher>,
 }
 
 /// Every strategy that can be asked for, the default first.
-pub const STRATEGIES: [&Strategy; 4] = [&grid::GRID, &grid::RANDOM, &halving::HALVING, &freeze::FREEZE_THAW];
+pub const STRATEGIES: [&Strategy; 5] =
+    [&grid::GRID, &grid::RANDOM, &halving::HALVING, &freeze::FREEZE_THAW, &evolve::EVOLVE];
 
 /// Chooses what to train next.
 pub trait Searcher {
@@ -157,6 +180,13 @@ pub trait Searcher {
 
     /// The decisions from number `from` on that were made by now, as far as it tells them.
     fn decisions(&self, _from: usize) -> Vec<Decision> {
+        Vec::new()
+    }
+
+    /// Configurations that it wants to go on with and that no trial is of, by their places on the ground: once they are on the study's
+    /// list, a searcher that is made anew goes on where this one proposed nothing more. They follow from what was told, as its
+    /// proposals do.
+    fn further(&self) -> Vec<Vec<usize>> {
         Vec::new()
     }
 

@@ -22,7 +22,9 @@ pub fn difference((one_name, one): (&str, &Space), (other_name, other): (&str, &
     let mut differing: Vec<(bool, String)> = Vec::new();
     for path in paths {
         let (here, there) = (of_one.get(path), of_other.get(path));
-        if path.starts_with("axes.") {
+        // A range has no list: it is called by its ends, as other values are.
+        let is_list = here.or(there).is_some_and(toml::Value::is_array);
+        if path.starts_with("axes.") && is_list {
             // The values that an axis has on one side alone, whatever their order.
             let alone = |of: Option<&toml::Value>, than: Option<&toml::Value>| {
                 let items =

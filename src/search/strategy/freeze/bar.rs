@@ -3,7 +3,7 @@
 use crate::analysis::Objectives;
 
 /// The best accuracy that is known for a time (and a size).
-pub(super) struct Bar {
+pub(crate) struct Bar {
     /// Seconds, parameters, accuracy, by time; with two objectives only those that are better than all before.
     steps: Vec<(f64, f64, f64)>,
     has_size: bool,

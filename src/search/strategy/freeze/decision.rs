@@ -22,6 +22,10 @@ pub enum Why {
     Audit,
     /// Drawn at random, so that the effects of its values can be told.
     Factors,
+    /// Drawn at random from a space that is not listed.
+    Drawn,
+    /// Proposed, as it may beat the front by what others like it came to.
+    Proposed,
 }
 
 impl Why {
@@ -37,12 +41,14 @@ impl Why {
             Why::Dominated => "dominated",
             Why::Audit => "audit",
             Why::Factors => "factors",
+            Why::Drawn => "drawn",
+            Why::Proposed => "proposed",
         }
     }
 }
 
 /// A decision about a trial.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Decision {
     /// The round of decisions that it belongs to, from 0.
     pub round: usize,
@@ -52,6 +58,8 @@ pub struct Decision {
     pub why: Why,
     /// What it was based on, where that was a prediction.
     pub basis: Option<Basis>,
+    /// Of a proposal, what it was made of and chosen from.
+    pub based_on: String,
 }
 
 impl Decision {
@@ -61,20 +69,16 @@ impl Decision {
         let until = self.epochs.map_or(String::new(), |epochs| format!("trained to epoch {epochs}"));
         let outlook = || {
             let Some(of) = self.basis else { return String::new() };
+            let then = format!("by epoch {} ({:.4} s) {} is expected", of.stop, of.seconds, percent(of.expected));
             let bar = match of.to_beat {
                 bar if bar < 0.0 => "nothing is known to be as fast".to_string(),
                 bar => format!("{} is known to be reached in no more time", percent(bar)),
             };
-            format!(
-                "after epoch {} its best validation accuracy is {}; by epoch {} ({:.4} s) {} is expected and at most {} is \
-                 thought possible, and {bar}",
-                of.trained,
-                percent(of.reached),
-                of.stop,
-                of.seconds,
-                percent(of.expected),
-                percent(of.possible)
-            )
+            let now = match of.trained {
+                0 => String::new(),
+                trained => format!("after epoch {trained} its best validation accuracy is {}; ", percent(of.reached)),
+            };
+            format!("{now}{then} and at most {} is thought possible, and {bar}", percent(of.possible))
         };
         match self.why {
             Why::First => format!("{until}: every configuration is trained that far"),
@@ -89,6 +93,8 @@ impl Decision {
                 format!("stopped: it is dominated for certain, as no accuracy is above 100 %: {}", outlook())
             }
             Why::Audit => format!("{until}: drawn at random among the paused, for the audit"),
+            Why::Drawn => format!("{until}: drawn at random from the space"),
+            Why::Proposed => format!("proposed and {until}: {}; {}", self.based_on, outlook()),
             Why::Factors => format!("{until}: drawn at random, so that the effects of its values can be told"),
         }
     }

@@ -5,13 +5,13 @@
 //! And a random sample of what was paused is trained to its end, which bounds what was lost without trust in the predictions.
 
 mod audit;
-mod bar;
+pub(super) mod bar;
 mod decision;
 mod features;
-mod outlook;
+pub(super) mod outlook;
 mod process;
-mod regression;
-mod unit;
+pub(super) mod regression;
+pub(super) mod unit;
 
 pub use audit::{Audit, upper_bound};
 pub use decision::{Decision, Why};
@@ -30,6 +30,7 @@ pub(super) const FREEZE_THAW: Strategy = Strategy {
            trainings of a random few tell of them; the others are paused, and an audit of a random few bounds what was lost",
     reopens: true,
     needs_costs: true,
+    proposes: false,
     searcher: |brief| Box::new(FreezeThaw::new(brief)),
 };
 
@@ -64,19 +65,11 @@ impl FreezeThaw {
     /// Without costs, an epoch of every training is taken for one second.
     pub fn new(brief: &Brief) -> FreezeThaw {
         let order = Grid::of(brief, Order::Grid).trials().to_vec();
-        let blank = brief.costs.is_none().then(|| unit_costs(brief));
+        let blank = brief.costs.is_none().then(|| Costs::blank(brief));
         // One of the two is there.
         let costs = brief.costs.or(blank.as_ref()).expect("costs");
         let process = RefCell::new(Process::new(brief, &order, costs, brief.settings));
         FreezeThaw { order, process }
-    }
-}
-
-fn unit_costs(brief: &Brief) -> Costs {
-    let epochs = |epochs: usize| (1..=epochs).map(|epoch| epoch as f64).collect();
-    Costs {
-        seconds: brief.candidates.iter().map(|of| epochs(of.config.train.epochs)).collect(),
-        parameters: brief.candidates.iter().map(|of| of.config.parameters()).collect(),
     }
 }
 

@@ -34,7 +34,7 @@ pub struct Basis {
 }
 
 /// What a configuration may still come to.
-pub(super) struct Outlook {
+pub(crate) struct Outlook {
     pub basis: Basis,
     /// The last point at which it may beat the bar; none where it can at no point.
     pub until: Option<usize>,
@@ -45,7 +45,7 @@ pub(super) struct Outlook {
 }
 
 /// What is known of how errors fall between rungs, from trainings that were taken to their end.
-pub(super) struct Models {
+pub(crate) struct Models {
     /// By rung: of trainings that have come to it and no further.
     levels: Vec<Option<Level>>,
     /// Deviation of the logarithm of errors between seeds.
@@ -94,6 +94,12 @@ impl Models {
 
     /// What a configuration may come to at its later points.
     pub fn outlook(&self, unit: &Unit, axes: &[f64], bar: &Bar) -> Outlook {
+        self.outlook_of(unit, axes, bar, 0.0)
+    }
+
+    /// The same of one that is not trained yet: its curve up to the first rung is a guess, whose logarithm of the error strays by
+    /// so much.
+    pub fn outlook_of(&self, unit: &Unit, axes: &[f64], bar: &Bar, guess: f64) -> Outlook {
         let seen = unit.seen();
         let reached = unit.curves[0].last().copied().unwrap_or(0.0);
         let mut outlook = Outlook {
@@ -107,13 +113,14 @@ impl Models {
         let mut best = f64::NEG_INFINITY;
         for stop in unit.stops.iter().copied() {
             let (center, deviation) = match unit.accuracy(stop) {
+                Some((accuracy, _)) if guess > 0.0 => (log_error(accuracy), guess),
                 Some((_, count)) if count == unit.trials.len() => continue,
                 Some((accuracy, count)) => (log_error(accuracy), self.deviation(unit, count)),
                 None => {
                     // Where nobody tells, nothing is known but that errors fall.
                     let (fall, spread) = path.as_ref().map_or((0.0, 3.0), |path| path.at(stop));
                     let seeds = self.deviation(unit, 1);
-                    (log_error(reached) + fall, (spread * spread + seeds * seeds).sqrt())
+                    (log_error(reached) + fall, (spread * spread + seeds * seeds + guess * guess).sqrt())
                 }
             };
             let to_beat = bar.at(unit.seconds[stop - 1], unit.parameters);

@@ -173,7 +173,14 @@ impl Process {
         let trial = self.units[segment.unit].trials[segment.replicate];
         let basis = outlook.map(|outlook| outlook.basis);
         self.last[segment.unit] = Some(self.decisions.len());
-        self.decisions.push(Decision { round: self.rounds.len(), trial, epochs: Some(segment.epochs), why, basis });
+        self.decisions.push(Decision {
+            round: self.rounds.len(),
+            trial,
+            epochs: Some(segment.epochs),
+            why,
+            basis,
+            based_on: String::new(),
+        });
         segment
     }
 
@@ -360,7 +367,14 @@ impl Process {
         let why = if outlook.is_certain { Why::Dominated } else { Why::Unlikely };
         let basis = Some(outlook.basis);
         self.last[unit] = Some(self.decisions.len());
-        self.decisions.push(Decision { round: self.rounds.len(), trial, epochs: None, why, basis });
+        self.decisions.push(Decision {
+            round: self.rounds.len(),
+            trial,
+            epochs: None,
+            why,
+            basis,
+            based_on: String::new(),
+        });
         if !outlook.is_certain && !self.was_closed[unit] {
             self.paused.push(unit);
             if self.lots[unit] < self.threshold {
@@ -373,12 +387,7 @@ impl Process {
 }
 
 /// How a configuration that may beat the bar at `until` goes on.
-fn next_segment(unit: &Unit, at: usize, until: usize) -> Segment {
-    let seen = unit.seen();
-    if seen < until {
-        let rung = unit.rungs.iter().copied().find(|rung| *rung > seen).unwrap_or(unit.epochs);
-        return Segment { unit: at, replicate: 0, epochs: rung };
-    }
-    let behind = (0..unit.trials.len()).find(|replicate| unit.curves[*replicate].len() < until);
-    Segment { unit: at, replicate: behind.unwrap_or(0), epochs: until }
+fn next_segment(of: &Unit, unit: usize, until: usize) -> Segment {
+    let (replicate, epochs) = of.next(until);
+    Segment { unit, replicate, epochs }
 }

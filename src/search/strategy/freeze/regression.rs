@@ -6,7 +6,7 @@ const LENGTHS: [f64; 3] = [0.7, 1.4, 2.8];
 const RIDGES: [f64; 3] = [0.03, 0.2, 1.0];
 
 /// Figures of a place as a weighted sum over examples, for several targets at once.
-pub(super) struct Regression {
+pub(crate) struct Regression {
     examples: Vec<Vec<f64>>,
     /// Of the kernel: exp(−`rate` × squared distance).
     rate: f64,

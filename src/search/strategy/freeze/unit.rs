@@ -11,7 +11,7 @@ const FIRST_SHARE: f64 = 0.03;
 const GROWTH: f64 = 1.6;
 
 /// A configuration with its trials.
-pub(super) struct Unit {
+pub(crate) struct Unit {
     pub candidate: usize,
     /// By replicate.
     pub trials: Vec<usize>,
@@ -30,7 +30,7 @@ pub(super) struct Unit {
 }
 
 /// Shares of a training at which it is judged, the last of them 1: so many for each configuration of a space.
-pub(super) fn shares(longest: usize) -> Vec<f64> {
+pub(crate) fn shares(longest: usize) -> Vec<f64> {
     let longest = longest.max(1);
     let mut epochs = vec![((FIRST_SHARE * longest as f64).ceil() as usize).max(1)];
     while let Some(last) = epochs.last().copied().filter(|last| *last < longest) {
@@ -93,6 +93,16 @@ impl Unit {
         log_error(self.curves[0][epochs - 1])
     }
 
+    /// How it goes on where it may be on the front up to epoch `until`: the trial by its replicate, and the epochs.
+    pub fn next(&self, until: usize) -> (usize, usize) {
+        let seen = self.seen();
+        if seen < until {
+            return (0, self.rungs.iter().copied().find(|rung| *rung > seen).unwrap_or(self.epochs));
+        }
+        let behind = (0..self.trials.len()).find(|replicate| self.curves[*replicate].len() < until);
+        (behind.unwrap_or(0), until)
+    }
+
     /// Takes up what is told of trial number `replicate` up to so many epochs.
     pub fn take_up(&mut self, replicate: usize, epochs: usize, progress: &Progress) {
         let curve = &mut self.curves[replicate];
@@ -112,17 +122,17 @@ fn is_lost(progress: &Progress, is_last: bool) -> bool {
 }
 
 /// Whether a trial has come to so many epochs, or never will.
-pub(super) fn has_come(told: &Told, trial: usize, epochs: usize) -> bool {
+pub(crate) fn has_come(told: &Told, trial: usize, epochs: usize) -> bool {
     let progress = &told.progress[trial];
     let is_last = epochs >= told.trials[trial].config.train.epochs;
     progress.status.is_final() || !is_last && progress.epochs.len() >= epochs
 }
 
-pub(super) fn log_error(accuracy: f64) -> f64 {
+pub(crate) fn log_error(accuracy: f64) -> f64 {
     (1.0 - accuracy).max(LEAST_ERROR).ln()
 }
 
 /// The accuracy of a logarithm of an error.
-pub(super) fn accuracy_of(log_error: f64) -> f64 {
+pub(crate) fn accuracy_of(log_error: f64) -> f64 {
     1.0 - log_error.exp().clamp(0.0, 1.0)
 }
