@@ -123,6 +123,23 @@ fn an_epoch_sees_the_samples_whose_loss_was_greatest_when_they_were_seen_last() 
 }
 
 #[test]
+fn the_losses_of_the_samples_of_a_step_have_its_loss_as_their_mean() {
+    let without = format!("{CAPSNET}, decoder = 'none'");
+    for model in [&without, LENET, "kind = 'efficient-capsnet', decoder = 'none'"] {
+        let config = config(model, SAMPLES, 4);
+        let data = glyphs(&config);
+        let mut trainer = Trainer::new(&config, &data, &Device::Cpu).unwrap();
+        for indices in [&[3_u32, 1, 4, 15, 9, 2][..], &[6, 5, 35]] {
+            let loss = trainer.step(&data, indices, 0, 1e-3).unwrap().loss;
+            let losses = trainer.losses();
+            assert_eq!(losses.len(), indices.len());
+            let mean = losses.iter().map(|loss| f64::from(*loss)).sum::<f64>() / losses.len() as f64;
+            assert!((mean - loss).abs() < 1e-5 * loss, "{mean} for {loss} of {model}");
+        }
+    }
+}
+
+#[test]
 fn trainings_that_choose_samples_come_to_the_same_bits_on_any_number_of_threads() {
     let config = config(CAPSNET, SAMPLES, 4);
     let expected = rows(&config, 1);

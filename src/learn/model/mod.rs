@@ -172,7 +172,7 @@ impl Network {
     }
 
     /// Whether it is class capsules that classify, not logits.
-    fn has_class_capsules(&self) -> bool {
+    pub fn has_class_capsules(&self) -> bool {
         matches!(self.layers.last(), Some(Built::ClassCapsules(_) | Built::AttentionCapsules(_)))
     }
 }

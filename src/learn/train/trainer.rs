@@ -250,14 +250,14 @@ impl Trainer {
             average.step(self.optimizer.steps())?;
             laps.iter_mut().for_each(|laps| laps.end(Part::Average));
         }
-        let (scores, is_of_capsules) = match (&scores, &self.engine) {
-            (Some(scores), _) => (scores.as_slice(), false),
-            (None, Engine::Pass(pass)) => (pass.scores(), true),
+        let scores = match (&scores, &self.engine) {
+            (Some(scores), _) => scores.as_slice(),
+            (None, Engine::Pass(pass)) => pass.scores(),
             (None, _) => bail!("a step without scores"),
         };
         if let Some(losses) = &mut self.losses {
             losses.clear();
-            match is_of_capsules {
+            match self.network.has_class_capsules() {
                 true => losses.extend(loss::margins(scores, &self.labels).map(|loss| loss as f32)),
                 false => losses.extend(loss::cross_entropies(scores, &self.labels).map(|loss| loss as f32)),
             }
