@@ -1,11 +1,12 @@
 //! How far times of a sweep are off, by its trainings that should have taken as long.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
-use super::view::StudyView;
+use super::view::{Origin, StudyView};
 use crate::{
     analysis::{Extent, Point},
     base::words::plural,
+    learn::record::Status,
 };
 
 /// Trainings of the very same steps, held against each other.
@@ -20,11 +21,16 @@ pub struct Noise {
 
 /// The noise of the screened times of a study; none where no two trainings take the same steps.
 pub fn noise(view: &StudyView, points: &[Point]) -> Option<Noise> {
+    let origin = view.common_origin()?;
+    let whole = points.iter().filter(|point| point.extent == Extent::Whole);
+    let steps: HashMap<usize, u64> = whole.filter_map(|point| Some((point.candidate, point.steps?))).collect();
     let mut kinds: BTreeMap<u64, Vec<f64>> = BTreeMap::new();
-    for point in points.iter().filter(|point| point.extent == Extent::Whole) {
-        let Some(steps) = point.steps else { continue };
-        let seconds = view.screen_seconds(point).into_values();
-        kinds.entry(steps).or_default().extend(seconds.filter(|seconds| *seconds > 0.0));
+    for (trial, record) in view.trials.iter().zip(&view.records) {
+        let ended = record.as_ref().filter(|of| of.status == Status::Done && Origin::of(of) == origin);
+        let seconds = ended.and_then(|of| of.train_seconds_screen).filter(|seconds| *seconds > 0.0);
+        if let (Some(steps), Some(seconds)) = (steps.get(&trial.candidate), seconds) {
+            kinds.entry(*steps).or_default().push(seconds);
+        }
     }
     kinds.retain(|_, seconds| seconds.len() > 1);
     let ratio = |seconds: &Vec<f64>| {
