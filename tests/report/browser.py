@@ -204,10 +204,10 @@ class Checks:
         at = self.browser.evaluate(
             f"(() => {{ const c = {CHART.format('front')}; const s = c.getOption().series.find(s => s.name === 'front' && s.data.length) || "
             "c.getOption().series.find(s => s.name === 'baseline'); const at = (p) => c.convertToPixel({ xAxisIndex: 0, yAxisIndex: 0 }, [p[0], p[1]]);"
-            # The baseline lies above all others: the point farthest from it is not hidden.
+            # The baseline lies above all others: of the points in view the one farthest from it is not hidden.
             "const base = c.getOption().series.find(s => s.name === 'baseline' && s.data.length); const b = base ? at(base.data[0].value) : [0, 0];"
             "const far = (p) => Math.hypot(at(p)[0] - b[0], at(p)[1] - b[1]);"
-            "const p = s.data.map((of) => of.value).reduce((p, q) => far(q) > far(p) ? q : p);"
+            "const p = s.data.map((of) => of.value).filter((p) => c.containPixel('grid', at(p))).reduce((p, q) => far(q) > far(p) ? q : p);"
             "return [...at(p), p[2]]; })()")
         # A slow machine draws late.
         tip, patience = "", 20
