@@ -48,7 +48,7 @@ PACKAGES = {
 }
 BUDGETS = [0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0]  # at which hypervolume and recall are written
 # Ours, and whether chance has a part in them.
-OURS = {"freeze-thaw": True, "halving": False, "grid": False}
+OURS = {"freeze-thaw": True, "evolve": True, "halving": False, "grid": False}
 # Module, class, environment, whether times are known beforehand, what it is.
 METHODS = {
     "random": ("peer_methods", "Random", "plain", False, "whole trainings in random order"),

@@ -58,8 +58,9 @@ fn slots_change_the_time_and_nothing_that_is_found() {
         let [a, b] = [one, many].map(|of| of["cost"].as_f64().unwrap());
         assert!((a - b).abs() < 1e-9 && a < 0.7, "{a} {b}");
         assert!(many["wall_seconds"].as_f64() < one["wall_seconds"].as_f64());
-        // A single slot is never idle.
-        assert!((one["idle_factor"].as_f64().unwrap() - 1.0).abs() < 1e-6, "{one}");
+        // A single slot is never idle between trainings; once all are over, the dispatcher looks around once more.
+        let idle = one["idle_factor"].as_f64().unwrap();
+        assert!((1.0..1.01).contains(&idle), "{idle}");
     }
     let table = succeed(folder.path(), &["simulate", ".", "--strategy", "halving"]);
     assert!(table.contains("recall of the front"), "{table}");
