@@ -48,8 +48,9 @@ fn glyphs(config: &TrialConfig) -> Dataset {
 /// The rows of a training without their times.
 fn rows(config: &TrialConfig, threads: usize) -> Vec<EpochRow> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-    let trained = pool.install(|| train(config, &glyphs(config), &Device::Cpu, Session::default(), &mut ()).unwrap());
-    trained.epochs.into_iter().map(|row| EpochRow { train_seconds_screen: 0.0, ..row }).collect()
+    // What was trained stays on the pool's thread: with a device it cannot leave it.
+    let train = || train(config, &glyphs(config), &Device::Cpu, Session::default(), &mut ()).unwrap().epochs;
+    pool.install(train).into_iter().map(|row| EpochRow { train_seconds_screen: 0.0, ..row }).collect()
 }
 
 /// The loss of one sample by its class, as its definition has it: lengths of capsules, or logits.

@@ -299,9 +299,37 @@ fn a_sweep_through_ssh_that_breaks_off_now_and_then_ends_as_one_on_this_machine(
     // What jobs do not need any more is gone, where the last words got through.
     fs::write(site.path("steady"), "").unwrap();
     assert!(site.explore(&[]).status.success());
-    let work = fs::read_dir(site.path("cluster")).unwrap().next().unwrap().unwrap().path();
     for folder in ["attempts", "batches"] {
-        assert_eq!(fs::read_dir(work.join(folder)).unwrap().count(), 0, "{folder}");
+        assert_eq!(on_cluster(&site, folder), 0, "{folder}");
+    }
+}
+
+/// Entries of a folder of the study's folder of work on the cluster.
+fn on_cluster(site: &Site, folder: &str) -> usize {
+    let work = fs::read_dir(site.path("cluster")).unwrap().next().unwrap().unwrap().path();
+    fs::read_dir(work.join(folder))
+        .unwrap()
+        .filter(|of| !of.as_ref().unwrap().file_name().as_encoded_bytes().starts_with(b"."))
+        .count()
+}
+
+#[test]
+fn what_is_left_of_jobs_that_ended_while_no_explorer_looked_is_removed_though_the_queue_has_them_yet() {
+    let site = behind_ssh();
+    fs::write(site.path("steady"), "").unwrap();
+    let detached = site.explore(&["--detach"]);
+    assert!(detached.status.success(), "{detached:?}");
+    let begun = std::time::Instant::now();
+    while on_cluster(&site, "ended") < 2 {
+        assert!(begun.elapsed().as_secs() < 60, "the jobs did not end");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    assert!(fs::read_to_string(site.path("jobs")).unwrap().contains("RUNNING"));
+    let explored = site.explore(&[]);
+    assert!(explored.status.success(), "{explored:?}");
+    assert!(site.column("study", "status").iter().all(|status| status == "done"));
+    for folder in ["attempts", "batches", "ended"] {
+        assert_eq!(on_cluster(&site, folder), 0, "{folder}");
     }
 }
 

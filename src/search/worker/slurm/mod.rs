@@ -337,9 +337,14 @@ impl Worker for Slurm {
 }
 
 impl Drop for Slurm {
-    /// Has what is not wanted any more be removed from afar.
+    /// Removes what is not wanted any more, afar too.
     fn drop(&mut self) {
-        if self.is_untidy() {
+        // Arrays of an earlier explorer are still counted where their last tasks had ended before this one began, while the queue
+        // had them yet.
+        let is_idle = self.running.iter().all(Option::is_none);
+        let over = if is_idle { std::mem::take(&mut self.batches) } else { BTreeMap::new() };
+        over.keys().for_each(|number| self.work.remove_batch(*number));
+        if !over.is_empty() || self.is_untidy() {
             self.ask_for_round();
         }
     }
