@@ -6,11 +6,8 @@ use fastrcaps::{
     base::source::Document,
     learn::record::{EpochRow, Status},
     search::{
-        space::{Candidate, Space, Trial},
-        strategy::{
-            Brief, Costs, Decision, Ground, Line, Offer, Offered, Progress, Proposal, STRATEGIES, Searcher, Settings,
-            Told, Why,
-        },
+        space::{Candidate, Space},
+        strategy::{Brief, Costs, Decision, Ground, Line, Offered, Progress, STRATEGIES, Settings, Why},
     },
 };
 use proptest::prelude::*;
@@ -18,6 +15,7 @@ use proptest::prelude::*;
 use crate::{
     cli::{explore_until, figures, folder_with, refuse, succeed, table, told},
     facts::Facts,
+    freeze::{made_up, sweep},
 };
 
 /// A space of more than 10^9 combinations, some of which mean the same.
@@ -98,18 +96,7 @@ fn row(of: &Candidate, epoch: usize) -> EpochRow {
     let rate = (number(0).ln() - (3e-3f64).ln()).abs();
     let height = 0.99 - 0.02 * rate - 0.01 * number(5) - 0.005 * (3.0 - number(2)) - 0.0002 * number(1);
     let accuracy = (height * (1.0 - 0.5f64.powf(epoch as f64 / 2.0))).max(0.1);
-    EpochRow {
-        epoch,
-        learning_rate: 1e-3,
-        batch_size: 8,
-        train_loss: 0.1,
-        train_accuracy: accuracy,
-        validation_loss: 0.1,
-        validation_accuracy: accuracy,
-        train_seconds_screen: epoch as f64,
-        samples: 1,
-        steps: 1,
-    }
+    made_up(epoch, accuracy)
 }
 
 impl Known {
@@ -144,7 +131,8 @@ impl Known {
                 ground: Some(&self.ground),
             };
             let searcher = (evolve.searcher)(&brief);
-            if !sweep(searcher.as_ref(), &trials, &expansion.candidates, &mut kept, slots, &mut next) {
+            let row = |trial: usize, epoch: usize| row(&expansion.candidates[trials[trial].candidate], epoch);
+            if !sweep(searcher.as_ref(), &trials, row, &mut kept, slots, &mut next) {
                 continue;
             }
             let further = searcher.further();
@@ -154,53 +142,6 @@ impl Known {
             }
             list.extend(further.iter().map(|place| space.names(place)));
         }
-    }
-}
-
-/// Trains what the searcher proposes until that is nothing; false where it is killed.
-fn sweep(
-    searcher: &dyn Searcher,
-    trials: &[Trial],
-    candidates: &[Candidate],
-    progress: &mut [Progress],
-    slots: usize,
-    next: &mut impl FnMut(usize) -> (usize, bool),
-) -> bool {
-    let mut running: Vec<(usize, usize)> = Vec::new();
-    let to = |progress: &mut Progress, trial: usize, epochs: usize| {
-        let of = &candidates[trials[trial].candidate];
-        progress.epochs = (1..=epochs.max(progress.epochs.len())).map(|epoch| row(of, epoch)).collect();
-        progress.status = if progress.epochs.len() == 12 { Status::Done } else { Status::Pending };
-    };
-    loop {
-        while running.len() < slots {
-            let told = Told { trials, progress, seconds_left: None };
-            match searcher.propose(&told, &Offer::ANY) {
-                Proposal::Train { trial, epochs } => {
-                    assert!(progress[trial].is_resting() && epochs > progress[trial].epochs.len());
-                    progress[trial].status = Status::Running;
-                    running.push((trial, epochs));
-                }
-                Proposal::Stop { trial, .. } => progress[trial].status = Status::Stopped,
-                Proposal::Pause { trial, .. } => progress[trial].status = Status::Paused,
-                Proposal::Wait => break,
-                Proposal::Done => {
-                    assert!(running.is_empty());
-                    return true;
-                }
-            }
-        }
-        let (which, is_killed) = next(running.len());
-        if is_killed {
-            for (trial, epochs) in running.drain(..) {
-                let behind = progress[trial].epochs.len();
-                let reached = (behind + which % (epochs - behind + 1)).min(11);
-                to(&mut progress[trial], trial, reached);
-            }
-            return false;
-        }
-        let (trial, epochs) = running.swap_remove(which % running.len());
-        to(&mut progress[trial], trial, epochs);
     }
 }
 

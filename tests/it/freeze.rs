@@ -71,66 +71,87 @@ impl Known {
         let quality = (candidate * 37 % 101) as f64 / 101.0;
         let seed = ((candidate * 13 + replicate * 7 + epoch * 3) % 17) as f64 / 17.0;
         let accuracy = 0.99 - (0.05 + 0.4 * quality) / (epoch as f64).powf(0.5 + quality) - 0.004 * seed;
-        EpochRow {
-            epoch,
-            learning_rate: 1e-3,
-            batch_size: 8,
-            train_loss: 0.1,
-            train_accuracy: accuracy,
-            validation_loss: 0.1,
-            validation_accuracy: accuracy,
-            train_seconds_screen: epoch as f64,
-            samples: 1,
-            steps: 1,
-        }
+        made_up(epoch, accuracy)
     }
 
     /// Explores to the end on `slots`; `next(n)` says which of n running trials ends next, and whether the explorer is killed
     /// instead, with what runs at some epoch.
     fn explore(&self, settings: Settings, slots: usize, mut next: impl FnMut(usize) -> (usize, bool)) -> End {
-        let mut searcher = self.searcher(settings);
         let mut progress = vec![Progress::new(Status::Pending); self.trials.len()];
-        let mut running: Vec<(usize, usize)> = Vec::new();
-        let to = |progress: &mut Progress, trial: usize, epochs: usize| {
-            progress.epochs = (1..=epochs.max(progress.epochs.len())).map(|epoch| self.row(trial, epoch)).collect();
-            let is_whole = progress.epochs.len() == 12;
-            progress.status = if is_whole { Status::Done } else { Status::Pending };
-        };
         loop {
-            while running.len() < slots {
-                let told = Told { trials: &self.trials, progress: &progress, seconds_left: None };
-                match searcher.propose(&told, &Offer::ANY) {
-                    Proposal::Train { trial, epochs } => {
-                        assert!(progress[trial].is_resting() && epochs > progress[trial].epochs.len());
-                        progress[trial].status = Status::Running;
-                        running.push((trial, epochs));
-                    }
-                    Proposal::Stop { trial, .. } => progress[trial].status = Status::Stopped,
-                    Proposal::Pause { trial, reason } => {
-                        assert!(reason.contains("unlikely") || reason.contains("trained to"), "{reason}");
-                        progress[trial].status = Status::Paused;
-                    }
-                    Proposal::Wait => break,
-                    Proposal::Done => {
-                        assert!(running.is_empty());
-                        let epochs = progress.iter().map(|of| (of.status, of.epochs.len())).collect();
-                        return End { epochs, decisions: searcher.decisions(0), audit: searcher.audit().unwrap() };
-                    }
-                }
-            }
-            let (which, is_killed) = next(running.len());
-            if is_killed {
-                for (trial, epochs) in running.drain(..) {
-                    let behind = progress[trial].epochs.len();
-                    let reached = (behind + which % (epochs - behind + 1)).min(11);
-                    to(&mut progress[trial], trial, reached);
-                }
-                searcher = self.searcher(settings);
-            } else {
-                let (trial, epochs) = running.swap_remove(which % running.len());
-                to(&mut progress[trial], trial, epochs);
+            let searcher = self.searcher(settings);
+            let row = |trial: usize, epoch: usize| self.row(trial, epoch);
+            if sweep(&searcher, &self.trials, row, &mut progress, slots, &mut next) {
+                let epochs = progress.iter().map(|of| (of.status, of.epochs.len())).collect();
+                return End { epochs, decisions: searcher.decisions(0), audit: searcher.audit().unwrap() };
             }
         }
+    }
+}
+
+/// The row of an epoch that came to so much.
+pub fn made_up(epoch: usize, accuracy: f64) -> EpochRow {
+    EpochRow {
+        epoch,
+        learning_rate: 1e-3,
+        batch_size: 8,
+        train_loss: 0.1,
+        train_accuracy: accuracy,
+        validation_loss: 0.1,
+        validation_accuracy: accuracy,
+        train_seconds_screen: epoch as f64,
+        samples: 1,
+        steps: 1,
+    }
+}
+
+/// Trains what the searcher proposes, up to 12 epochs, until that is nothing; false where it is killed before. `next(n)` says which
+/// of n running trials ends next, and whether the explorer is killed instead, with what runs at some epoch.
+pub fn sweep(
+    searcher: &dyn Searcher,
+    trials: &[Trial],
+    row: impl Fn(usize, usize) -> EpochRow,
+    progress: &mut [Progress],
+    slots: usize,
+    next: &mut impl FnMut(usize) -> (usize, bool),
+) -> bool {
+    let mut running: Vec<(usize, usize)> = Vec::new();
+    let to = |progress: &mut Progress, trial: usize, epochs: usize| {
+        progress.epochs = (1..=epochs.max(progress.epochs.len())).map(|epoch| row(trial, epoch)).collect();
+        progress.status = if progress.epochs.len() == 12 { Status::Done } else { Status::Pending };
+    };
+    loop {
+        while running.len() < slots {
+            let told = Told { trials, progress, seconds_left: None };
+            match searcher.propose(&told, &Offer::ANY) {
+                Proposal::Train { trial, epochs } => {
+                    assert!(progress[trial].is_resting() && epochs > progress[trial].epochs.len());
+                    progress[trial].status = Status::Running;
+                    running.push((trial, epochs));
+                }
+                Proposal::Stop { trial, .. } => progress[trial].status = Status::Stopped,
+                Proposal::Pause { trial, reason } => {
+                    assert!(reason.contains("unlikely") || reason.contains("trained to"), "{reason}");
+                    progress[trial].status = Status::Paused;
+                }
+                Proposal::Wait => break,
+                Proposal::Done => {
+                    assert!(running.is_empty());
+                    return true;
+                }
+            }
+        }
+        let (which, is_killed) = next(running.len());
+        if is_killed {
+            for (trial, epochs) in running.drain(..) {
+                let behind = progress[trial].epochs.len();
+                let reached = (behind + which % (epochs - behind + 1)).min(11);
+                to(&mut progress[trial], trial, reached);
+            }
+            return false;
+        }
+        let (trial, epochs) = running.swap_remove(which % running.len());
+        to(&mut progress[trial], trial, epochs);
     }
 }
 

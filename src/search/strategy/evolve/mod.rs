@@ -13,8 +13,8 @@ mod weigh;
 use std::{cell::RefCell, rc::Rc};
 
 use super::{
-    Brief, Costs, Decision, Grid, Ground, Offer, Order, Proposal, Searcher, Strategy, Told, freeze::unit::has_come,
-    ground::Listed,
+    Brief, Costs, Decision, Grid, Ground, Offer, Order, Proposal, Searcher, Strategy, Told,
+    freeze::proposals::next_training, ground::Listed,
 };
 use process::Process;
 
@@ -54,17 +54,8 @@ impl Searcher for Evolve {
     fn propose(&self, told: &Told, slot: &Offer) -> Proposal {
         let mut process = self.process.borrow_mut();
         process.advance(told);
-        let mut is_waiting = false;
-        for (trial, epochs) in process.wanted() {
-            if !has_come(told, trial, epochs) {
-                if told.may_start(trial, slot) {
-                    return Proposal::Train { trial, epochs };
-                }
-                is_waiting = true;
-            }
-        }
-        if is_waiting {
-            return Proposal::Wait;
+        if let Some(proposal) = next_training(process.wanted(), told, slot) {
+            return proposal;
         }
         if !process.is_over() {
             // What it wants next has to be listed.

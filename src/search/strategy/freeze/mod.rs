@@ -10,6 +10,7 @@ mod decision;
 mod features;
 pub(super) mod outlook;
 mod process;
+pub(super) mod proposals;
 pub(super) mod regression;
 pub(super) mod unit;
 
@@ -22,7 +23,7 @@ use std::cell::RefCell;
 use super::{Brief, Costs, Grid, Offer, Order, Proposal, Searcher, Strategy, Told};
 use crate::analysis::Objectives;
 use process::Process;
-use unit::has_come;
+use proposals::next_training;
 
 pub(super) const FREEZE_THAW: Strategy = Strategy {
     name: "freeze-thaw",
@@ -77,16 +78,10 @@ impl Searcher for FreezeThaw {
     fn propose(&self, told: &Told, slot: &Offer) -> Proposal {
         let mut process = self.process.borrow_mut();
         process.advance(told);
-        let mut is_waiting = false;
-        for (trial, epochs) in process.wanted() {
-            if !has_come(told, trial, epochs) {
-                if told.may_start(trial, slot) {
-                    return Proposal::Train { trial, epochs };
-                }
-                is_waiting = true;
-            }
+        if let Some(proposal) = next_training(process.wanted(), told, slot) {
+            return proposal;
         }
-        if is_waiting || !process.is_over() {
+        if !process.is_over() {
             return Proposal::Wait;
         }
         process.set_aside(told).unwrap_or(Proposal::Done)

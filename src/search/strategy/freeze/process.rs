@@ -15,11 +15,11 @@ use super::{
     bar::Bar,
     features,
     outlook::{Models, Outlook},
+    proposals::set_aside,
     unit::{Unit, has_come, shares},
 };
 use crate::{
     base::rng,
-    learn::record::Status,
     search::strategy::{Brief, Costs, Proposal, Told},
 };
 
@@ -267,23 +267,8 @@ impl Process {
 
     /// What a resting trial that is trained no further is to become, one after the other.
     pub fn set_aside(&mut self, told: &Told) -> Option<Proposal> {
-        while let Some(unit) = self.units.get(self.aside) {
-            let rests = |trial: &&usize| {
-                let progress = &told.progress[**trial];
-                progress.status == Status::Pending && !progress.epochs.is_empty()
-            };
-            let Some(trial) = unit.trials.iter().filter(|_| !unit.is_dead).find(rests).copied() else {
-                self.aside += 1;
-                continue;
-            };
-            let decision = self.last[self.aside].map(|at| &self.decisions[at]);
-            let reason = decision.map_or(String::new(), Decision::words);
-            return Some(match decision.is_some_and(|of| of.why == Why::Dominated) {
-                true => Proposal::Stop { trial, reason },
-                false => Proposal::Pause { trial, reason },
-            });
-        }
-        None
+        let last = |unit: usize| self.last[unit].map(|at| &self.decisions[at]);
+        set_aside(&self.units, &mut self.aside, told, last)
     }
 
     /// Whole trainings that others are predicted from, and whether each was drawn at random.
