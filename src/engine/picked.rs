@@ -33,7 +33,9 @@ fn chosen(study: &Study, view: &StudyView) -> Option<usize> {
     // A pick may be the beginning of a training.
     let same = |of: &TrialConfig| {
         let train = crate::learn::config::TrainConfig { epochs: config.train.epochs, ..of.train.clone() };
-        TrialConfig { seed: config.seed, train, ..of.clone() } == config
+        let beginning = TrialConfig { seed: config.seed, train, ..of.clone() };
+        // In its one spelling, which may depend on its epochs.
+        TrialConfig::resolve(beginning.to_table()).is_ok_and(|of| of == config)
     };
     view.expansion.candidates.iter().position(|candidate| same(&candidate.config))
 }

@@ -163,6 +163,7 @@ impl TrialConfig {
         // Numbers, strings and lists of tables of them: what TOML can hold.
         let part = |part: Result<Value, _>| part.expect("a part of a schedule is TOML");
         let mut frozen = part(Value::try_from(freeze));
+        parts.insert("samples".into(), part(Value::try_from(samples)));
         if self.model.decoder() != Decoder::None {
             parts.insert("reconstruction".into(), part(Value::try_from(reconstruction)));
         }
@@ -176,7 +177,6 @@ impl TrialConfig {
             ModelConfig::EfficientCapsnet(_) => return parts,
         }
         parts.insert("freeze".into(), frozen);
-        parts.insert("samples".into(), part(Value::try_from(samples)));
         parts
     }
 

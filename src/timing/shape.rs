@@ -91,11 +91,10 @@ pub fn steps_of(config: &TrialConfig, stop: usize) -> Vec<(Shape, u64)> {
 /// What trainings have in common that take the very same steps, as many of each shape: a number for comparing within one run of
 /// the program.
 pub fn steps_hash(config: &TrialConfig) -> u64 {
-    let mut steps: Vec<String> = (steps_of(config, config.train.epochs).iter())
-        // Numbers and strings: what JSON can hold.
-        .map(|of| serde_json::to_string(of).expect("a shape is JSON"))
-        .collect();
-    steps.sort_unstable();
+    let mut steps: BTreeMap<String, u64> = BTreeMap::new();
+    for (shape, count) in steps_of(config, config.train.epochs) {
+        *steps.entry(shape.id()).or_default() += count;
+    }
     let mut hasher = DefaultHasher::new();
     steps.hash(&mut hasher);
     hasher.finish()

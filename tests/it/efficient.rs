@@ -147,7 +147,7 @@ fn its_work_is_that_of_its_convolutions_and_little_more() {
     let first = 576 * 25 * 32;
     let convolutions = 484 * 9 * 32 * 64 + 400 * 9 * 64 * 64 + 81 * 9 * 64 * 128;
     let capsules = 128 * 81 + 16 * 8 * 160 + 2 * 16 * 160;
-    // Nobody asks for the gradient of the image.
+    // The gradient of the image is not computed.
     assert_eq!(work.direct_multiply_adds, 2 * first + 3 * (convolutions + capsules));
 }
 
@@ -171,7 +171,7 @@ fn running_statistics_begin_as_the_mean_of_all_batches() {
     let shares: Vec<f64> = [1, 2, 4, 100, 101, 1_000_000].map(share_of_batch).to_vec();
     assert_eq!(shares, [1., 0.5, 0.25, 0.01, 0.01, 0.01]);
     let setup = Setup::new(&efficient(Decoder::None), MNIST, 2, DType::F64);
-    let first = Tensor::cat(&[&setup.images.narrow(0, 0, 1).unwrap(); 1], 0).unwrap();
+    let first = setup.images.narrow(0, 0, 1).unwrap();
     let means = |images: &[&Tensor]| {
         let setup = Setup::new(&efficient(Decoder::None), MNIST, 2, DType::F64);
         for (step, images) in (1..).zip(images) {

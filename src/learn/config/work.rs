@@ -1,10 +1,7 @@
 //! What a training computes, roughly: for who compares many configurations whose steps nobody has timed.
 
 use super::TrialConfig;
-use crate::learn::model::{
-    layout::Layer,
-    scope::{Frozen, Scope},
-};
+use crate::learn::model::{graph_work::computed, layout::Layer, scope::Scope};
 
 /// A layer's backward pass has two products like that of its forward pass: of its input's gradient, and of its weight's.
 const PASSES: f64 = 3.0;
@@ -26,15 +23,10 @@ impl TrialConfig {
 }
 
 /// Multiply-adds of a step for each of its samples.
-fn of_sample(layers: &[Layer], Scope { iterations, skips_decoder, frozen }: Scope) -> f64 {
-    let frozen = match frozen {
-        Frozen::Nothing => 0,
-        Frozen::Conv1 => 1,
-        Frozen::Primary => 2,
-    };
-    let seen = layers.iter().take_while(|layer| !(skips_decoder && matches!(layer, Layer::Mask(_))));
+fn of_sample(layers: &[Layer], scope: Scope) -> f64 {
+    let frozen = scope.frozen.convolutions();
     let of = |(place, layer): (usize, &Layer)| {
-        let layer = match (*layer, iterations) {
+        let layer = match (*layer, scope.iterations) {
             (Layer::ClassCapsules(mut layer), Some(iterations)) => {
                 layer.iterations = iterations;
                 Layer::ClassCapsules(layer)
@@ -44,5 +36,5 @@ fn of_sample(layers: &[Layer], Scope { iterations, skips_decoder, frozen }: Scop
         let passes = if place < frozen { 1.0 } else { PASSES };
         passes * layer.multiply_adds() as f64
     };
-    seen.enumerate().map(of).sum()
+    computed(layers, scope).enumerate().map(of).sum()
 }

@@ -1,12 +1,12 @@
 //! Votes of capsules and their self-attention routing in one pass (Mazzia, Salvetti and Chiaberge 2021).
 
-use candle_core::{CpuStorage, CustomOp3, DType, Layout, Result, Shape, Tensor, WithDType, bail};
+use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, WithDType, bail};
 
 use super::{
     lanes::{dot, vectorised},
     real::Real,
     reference,
-    storage::{cpu_values, for_each_chunk, for_real, values},
+    storage::{cpu_values, for_each_chunk, for_real, is_fast_on_cpu, values},
 };
 
 /// Sums of votes `û_ij = W_ij u_i` of n capsules i for classes j, weighed by how far the votes for a class agree:
@@ -30,8 +30,7 @@ pub fn attention_routing(u: &Tensor, weight: &Tensor, prior: &Tensor) -> Result<
         }
         (u, w, p) => bail!("attention_routing: capsules {u:?}, weight {w:?} and prior {p:?} do not fit"),
     };
-    // There is no kernel for a GPU.
-    if u.device().is_cpu() && matches!(u.dtype(), DType::F32 | DType::F64) {
+    if is_fast_on_cpu(u) {
         u.contiguous()?.apply_op3(&weight.contiguous()?, &prior.contiguous()?, Attention(sizes))
     } else {
         reference::attention_routing(u, weight, prior)

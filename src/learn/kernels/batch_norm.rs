@@ -7,7 +7,7 @@ use super::{
     options::NORM_EPSILON,
     real::Real,
     reference,
-    storage::{cpu_values, for_each_chunk, for_real, values, with_values, with_values_mut},
+    storage::{cpu_values, for_each_chunk, for_real, is_fast_on_cpu, values, with_values, with_values_mut},
 };
 
 /// Mean and variance of each channel over a batch and all of its positions, `[channels]` each.
@@ -43,7 +43,7 @@ fn approach(running: &Tensor, to: &Tensor, share: f64) -> Result<()> {
 pub fn batch_norm(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<(Tensor, BatchStatistics)> {
     let count = check(x, [weight, bias])?;
     let unbiased = count as f64 / (count.max(2) - 1) as f64;
-    if !is_fast(x) {
+    if !is_fast_on_cpu(x) {
         let [mean, variance] = reference::channel_statistics(x)?;
         let y = reference::batch_norm(x, weight, bias, &mean, &variance)?;
         let statistics = BatchStatistics { mean: mean.detach(), variance: (variance * unbiased)?.detach() };
@@ -63,17 +63,12 @@ pub fn batch_norm(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<(Tensor,
 pub fn batch_norm_by(x: &Tensor, weight: &Tensor, bias: &Tensor, mean: &Tensor, variance: &Tensor) -> Result<Tensor> {
     check(x, [weight, bias])?;
     check(x, [mean, variance])?;
-    if !is_fast(x) {
+    if !is_fast_on_cpu(x) {
         return reference::batch_norm(x, weight, bias, &mean.detach(), &variance.detach());
     }
     let [mean, variance] = [mean, variance].map(|of| of.to_dtype(DType::F64)?.to_vec1::<f64>());
     let statistics = mean?.into_iter().zip(variance?).map(|(mean, variance)| [mean, variance]).collect();
     Normalise::apply(statistics, false, &x.contiguous()?, weight, bias)
-}
-
-/// There is no kernel for a GPU.
-fn is_fast(x: &Tensor) -> bool {
-    x.device().is_cpu() && matches!(x.dtype(), DType::F32 | DType::F64)
 }
 
 /// The number of values of a channel.

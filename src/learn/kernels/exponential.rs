@@ -1,23 +1,18 @@
 //! The nonlinearity of the capsules of Efficient-CapsNet.
 
-use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, WithDType};
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, WithDType};
 
 use super::{
     lanes::{dot, vectorised},
     options::EPSILON,
     real::Real,
     reference,
-    storage::{cpu_values, for_each_chunk, for_real, values},
+    storage::{cpu_values, for_each_chunk, for_real, is_fast_on_cpu, values},
 };
 
 /// `(1 − e^−|s|) · s/|s|` of every capsule of s `[.., dim]`, |s| being `√(Σ s² + 1e-9)`.
 pub fn exponential_squash(s: &Tensor) -> Result<Tensor> {
-    // There is no kernel for a GPU.
-    if s.device().is_cpu() && matches!(s.dtype(), DType::F32 | DType::F64) {
-        s.contiguous()?.apply_op1(ExponentialSquash)
-    } else {
-        reference::exponential_squash(s)
-    }
+    if is_fast_on_cpu(s) { s.contiguous()?.apply_op1(ExponentialSquash) } else { reference::exponential_squash(s) }
 }
 
 struct ExponentialSquash;

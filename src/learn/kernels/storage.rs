@@ -9,8 +9,12 @@ use super::real::Real;
 
 /// Whether a fast op can run here; elsewhere its reference does.
 pub(super) fn is_fast(tensor: &Tensor) -> bool {
+    is_fast_on_cpu(tensor) || cfg!(feature = "cuda") && tensor.device().is_cuda() && tensor.dtype() == DType::F32
+}
+
+/// Whether an op that has no kernel for a GPU can run here.
+pub(super) fn is_fast_on_cpu(tensor: &Tensor) -> bool {
     tensor.device().is_cpu() && matches!(tensor.dtype(), DType::F32 | DType::F64)
-        || cfg!(feature = "cuda") && tensor.device().is_cuda() && tensor.dtype() == DType::F32
 }
 
 /// The values of a contiguous operand.

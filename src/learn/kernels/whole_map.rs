@@ -1,13 +1,13 @@
 //! A depthwise convolution whose kernel is as large as the map.
 
-use candle_core::{CpuStorage, CustomOp3, DType, Layout, Result, Shape, Tensor, WithDType, bail};
+use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, WithDType, bail};
 
 use super::{
     lanes::{dot, vectorised},
     linear::sum_samples,
     real::Real,
     reference,
-    storage::{cpu_values, for_each_chunk, for_real, values},
+    storage::{cpu_values, for_each_chunk, for_real, is_fast_on_cpu, values},
 };
 
 /// `y[b,c] = bias[c] + Σ_{i,j} weight[c,i,j] · x[b,c,i,j]`: each channel by a filter of its own, which has one position.
@@ -21,8 +21,7 @@ pub fn whole_map_depthwise(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result
         let dims = [x, weight, bias].map(Tensor::dims);
         bail!("whole_map_depthwise: input, weight and bias {dims:?} do not fit")
     }
-    // There is no kernel for a GPU.
-    if x.device().is_cpu() && matches!(x.dtype(), DType::F32 | DType::F64) {
+    if is_fast_on_cpu(x) {
         x.contiguous()?.apply_op3(&weight.contiguous()?, &bias.contiguous()?, WholeMap)
     } else {
         reference::whole_map_depthwise(x, weight, bias)

@@ -30,18 +30,7 @@ impl Products {
                 let ([output, input, weight], direct) = convolution_work::<f32>(layer, batch)?;
                 Products { output, input, weight, direct }
             }
-            Layer::ClassCapsules(layer) => {
-                // Votes, their sums in every iteration, and their agreements in all but one.
-                let of_a_vote = layer.in_dim + 2 * layer.iterations - 1;
-                Products::alike(batch * layer.votes() * of_a_vote)
-            }
-            Layer::DepthwiseCapsules(layer) => Products::alike(batch * layer.inputs()),
-            // Votes, their agreements and their sums.
-            Layer::AttentionCapsules(layer) => {
-                Products::alike(batch * (layer.weights() + 2 * layer.capsules * layer.values()))
-            }
-            Layer::Dense(layer) => Products::alike(batch * layer.weights()),
-            Layer::MaxPool(_) | Layer::PrimaryCapsules(_) | Layer::BatchNorm(_) | Layer::Mask(_) => Products::alike(0),
+            layer => Products::alike(batch * layer.multiply_adds()),
         })
     }
 }
@@ -81,7 +70,7 @@ pub fn work(layers: &[Layer], scope: Scope, batch: usize) -> Result<Work> {
 }
 
 /// The layers that a step within `scope` computes.
-fn computed(layers: &[Layer], scope: Scope) -> impl Iterator<Item = &Layer> {
+pub(crate) fn computed(layers: &[Layer], scope: Scope) -> impl Iterator<Item = &Layer> {
     layers.iter().take_while(move |layer| !(scope.skips_decoder && matches!(layer, Layer::Mask(_))))
 }
 

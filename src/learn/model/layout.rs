@@ -78,8 +78,8 @@ impl Layer {
         match self {
             // A filter that channels share is applied once.
             Layer::Convolution(layer) => layer.positions() * layer.weights(),
-            // Votes, then a weighted sum and an agreement in each iteration.
-            Layer::ClassCapsules(layer) => layer.votes() * (layer.in_dim + 2 * layer.iterations),
+            // Votes, their sums in every iteration, and their agreements in all but the last.
+            Layer::ClassCapsules(layer) => layer.votes() * (layer.in_dim + 2 * layer.iterations - 1),
             Layer::Dense(layer) => layer.weights(),
             Layer::DepthwiseCapsules(layer) => layer.inputs(),
             // Votes, their agreements and their sums.

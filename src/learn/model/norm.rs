@@ -18,7 +18,7 @@ pub enum Mode {
     Training { step: u64 },
 }
 
-/// The share of a batch in the running statistics, once these have taken in as many batches that all weigh alike: that of Keras.
+/// The share of a batch in the running statistics from step 100 on: that of Keras.
 const SHARE: f64 = 0.01;
 
 /// How far the running statistics move to those of the batch of step `step`, counted from 1: they are the mean over all batches so

@@ -113,7 +113,7 @@ impl ScheduleConfig {
         self.routing.is_model() && self.reconstruction.is_always() && self.freeze.is_never()
     }
 
-    /// Shares of the training at which what steps compute or train changes, but for a reconstruction in every so manyth step.
+    /// Shares of the training at which what steps compute or train changes, but for a reconstruction in every k-th step.
     fn turns_of_scope(&self) -> impl Iterator<Item = f64> {
         self.routing.turns().chain(self.reconstruction.turn()).chain(self.freeze.turns())
     }
@@ -146,23 +146,19 @@ impl ScheduleConfig {
     }
 
     fn canonical_for(self, model: &ModelConfig) -> ScheduleConfig {
+        let has_decoder = model.decoder() != Decoder::None;
+        let reconstruction = if has_decoder { self.reconstruction } else { ReconstructionSchedule::default() };
+        let schedule = ScheduleConfig { reconstruction, ..self };
         match model {
-            ModelConfig::Capsnet(CapsNetConfig { routing_iterations, decoder, .. }) => {
-                let has_decoder = *decoder != Decoder::None;
-                let reconstruction = if has_decoder { self.reconstruction } else { Default::default() };
-                ScheduleConfig { routing: self.routing.canonical(*routing_iterations), reconstruction, ..self }
+            ModelConfig::Capsnet(CapsNetConfig { routing_iterations, .. }) => {
+                ScheduleConfig { routing: schedule.routing.canonical(*routing_iterations), ..schedule }
             }
-            ModelConfig::EfficientCapsnet(config) => {
-                let has_decoder = config.decoder != Decoder::None;
-                let reconstruction = if has_decoder { self.reconstruction } else { Default::default() };
-                ScheduleConfig { reconstruction, ..self }
-            }
+            ModelConfig::EfficientCapsnet(_) => schedule,
             // Of the layers that can be frozen it has the first.
             ModelConfig::Lenet5 => ScheduleConfig {
                 routing: RoutingPolicy::default(),
-                reconstruction: ReconstructionSchedule::default(),
-                freeze: FreezeSchedule { primary: 1.0, ..self.freeze },
-                ..self
+                freeze: FreezeSchedule { primary: 1.0, ..schedule.freeze },
+                ..schedule
             },
         }
     }
@@ -195,7 +191,7 @@ impl ScheduleConfig {
         }
         if !self.freeze.is_never() {
             let allowed = format!(
-                "1, which is never: layers of kind {:?} are not frozen, as their statistics would go on",
+                "1, which is never: layers of kind {:?} are not frozen, because their running statistics would still change",
                 efficient::KIND
             );
             return Err(Invalid::new("schedule.freeze.conv1", self.freeze.conv1, allowed));

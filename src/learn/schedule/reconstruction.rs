@@ -10,7 +10,7 @@ use crate::base::invalid::Invalid;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ReconstructionSchedule {
-    /// The first step of every epoch, and from there every so manyth.
+    /// The first step of every epoch, and from there every k-th, with this k.
     pub every: usize,
     /// Share of the training after which none does.
     pub until: f64,

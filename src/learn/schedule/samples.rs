@@ -5,10 +5,10 @@ use serde::{Deserialize, Serialize};
 use crate::base::invalid::Invalid;
 
 /// From some epoch on, epochs see a share of the training samples only: those whose loss was greatest when they were seen last. Every
-/// so manyth of these epochs sees all again. (After KAKURENBO, Nguyen et al. 2023.)
+/// `full_every`-th of these epochs sees all again. (After KAKURENBO, Nguyen et al. 2023.)
 ///
 /// How many samples an epoch sees follows from its number alone, so that steps are counted before they are taken. Which samples these
-/// are, the training finds out.
+/// are depends on the training.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SampleSchedule {
@@ -16,7 +16,7 @@ pub struct SampleSchedule {
     pub share: f64,
     /// Epochs that see all samples before the first that does not.
     pub after: usize,
-    /// Every so manyth epoch after those sees all.
+    /// After those, of this many epochs the last sees all.
     pub full_every: usize,
 }
 
@@ -59,7 +59,11 @@ impl SampleSchedule {
 
     /// The same for a training of `epochs` in its one spelling.
     pub(super) fn canonical(self, epochs: usize) -> SampleSchedule {
-        if self.is_all() || self.after >= epochs { SampleSchedule::default() } else { self }
+        if self.is_all() || self.after >= epochs {
+            return SampleSchedule::default();
+        }
+        // No later epoch sees all where there are fewer of them.
+        SampleSchedule { full_every: self.full_every.min(epochs - self.after + 1), ..self }
     }
 
     pub(super) fn validate(&self, path: &str) -> Result<(), Invalid> {

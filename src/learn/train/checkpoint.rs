@@ -1,7 +1,8 @@
 //! The state of an unfinished training as a file: what [`train`](super::train) needs to go on to the same bits.
 //!
 //! A safetensors file of tensors `weights/NAME`, `best/NAME`, `moments/NAME`, where the weights are averaged `average/NAME`, and where
-//! epochs choose their samples `losses/NAME`, of the bytes `state` (JSON) and of the bytes `sha256`, the hash of all others. Random streams keep no state, so that none is in it.
+//! epochs choose their samples `losses/NAME`, of the bytes `state` (JSON) and of the bytes `sha256`, the hash of all others.
+//! Random streams keep no state, so that none is in it.
 
 use std::{
     collections::BTreeMap,

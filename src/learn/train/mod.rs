@@ -269,7 +269,10 @@ impl Training {
         let (loss, start) = (row.train_loss, state.first_loss.unwrap_or(f64::NAN));
         state.epochs.push(row);
         state.sums = Sums::default();
-        if !(loss <= DIVERGENCE * start) || !validation.loss.is_finite() {
+        // The samples of greatest loss alone may be that much above the first step's.
+        let sees_all = config.schedule.samples.count(epoch, data.train.len()) == data.train.len();
+        let most = if sees_all { DIVERGENCE * start } else { f64::MAX };
+        if !(loss <= most) || !validation.loss.is_finite() {
             let reason = if validation.loss.is_finite() {
                 format!("the mean loss rose to {loss:.3e}, from {start:.3e} at the first step")
             } else {

@@ -38,7 +38,8 @@ fn unfolded(g: &Geometry, is_training: bool, threads: usize) -> usize {
     let shares = g.batch.div_ceil(g.samples_of_a_share());
     debug_assert!(shares <= SHARES);
     let backward = shares * (g.filters * patch + g.channels) + g.filters * patch;
-    threads * (g.filters + patch) * columns + if is_training { backward } else { 0 }
+    let parted = if g.is_parted() { g.together() * g.parted() } else { 0 };
+    threads * ((g.filters + patch) * columns + parted) + if is_training { backward } else { 0 }
 }
 
 fn transformed(g: &Geometry, is_training: bool) -> usize {

@@ -17,7 +17,7 @@ use crate::learn::kernels::{
     tiles::{Destination, Start, grow, grow_scratch, multiply},
     weight::Weight,
 };
-use offsets::{Offsets, part, parted};
+use offsets::{Offsets, part};
 use sides::{Columns, Image, OutputGradient};
 
 /// Values of a cache line of f32.
@@ -77,7 +77,7 @@ impl<T: Real> Unfold<T> {
             grow_scratch(panels, g.patch().max(g.batch * g.positions()), 1);
             if !large {
                 if parts {
-                    grow(images, g.together() * parted(g));
+                    grow(images, g.together() * g.parted());
                 }
                 grow(filtered, g.filters * columns);
                 grow(dcolumns, g.patch() * columns);

@@ -35,7 +35,7 @@ impl Trainer {
         if self.average.is_some() {
             own.push((Part::Average, of_values(3 * self.parameters.count())));
         }
-        own.extend::<Vec<_>>(stages);
+        own.extend(stages);
         Ok(own)
     }
 }

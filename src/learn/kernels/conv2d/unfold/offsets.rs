@@ -1,4 +1,5 @@
-//! Where the values under a kernel stand in an image, and an image in an order that suits it.
+//! Where the values under a kernel stand in an image, and an image in an order that suits it: parted, by the remainders of its rows
+//! and columns by the stride.
 
 use super::runs::are_together;
 use crate::learn::kernels::{conv2d::geometry::Geometry, real::Real};
@@ -10,6 +11,8 @@ pub(super) struct Offsets {
     pub(super) positions: Vec<u32>,
     /// Of the values under the kernel, from the first.
     pub(super) taps: Vec<u32>,
+    /// Neighbouring positions that are neighbours in memory.
+    pub(super) run: usize,
     /// Values of a sample.
     sample: usize,
 }
@@ -21,12 +24,13 @@ impl Offsets {
         let positions = (0..out_h).flat_map(|i| (0..out_w).map(move |j| (i * g.width + j) * g.stride));
         let rows = (0..g.in_channels).flat_map(|channel| (0..kh).map(move |p| (channel * g.height + p) * g.width));
         let taps = rows.flat_map(|row| (0..kw).map(move |q| row + q));
-        Offsets { positions: narrow(positions), taps: narrow(taps), sample: g.image() }
+        let run = if g.stride == 1 { out_w } else { 1 };
+        Offsets { positions: narrow(positions), taps: narrow(taps), run, sample: g.image() }
     }
 
     /// In what [`part`] writes; none, where neighbouring positions are neighbours already, or too few.
     pub(super) fn of_parted(g: &Geometry) -> Option<Self> {
-        (g.stride > 1 && are_together(g.out[1])).then(|| Self::parted(g))
+        g.is_parted().then(|| Self::parted(g))
     }
 
     /// In what [`part`] writes: neighbouring positions of a row are neighbours in memory.
@@ -39,7 +43,7 @@ impl Offsets {
         };
         let taps = (0..g.in_channels)
             .flat_map(|channel| (0..kh).flat_map(move |p| (0..kw).map(move |q| start(channel, p, q))));
-        Offsets { positions: narrow(positions), taps: narrow(taps), sample: parted(g) }
+        Offsets { positions: narrow(positions), taps: narrow(taps), run: out_w, sample: g.parted() }
     }
 
     /// Of a column, in all samples.
@@ -59,9 +63,16 @@ fn plane(g: &Geometry) -> [usize; 2] {
     [g.height.div_ceil(g.stride), g.width.div_ceil(g.stride)]
 }
 
-/// Values of a sample as [`part`] writes it.
-pub(super) fn parted(g: &Geometry) -> usize {
-    g.in_channels * g.stride * g.stride * plane(g).iter().product::<usize>()
+impl Geometry {
+    /// Whether images are parted: positions are no neighbours in them as they stand, and enough of them are in the parts.
+    pub(crate) fn is_parted(&self) -> bool {
+        self.stride > 1 && are_together(self.out[1])
+    }
+
+    /// Values of a sample as [`part`] writes it.
+    pub(crate) fn parted(&self) -> usize {
+        self.in_channels * self.stride * self.stride * plane(self).iter().product::<usize>()
+    }
 }
 
 /// Writes samples `[in_channels, height, width]` as `[in_channels, stride, stride, rows, columns]`: value (y, x) of a channel goes to

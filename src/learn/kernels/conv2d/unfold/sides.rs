@@ -40,16 +40,16 @@ fn by_sample(positions: usize, columns: Range<usize>) -> impl Iterator<Item = (u
     })
 }
 
-/// As the right side: `[patch, columns]`, of an image whose order the offsets know.
+/// As the right side: `[patch, columns]`.
 pub(super) struct Columns<'a, T>(pub(super) Image<'a, T>);
 
 impl<T: Real> Right<T> for Columns<'_, T> {
     #[inline(always)]
     fn pack(&self, depth: Range<usize>, columns: Range<usize>, width: usize, panel: &mut [T]) {
-        let Image { g, offsets, x } = self.0;
+        let Image { offsets, x, .. } = self.0;
         let images = offsets.taps[depth].iter().map(|&tap| &x[tap as usize..]);
         let rows = images.zip(panel.chunks_exact_mut(width));
-        copy_values(g.out[1], columns, |column| offsets.column(column), rows);
+        copy_values(offsets.run, columns, |column| offsets.column(column), rows);
     }
 }
 
