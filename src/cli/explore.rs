@@ -79,7 +79,8 @@ pub struct Args {
     /// Set a value of the base, as in train.epochs=2; replaces an axis of that path. Can be given repeatedly
     #[arg(long = "set", value_name = "PATH=VALUE", value_parser = super::input::parse_set)]
     sets: Vec<(String, String)>,
-    /// Train the first N trials of the order and no others; not with --replicates auto
+    /// Train the first N trials of the order and no others; with evolve: propose N configurations at most; not with
+    /// --replicates auto
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     limit: Option<u32>,
     /// What is trained next, and how far; with --until or --budget: evolve or none [default: grid; with a deadline, what
@@ -94,7 +95,7 @@ pub struct Args {
     /// estimated [default: 0; without a value: 0.1]
     #[arg(long, value_name = "SHARE", num_args = 0..=1, default_missing_value = "0.1", value_parser = parse_share)]
     keep_factors: Option<f64>,
-    /// Of freeze-thaw: decide by the step times in this file, costs.json of another study, where this study keeps none
+    /// Of freeze-thaw and evolve: decide by the step times in this file, costs.json of another study, where this study keeps none
     /// [default: time them once]
     #[arg(long, value_name = "FILE")]
     costs: Option<PathBuf>,
@@ -181,15 +182,21 @@ pub fn run(args: Args) -> Result<ExitCode> {
 }
 
 impl Args {
-    /// A flag that was given and is of a strategy with an audit alone.
-    fn audit_flag(&self) -> Option<&'static str> {
-        let has_costs = self.strategy.is_some_and(|strategy| strategy.needs_costs);
-        let given = [
-            ("--risk", self.risk.is_some()),
-            ("--keep-factors", self.keep_factors.is_some()),
-            ("--costs", self.costs.is_some() && !has_costs),
+    /// Refuses a flag that the strategy has no use for.
+    fn check_flags(&self) -> Result<()> {
+        type Has = fn(&Strategy) -> bool;
+        let given: [(&str, bool, Has); 3] = [
+            ("--risk", self.risk.is_some(), |strategy| strategy.audits),
+            ("--keep-factors", self.keep_factors.is_some(), |strategy| strategy.audits),
+            ("--costs", self.costs.is_some(), |strategy| strategy.needs_costs),
         ];
-        given.into_iter().find_map(|(flag, is_given)| is_given.then_some(flag))
+        match given.into_iter().find(|(_, is_given, has)| *is_given && !self.strategy.is_some_and(has)) {
+            None => Ok(()),
+            Some((flag, _, has)) => {
+                let names: Vec<&str> = STRATEGIES.into_iter().filter(|of| has(of)).map(|of| of.name).collect();
+                bail!("{flag} goes with --strategy {} alone: give that, or leave {flag} out", names.join(" or "))
+            }
+        }
     }
 
     fn exploration(&self) -> Result<Exploration> {
@@ -197,14 +204,11 @@ impl Args {
         let study = Study::new(self.out.clone().unwrap_or_else(|| Path::new("results").join(&space.name)));
         let program = machine::this_program().context("cannot find this program's own file")?;
         let mut exploration = Exploration::new(space, study, program, self.data_dir.dirs());
-        let is_audited = self.strategy.is_some_and(|strategy| strategy.needs_costs && !strategy.proposes);
-        if let Some(flag) = self.audit_flag().filter(|_| !is_audited) {
-            bail!("{flag} is of --strategy freeze-thaw: the strategy that was asked for audits nothing");
-        }
+        self.check_flags()?;
         let chosen = self.strategy.filter(|strategy| !strategy.proposes);
         if let (Some(strategy), Some(_)) = (chosen, self.limits.limits(&exploration.space).deadline) {
             bail!(
-                "--strategy {} does not go with --until or --budget, which choose themselves: leave one out",
+                "--strategy {} does not go with --until or --budget: a deadline chooses by itself what is trained, so leave one of them out",
                 strategy.name
             );
         }

@@ -58,10 +58,17 @@ pub fn run(args: Args) -> Result<ExitCode> {
     if let Err(why) = space.check_listable() {
         space.check_values()?;
         outln!("{why}");
+        let has_range = space.axes.iter().any(|axis| axis.range.is_some_and(|range| range.points.is_none()));
+        let counted = match has_range {
+            true => {
+                format!(" (a range without points counts as {} numbers at most, and the baseline's)", Range::RESOLUTION)
+            }
+            false => String::new(),
+        };
         outln!(
-            "{} of values, a range counted as {} numbers: none is listed, and `explore {} --strategy evolve --budget 8h` proposes from them",
+            "{}{}: none is listed, and `explore {} --strategy evolve --budget 8h` proposes from them",
             plural(space.size(), "combination"),
-            Range::RESOLUTION,
+            counted,
             args.space.display()
         );
         return Ok(ExitCode::SUCCESS);

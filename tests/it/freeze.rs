@@ -281,5 +281,5 @@ fn serial_parallel_and_interrupted_explorations_pause_the_same_and_say_why() {
     let told = refuse(serial.path(), &["explain", "results/space", "nothing"]);
     assert!(told.contains("has no configuration \"nothing\""), "{told}");
     let told = refuse(serial.path(), &["explore", "space.toml", "--risk", "0.1"]);
-    assert!(told.contains("--risk is of --strategy freeze-thaw"), "{told}");
+    assert!(told.contains("--risk goes with --strategy freeze-thaw"), "{told}");
 }

@@ -334,6 +334,25 @@ fn what_is_left_of_jobs_that_ended_while_no_explorer_looked_is_removed_though_th
 }
 
 #[test]
+fn an_explorer_that_fails_at_its_beginning_leaves_the_jobs_of_an_earlier_one_alone() {
+    let site = behind_ssh();
+    fs::write(site.path("steady"), "").unwrap();
+    // Its jobs stay in the queue.
+    let waits = SBATCH.replace("    bash \"$2\" </dev/null >/dev/null 2>&1 &\n", "    :\n");
+    assert_ne!(waits, SBATCH);
+    fs::write(site.path("bin/sbatch"), format!("#!/bin/sh\n{waits}\n")).unwrap();
+    assert!(site.explore(&["--detach"]).status.success());
+    let wanted = ["attempts", "batches"].map(|folder| on_cluster(&site, folder));
+    assert_eq!(wanted, [2, 1]);
+    // What cannot be read once the cluster has answered.
+    fs::create_dir_all(site.path("study/times")).unwrap();
+    fs::write(site.path("study/times/default.json"), "nonsense").unwrap();
+    let explored = site.explore(&[]);
+    assert!(!explored.status.success(), "{explored:?}");
+    assert_eq!(["attempts", "batches"].map(|folder| on_cluster(&site, folder)), wanted);
+}
+
+#[test]
 fn what_a_login_node_lacks_is_an_error_before_anything_is_submitted() {
     let site = behind_ssh();
     let text = fs::read_to_string(site.path("site.toml")).unwrap();

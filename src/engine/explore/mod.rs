@@ -43,7 +43,7 @@ use crate::{
     search::{
         dispatch::{Dispatcher, Ending, Limits, Past},
         journal::Journal,
-        space::{Expansion, Space, Trial},
+        space::{Candidate, Expansion, Space, Trial},
         strategy::{Audit, Grid, Ground, STRATEGIES, Settings, Strategy},
         study::{self, Lock, Study},
         worker::{Slots, Tasks, probe_all},
@@ -223,9 +223,11 @@ impl Exploration {
             };
             let mut sweeper = Sweeper { dispatcher, slots: &self.slots };
             let (view, ending) = sweeper.sweep(chosen.searcher.as_ref(), &wanted, past, observer)?;
-            if ending == Ending::Finished
-                && let Some(longer) = self.list_further(&lock, &plan, chosen.searcher.as_ref())?
-            {
+            let further = chosen.searcher.further();
+            let wants_more = ending == Ending::Finished && !further.is_empty();
+            let ending = sweeper.dispatcher.asked_to_end().filter(|_| wants_more).unwrap_or(ending);
+            if ending == Ending::Finished && !further.is_empty() {
+                let longer = self.list_further(&lock, &further)?;
                 limits = sweeper.dispatcher.limits.clone();
                 let all = longer.expansion.candidates.len();
                 observer(&Event::Proposed { configurations: all - plan.expansion.candidates.len(), all });
@@ -252,7 +254,7 @@ impl Exploration {
             None => (self.space.expand()?, None),
             Some(proposed) => (self.space.listed(proposed)?.1, Some(self.ground()?)),
         };
-        self.check_slots(&expansion)?;
+        self.check_slots(&expansion.candidates)?;
         self.study.check_explorable()?;
         let asked = past::asked_before(&self.study);
         let replicates = self.replicates.unwrap_or(Replicates::Count(self.space.replicates.max(asked)));
@@ -264,9 +266,9 @@ impl Exploration {
     }
 
     /// Refuses configurations that a slot cannot train, with the value at fault.
-    fn check_slots(&self, expansion: &Expansion) -> Result<()> {
+    fn check_slots(&self, candidates: &[Candidate]) -> Result<()> {
         let (has_cpu, has_gpu) = (self.slots.has_cpu(), self.slots.gpus().next().is_some());
-        for candidate in &expansion.candidates {
+        for candidate in candidates {
             let on_cpu = if has_cpu { candidate.config.check_for_cpu() } else { Ok(()) };
             let check = on_cpu.and_then(|()| if has_gpu { candidate.config.check_for_gpu() } else { Ok(()) });
             check.with_context(|| format!("slots {} cannot train {:?}", self.slots, candidate.label))?;

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use super::Exploration;
 use crate::search::{
     space::{Axis, AxisValue, Space},
-    strategy::{Ground, Line, Offered, Searcher},
+    strategy::{Ground, Line, Offered},
     study::{Lock, Plan},
 };
 
@@ -76,7 +76,7 @@ impl Exploration {
         }
         let baseline = self.space.baseline_choice()?;
         let Some(proposed) = self.study.proposed(self.space.names(&baseline))? else { return Ok(None) };
-        self.space.check_values()?;
+        self.check_slots(&self.space.check_values()?)?;
         if self.limits.deadline.is_none() && self.limit.is_none() {
             bail!(
                 "--strategy {} proposes configurations without end: give --until, --budget or --limit",
@@ -104,20 +104,8 @@ impl Exploration {
         }))
     }
 
-    /// Puts on the study's list what the searcher wants further; the longer plan, where it wants anything.
-    pub(super) fn list_further(&self, lock: &Lock, plan: &Plan, searcher: &dyn Searcher) -> Result<Option<Plan>> {
-        let further = searcher.further();
-        if further.is_empty() {
-            return Ok(None);
-        }
-        let names: Vec<Vec<String>> = further.iter().map(|place| self.space.names(place)).collect();
-        let longer = self.study.propose(lock, names)?;
-        if longer.expansion.candidates.len() < plan.expansion.candidates.len() + further.len() {
-            bail!(
-                "{} has some of what was proposed already: explore into another folder with --out",
-                self.study.folder.display()
-            );
-        }
-        Ok(Some(longer))
+    /// Puts on the study's list what the searcher wants further; gives the longer plan.
+    pub(super) fn list_further(&self, lock: &Lock, further: &[Vec<usize>]) -> Result<Plan> {
+        self.study.propose(lock, further.iter().map(|place| self.space.names(place)).collect())
     }
 }

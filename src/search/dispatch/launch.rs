@@ -75,7 +75,7 @@ impl Dispatcher<'_> {
         'slots: for slot in 0..self.worker.slots().len() {
             while state.places[slot].is_none() {
                 let (trial, epochs) = match self.next(state, searcher, slot) {
-                    // Its slots are alike.
+                    // Slots of a cluster are alike: what one has nothing for, none has.
                     Next::Nothing if self.worker.is_elsewhere() => break 'slots,
                     Next::Nothing => break,
                     Next::SetAside { trial, status, reason } => {

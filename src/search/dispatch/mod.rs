@@ -141,15 +141,21 @@ impl Dispatcher<'_> {
         }
     }
 
+    /// Why no sweep may go on now or begin, if none may: a wish, or the deadline.
+    pub fn asked_to_end(&self) -> Option<Ending> {
+        if self.stop.load(Ordering::Relaxed) {
+            return Some(Ending::Asked);
+        }
+        let is_over = self.limits.seconds_left(self.worker.date()).is_some_and(|seconds| seconds <= 0.0);
+        is_over.then_some(Ending::Deadline)
+    }
+
     fn reason_to_stop(&self, state: &State) -> Option<Ending> {
         if state.broken.is_some() {
             return Some(Ending::Broken);
         }
-        if self.stop.load(Ordering::Relaxed) {
-            return Some(Ending::Asked);
-        }
-        if self.limits.seconds_left(self.worker.date()).is_some_and(|seconds| seconds <= 0.0) {
-            return Some(Ending::Deadline);
+        if let Some(why) = self.asked_to_end() {
+            return Some(why);
         }
         let (failed, ended) = (self.limits.failed_before + state.failed, self.limits.ended_before + state.ended);
         self.limits.failures.filter(|most| most.reached(failed, ended)).map(|_| Ending::Failures)

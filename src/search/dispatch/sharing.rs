@@ -38,7 +38,7 @@ impl Dispatcher<'_> {
     }
 
     /// Whether a trial waits for a beginning that is being trained, also where there is nothing else to do. An idle slot of this
-    /// machine saves nothing; one of a cluster is a job that is not submitted. Nobody would submit it later who ends before.
+    /// machine saves nothing; one of a cluster is a job that is not submitted. With --detach the explorer ends at once, so nothing may wait.
     pub(super) fn waits_for_beginnings(&self) -> bool {
         self.worker.is_elsewhere() && !self.limits.detach
     }
@@ -95,7 +95,7 @@ impl Dispatcher<'_> {
             }
         }
         if state.running().next().is_none() {
-            // Nobody writes one now, but who was cut off: others then train from the start.
+            // Nothing of ours runs, so nothing of ours writes one. A job on a node that was cut off may: its beginning is lost then.
             let _ = remove_unfinished(&folder);
         }
         // Fails while there are others in it.

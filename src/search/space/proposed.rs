@@ -93,8 +93,10 @@ impl Space {
 
     /// That each value of each axis, beside those of the baseline on all others, makes a configuration: what is wrong with a value by
     /// itself shows before anything is trained.
-    pub fn check_values(&self) -> Result<(), SourceError> {
+    /// Gives these configurations.
+    pub fn check_values(&self) -> Result<Vec<Candidate>, SourceError> {
         let baseline = self.baseline_choice()?;
+        let mut candidates = Vec::new();
         for (at, axis) in self.axes.iter().enumerate() {
             let last = axis.values.len() - 1;
             // Of a range the ends tell.
@@ -102,10 +104,11 @@ impl Space {
             for index in indices {
                 let mut choice = baseline.clone();
                 choice[at] = index;
-                self.at(&choice)?;
+                let label = format!("{} = {}", axis.path, axis.values[index].label);
+                candidates.extend(self.at(&choice)?.map(|of| Candidate { label, ..of }));
             }
         }
-        Ok(())
+        Ok(candidates)
     }
 
     /// The configurations that were proposed, in their order, as [`Space::names`] writes them down, and the space with those values
@@ -114,7 +117,9 @@ impl Space {
     /// Errors: a name that no value of the axis has; a configuration that is not valid.
     pub fn listed(&self, proposed: &[Vec<String>]) -> Result<(Space, Expansion), SourceError> {
         let unknown = |name: &str, path: &str| {
-            let message = format!("axis {path} has no value {name:?}, which a configuration of the study has");
+            let message = format!(
+                "axis {path} has no value {name:?}, which a configuration of the study has: bring it back, or explore into another folder with --out"
+            );
             self.document.error_at(&self.axis_place(path), message)
         };
         let mut axes = Vec::with_capacity(self.axes.len());
@@ -132,7 +137,7 @@ impl Space {
             let choice: Option<Vec<usize>> =
                 places.iter().zip(names).map(|(places, name)| places.get(name.as_str()).copied()).collect();
             let Some(choice) = choice.filter(|choice| choice.len() == self.axes.len()) else {
-                let message = "a configuration of the study has values on other axes than the space";
+                let message = "a configuration of the study has values on other axes than the space: bring these back, or explore into another folder with --out";
                 return Err(self.document.error_at(&["axes".into()], message));
             };
             let config = narrow.config(&choice)?;

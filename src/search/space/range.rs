@@ -36,9 +36,13 @@ impl Range {
     /// Points of a range for which nobody gave a number: a strategy that proposes chooses among them.
     pub const RESOLUTION: usize = 1001;
 
-    /// Whether a table that stands where an axis has its values is meant as a range: nothing in a configuration is called so.
+    /// Whether a table that stands where an axis has its values is meant as a range: nothing in a configuration is called `from` or
+    /// `to`, and no axis is a single value.
     pub fn is_meant(table: &Table) -> bool {
-        ["from", "to"].iter().any(|key| table.get(*key).is_some_and(|value| !value.is_table() && !value.is_array()))
+        let is_single = |value: &Value| !value.is_table() && !value.is_array();
+        let has_end = ["from", "to"].iter().any(|key| table.get(*key).is_some_and(is_single));
+        let is_of_keys = table.iter().all(|(key, value)| KEYS.contains(&key.as_str()) && is_single(value));
+        has_end || is_of_keys && !table.is_empty()
     }
 
     /// Reads a range; an error with the key at fault.
@@ -80,7 +84,12 @@ impl Range {
         }
         for (key, end) in [("from", from), ("to", to)] {
             if is_whole && (end.fract() != 0.0 || end.abs() > LARGEST_WHOLE) {
-                return Err((key, format!("{key} = {end}: with integer = true it must be a whole number")));
+                return Err((
+                    key,
+                    format!(
+                        "{key} = {end}: with integer = true it must be a whole number, of {LARGEST_WHOLE} at most either way"
+                    ),
+                ));
             }
         }
         let whole = to - from + 1.0;

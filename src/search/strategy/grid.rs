@@ -11,6 +11,7 @@ pub(super) const GRID: Strategy = Strategy {
     reopens: true,
     needs_costs: false,
     proposes: false,
+    audits: false,
     searcher: |brief| Box::new(Grid::of(brief, Order::Grid)),
 };
 
@@ -20,6 +21,7 @@ pub(super) const RANDOM: Strategy = Strategy {
     reopens: true,
     needs_costs: false,
     proposes: false,
+    audits: false,
     searcher: |brief| Box::new(Grid::of(brief, Order::Random)),
 };
 

@@ -10,6 +10,7 @@ pub(super) const HALVING: Strategy = Strategy {
     reopens: false,
     needs_costs: false,
     proposes: false,
+    audits: false,
     searcher: |brief| {
         let order = Grid::of(brief, Order::Grid).trials().to_vec();
         Box::new(Halving::new(brief.trials, order, brief.baseline))

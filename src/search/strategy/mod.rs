@@ -163,6 +163,8 @@ pub struct Strategy {
     /// Whether it chooses among configurations that nobody has listed. It need not come to an end by itself: a deadline ends it, or a
     /// limit.
     pub proposes: bool,
+    /// Whether it bounds what was lost, by training to their end some of what it paused.
+    pub audits: bool,
     pub searcher: fn(&Brief) -> Box<dyn Searcher>,
 }
 

@@ -1,6 +1,6 @@
 //! A study of configurations that were proposed one after the other: its list grows, and what was on it stays.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use super::{Lock, Plan, Study, StudyFile, identity};
 use crate::base::{files::write_atomically, seal};
@@ -15,11 +15,20 @@ impl Study {
     }
 
     /// Puts configurations on the list of those that were proposed, in this order. One file is replaced.
+    ///
+    /// Errors: one of them is on the list already; a file that cannot be written.
     pub fn propose(&self, _lock: &Lock, further: Vec<Vec<String>>) -> Result<Plan> {
         let there = self.read()?;
         let mut proposed = there.proposed.clone().unwrap_or_default();
         proposed.extend(further);
+        let count = proposed.len();
         let mut plan = StudyFile { proposed: Some(proposed), ..there }.plan("its space")?;
+        if plan.expansion.candidates.len() < count {
+            bail!(
+                "{} has some of what was proposed already: explore into another folder with --out",
+                self.folder.display()
+            );
+        }
         let declared = plan.expansion.candidates.len() * plan.space.replicates;
         plan.file.identity = identity(&plan.keys[..declared]);
         write_atomically(&self.file(), seal::to_toml(&plan.file)?.as_bytes())?;

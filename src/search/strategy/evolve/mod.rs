@@ -26,10 +26,11 @@ pub(super) const EVOLVE: Strategy = Strategy {
     reopens: true,
     needs_costs: true,
     proposes: true,
+    audits: false,
     searcher: |brief| Box::new(Evolve::new(brief)),
 };
 
-/// See the module.
+/// Proposes and continues configurations, round by round.
 struct Evolve {
     order: Vec<usize>,
     /// What was decided so far: a function of the curves that were told, kept so that it need not be found again.

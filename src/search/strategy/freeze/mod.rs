@@ -32,6 +32,7 @@ pub(super) const FREEZE_THAW: Strategy = Strategy {
     reopens: true,
     needs_costs: true,
     proposes: false,
+    audits: true,
     searcher: |brief| Box::new(FreezeThaw::new(brief)),
 };
 

@@ -10,6 +10,8 @@ use super::{
     reach::{Reach, may_be_reached_later},
 };
 
+/// Minutes after which a folder that was not finished is removed, as `find` has it.
+const ABANDONED: &str = "+720";
 /// What `has-data` says where the images are found and are those that are meant.
 pub const IS_HERE: &str = "here";
 
@@ -85,12 +87,18 @@ impl Data {
     fn send(&self, reach: &Reach, place: &Path) -> Result<()> {
         let text = |path: &Path| path.display().to_string();
         reach.run("mkdir", &["-p".into(), text(&place.with_file_name(""))])?;
+        // What a connection left that broke off: nothing takes so long to bring.
+        let (folder, parts) = (text(&place.with_file_name("")), format!("{}.????????", self.identity));
+        let old = ["-maxdepth", "1", "-name", &parts, "-mmin", ABANDONED, "-exec", "rm", "-rf", "{}", "+"];
+        let _ = reach
+            .run("find", &[&[folder.as_str()], &old[..]].concat().into_iter().map(String::from).collect::<Vec<_>>());
+        // A folder of its own beside the place, on the cluster.
         let made = reach.run("mktemp", &["-d".into(), format!("{}.XXXXXXXX", text(place))])?;
         let part = PathBuf::from(made.trim());
         let sent = reach.send_files(&self.from, &self.names, &part);
         let placed = sent.and_then(|()| reach.run("mv", &["-T".into(), text(&part), text(place)]));
         let Err(error) = placed else { return Ok(()) };
-        // What cannot be removed now is in nobody's way.
+        // What cannot be removed now is removed by a later try.
         let _ = reach.run("rm", &["-rf".into(), text(&part)]);
         // Somebody else may have brought it meanwhile.
         if is_there(reach, place)? { Ok(()) } else { Err(error) }

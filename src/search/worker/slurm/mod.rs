@@ -339,11 +339,12 @@ impl Worker for Slurm {
 impl Drop for Slurm {
     /// Removes what is not wanted any more, afar too.
     fn drop(&mut self) {
-        // Arrays of an earlier explorer are still counted where their last tasks had ended before this one began, while the queue
-        // had them yet.
-        let is_idle = self.running.iter().all(Option::is_none);
-        let over = if is_idle { std::mem::take(&mut self.batches) } else { BTreeMap::new() };
-        over.keys().for_each(|number| self.work.remove_batch(*number));
+        // An array of an earlier explorer may stand in the queue though its tasks have ended: nothing closes it. One that is wanted
+        // has an attempt that is there.
+        let is_wanted = |batch: &Batch| batch.attempts.iter().any(|name| self.work.attempt(name).exists());
+        let over: Vec<u64> =
+            self.batches.iter().filter(|(_, batch)| !is_wanted(batch)).map(|(number, _)| *number).collect();
+        over.iter().for_each(|number| self.work.remove_batch(*number));
         if !over.is_empty() || self.is_untidy() {
             self.ask_for_round();
         }

@@ -19,7 +19,7 @@ pub struct SlurmTasks {
 
 /// What goes before the program where a site has lines of shell before each trial: how many these are and what they are, each one
 /// word, as a login node's shell may not take a text of several lines as one. What they say is no answer of the program's.
-const AFTER_PROLOGUE: &str = r#"count=$1 text=; shift; for ((; count > 0; count--)); do text+=$1$'\n'; shift; done; eval "$text" >&2; exec "$@""#;
+const AFTER_PROLOGUE: &str = r#"count=$1 text=; shift; for ((; count > 0; count--)); do text+=$1$'\n'; shift; done; eval "$text" >&2 </dev/null; exec "$@""#;
 
 impl SlurmTasks {
     /// The words after `srun`.

@@ -120,9 +120,8 @@ impl Process {
         weighed.sort_by(|one, other| other.worth.total_cmp(&one.worth));
         let open = weighed.len();
         let mut taken: Vec<(usize, Weighed)> = Vec::new();
-        let (mut rest, mut rank) = (Vec::new(), 0);
-        for of in weighed {
-            rank += 1;
+        let mut rest = Vec::new();
+        for (rank, of) in (1..).zip(weighed) {
             let is_apart = taken.iter().all(|(_, other)| distance(&of.features, &other.features) >= APART);
             match taken.len() < PROMISING && is_apart {
                 true => taken.push((rank, of)),
