@@ -64,7 +64,7 @@ const ROWS: &[Row] = &[
         data: "glyphs",
         model: "preset = 'small'",
         parameters: 401_328,
-        bytes: [88_743_067, 95_817_230, 706_120_048, 644_986_848],
+        bytes: [88_746_233, 95_826_744, 706_120_048, 644_986_848],
         keys: ["f0fc1e48893f3613", "111b40dd16a6aa05"],
         work_of: 128,
         work: [379_355_136, 439_910_400, 19_619_136],
@@ -82,7 +82,7 @@ const ROWS: &[Row] = &[
         data: "mnist",
         model: "preset = 'tiny'",
         parameters: 128_800,
-        bytes: [184_965_898, 191_301_261, 741_431_920, 741_106_400],
+        bytes: [184_967_672, 191_306_586, 741_431_920, 741_106_400],
         keys: ["93d3c6943b2a4f39", "a10c5563f4593986"],
         work_of: 128,
         work: [164_610_048, 194_887_680, 11_981_248],
@@ -91,7 +91,7 @@ const ROWS: &[Row] = &[
         data: "glyphs",
         model: "preset = 'tiny', conv1_kernel = 4, primary_stride = 1, primary_dim = 4, decoder_hidden = [11, 70], decoder = 'small', class_sharing = 'by-type'",
         parameters: 72347,
-        bytes: [92_562_427, 98_897_896, 744_326_176, 639_723_152],
+        bytes: [92_565_617, 98_907_468, 744_326_176, 639_723_152],
         keys: ["764248c484df300d", "b117cbc07f7810c5"],
         work_of: 128,
         work: [141_530_880, 489_920_256, 22_135_444],
@@ -118,6 +118,7 @@ const ROWS: &[Row] = &[
 
 #[test]
 fn figures_of_networks_stay_what_they_are() {
+    let mut other = Vec::new();
     for row in ROWS {
         let text = format!(
             "data = {{ name = '{}' }}\nmodel = {{ {} }}\nschedule = {{ batch = {{ policy = 'fixed', size = 128 }} }}\n\
@@ -128,7 +129,10 @@ fn figures_of_networks_stay_what_they_are() {
         let name = format!("{} on {}", row.model, row.data);
         assert_eq!(config.parameters(), row.parameters, "{name}");
         let [one, three] = [1, 3].map(|threads| peak_bytes(&config, threads).unwrap());
-        assert_eq!([one, three, gpu_peak_bytes(&config).unwrap(), peak_bytes_beside_gpu(&config)], row.bytes, "{name}");
+        let bytes = [one, three, gpu_peak_bytes(&config).unwrap(), peak_bytes_beside_gpu(&config)];
+        if bytes != row.bytes {
+            other.push((name.clone(), bytes));
+        }
         let (step, _) = steps_of(&config, 2).into_iter().find(|(shape, _)| shape.samples == 128).unwrap();
         assert_eq!([config.key("x"), step.id()], row.keys, "{name}");
         let mut work = [0; 3];
@@ -142,6 +146,7 @@ fn figures_of_networks_stay_what_they_are() {
         }
         assert_eq!(work, row.work, "{name}");
     }
+    assert!(other.is_empty(), "predicted bytes: {other:#?}");
 }
 
 proptest! {

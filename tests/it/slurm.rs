@@ -344,9 +344,10 @@ fn an_explorer_that_fails_at_its_beginning_leaves_the_jobs_of_an_earlier_one_alo
     assert!(site.explore(&["--detach"]).status.success());
     let wanted = ["attempts", "batches"].map(|folder| on_cluster(&site, folder));
     assert_eq!(wanted, [2, 1]);
-    // What cannot be read once the cluster has answered.
-    fs::create_dir_all(site.path("study/times")).unwrap();
-    fs::write(site.path("study/times/default.json"), "nonsense").unwrap();
+    // What is read once the cluster has answered.
+    let journal = rusqlite::Connection::open(site.path("study/journal.sqlite")).unwrap();
+    assert!(journal.execute("UPDATE trials SET checksum = ''", ()).unwrap() > 0);
+    drop(journal);
     let explored = site.explore(&[]);
     assert!(!explored.status.success(), "{explored:?}");
     assert_eq!(["attempts", "batches"].map(|folder| on_cluster(&site, folder)), wanted);
