@@ -98,6 +98,7 @@ fn is_by_rounds(point: &Point) -> bool {
 }
 
 /// What all points of a draw share.
+#[derive(Default)]
 struct Shared {
     /// By replicate.
     normal: Vec<f64>,
@@ -106,15 +107,19 @@ struct Shared {
 }
 
 impl Shared {
-    fn draw(count: usize, rng: &mut ChaCha8Rng) -> Shared {
-        let mut normal = || (0..count).map(|_| StandardNormal.sample(&mut *rng)).collect::<Vec<f64>>();
-        let (normal, others) = (normal(), normal());
-        let sums = others.iter().scan(0.0, |sum, value| {
-            *sum += value * value;
-            Some(*sum)
-        });
-        let squares = [0.0].into_iter().chain(sums).enumerate();
-        Shared { normal, roots: squares.map(|(degrees, sum): (usize, f64)| (sum / degrees as f64).sqrt()).collect() }
+    /// Draws it anew, for so many replicates.
+    fn draw(&mut self, count: usize, rng: &mut ChaCha8Rng) {
+        let mut normal = || -> f64 { StandardNormal.sample(&mut *rng) };
+        self.normal.clear();
+        self.normal.extend((0..count).map(|_| normal()));
+        self.roots.clear();
+        let mut sum = 0.0;
+        self.roots.extend((0..=count).map(|degrees| {
+            if degrees > 0 {
+                sum += normal().powi(2);
+            }
+            (sum / degrees as f64).sqrt()
+        }));
     }
 }
 
@@ -162,10 +167,13 @@ impl Draws {
     /// Hands on [`DRAWS`] draws. A figure whose spread is not known stays what it is in each.
     pub fn each(&self, mut visit: impl FnMut(&Draw)) {
         let mut rng = rng::stream(0, "front", 0);
+        let mut draw = Draw { of: self, accuracy: Shared::default(), time: Shared::default(), rounds: Vec::new() };
         for _ in 0..DRAWS {
-            let [accuracy, time] = [(); 2].map(|()| Shared::draw(self.replicates, &mut rng));
-            let rounds = (0..self.rounds).map(|_| rng.random()).collect();
-            visit(&Draw { of: self, accuracy, time, rounds });
+            draw.accuracy.draw(self.replicates, &mut rng);
+            draw.time.draw(self.replicates, &mut rng);
+            draw.rounds.clear();
+            draw.rounds.extend((0..self.rounds).map(|_| rng.random::<f64>()));
+            visit(&draw);
         }
     }
 }
@@ -234,7 +242,7 @@ pub fn memberships(points: &[Point]) -> Vec<Membership> {
             objectives.clear();
             objectives.extend((0..points.len()).map(|index| draw.objectives(index)));
             for (which, fronts) in fronts.iter_mut().enumerate() {
-                fronts.next(&objectives).into_iter().for_each(|index| counts[index][which] += 1);
+                fronts.next(&objectives).iter().for_each(|index| counts[*index][which] += 1);
             }
         });
     }

@@ -200,8 +200,8 @@ impl Fronts {
         }
     }
 
-    /// The front of the points with these figures.
-    pub fn next(&mut self, points: &[[f64; 3]]) -> Vec<usize> {
+    /// Indices of the points that are on the front with these figures, in no order.
+    pub fn next(&mut self, points: &[[f64; 3]]) -> &[usize] {
         match self {
             Fronts::Flat(fronts) => fronts.next(points.len(), |index| [points[index][0], points[index][1]]),
             Fronts::Solid(fronts) => fronts.next(points.len(), |index| points[index]),

@@ -35,14 +35,9 @@ pub fn dominates<const K: usize>(a: &[f64; K], b: &[f64; K], goals: &[Goal; K]) 
 ///
 /// Compares each of n points with the front found so far: n log n + n × front.
 pub fn front<const K: usize>(points: &[[f64; K]], goals: &[Goal; K]) -> Vec<usize> {
-    undominated(sorted(points, goals))
-}
-
-/// The indices of those costs, in lexicographic order, that no other dominates.
-fn undominated<const K: usize>(sorted: Vec<(usize, [f64; K])>) -> Vec<usize> {
     let mut front: Vec<(usize, [f64; K])> = Vec::new();
     // Whatever dominates a point stands before it in this order, so that one pass is enough.
-    for (index, cost) in sorted {
+    for (index, cost) in sorted(points, goals) {
         if !front.iter().any(|(_, other)| cheaper(other, &cost)) {
             front.push((index, cost));
         }
@@ -50,54 +45,44 @@ fn undominated<const K: usize>(sorted: Vec<(usize, [f64; K])>) -> Vec<usize> {
     front.into_iter().map(|(index, _)| index).collect()
 }
 
-/// Fronts of the same points again and again, with other values each time: [`front`] of each. What was on the last front is
-/// compared first: it dominates nearly all others, and spares sorting them.
+/// Fronts of the same points again and again, with other values each time. What was on the last front is looked at first: it
+/// dominates nearly all others.
 pub struct Fronts<const K: usize> {
     goals: [Goal; K],
-    /// Indices of the points of the last front, about by how many others they dominate.
-    last: Vec<usize>,
+    /// The last front: indices and costs, about by how many others they dominate.
+    front: Vec<(usize, [f64; K])>,
+    /// Which points are looked at already.
+    is_seen: Vec<bool>,
+    /// Indices of the last front.
+    indices: Vec<usize>,
 }
-
-/// Points that each is compared with before any is sorted, at most, but for those of the last front.
-const STRONG: usize = 128;
 
 impl<const K: usize> Fronts<K> {
     pub fn new(goals: [Goal; K]) -> Fronts<K> {
-        Fronts { goals, last: Vec::new() }
+        Fronts { goals, front: Vec::new(), is_seen: Vec::new(), indices: Vec::new() }
     }
 
-    /// The front of `count` points, whose values `point` gives by index.
-    pub fn next(&mut self, count: usize, point: impl Fn(usize) -> [f64; K]) -> Vec<usize> {
-        let cost = |index: usize| costs(&point(index), &self.goals);
-        let there = self.last.iter().copied().filter(|index| *index < count);
-        let mut strong: Vec<(usize, [f64; K])> = there.filter_map(|index| Some((index, cost(index)?))).collect();
-        let mut left: Vec<(usize, [f64; K])> = Vec::new();
-        for index in 0..count {
-            let Some(of) = cost(index) else { continue };
-            match strong.iter().position(|(_, other)| cheaper(other, &of)) {
+    /// The front of `count` points, whose values `point` gives by index: that of [`front`], in no order.
+    pub fn next(&mut self, count: usize, point: impl Fn(usize) -> [f64; K]) -> &[usize] {
+        self.is_seen.clear();
+        self.is_seen.resize(count, false);
+        self.front.clear();
+        for index in self.indices.drain(..).filter(|index| *index < count).chain(0..count) {
+            if std::mem::replace(&mut self.is_seen[index], true) {
+                continue;
+            }
+            let Some(cost) = costs(&point(index), &self.goals) else { continue };
+            match self.front.iter().position(|(_, other)| cheaper(other, &cost)) {
                 // What dominates one point is likely to dominate the next.
-                Some(at) => strong.swap(at, at / 2),
+                Some(at) => self.front.swap(at, at / 2),
                 None => {
-                    left.push((index, of));
-                    if strong.len() < STRONG {
-                        strong.push((index, of));
-                    }
+                    self.front.retain(|(_, other)| !cheaper(&cost, other));
+                    self.front.push((index, cost));
                 }
             }
         }
-        // A point that was left out is dominated, so by one of the front too: of that none was left out.
-        sort(&mut left);
-        let front = undominated(left);
-        let mut members = front.clone();
-        members.sort_unstable();
-        // Of the first ones some dominate little: those stay that are on the front.
-        let kept = strong.into_iter().map(|(index, _)| index);
-        let mut last: Vec<usize> = kept.filter(|index| members.binary_search(index).is_ok()).collect();
-        let mut known = last.clone();
-        known.sort_unstable();
-        last.extend(front.iter().copied().filter(|index| known.binary_search(index).is_err()));
-        self.last = last;
-        front
+        self.indices.extend(self.front.iter().map(|(index, _)| *index));
+        &self.indices
     }
 }
 
@@ -162,13 +147,9 @@ fn cheaper<const K: usize>(a: &[f64; K], b: &[f64; K]) -> bool {
 fn sorted<const K: usize>(points: &[[f64; K]], goals: &[Goal; K]) -> Vec<(usize, [f64; K])> {
     let mut sorted: Vec<_> =
         points.iter().enumerate().filter_map(|(i, point)| Some((i, costs(point, goals)?))).collect();
-    sort(&mut sorted);
-    sorted
-}
-
-fn sort<const K: usize>(costs: &mut [(usize, [f64; K])]) {
-    costs.sort_by(|(i, a), (j, b)| {
+    sorted.sort_by(|(i, a), (j, b)| {
         let by_cost = a.iter().zip(b).map(|(a, b)| a.total_cmp(b)).find(|order| order.is_ne());
         by_cost.unwrap_or(Ordering::Equal).then(i.cmp(j))
     });
+    sorted
 }

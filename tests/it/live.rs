@@ -16,7 +16,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::{
     cli::{folder_with, program, refuse, told},
     facts::Facts,
-    report::{SPACE, study},
+    report::{SPACE, browse_at, study},
 };
 
 /// A server, ended when it is dropped.
@@ -88,6 +88,10 @@ fn a_study_is_served_on_loopback_and_ends_with_an_interrupt() {
         assert!(page.contains(header), "{header}");
     }
     assert!(page.contains("data-events=\"/events/space\"") && page.contains("All times are screened"));
+    // What does not change comes once, and not with each page that is taken anew.
+    assert!(page.contains("<script src=\"/echarts.js\"></script>") && page.len() < 500_000, "{}", page.len());
+    let library = server.get("/echarts.js", "");
+    assert!(status(&library) == "200" && library.contains("Content-Type: text/javascript") && library.contains("Apache"));
     let head = server.raw(format!("HEAD / HTTP/1.1\r\nHost: {}\r\n\r\n", server.address).as_bytes());
     assert!(status(&head) == "200" && head.ends_with("\r\n\r\n"), "{head}");
     assert_eq!(server.interrupt(), Some(0));
@@ -220,6 +224,16 @@ fn who_follows_a_study_is_told_of_its_trials() {
     }
     assert!(server.get("/study/space", "").contains(": 12 done"), "the page has all trials");
     assert_eq!(server.interrupt(), Some(0), "it ends while somebody follows");
+}
+
+#[test]
+fn a_browser_draws_a_served_page_which_follows_its_study() {
+    let folder = tempfile::tempdir().unwrap();
+    let own = folder.path().join("space");
+    copy(study(), &own);
+    fs::copy(study().join("trials.csv"), own.join("trials.csv")).unwrap();
+    let server = Server::start(&own, &[]);
+    browse_at(&format!("http://{}/", server.address), &own.join("trials.csv"), "served");
 }
 
 #[test]

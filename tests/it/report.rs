@@ -249,13 +249,18 @@ const ABSENT: i32 = 77;
 
 /// Has a browser open a page, and keeps what it looked like under `name`.
 fn browse(page: &str, trials: &Path, name: &str) {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("report.html");
     fs::write(&file, page).unwrap();
+    browse_at(file.to_str().unwrap(), trials, name);
+}
+
+/// The same of a page at a path or an address.
+pub fn browse_at(page: &str, trials: &Path, name: &str) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let shots = root.join("target/report-screenshots").join(name);
     let script = root.join("tests/report/browser.py");
-    let run = Command::new("python3").arg(script).args([file.as_path(), trials, &shots]).output();
+    let run = Command::new("python3").arg(script).arg(page).args([trials, &shots]).output();
     let Ok(run) = run else { return skipped("there is no python3") };
     let said = String::from_utf8_lossy(&run.stdout).into_owned() + &String::from_utf8_lossy(&run.stderr);
     if run.status.code() == Some(ABSENT) {

@@ -1,8 +1,9 @@
-"""Opens a page of `fastrcaps report` in a headless Chromium with the network off, and does what a reader does.
+"""Opens a page of `fastrcaps report` in a headless Chromium with the network off, and does what a reader does. Or opens one that
+`fastrcaps serve` shows, and sees that it follows its study.
 
     python3 tests/report/browser.py PAGE TRIALS_CSV SHOTS [--budget SECONDS]
 
-PAGE is the page, TRIALS_CSV the study's trials.csv, SHOTS a folder for screenshots. Exit code 0 if all holds, 1 if
+PAGE is the page's file or its address, TRIALS_CSV the study's trials.csv, SHOTS a folder for screenshots. Exit code 0 if all holds, 1 if
 something does not, 77 if there is no browser. Needs nothing but Python and a browser called chromium, or what
 FASTRCAPS_BROWSER names. Talks with the browser over a pipe, in the DevTools protocol.
 """
@@ -36,7 +37,7 @@ class Browser:
         flags = [
             "--headless=new", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe", "--no-first-run", "--disable-extensions",
             "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage", "--hide-scrollbars",
-            "--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={folder}/profile", "about:blank",
+            "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", f"--user-data-dir={folder}/profile", "about:blank",
         ]
         # The browser reads commands from descriptor 3 and answers on 4.
         shell = ["sh", "-c", 'exec "$0" "$@" 3<&0 4>&1 </dev/null >/dev/null', program]
@@ -46,7 +47,10 @@ class Browser:
         self.session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
-        self.call("Network.emulateNetworkConditions", offline=True, latency=0, downloadThroughput=-1, uploadThroughput=-1)
+        self.connect(False)
+
+    def connect(self, is_on):
+        self.call("Network.emulateNetworkConditions", offline=not is_on, latency=0, downloadThroughput=-1, uploadThroughput=-1)
 
     def call(self, method, **parameters):
         self.number += 1
@@ -122,8 +126,8 @@ class Browser:
         picture = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
         Path(path).write_bytes(base64.b64decode(picture["data"]))
 
-    def complaints(self):
-        """What the console says of errors and warnings, and requests that left the page."""
+    def complaints(self, home=None):
+        """What the console says of errors and warnings, and requests that left the page, or its server where it has one."""
         found = []
         for event in self.events:
             method, of = event.get("method"), event.get("params", {})
@@ -134,8 +138,10 @@ class Browser:
                 found.append(" ".join(str(part.get("value", part.get("description"))) for part in of["args"]))
             elif method == "Log.entryAdded" and of["entry"]["level"] in ("error", "warning"):
                 found.append(of["entry"]["text"])
-            elif method == "Network.requestWillBeSent" and of["request"]["url"].split(":")[0] in ("http", "https", "ws", "wss"):
-                found.append(f"the page asks for {of['request']['url']}")
+            elif method == "Network.requestWillBeSent":
+                url = of["request"]["url"]
+                if url.split(":")[0] in ("http", "https", "ws", "wss") and not (home and url.startswith(home)):
+                    found.append(f"the page asks for {url}")
         return found
 
     def close(self):
@@ -153,7 +159,9 @@ class Checks:
     """What holds of a page."""
 
     def __init__(self, browser, arguments, folder):
-        self.browser, self.page, self.folder = browser, Path(arguments.page).resolve().as_uri(), Path(folder)
+        self.is_served, self.study = arguments.page.startswith("http"), Path(arguments.trials).parent
+        self.browser, self.folder = browser, Path(folder)
+        self.page = arguments.page if self.is_served else Path(arguments.page).resolve().as_uri()
         self.shots, self.budget = Path(arguments.shots), arguments.budget
         self.shots.mkdir(parents=True, exist_ok=True)
         with open(arguments.trials, newline="") as file:
@@ -166,8 +174,26 @@ class Checks:
             self.failures.append(what)
 
     def run(self):
+        self.browser.size(1280, 900)
+        (self.served if self.is_served else self.file)()
+        return self.failures
+
+    def served(self):
+        self.browser.connect(True)
+        self.browser.open(self.page)
+        rows, points = self.rows_shown(), self.points_shown()
+        self.hold(rows == len(self.trials) and points > 0, f"the served page shows {points} points and {rows} of {len(self.trials)} trials")
+        told = "document.getElementById('live').textContent"
+        self.browser.wait(f"{told} === 'follows the study'", "the page follows its study")
+        os.utime(self.study / "study.toml")
+        self.browser.wait(f"{told}.includes('taken anew')", "the page is taken anew when its study changes", 120)
+        self.hold(self.points_shown() == points and self.rows_shown() == rows, "taken anew, it shows the same")
+        self.browser.shot(self.shots / "served.png")
+        complaints = self.browser.complaints(self.page)
+        self.hold(not complaints, f"the console is silent and nothing leaves the server {complaints[:5]}")
+
+    def file(self):
         browser = self.browser
-        browser.size(1280, 900)
         took = browser.open(self.page)
         self.hold(took <= self.budget, f"the page is interactive after {took:.2f} s, of at most {self.budget:.1f}")
         browser.shot(self.shots / "light.png")
@@ -182,7 +208,6 @@ class Checks:
         self.without_scripts()
         complaints = browser.complaints()
         self.hold(not complaints, f"the console is silent and nothing leaves the page {complaints[:5]}")
-        return self.failures
 
     def rows_shown(self):
         return int(self.browser.evaluate("document.getElementById('shown').textContent").split(" ")[0])

@@ -1,6 +1,6 @@
 //! Pages of studies, served while they are explored. Read-only: no request names a file, and nothing is written.
 //!
-//! One thread looks once a second whether a study has changed ([`watch`]). Each connection has a thread, one request
+//! One thread looks four times a second whether a study has changed ([`watch`]). Each connection has a thread, one request
 //! ([`request`]), and its answer (`pages`); one that follows a study stays open and is told of changes. All of them stand
 //! back: whatever trains goes first.
 
@@ -22,7 +22,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::base::machine;
+use crate::{base::machine, present::page};
 use pages::{Answer, Pages};
 use request::{
     Access, COOKIE, Head, MALFORMED, MOST_HEAD, NOT_FOUND, Refusal, Route, TOO_LONG, TOO_MANY, TOO_SLOW, encoded, judge,
@@ -30,7 +30,7 @@ use request::{
 use watch::{Changes, studies_at};
 
 /// How often it is looked whether a study has changed.
-const LOOK: Duration = Duration::from_millis(500);
+const LOOK: Duration = Duration::from_millis(250);
 /// Trials go first, but where they take all cores a page must still come within a second: at 19 it does not.
 const NICENESS: i32 = 10;
 /// How often it is looked whether someone connects, or all is to end.
@@ -185,8 +185,9 @@ impl Server {
             Ok(Route::Events(Some(name))) if !self.pages.has(&name) => Err(NOT_FOUND),
             Ok(Route::Events(name)) if !head.is_head() => return self.follow(stream, name.as_deref()),
             Ok(Route::Events(_)) => {
-                Ok(Answer { kind: "text/event-stream", policy: String::new(), body: String::new() })
+                Ok(Answer { kind: "text/event-stream", policy: String::new(), body: Arc::default() })
             }
+            Ok(Route::Library) => return send(stream, 200, LIBRARY, page::ECHARTS.as_bytes(), head.is_head()),
             Ok(Route::Keep { token, to }) => return keep(stream, &token, &to),
             Ok(Route::Index) => self.pages.index(),
             Ok(Route::Study(name)) => self.pages.study(&name),
@@ -245,6 +246,9 @@ fn read_head(stream: &mut TcpStream) -> Result<Head, Refusal> {
         }
     }
 }
+
+/// What the answer with the charting library says.
+const LIBRARY: &str = "Content-Type: text/javascript; charset=utf-8\r\n";
 
 /// What every answer says.
 const COMMON: &str = "Connection: close\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nX-Frame-Options: DENY\r\n\

@@ -29,11 +29,11 @@ use crate::{
     search::study::Study,
 };
 
-/// An answer that is a page.
+/// What is answered where nothing is refused.
 pub struct Answer {
     pub kind: &'static str,
     pub policy: String,
-    pub body: String,
+    pub body: Arc<String>,
 }
 
 /// The most that writing pages of a study may take of the machine's processor time: a large study's page is renewed less often.
@@ -105,7 +105,7 @@ impl Pages {
         let content = Content::Live { events: format!("/events/{}", encoded(name)), home: "/".into() };
         let kept = self.seen().get(name).and_then(|of| of.page.clone());
         if let Some(page) = kept {
-            return Ok(answer(page.to_string(), &content));
+            return Ok(answer(page, &content));
         }
         let begun = machine::thread_seconds();
         // A change that comes while it is written is seen by the watcher, which compares with what was before.
@@ -119,7 +119,7 @@ impl Pages {
         (of.signature, of.running, of.page) = (before, running, Some(page.clone()));
         of.rests_until = Some(Instant::now() + rest(machine::thread_seconds() - begun));
         drop(seen);
-        Ok(answer(page.to_string(), &content))
+        Ok(answer(page, &content))
     }
 
     pub fn compare(&self, first: &str, second: &str) -> Result<Answer, Refusal> {
@@ -129,7 +129,7 @@ impl Pages {
             Ok(page::compare::html(&Comparison::of([Side::read(&first, None)?, Side::read(&second, None)?])))
         };
         let document = read().unwrap_or_else(|error| page::now::unreadable(&format!("{error:#}")));
-        Ok(answer(document.write(&content), &content))
+        Ok(answer(Arc::new(document.write(&content)), &content))
     }
 
     /// All studies; where there is one, its page.
@@ -140,7 +140,7 @@ impl Pages {
         }
         let content = Content::Live { events: "/events".into(), home: "/".into() };
         let lines: Vec<Line> = studies.iter().map(|(name, study)| self.line(name, study)).collect();
-        Ok(answer(page::index::html(&lines).write(&content), &content))
+        Ok(answer(Arc::new(page::index::html(&lines).write(&content)), &content))
     }
 
     fn line(&self, name: &str, study: &Study) -> Line {
@@ -214,7 +214,7 @@ fn now(study: &Study, of: &Standing) -> Now {
     }
 }
 
-fn answer(body: String, content: &Content) -> Answer {
+fn answer(body: Arc<String>, content: &Content) -> Answer {
     Answer { kind: "text/html; charset=utf-8", policy: page::policy(content), body }
 }
 

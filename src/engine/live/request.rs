@@ -4,6 +4,8 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use subtle::ConstantTimeEq;
 
+use crate::present::page::ECHARTS_PATH;
+
 /// Bytes that the head of a request has at most.
 pub const MOST_HEAD: usize = 8 << 10;
 const MOST_HEADERS: usize = 64;
@@ -55,6 +57,8 @@ pub enum Route {
     Index,
     Study(String),
     Compare(String, String),
+    /// The charting library, which pages load once.
+    Library,
     /// Changes of a study, or of any.
     Events(Option<String>),
     /// A token that is right, to be kept in a cookie: where to go on.
@@ -155,6 +159,7 @@ fn route(path: &str) -> Option<Route> {
     let parts: Vec<&str> = path.strip_prefix('/')?.split('/').collect();
     match parts.as_slice() {
         [""] => Some(Route::Index),
+        _ if path == ECHARTS_PATH => Some(Route::Library),
         ["study", name] => Some(Route::Study(decoded(name)?)),
         ["compare", first, second] => Some(Route::Compare(decoded(first)?, decoded(second)?)),
         ["events"] => Some(Route::Events(None)),

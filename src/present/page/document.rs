@@ -10,7 +10,9 @@ use crate::base::machine::{self, VERSION};
 pub use crate::search::study::holdings::PAGE_MARK as MARK;
 
 const STYLE: &str = concat!(include_str!("style.css"), include_str!("style-table.css"));
-const ECHARTS: &str = include_str!(env!("FASTRCAPS_ECHARTS"));
+/// The charting library; a served page takes it from [`ECHARTS_PATH`], so that a page that is taken anew comes without it.
+pub const ECHARTS: &str = include_str!(env!("FASTRCAPS_ECHARTS"));
+pub const ECHARTS_PATH: &str = "/echarts.js";
 const ECHARTS_VERSION: &str = env!("FASTRCAPS_ECHARTS_VERSION");
 /// Ours, in the order in which they need each other.
 const SCRIPTS: &str = concat!(
@@ -75,7 +77,7 @@ impl Document {
                     (foot())
                     @if let Some(data) = &self.data {
                         script type="application/json" id="data" { (PreEscaped(json(data))) }
-                        script { (PreEscaped(ECHARTS)) }
+                        @if events.is_some() { script src=(ECHARTS_PATH) {} } @else { script { (PreEscaped(ECHARTS)) } }
                     }
                     @if self.data.is_some() || events.is_some() { script { (PreEscaped(SCRIPTS)) } }
                 }
@@ -85,15 +87,17 @@ impl Document {
     }
 }
 
-/// Nothing comes from elsewhere, and of scripts those run only that are known by their hash: a label that were taken for one
-/// would not. Styles may be inline, as ECharts sets them so.
+/// Nothing comes from elsewhere, and of scripts within the page those run only that are known by their hash: a label that were
+/// taken for one would not. Styles may be inline, as ECharts sets them so.
 pub fn policy(content: &Content) -> String {
     let hash = |script: &str| format!("'sha256-{}'", BASE64_STANDARD.encode(Sha256::digest(script)));
-    let connect = if *content == Content::File { "'none'" } else { "'self'" };
+    let (library, connect) = match content {
+        Content::File => (hash(ECHARTS), "'none'"),
+        Content::Live { .. } => ("'self'".into(), "'self'"),
+    };
     format!(
-        "default-src 'none'; script-src {} {}; style-src 'unsafe-inline'; img-src data:; connect-src {connect}; \
+        "default-src 'none'; script-src {library} {}; style-src 'unsafe-inline'; img-src data:; connect-src {connect}; \
          base-uri 'none'; form-action 'none'",
-        hash(ECHARTS),
         hash(SCRIPTS)
     )
 }

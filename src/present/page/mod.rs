@@ -37,7 +37,7 @@ use crate::{
     search::study::{Study, StudyFile, holdings::PAGE},
     timing::sets::TimeSet,
 };
-pub use document::{Content, Document, MARK, policy};
+pub use document::{Content, Document, ECHARTS, ECHARTS_PATH, MARK, policy};
 use now::Now;
 
 /// All that the page of a study tells.
