@@ -191,7 +191,7 @@ fn few_of_a_thousand_million_combinations_are_asked_for_and_the_proposals_are_be
     assert!(!told.based_on.is_empty() && told.words().contains(&told.based_on) && told.basis.is_some());
 }
 
-/// More configurations than anybody would list, quick to train.
+/// More configurations than anybody would list, quick to train; not all train on the same data.
 const SMALL: &str = "
 [base]
 data = { name = 'glyphs', train_samples = 100, test_samples = 40, validation_fraction = 0.4 }
@@ -200,10 +200,10 @@ train = { epochs = 2 }
 schedule.batch = { policy = 'fixed', size = 16 }
 [axes]
 \"schedule.lr.rate\" = { from = 1e-5, to = 1e-1, scale = 'log' }
-\"model.routing_iterations\" = [3, 1]
+\"data.shift\" = [0, 1]
 [baseline]
 \"schedule.lr.rate\" = 1e-3
-\"model.routing_iterations\" = 3
+\"data.shift\" = 0
 ";
 
 const EXPLORE: [&str; 7] = ["explore", "space.toml", "--strategy", "evolve", "--quiet", "--limit", "19"];

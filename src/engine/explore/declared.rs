@@ -10,7 +10,7 @@ use anyhow::Result;
 use super::{Event, Exploration, Observer, Scope};
 use crate::{
     base::machine,
-    learn::data::{self, DataDirs, verify},
+    learn::data::{self, DataConfig, DataDirs, verify},
     search::{
         space::Trial,
         study::{self, Declared, Lock, Plan, Study, StudyFile},
@@ -30,7 +30,8 @@ impl Exploration {
         if !data_differences.is_empty() {
             observer(&Event::OtherData { differences: &data_differences });
         }
-        let declared = self.declared(scope, fingerprints(&asked, &self.data_dirs)?)?;
+        let selections = asked.iter().map(|trial| &trial.config.data);
+        let declared = self.declared(scope, fingerprints(selections, BTreeMap::new(), &self.data_dirs)?)?;
         let declared = StudyFile { data_differences, ..declared };
         let lock = self.study.open()?;
         let Declared { begun_by, before } = self.study.declare(&lock, &declared)?;
@@ -66,13 +67,16 @@ fn differences(trials: &[Trial], dirs: &DataDirs) -> Result<Vec<String>> {
     trials.first().map_or(Ok(Vec::new()), |trial| verify::differences(trial.config.data.name, dirs))
 }
 
-/// Fingerprint of every selection of data that the trials train on; reads all of it, so that damage shows before a start.
-fn fingerprints(trials: &[Trial], dirs: &DataDirs) -> Result<BTreeMap<String, String>> {
-    let mut known = BTreeMap::new();
-    for trial in trials {
-        let id = study::data_id(&trial.config.data);
-        if let Entry::Vacant(entry) = known.entry(id) {
-            entry.insert(data::load(&trial.config.data, dirs)?.fingerprint);
+/// Fingerprint of every selection of data, with those that are known; reads all of what is not, so that damage shows before a
+/// start.
+pub(super) fn fingerprints<'a>(
+    selections: impl Iterator<Item = &'a DataConfig>,
+    mut known: BTreeMap<String, String>,
+    dirs: &DataDirs,
+) -> Result<BTreeMap<String, String>> {
+    for selection in selections {
+        if let Entry::Vacant(entry) = known.entry(study::data_id(selection)) {
+            entry.insert(data::load(selection, dirs)?.fingerprint);
         }
     }
     Ok(known)

@@ -4,7 +4,7 @@ use std::{cell::RefCell, collections::HashMap, rc::Rc};
 
 use anyhow::{Result, bail};
 
-use super::Exploration;
+use super::{Exploration, declared::fingerprints};
 use crate::search::{
     space::{Axis, AxisValue, Space},
     strategy::{Ground, Line, Offered},
@@ -106,6 +106,9 @@ impl Exploration {
 
     /// Puts on the study's list what the searcher wants further; gives the longer plan.
     pub(super) fn list_further(&self, lock: &Lock, further: &[Vec<usize>]) -> Result<Plan> {
-        self.study.propose(lock, further.iter().map(|place| self.space.names(place)).collect())
+        let candidates = further.iter().map(|place| self.space.at(place)).collect::<Result<Vec<_>, _>>()?;
+        let selections = candidates.iter().flatten().map(|candidate| &candidate.config.data);
+        let data = fingerprints(selections, self.study.read()?.data, &self.data_dirs)?;
+        self.study.propose(lock, further.iter().map(|place| self.space.names(place)).collect(), data)
     }
 }
