@@ -20,11 +20,14 @@ use crate::{
     },
     engine::{
         sweep_log,
-        upkeep::status::{Standing, standing},
+        upkeep::status::{Standing, look, standing},
     },
     present::{
         page::{self, Content, Document, Report, index::Line, now::Now},
-        report::comparison::{Comparison, Side},
+        report::{
+            comparison::{Comparison, Side},
+            view::StudyView,
+        },
     },
     search::study::Study,
 };
@@ -108,11 +111,13 @@ impl Pages {
             return Ok(answer(page, &content));
         }
         let begun = machine::thread_seconds();
-        // A change that comes while it is written is seen by the watcher, which compares with what was before.
-        let standing = standing(&study);
-        let running: Vec<String> = standing.iter().flat_map(|of| &of.running).map(|of| of.key.clone()).collect();
-        let before = signature(&study, &running);
-        let document = written(&study, standing);
+        // A change that comes while it is read is seen by the watcher, which compares with what was before; and so is it that
+        // other trials run now.
+        let known = self.seen().get(name).map(|of| of.running.clone()).unwrap_or_default();
+        let before = signature(&study, &known);
+        let found = look(&study);
+        let running = found.iter().flat_map(|(of, _)| &of.running).map(|of| of.key.clone()).collect();
+        let document = written(&study, found);
         let page = Arc::new(document.write(&content));
         let mut seen = self.seen();
         let of = seen.entry(name.into()).or_default();
@@ -181,11 +186,11 @@ fn progress(of: &Standing) -> String {
     format!("{} of {} done{}", of.done, plural(of.trials, "trial"), others.collect::<String>())
 }
 
-/// The page of a study as it is now; where it cannot be read, as before its first trial, why.
-fn written(study: &Study, standing: Result<Standing>) -> Document {
+/// The page of a study as it is now; where it cannot be read, why.
+fn written(study: &Study, found: Result<(Standing, StudyView)>) -> Document {
     let report = || -> Result<Document> {
-        let standing = standing?;
-        page::html_with(&Report::read(study, None)?, Some(&now(study, &standing)))
+        let (standing, view) = found?;
+        page::html_with(&Report::of(study, view)?, Some(&now(study, &standing)))
     };
     report().unwrap_or_else(|error| page::now::unreadable(&format!("{error:#}")))
 }

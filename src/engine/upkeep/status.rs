@@ -185,8 +185,13 @@ impl Tally {
     }
 }
 
-/// Looks at a study.
+/// How a study stands.
 pub fn standing(study: &Study) -> Result<Standing> {
+    Ok(look(study)?.0)
+}
+
+/// How a study stands, with what that was read from.
+pub fn look(study: &Study) -> Result<(Standing, StudyView)> {
     let mut view = StudyView::blank(study)?;
     // Before the journal: what it has as running is run by this one.
     let explorer = study.explorer();
@@ -211,7 +216,7 @@ pub fn standing(study: &Study) -> Result<Standing> {
         Explorer::Unknown(why) => unknown = Some(why),
         Explorer::Nobody => {}
     }
-    Ok(Standing {
+    let standing = Standing {
         explorer: active,
         last_explorer: gone,
         held,
@@ -230,7 +235,8 @@ pub fn standing(study: &Study) -> Result<Standing> {
         failures,
         best: best(&view),
         eta_seconds,
-    })
+    };
+    Ok((standing, view))
 }
 
 fn best(view: &StudyView) -> Option<Best> {

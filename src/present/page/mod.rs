@@ -62,7 +62,11 @@ const LINES: usize = 6;
 impl Report {
     /// Reads a study, with the set of times `times` where one is named.
     pub fn read(study: &Study, times: Option<&str>) -> Result<Report> {
-        let view = StudyView::read_with_times(study, times)?;
+        Report::of(study, StudyView::read_with_times(study, times)?)
+    }
+
+    /// Of a study that was read already.
+    pub fn of(study: &Study, view: StudyView) -> Result<Report> {
         let name = view.times.as_ref().map(|set| set.name.clone());
         let (mut other_sets, mut unread_sets) = (Vec::new(), Vec::new());
         for other in TimeSet::names(study)?.into_iter().filter(|other| Some(other) != name.as_ref()) {
