@@ -375,6 +375,11 @@ fn the_shipped_spaces_are_sound() {
         labels.dedup();
         assert_eq!(labels.len(), expansion.candidates.len(), "{file}: two configurations have one label");
     }
+    // Of this one all combinations are too many to list.
+    let path = format!("{}/search-spaces/fast.toml", env!("CARGO_MANIFEST_DIR"));
+    let fast = Space::read(path.as_ref(), &[]).unwrap();
+    assert!(fast.size() > 1_000_000 && fast.baseline_choice().is_ok());
+    fast.check_values().unwrap();
 }
 
 #[test]
