@@ -124,7 +124,8 @@ impl TrialConfig {
         self.model.validate(self.data.name.image_shape(), self.data.name.classes())?;
         self.train.validate()?;
         self.schedule.validate(self.train.epochs)?;
-        self.schedule.suits(&self.model)
+        self.schedule.suits(&self.model)?;
+        self.train.optimizer.suits(&self.model, &self.schedule, self.train.ema)
     }
 
     /// The same training spelled in the one way that identifies it.
@@ -207,7 +208,7 @@ impl TrialConfig {
         }
         match self.train.optimizer.kind() {
             OptimizerKind::Adam | OptimizerKind::Adamw => {}
-            kind @ (OptimizerKind::Sgd | OptimizerKind::Muon) => {
+            kind @ (OptimizerKind::Sgd | OptimizerKind::ScheduleFree | OptimizerKind::Muon) => {
                 let allowed = format!("\"adam\" or \"adamw\" on a GPU, or {CPU}");
                 return Err(Invalid::new("train.optimizer.kind", format!("{:?}", kind.as_str()), allowed));
             }
@@ -299,6 +300,8 @@ impl TrainConfig {
                 let TrainConfig { beta1, beta2, epsilon, .. } = TrainConfig::default();
                 TrainConfig { beta1, beta2, epsilon, ema, ..self }
             }
+            // It has a β₁ of its own.
+            OptimizerKind::ScheduleFree => TrainConfig { beta1: TrainConfig::default().beta1, ema, ..self },
             OptimizerKind::Adam | OptimizerKind::Adamw | OptimizerKind::Muon => TrainConfig { ema, ..self },
         }
     }

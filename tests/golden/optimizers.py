@@ -43,6 +43,22 @@ def sgd(momentum, weight_decay):
     return step
 
 
+def schedule_free(beta1, beta2, epsilon, weight_decay, rates):
+    """Algorithm 1 of Defazio et al. 2024 (arXiv 2405.15682), schedulefree.AdamWScheduleFree: theta is y, and the state has z
+    and x. It goes by the rates of its own steps. schedule_free.py holds it against that program."""
+    def step(theta, g, state, t, _, shape):
+        z, x, v = (state.setdefault(name, start[:]) for name, start in (("z", theta), ("x", theta), ("v", [0.0] * len(g))))
+        lr = rates[t - 1]
+        c = lr ** 2 / sum(rate ** 2 for rate in rates[:t])
+        for i in range(len(g)):
+            v[i] = beta2 * v[i] + (1 - beta2) * g[i] ** 2
+            d = g[i] / (math.sqrt(v[i] / (1 - beta2 ** t)) + epsilon) + weight_decay * theta[i]
+            z[i] -= lr * d
+            x[i] = (1 - c) * x[i] + c * z[i]
+            theta[i] = (1 - beta1) * z[i] + beta1 * x[i]
+    return step
+
+
 def multiply(a, b):
     return [[sum(x * y for x, y in zip(row, column)) for column in zip(*b)] for row in a]
 
@@ -97,14 +113,14 @@ def variables():
     return made
 
 
-def run(step, with_name=False):
-    """The values of every variable after each step."""
+def run(step, with_name=False, judged=None):
+    """The values of every variable after each step, or what its state has of them by the name `judged`."""
     moved = {}
     for of in variables():
         theta, state, values = of["start"][:], {}, []
         for t, g in enumerate(of["gradients"], 1):
             step(theta, g, state, t, RATE, of["shape"], *([of["name"]] if with_name else []))
-            values.append(theta[:])
+            values.append((state[judged] if judged else theta)[:])
         moved[of["name"]] = values
     return moved
 
@@ -131,6 +147,12 @@ def main():
          muon(0.95, 0.1, adamw(**constants, weight_decay=0.1)), True),
     ]
     optimizers = [{"optimizer": rule, "values": run(step, name)} for rule, step, name in rules]
+    # At one rate, and after a warm-up.
+    warm = [RATE * min(1, t / 3) for t in range(1, STEPS + 1)]
+    for beta1, weight_decay, rates in ((0.9, 0.0, [RATE] * STEPS), (0.6, 0.3, warm)):
+        step = schedule_free(**{**constants, "beta1": beta1}, weight_decay=weight_decay, rates=rates)
+        optimizers.append({"optimizer": {"kind": "schedule-free", "beta1": beta1, "weight_decay": weight_decay},
+                           "rates": rates, "values": run(step), "judged": run(step, judged="x")})
     golden = {"learning_rate": RATE, **constants, "variables": variables(), "optimizers": optimizers,
               "averages": [average(decay) for decay in (0.5, 0.999)]}
     path = Path(__file__).with_name("optimizers.json")

@@ -344,6 +344,36 @@ fn a_training_by_another_optimizer_or_with_an_average_comes_to_the_same_bits_whe
 }
 
 #[test]
+fn a_schedule_free_training_resumed_at_any_step_comes_to_the_same_bits() {
+    // Over its warm-up the steps weigh more and more.
+    let rate = "lr = { policy = 'fixed', rate = 1e-2 }\nwarmup_epochs = 1.5\n";
+    let train = "epochs = 3\noptimizer = { kind = 'schedule-free', weight_decay = 0.1 }\n";
+    let schedule = SCHEDULE.replace("epochs = 3\n", train);
+    let schedule = schedule.replace("lr = { policy = 'warm-restarts', period = 'batch-phase' }\n", rate);
+    let text = format!("{CAPSNET}\n{schedule}");
+    let expected = Case::rarely(&text).finish(&mut ());
+    for step in 1..=expected.epochs.last().unwrap().steps {
+        let case = Case::rarely(&text);
+        case.stop_after(step);
+        let squares = Checkpoint::read(&case.trial().checkpoint()).unwrap().squares.unwrap();
+        let steps = (0..3).flat_map(|epoch| case.config.schedule.epoch_steps(epoch, 3, 48));
+        let rates = steps.take(step as usize).map(|step| step.learning_rate * step.learning_rate);
+        assert_eq!(squares, rates.sum::<f64>());
+        let mut listener = Listener::new();
+        assert_eq!(case.finish(&mut listener), expected, "stopped after step {step}");
+        assert!(listener.said.is_empty(), "{:?}", listener.said);
+    }
+    // Without its sum a checkpoint is of no such training.
+    let case = Case::rarely(&text);
+    case.stop_after(4);
+    let checkpoint = Checkpoint { squares: None, ..Checkpoint::read(&case.trial().checkpoint()).unwrap() };
+    checkpoint.write(&case.trial(), false).unwrap();
+    let mut listener = Listener::new();
+    case.finish(&mut listener);
+    listener.said[0].names(["rates"]);
+}
+
+#[test]
 fn an_efficient_capsnet_resumed_after_any_batch_comes_to_the_same_bits() {
     let text = "model = { kind = 'efficient-capsnet', decoder_hidden = [8, 8] }
 [data]
@@ -427,6 +457,7 @@ fn a_checkpoint_of_another_trial_or_network_is_refused_with_what_differs_and_kep
     moments.1.values_mut().for_each(|of| *of = of.narrow(0, 0, 1).unwrap());
     let of_another_optimizer = Checkpoint { optimizer: moments, ..checkpoint.clone() };
     let with_average = Checkpoint { average: checkpoint.weights.clone(), ..checkpoint.clone() };
+    let with_squares = Checkpoint { squares: Some(1.), ..checkpoint.clone() };
     let with_losses = Checkpoint { losses: checkpoint.weights.clone(), ..checkpoint.clone() };
     missing.state.steps = 1;
     let mut of_no_step = checkpoint.clone();
@@ -441,6 +472,7 @@ fn a_checkpoint_of_another_trial_or_network_is_refused_with_what_differs_and_kep
         (without_moments, vec![first]),
         (of_another_optimizer, vec!["moments"]),
         (with_average, vec!["average"]),
+        (with_squares, vec!["rates"]),
         (with_losses, vec!["losses"]),
         (of_no_step, vec!["17", "epoch 1"]),
     ];
@@ -673,6 +705,7 @@ pub fn small_checkpoint() -> Checkpoint {
         weights: weights(1.5),
         best: weights(-1.5),
         optimizer,
+        squares: Some(0.1 + 0.2),
         average,
         losses: losses.into(),
     }
@@ -680,7 +713,7 @@ pub fn small_checkpoint() -> Checkpoint {
 
 /// Everything that a checkpoint says, to the bit.
 fn said(checkpoint: &Checkpoint) -> String {
-    let Checkpoint { key, build, state, weights, best, optimizer, average, losses } = checkpoint;
+    let Checkpoint { key, build, state, weights, best, optimizer, squares, average, losses } = checkpoint;
     let bits = |tensors: &BTreeMap<String, Tensor>| {
         let values = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         let bits = |tensor: &Tensor| values(tensor).into_iter().map(f32::to_bits).collect::<Vec<_>>();
@@ -690,7 +723,7 @@ fn said(checkpoint: &Checkpoint) -> String {
             .collect::<Vec<_>>()
     };
     let parts = [weights.tensors(), best.tensors(), &optimizer.1, average.tensors(), losses.tensors()].map(bits);
-    format!("{key} {build} {state:?} {} {parts:?}", optimizer.0)
+    format!("{key} {build} {state:?} {} {squares:?} {parts:?}", optimizer.0)
 }
 
 #[test]

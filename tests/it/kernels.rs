@@ -513,7 +513,7 @@ fn an_optimizer_goes_on_from_its_saved_state_with_the_same_bits() {
         let copy = |from: &[f32]| kernels::with_values_mut(&own, |own: &mut [f32]| own.copy_from_slice(from));
         kernels::with_values(&moments[&name], copy).unwrap().unwrap();
     }
-    resumed.go_on_after(steps);
+    resumed.go_on_after(steps, None);
     for _ in 0..3 {
         step(&mut adam, &theta);
         step(&mut resumed, &resumed_theta);

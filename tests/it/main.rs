@@ -45,6 +45,7 @@ mod replicates;
 mod report;
 mod samples;
 mod schedule;
+mod schedule_free;
 mod scope;
 mod selftest;
 mod simulate;

@@ -31,10 +31,11 @@ use crate::{
 };
 
 const CONSTANTS: Constants = Constants { beta1: 0.9, beta2: 0.99, epsilon: 1e-8 };
-const RULES: [Rule; 4] = [
+const RULES: [Rule; 5] = [
     Rule::Adam { constants: CONSTANTS, weight_decay: 0. },
     Rule::Adam { constants: CONSTANTS, weight_decay: 0.1 },
     Rule::Nesterov { momentum: 0.9, weight_decay: 0.01 },
+    Rule::ScheduleFree { constants: CONSTANTS, weight_decay: 0.1 },
     Rule::Muon { momentum: 0.95, weight_decay: 0.1, others: CONSTANTS },
 ];
 /// As a configuration has them.
@@ -60,7 +61,7 @@ fn gradient<T: Real>(name: &str, shape: &[usize], step: u64) -> Vec<T> {
     tensor.flatten_all().unwrap().to_vec1().unwrap()
 }
 
-/// A step in plain tensor code of a value and two moments, of which some rules leave one alone.
+/// A step in plain tensor code, one of several at one rate, of a value and two moments, of which some rules leave one alone.
 fn plainly(
     rule: Rule,
     name: &str,
@@ -79,6 +80,12 @@ fn plainly(
         (Rule::Nesterov { momentum, weight_decay }, _) => {
             reference::nesterov_step(theta, gradient, m, learning_rate, momentum, weight_decay).unwrap()
         }
+        (Rule::ScheduleFree { constants, weight_decay }, _) => {
+            let squares = t as f64 * learning_rate * learning_rate;
+            let factors = constants.free_factors(t, learning_rate, squares, weight_decay);
+            let (y, z, v) = reference::schedule_free_step(theta, gradient, m, v, factors).unwrap();
+            return [y, z, v];
+        }
         (Rule::Muon { weight_decay, others, .. }, None) => return adam(others, weight_decay),
         (Rule::Muon { momentum, weight_decay, .. }, Some(sides)) => {
             let (keep, size) = (1. - learning_rate * weight_decay, learning_rate * muon_scale(sides));
@@ -92,7 +99,9 @@ fn assert_agrees_with_its_reference<T: Real>(rule: Rule, name: &str, shape: &[us
     let learning_rate = 0.03;
     let theta = variable::<T>("θ", shape);
     let zeros = var("θ", shape).zeros_like().unwrap();
-    let mut expected = [theta.to_dtype(DType::F64).unwrap().copy().unwrap(), zeros.clone(), zeros];
+    let start = theta.to_dtype(DType::F64).unwrap().copy().unwrap();
+    let first = if matches!(rule, Rule::ScheduleFree { .. }) { start.clone() } else { zeros.clone() };
+    let mut expected = [start, first, zeros];
     let mut optimizer = Optimizer::new(vec![(name.into(), theta.clone())], rule).unwrap();
     for t in 1..=3 {
         let gradient = gradient::<T>("g", shape, t);
@@ -250,7 +259,11 @@ struct GoldenVariable {
 #[derive(Deserialize)]
 struct GoldenOptimizer {
     optimizer: OptimizerConfig,
+    /// Of each step, where they differ from the one of all others.
+    rates: Option<Vec<f64>>,
     values: BTreeMap<String, Vec<Vec<f64>>>,
+    /// What the network is judged by, where these are not the values.
+    judged: Option<BTreeMap<String, Vec<Vec<f64>>>>,
 }
 
 #[derive(Deserialize)]
@@ -267,7 +280,7 @@ fn golden() -> Golden {
 #[test]
 fn every_optimizer_takes_the_steps_of_its_published_formula() {
     let Golden { learning_rate, beta1, beta2, epsilon, variables, optimizers, .. } = golden();
-    for GoldenOptimizer { optimizer: of, values: expected } in optimizers {
+    for GoldenOptimizer { optimizer: of, rates, values: expected, judged } in optimizers {
         let rule = rule(&TrainConfig { beta1, beta2, epsilon, optimizer: of, ..TrainConfig::default() });
         let make = |of: &GoldenVariable| {
             let start = Tensor::from_slice(&of.start, of.shape.as_slice(), &Device::Cpu).unwrap();
@@ -275,14 +288,20 @@ fn every_optimizer_takes_the_steps_of_its_published_formula() {
         };
         let vars: Vec<(String, Var)> = variables.iter().map(make).collect();
         let mut optimizer = Optimizer::new(vars.clone(), rule).unwrap();
+        let mut average = Average::found(vars.clone()).unwrap();
         for t in 1..=variables[0].gradients.len() {
-            optimizer.begin(learning_rate);
+            optimizer.begin(rates.as_ref().map_or(learning_rate, |rates| rates[t - 1]));
             for (index, variable) in variables.iter().enumerate() {
                 let gradient = &variable.gradients[t - 1];
                 optimizer.lend::<f64>(index, &mut |weight| weight.whole(gradient)).unwrap();
             }
             for (name, var) in &vars {
                 assert_close(&format!("{of:?}, {name} after step {t}"), &values(var), &expected[name][t - 1], 1e-10);
+            }
+            optimizer.find(&mut average).unwrap();
+            for (name, expected) in judged.iter().flatten() {
+                let judged = values(&average.view()[name]);
+                assert_close(&format!("{of:?}, {name} as judged after step {t}"), &judged, &expected[t - 1], 1e-10);
             }
         }
     }

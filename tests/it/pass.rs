@@ -175,7 +175,8 @@ fn training_gives_the_same_bits_on_any_number_of_threads() {
     let adam = Rule::adam(CONSTANTS);
     let momentum = Rule::Nesterov { momentum: 0.9, weight_decay: 0.01 };
     let muon = Rule::Muon { momentum: 0.95, weight_decay: 0.01, others: CONSTANTS };
-    for (config, rule) in [(&small, adam), (&shared, adam), (&small, momentum), (&shared, muon)] {
+    let free = Rule::ScheduleFree { constants: CONSTANTS, weight_decay: 0.01 };
+    for (config, rule) in [(&small, adam), (&shared, adam), (&small, momentum), (&shared, muon), (&small, free)] {
         let expected = trained(config, rule, 1);
         for threads in [2, 3, 5] {
             assert!(trained(config, rule, threads) == expected, "{rule:?} on {threads} threads");

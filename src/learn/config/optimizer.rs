@@ -2,7 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::invalid::Invalid;
+use crate::{
+    base::invalid::Invalid,
+    learn::{
+        model::{config::ModelConfig, efficient},
+        schedule::{LearningRatePolicy, ScheduleConfig},
+    },
+};
 
 /// The optimizer of a training, with what it has beside [`super::TrainConfig`]'s constants of Adam. Defaults are PyTorch's, but for
 /// Muon's weight decay, which is its authors'.
@@ -24,6 +30,15 @@ pub enum OptimizerConfig {
         #[serde(default)]
         weight_decay: f64,
     },
+    /// Schedule-Free AdamW (Defazio et al. 2024): the network is judged by an average that it finds beside its steps, and its
+    /// training has no planned end. Defaults are the authors'.
+    ScheduleFree {
+        /// Of the average, in where gradients are taken; the rest is what steps move.
+        #[serde(default = "interpolation")]
+        beta1: f64,
+        #[serde(default)]
+        weight_decay: f64,
+    },
     /// Matrices and filters by their momentum made orthogonal (Jordan et al. 2024), all else by AdamW.
     Muon {
         #[serde(default = "muon_momentum")]
@@ -41,6 +56,7 @@ pub enum OptimizerKind {
     Adam,
     Adamw,
     Sgd,
+    ScheduleFree,
     Muon,
 }
 
@@ -57,6 +73,9 @@ fn decoupled_decay() -> f64 {
     0.01
 }
 fn momentum() -> f64 {
+    0.9
+}
+fn interpolation() -> f64 {
     0.9
 }
 fn muon_momentum() -> f64 {
@@ -78,6 +97,7 @@ impl OptimizerConfig {
             OptimizerConfig::Adam {} => OptimizerKind::Adam,
             OptimizerConfig::Adamw { .. } => OptimizerKind::Adamw,
             OptimizerConfig::Sgd { .. } => OptimizerKind::Sgd,
+            OptimizerConfig::ScheduleFree { .. } => OptimizerKind::ScheduleFree,
             OptimizerConfig::Muon { .. } => OptimizerKind::Muon,
         }
     }
@@ -91,6 +111,13 @@ impl OptimizerConfig {
         let (momentum, weight_decay) = match *self {
             OptimizerConfig::Adam {} => return Ok(()),
             OptimizerConfig::Adamw { weight_decay } => (0., weight_decay),
+            OptimizerConfig::ScheduleFree { beta1, weight_decay } => {
+                // The average is found by a division by it.
+                if !(0.1..1.0).contains(&beta1) {
+                    return Err(Invalid::new(&format!("{path}.beta1"), beta1, "a number from 0.1 to below 1"));
+                }
+                (0., weight_decay)
+            }
             OptimizerConfig::Sgd { momentum, weight_decay } | OptimizerConfig::Muon { momentum, weight_decay } => {
                 (momentum, weight_decay)
             }
@@ -100,6 +127,39 @@ impl OptimizerConfig {
         }
         if !(0.0..=1.0).contains(&weight_decay) {
             return Err(Invalid::new(&format!("{path}.weight_decay"), weight_decay, "a number from 0 to 1"));
+        }
+        Ok(())
+    }
+}
+
+impl OptimizerConfig {
+    /// Refuses what Schedule-Free steps cannot be combined with; of other optimizers nothing.
+    pub(super) fn suits(
+        &self,
+        model: &ModelConfig,
+        schedule: &ScheduleConfig,
+        ema: Option<EmaConfig>,
+    ) -> Result<(), Invalid> {
+        let OptimizerConfig::ScheduleFree { .. } = self else { return Ok(()) };
+        let kind = self.kind().as_str();
+        if !matches!(schedule.lr, LearningRatePolicy::Fixed { .. }) {
+            let allowed = format!(
+                "\"fixed\", with or without schedule.warmup_epochs: the average of train.optimizer.kind = {kind:?} stands \
+                 for a rate that falls"
+            );
+            return Err(Invalid::new("schedule.lr.policy", format!("{:?}", schedule.lr.name()), allowed));
+        }
+        if let Some(EmaConfig { decay }) = ema.filter(|ema| *ema != EmaConfig::NONE) {
+            let allowed = format!("0, which is no average: train.optimizer.kind = {kind:?} has an average of its own");
+            return Err(Invalid::new("train.ema.decay", decay, allowed));
+        }
+        if let ModelConfig::EfficientCapsnet(_) = model {
+            let allowed = format!(
+                "another for a network of kind {:?}: the running statistics of its batch normalisation are those of the \
+                 weights that are trained, and it would be judged by others",
+                efficient::KIND
+            );
+            return Err(Invalid::new("train.optimizer.kind", format!("{kind:?}"), allowed));
         }
         Ok(())
     }
@@ -116,6 +176,7 @@ impl OptimizerKind {
             OptimizerKind::Adam => "adam",
             OptimizerKind::Adamw => "adamw",
             OptimizerKind::Sgd => "sgd",
+            OptimizerKind::ScheduleFree => "schedule-free",
             OptimizerKind::Muon => "muon",
         }
     }

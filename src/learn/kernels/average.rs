@@ -1,9 +1,9 @@
-//! The exponential moving average of weights (Polyak and Juditsky 1992 average them all alike), by which a network may be judged
-//! instead of its last weights.
+//! The average of weights by which a network may be judged instead of its last weights: an exponential moving one (Polyak and
+//! Juditsky 1992 average them all alike), or the one that Schedule-Free steps keep among their moments.
 
 use std::collections::BTreeMap;
 
-use candle_core::{Result, Tensor, Var};
+use candle_core::{Result, Tensor, Var, bail};
 use rayon::prelude::*;
 
 use super::{
@@ -16,10 +16,18 @@ use super::{
 /// Values that a thread takes at a time.
 const CHUNK: usize = 1 << 14;
 
-/// An average of variables on the CPU: after step t, `a = a + (1−d)·(θ − a)` with d of [`average_decay`].
+/// An average of variables on the CPU.
 pub struct Average {
-    decay: f64,
+    kind: Kind,
     averaged: Vec<Averaged>,
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    /// After step t, `a = a + (1−d)·(θ − a)` with d of [`average_decay`].
+    Moving { decay: f64 },
+    /// An optimizer finds it when it is asked for.
+    Found,
 }
 
 /// One variable and its average.
@@ -31,19 +39,50 @@ struct Averaged {
 }
 
 impl Average {
-    /// An average of `vars` that is what they are now.
+    /// A moving average of `vars` that is what they are now.
     pub fn new(vars: Vec<(String, Var)>, decay: f64) -> Result<Self> {
+        Average::of(vars, Kind::Moving { decay })
+    }
+
+    /// The average of `vars` that [`super::Optimizer::find`] finds; up to then it is what they are now.
+    pub fn found(vars: Vec<(String, Var)>) -> Result<Self> {
+        Average::of(vars, Kind::Found)
+    }
+
+    fn of(vars: Vec<(String, Var)>, kind: Kind) -> Result<Self> {
         let averaged = |(name, var): (String, Var)| {
             let average = var.as_detached_tensor().copy()?.contiguous()?;
             let in_place = [InPlace::of(&var)?, InPlace::of(&average)?];
             Ok(Averaged { name, var, average, in_place })
         };
-        Ok(Average { decay, averaged: vars.into_iter().map(averaged).collect::<Result<_>>()? })
+        Ok(Average { kind, averaged: vars.into_iter().map(averaged).collect::<Result<_>>()? })
     }
 
-    /// Takes the variables in after step `t`, counted from 1.
+    /// Whether it is kept from step to step, which takes time in each and room in a checkpoint.
+    pub fn is_kept(&self) -> bool {
+        matches!(self.kind, Kind::Moving { .. })
+    }
+
+    /// Takes the variables in after step `t`, counted from 1, if it is kept.
     pub fn step(&mut self, t: u64) -> Result<()> {
-        self.each(Task::Approach(1. - average_decay(self.decay, t)))
+        match self.kind {
+            Kind::Moving { decay } => self.each(Task::Approach(1. - average_decay(decay, t))),
+            Kind::Found => Ok(()),
+        }
+    }
+
+    /// The average of the variable `name` becomes `θ + share·(θ − z)`; `moments` begin with its z.
+    pub(super) fn find(&mut self, name: &str, moments: &InPlace, share: f64) -> Result<()> {
+        let Some(Averaged { var, in_place: [theta, average], .. }) = self.averaged.iter().find(|of| of.name == name)
+        else {
+            bail!("no average of the variable {name}")
+        };
+        for_real!(var.dtype(), T => {
+            theta.with(|theta: &mut [T]| average.with(|average: &mut [T]| {
+                moments.with(|moments: &mut [T]| extrapolate(average, theta, &moments[..theta.len()], share))
+            }))???
+        });
+        Ok(())
     }
 
     /// Puts the average in the place of the variables, and these in the place of the average; the same again undoes it.
@@ -97,6 +136,22 @@ impl Task {
             Task::Copy => average.copy_from_slice(theta),
         }
     }
+}
+
+/// On all threads, each value by itself.
+fn extrapolate<T: Real>(average: &mut [T], theta: &[T], z: &[T], share: f64) {
+    let share = T::from_f64(share);
+    let task = |((average, theta), z): ((&mut [T], &[T]), &[T])| {
+        vectorised!(|| {
+            for ((average, &theta), &z) in average.iter_mut().zip(theta).zip(z) {
+                *average = theta + share * (theta - z);
+            }
+        });
+    };
+    if theta.len() <= CHUNK || threads() == 1 {
+        return task(((average, theta), z));
+    }
+    average.par_chunks_mut(CHUNK).zip(theta.par_chunks(CHUNK)).zip(z.par_chunks(CHUNK)).for_each(task);
 }
 
 fn approach<T: Real>(average: &mut [T], theta: &[T], share: T) {

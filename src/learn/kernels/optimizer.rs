@@ -9,9 +9,10 @@ use candle_core::{Result, Tensor, Var, backprop::GradStore};
 
 pub use orthogonal::{orthogonalise, scratch_values};
 
-pub use super::options::{Constants, Factors, Rule};
+pub use super::options::{Constants, Factors, FreeFactors, Rule};
 use super::{
-    options::kept,
+    average::Average,
+    options::{beyond, kept},
     real::Real,
     reference,
     scratch::Buffer,
@@ -26,10 +27,13 @@ pub struct Optimizer {
     /// Taken, the present one included, and the learning rate of that one.
     steps: u64,
     learning_rate: f64,
+    /// Sum of the squares of the learning rates of all of them.
+    squares: f64,
     trained: Vec<Trained>,
 }
 
-/// One variable and its moments, stacked: `[2, ..shape]` for Adam's m and v, `[1, ..shape]` for a momentum.
+/// One variable and its moments, stacked: `[2, ..shape]` for Adam's m and v or Schedule-Free's z and v,
+/// `[1, ..shape]` for a momentum.
 struct Trained {
     name: String,
     var: Var,
@@ -64,10 +68,10 @@ pub fn matrix_sides(name: &str, dims: &[usize]) -> Option<[usize; 2]> {
 }
 
 impl Optimizer {
-    /// An optimizer of `vars`, whose moments are 0.
+    /// An optimizer of `vars`, whose moments are 0, but for a z, which is the values.
     pub fn new(vars: Vec<(String, Var)>, rule: Rule) -> Result<Self> {
         let trained = vars.into_iter().map(|(name, var)| Trained::new(name, var, rule)).collect::<Result<_>>()?;
-        Ok(Optimizer { rule, steps: 0, learning_rate: 0., trained })
+        Ok(Optimizer { rule, steps: 0, learning_rate: 0., squares: 0., trained })
     }
 
     pub fn rule(&self) -> Rule {
@@ -83,6 +87,7 @@ impl Optimizer {
     pub fn begin(&mut self, learning_rate: f64) {
         self.steps += 1;
         self.learning_rate = learning_rate;
+        self.squares += learning_rate * learning_rate;
     }
 
     /// Lends the variable at `index` of those this optimizer was made for, on the CPU and of type T, to `task`, which hands in all of
@@ -117,9 +122,32 @@ impl Optimizer {
         (self.steps, self.trained.iter().map(|trained| (trained.name.clone(), trained.moments.clone())).collect())
     }
 
-    /// Goes on after `steps` steps, whose moments stand in the tensors of [`Optimizer::view`] by now.
-    pub fn go_on_after(&mut self, steps: u64) {
+    /// Beside these the sum of the squares of all learning rates, where steps depend on it.
+    pub fn squares(&self) -> Option<f64> {
+        matches!(self.rule, Rule::ScheduleFree { .. }).then_some(self.squares)
+    }
+
+    /// Goes on after `steps` steps, whose moments stand in the tensors of [`Optimizer::view`] by now, and whose learning rates have
+    /// the sum of squares `squares`, where steps depend on it.
+    pub fn go_on_after(&mut self, steps: u64, squares: Option<f64>) {
         self.steps = steps;
+        self.squares = squares.unwrap_or(0.);
+    }
+
+    /// Takes the values that stand in the variables for x, y and z of Schedule-Free. Other rules go on as they were.
+    pub fn begin_at_values(&mut self) -> Result<()> {
+        let Rule::ScheduleFree { .. } = self.rule else { return Ok(()) };
+        for Trained { var, moments, .. } in &self.trained {
+            moments.slice_set(&var.as_detached_tensor().unsqueeze(0)?, 0, 0)?;
+        }
+        Ok(())
+    }
+
+    /// Puts into `average`, which is of the variables of this optimizer on the CPU, what the network is judged by: x of Schedule-Free.
+    /// With another rule it is not touched.
+    pub fn find(&self, average: &mut Average) -> Result<()> {
+        let Rule::ScheduleFree { constants, .. } = self.rule else { return Ok(()) };
+        self.trained.iter().try_for_each(|of| average.find(&of.name, &of.moments_in_place, beyond(constants.beta1)))
     }
 
     /// Multiply-adds of the products of a step, and values that it reads or writes at least, gradients aside. The step leaves the
@@ -142,7 +170,7 @@ impl Optimizer {
     }
 
     fn step_of(&self, index: usize) -> Step {
-        let &Optimizer { rule, steps, learning_rate, ref trained } = self;
+        let &Optimizer { rule, steps, learning_rate, squares, ref trained } = self;
         let adam = |constants: Constants, weight_decay| {
             Step::Each(Update::Adam(constants.factors(steps, learning_rate).decaying(learning_rate, weight_decay)))
         };
@@ -150,6 +178,9 @@ impl Optimizer {
             (Rule::Adam { constants, weight_decay }, _) => adam(constants, weight_decay),
             (Rule::Nesterov { momentum, weight_decay }, _) => {
                 Step::Each(Update::Nesterov { learning_rate, momentum, weight_decay })
+            }
+            (Rule::ScheduleFree { constants, weight_decay }, _) => {
+                Step::Each(Update::ScheduleFree(constants.free_factors(steps, learning_rate, squares, weight_decay)))
             }
             (Rule::Muon { others, weight_decay, .. }, None) => adam(others, weight_decay),
             (Rule::Muon { momentum, weight_decay, .. }, Some(sides)) => {
@@ -164,11 +195,14 @@ impl Trained {
     fn new(name: String, var: Var, rule: Rule) -> Result<Self> {
         let matrix = match rule {
             Rule::Muon { .. } => matrix_sides(&name, var.dims()),
-            Rule::Adam { .. } | Rule::Nesterov { .. } => None,
+            Rule::Adam { .. } | Rule::Nesterov { .. } | Rule::ScheduleFree { .. } => None,
         };
         let has_one = matches!(rule, Rule::Nesterov { .. }) || matrix.is_some();
-        let zeros = vec![var.zeros_like()?; if has_one { 1 } else { 2 }];
-        let moments = Tensor::stack(&zeros, 0)?.contiguous()?.detach();
+        let mut start = vec![var.zeros_like()?; if has_one { 1 } else { 2 }];
+        if let Rule::ScheduleFree { .. } = rule {
+            start[0] = var.as_detached_tensor();
+        }
+        let moments = Tensor::stack(&start, 0)?.contiguous()?.detach();
         let [theta_in_place, moments_in_place] = [InPlace::of(&var)?, InPlace::of(&moments)?];
         Ok(Trained { name, var, matrix, moments, theta_in_place, moments_in_place })
     }
@@ -203,6 +237,10 @@ impl Trained {
             Step::Each(Update::Adam(factors)) => {
                 let (theta, m, v) = reference::adam_step(&theta, grad, &m, &self.moments.get(1)?, factors)?;
                 (theta, vec![m, v])
+            }
+            Step::Each(Update::ScheduleFree(factors)) => {
+                let (y, z, v) = reference::schedule_free_step(&theta, grad, &m, &self.moments.get(1)?, factors)?;
+                (y, vec![z, v])
             }
             Step::Each(Update::Nesterov { learning_rate, momentum, weight_decay }) => {
                 let (theta, m) = reference::nesterov_step(&theta, grad, &m, learning_rate, momentum, weight_decay)?;

@@ -61,6 +61,10 @@ pub enum Rule {
     /// al. 2025, by which a step is about as long as AdamW's, so that both go by one learning rate. All other variables move by
     /// AdamW.
     Muon { momentum: f64, weight_decay: f64, others: Constants },
+    /// Schedule-Free AdamW (Defazio et al. 2024): `v = β₂v + (1−β₂)g²`, `d = g/(√v/√(1−β₂ᵗ) + ε) + λy`, `z = z − ηd`,
+    /// `x = (1−c)x + cz`, `y = (1−β₁)z + β₁x` with `c = η²/Σ η²` over the steps so far. The variables are y, at which gradients are
+    /// taken; moments are z, which begins as y, and v. The network is judged by x, which both give.
+    ScheduleFree { constants: Constants, weight_decay: f64 },
 }
 
 impl Rule {
@@ -113,6 +117,14 @@ impl Constants {
             keep: 1.,
         }
     }
+
+    /// The factors of step `t` of [`Rule::ScheduleFree`], counted from 1; `squares` is Σ η², this step's included.
+    pub fn free_factors(self, t: u64, learning_rate: f64, squares: f64, weight_decay: f64) -> FreeFactors {
+        let Factors { beta1, beta2, epsilon, correction, .. } = self.factors(t, learning_rate);
+        // Before the first step of a rate above 0 there is nothing to average.
+        let share = if squares > 0. { learning_rate * learning_rate / squares } else { 0. };
+        FreeFactors { beta1, beta2, epsilon, correction, learning_rate, weight_decay, share }
+    }
 }
 
 impl Factors {
@@ -120,6 +132,32 @@ impl Factors {
     pub fn decaying(self, learning_rate: f64, weight_decay: f64) -> Factors {
         Factors { keep: kept(learning_rate, weight_decay), ..self }
     }
+}
+
+/// The factors of one step of [`Rule::ScheduleFree`].
+#[derive(Clone, Copy, Debug)]
+pub struct FreeFactors {
+    pub beta1: f64,
+    pub beta2: f64,
+    pub epsilon: f64,
+    /// `√(1−β₂ᵗ)`
+    pub correction: f64,
+    pub learning_rate: f64,
+    pub weight_decay: f64,
+    /// What the new z is of x: c.
+    pub share: f64,
+}
+
+impl FreeFactors {
+    /// How far y moves against d: `η(1 − β₁(1−c))`.
+    pub fn length(&self) -> f64 {
+        self.learning_rate * (1. - self.beta1 * (1. - self.share))
+    }
+}
+
+/// x is y and this share of the way from z to y: `x = y + (1/β₁ − 1)(y − z)`.
+pub(super) fn beyond(beta1: f64) -> f64 {
+    1. / beta1 - 1.
 }
 
 /// What a decoupled weight decay leaves of a weight in one step.

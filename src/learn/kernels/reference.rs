@@ -3,7 +3,7 @@
 
 use candle_core::{D, Result, Tensor};
 
-use super::options::{COEFFICIENTS, EPSILON, Factors, ITERATIONS, LEAST_NORM, NORM_EPSILON, Squash};
+use super::options::{COEFFICIENTS, EPSILON, Factors, FreeFactors, ITERATIONS, LEAST_NORM, NORM_EPSILON, Squash};
 
 /// See [`super::conv2d`].
 pub fn conv2d(x: &Tensor, weight: &Tensor, bias: &Tensor, stride: usize) -> Result<Tensor> {
@@ -151,6 +151,29 @@ pub fn nesterov_step(
     let m = ((m * momentum)? + &d)?;
     let theta = (theta - ((d + (&m * momentum)?)? * learning_rate)?)?;
     Ok((theta, m))
+}
+
+/// One step of [`super::Rule::ScheduleFree`]: the new y, z and v, by way of x.
+pub fn schedule_free_step(
+    y: &Tensor,
+    grad: &Tensor,
+    z: &Tensor,
+    v: &Tensor,
+    factors: FreeFactors,
+) -> Result<(Tensor, Tensor, Tensor)> {
+    let FreeFactors { beta1, beta2, epsilon, correction, learning_rate, weight_decay, share } = factors;
+    let x = judged(y, z, beta1)?;
+    let v = ((v * beta2)? + (grad.sqr()? * (1. - beta2))?)?;
+    let direction = ((grad / ((v.sqrt()? / correction)? + epsilon)?)? + (y * weight_decay)?)?;
+    let z = (z - (direction * learning_rate)?)?;
+    let x = ((x * (1. - share))? + (&z * share)?)?;
+    let y = ((&z * (1. - beta1))? + (x * beta1)?)?;
+    Ok((y, z, v))
+}
+
+/// The weights x that a network is judged by whose weights y move by [`super::Rule::ScheduleFree`].
+pub fn judged(y: &Tensor, z: &Tensor, beta1: f64) -> Result<Tensor> {
+    (y - (z * (1. - beta1))?)? / beta1
 }
 
 /// One step of [`super::Rule::Muon`] of a variable that is a matrix of these sides: the new θ and m. keep: what the weight decay

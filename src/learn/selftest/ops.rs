@@ -57,6 +57,10 @@ pub(super) fn all() -> Vec<Test> {
         of_rule("adam", ROUNDING, |draw| Rule::adam(constants(draw))),
         of_rule("adamw", ROUNDING, |draw| Rule::Adam { constants: constants(draw), weight_decay: draw.share() }),
         of_rule("nesterov", ROUNDING, |draw| Rule::Nesterov { momentum: draw.share(), weight_decay: draw.share() }),
+        of_rule("schedule-free", ROUNDING, |draw| Rule::ScheduleFree {
+            constants: constants(draw),
+            weight_decay: draw.share(),
+        }),
         of_rule("muon", ORTHOGONAL, |draw| {
             let [momentum, weight_decay] = [draw.share(), draw.share()];
             Rule::Muon { momentum, weight_decay, others: constants(draw) }
@@ -259,7 +263,9 @@ fn steps_of_rule(
     for (name, shape) in ["a.weight", "b.bias"].into_iter().zip(&shapes) {
         let theta = draw.values(shape)?;
         let zeros = Tensor::zeros(shape.as_slice(), DType::F64, &Device::Cpu)?;
-        plain.insert(name, [theta.to_dtype(DType::F64)?, zeros.clone(), zeros]);
+        let values = theta.to_dtype(DType::F64)?;
+        let first = if matches!(rule, Rule::ScheduleFree { .. }) { values.clone() } else { zeros.clone() };
+        plain.insert(name, [values, first, zeros]);
         vars.push((name.to_string(), Var::from_tensor(&theta.to_device(device)?)?));
     }
     let mut optimizer = Optimizer::new(vars.clone(), rule)?;
@@ -297,6 +303,13 @@ fn step_plainly(
         (Rule::Adam { constants, weight_decay }, _) => return adam(constants, weight_decay),
         (Rule::Nesterov { momentum, weight_decay }, _) => {
             reference::nesterov_step(theta, gradient, m, learning_rate, momentum, weight_decay)?
+        }
+        (Rule::ScheduleFree { constants, weight_decay }, _) => {
+            // All steps are of one rate.
+            let squares = step as f64 * learning_rate * learning_rate;
+            let factors = constants.free_factors(step, learning_rate, squares, weight_decay);
+            let (theta, z, v) = reference::schedule_free_step(theta, gradient, m, v, factors)?;
+            return Ok([theta, z, v]);
         }
         (Rule::Muon { weight_decay, others, .. }, None) => return adam(others, weight_decay),
         (Rule::Muon { momentum, weight_decay, .. }, Some(sides)) => {

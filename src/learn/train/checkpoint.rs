@@ -177,6 +177,8 @@ pub struct Checkpoint {
     pub best: Snapshot,
     /// The optimizer's steps and its moments by variable.
     pub optimizer: (u64, BTreeMap<String, Tensor>),
+    /// The sum of the squares of its learning rates; none where its steps do not depend on it.
+    pub squares: Option<f64>,
     /// The average of the weights; empty where there is none.
     pub average: Snapshot,
     /// Of training samples, by which epochs choose theirs; empty where they see all.
@@ -193,6 +195,8 @@ pub(super) struct Envelope {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub processor: Option<String>,
     pub optimizer_steps: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub squares: Option<f64>,
     pub state: State,
 }
 
@@ -239,9 +243,9 @@ impl Checkpoint {
         for (part, of) in PARTS.into_iter().zip(parts) {
             tensors.extend(of.iter().map(|(name, tensor)| (format!("{part}/{name}"), tensor.clone())));
         }
-        let Checkpoint { key, build, state, .. } = self.clone();
+        let Checkpoint { key, build, state, squares, .. } = self.clone();
         let processor = build.processor();
-        let envelope = Envelope { version: VERSION, key, build, processor, optimizer_steps, state };
+        let envelope = Envelope { version: VERSION, key, build, processor, optimizer_steps, squares, state };
         let bytes = |bytes: &[u8]| Tensor::from_slice(bytes, bytes.len(), &Device::Cpu);
         tensors.insert(STATE.into(), bytes(&serde_json::to_vec(&envelope)?)?);
         let sum = hash(&tensors)?;
@@ -303,10 +307,10 @@ impl<R: Read + Seek> Stored<R> {
             *tensors = self.read_part(of)?;
         }
         let [weights, best, moments, average, losses] = parts;
-        let Envelope { key, build, optimizer_steps, state, .. } = self.envelope;
+        let Envelope { key, build, optimizer_steps, squares, state, .. } = self.envelope;
         let optimizer = (optimizer_steps, moments);
         let [weights, best, average, losses] = [weights, best, average, losses].map(Snapshot::from);
-        Ok(Checkpoint { key, build, state, weights, best, optimizer, average, losses })
+        Ok(Checkpoint { key, build, state, weights, best, optimizer, squares, average, losses })
     }
 }
 

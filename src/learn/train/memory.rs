@@ -53,6 +53,8 @@ fn of_optimizer(config: &TrialConfig) -> usize {
     let moments = match config.train.optimizer.kind() {
         OptimizerKind::Adam | OptimizerKind::Adamw => 2 * parameters,
         OptimizerKind::Sgd => parameters,
+        // z and v, and x, by which the network is judged.
+        OptimizerKind::ScheduleFree => 3 * parameters,
         // A matrix has one moment; buffers stay for the next step, those of each matrix.
         OptimizerKind::Muon => {
             let sides: Vec<[usize; 2]> = config.layers().iter().filter_map(matrix).collect();

@@ -39,6 +39,7 @@ impl Checkpoint {
             weights: trainer.parameters.view(),
             best: best_weights.clone(),
             optimizer: trainer.optimizer(),
+            squares: trainer.squares(),
             average: trainer.average().into(),
             losses: losses.as_ref().map_or(Ok(BTreeMap::new().into()), Losses::snapshot)?,
         })
@@ -48,7 +49,7 @@ impl Checkpoint {
 impl<R: Read + Seek> Stored<R> {
     /// Whether it is of `training`, which is trial `key`: `config` on `samples` training samples.
     pub(super) fn check(&self, training: &Training, key: &str, config: &TrialConfig, samples: usize) -> Result<()> {
-        let Envelope { key: of, state, .. } = &self.envelope;
+        let Envelope { key: of, state, squares, .. } = &self.envelope;
         ensure!(of == key, "it is of trial {of}, and this is trial {key}");
         check_place(state, config, samples)?;
         let parameters = &training.trainer.parameters;
@@ -63,6 +64,11 @@ impl<R: Read + Seek> Stored<R> {
         ensure!(moments().all(has_own), "its moments are not as many of each value as those of this optimizer");
         let moments = moments().map(|(name, shape, dtype)| (name, &shape[1..], dtype));
         parameters.check_trained(moments).context("its moments are another network's")?;
+        let is_sum = squares.is_none_or(|sum| sum >= 0. && sum.is_finite());
+        ensure!(
+            is_sum && squares.is_some() == training.trainer.squares().is_some(),
+            "its sum over learning rates is of no training by this optimizer: {squares:?}"
+        );
         let (is_averaged, has_average) =
             (!training.trainer.average().is_empty(), self.shapes(AVERAGE).next().is_some());
         ensure!(is_averaged == has_average, "it has {} average of the weights", if has_average { "an" } else { "no" });
@@ -87,8 +93,8 @@ impl<R: Read + Seek> Stored<R> {
         if training.losses.is_some() {
             training.losses = Some(Losses::of_tensors(&self.read_part(LOSSES)?)?);
         }
-        let Envelope { optimizer_steps, state, .. } = self.envelope;
-        training.trainer.go_on_after(optimizer_steps)?;
+        let Envelope { optimizer_steps, squares, state, .. } = self.envelope;
+        training.trainer.go_on_after(optimizer_steps, squares)?;
         let started = state.started.clone().or(training.state.started.take());
         training.state = State { started, ..state };
         Ok(())

@@ -13,6 +13,9 @@ pub fn rule(train: &TrainConfig) -> Rule {
         OptimizerConfig::Adam {} => Rule::adam(constants),
         OptimizerConfig::Adamw { weight_decay } => Rule::Adam { constants, weight_decay },
         OptimizerConfig::Sgd { momentum, weight_decay } => Rule::Nesterov { momentum, weight_decay },
+        OptimizerConfig::ScheduleFree { beta1, weight_decay } => {
+            Rule::ScheduleFree { constants: Constants { beta1, ..constants }, weight_decay }
+        }
         OptimizerConfig::Muon { momentum, weight_decay } => Rule::Muon { momentum, weight_decay, others: constants },
     }
 }

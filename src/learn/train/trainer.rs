@@ -17,7 +17,7 @@ use super::{
     update::Update,
 };
 use crate::learn::{
-    config::TrialConfig,
+    config::{OptimizerConfig, TrialConfig},
     data::{
         Dataset, Images,
         batch::{Shift, gather},
@@ -39,7 +39,7 @@ pub struct Trainer {
     pub network: Network,
     engine: Engine,
     optimizer: Optimizer,
-    /// Of the weights, by which the network is judged, if the configuration wants that.
+    /// Of the weights, by which the network is judged, if the configuration has one.
     average: Option<Average>,
     seed: u64,
     shift: usize,
@@ -75,7 +75,11 @@ impl Trainer {
         let network = Network::new(&config.model, data.shape, data.classes, builder)?;
         let optimizer = Optimizer::new(parameters.trained(), rule(&config.train))?;
         let engine = Engine::new(config, data, &parameters, &optimizer, device)?;
-        let average = config.train.ema.map(|ema| Average::new(parameters.vars(), ema.decay)).transpose()?;
+        let average = match (config.train.ema, config.train.optimizer) {
+            (Some(ema), _) => Some(Average::new(parameters.vars(), ema.decay)?),
+            (None, OptimizerConfig::ScheduleFree { .. }) => Some(Average::found(parameters.vars())?),
+            (None, _) => None,
+        };
         Ok(Trainer {
             parameters,
             network,
@@ -175,6 +179,7 @@ impl Trainer {
     /// A copy of all weights that the network is judged by: of their average, where there is one.
     pub fn snapshot(&mut self) -> Result<Snapshot> {
         self.pull()?;
+        self.find_average()?;
         match &self.average {
             None => Ok(self.parameters.snapshot()?),
             Some(average) => Ok(Snapshot::from(average.view()).copy()?),
@@ -199,6 +204,7 @@ impl Trainer {
         if let Some(average) = &mut self.average {
             average.reset()?;
         }
+        self.optimizer.begin_at_values()?;
         self.push()
     }
 
@@ -246,7 +252,7 @@ impl Trainer {
             let (loss, scores) = self.step_in_graph(data, update, laps.as_deref_mut())?;
             (loss, Some(scores))
         };
-        if let Some(average) = &mut self.average {
+        if let Some(average) = self.average.as_mut().filter(|average| average.is_kept()) {
             average.step(self.optimizer.steps())?;
             laps.iter_mut().for_each(|laps| laps.end(Part::Average));
         }
@@ -296,11 +302,17 @@ impl Trainer {
     /// Loss and accuracy of the network on `images`, which belong to `data`: of its average weights, where it has some.
     pub fn evaluate(&mut self, data: &Dataset, images: &Images) -> Result<Evaluation> {
         kernels::flush_denormals();
+        self.find_average()?;
         self.swap_average()?;
         let evaluated = self.evaluate_weights(data, images);
         // Whatever came of it, the training goes on with its own weights.
         self.swap_average()?;
         evaluated
+    }
+
+    /// Brings an average that is not kept from step to step up to the last one.
+    fn find_average(&mut self) -> Result<()> {
+        Ok(self.average.as_mut().map_or(Ok(()), |average| self.optimizer.find(average))?)
     }
 
     /// Puts the average, where there is one, in the place of the weights, or back.
@@ -343,15 +355,20 @@ impl Trainer {
         self.optimizer.view()
     }
 
-    /// The average of the weights by variable, which the next step changes; empty where there is none.
-    pub(super) fn average(&self) -> BTreeMap<String, Tensor> {
-        self.average.as_ref().map_or_else(BTreeMap::new, Average::view)
+    /// Beside these what [`Optimizer::squares`] is.
+    pub(super) fn squares(&self) -> Option<f64> {
+        self.optimizer.squares()
     }
 
-    /// Goes on after `steps` steps, whose weights, moments and average stand in their tensors by now. Nothing else is kept from
-    /// step to step.
-    pub(super) fn go_on_after(&mut self, steps: u64) -> Result<()> {
-        self.optimizer.go_on_after(steps);
+    /// The average of the weights by variable, which the next step changes; empty where none is kept from step to step.
+    pub(super) fn average(&self) -> BTreeMap<String, Tensor> {
+        self.average.as_ref().filter(|average| average.is_kept()).map_or_else(BTreeMap::new, Average::view)
+    }
+
+    /// Goes on after `steps` steps, whose weights, moments and average stand in their tensors by now, and whose
+    /// [`Optimizer::squares`] are these. Nothing else is kept from step to step.
+    pub(super) fn go_on_after(&mut self, steps: u64, squares: Option<f64>) -> Result<()> {
+        self.optimizer.go_on_after(steps, squares);
         self.push()
     }
 

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use crate::learn::kernels::{
     lanes::vectorised,
-    options::Factors,
+    options::{Factors, FreeFactors},
     real::Real,
     storage::{is_worth_waking, threads},
     weight::Weight,
@@ -20,6 +20,8 @@ const CHUNK: usize = 1 << 14;
 pub(super) enum Update {
     /// Two moments.
     Adam(Factors),
+    /// Two moments: z and v.
+    ScheduleFree(FreeFactors),
     /// One moment.
     Nesterov { learning_rate: f64, momentum: f64, weight_decay: f64 },
     /// Muon's momentum, and in the place of the values the direction: the gradient blended with it.
@@ -52,6 +54,7 @@ impl<'a, T: Real> Moved<'a, T> {
         let Moved { theta, m, v } = self;
         match update {
             Update::Adam(factors) => adam(theta, m, v, gradient, factors),
+            Update::ScheduleFree(factors) => schedule_free(theta, m, v, gradient, factors),
             Update::Nesterov { learning_rate, momentum, weight_decay } => {
                 nesterov(theta, m, gradient, learning_rate, momentum, weight_decay)
             }
@@ -127,6 +130,22 @@ fn adam<T: Real>(theta: &mut [T], m: &mut [T], v: &mut [T], gradient: &[T], fact
             *v = beta2 * *v + keep2 * g * g;
             // Without weight decay this keeps the value to the bit: it is multiplied by 1.
             *theta = keep * *theta - step_size * *m / (v.sqrt() * correction + epsilon);
+        }
+    });
+}
+
+fn schedule_free<T: Real>(y: &mut [T], z: &mut [T], v: &mut [T], gradient: &[T], factors: FreeFactors) {
+    let length = factors.length();
+    let FreeFactors { beta1: _, beta2, epsilon, correction, learning_rate, weight_decay, share } = factors;
+    let [beta2, keep2, epsilon, correction, rate, decay, share, length] =
+        [beta2, 1. - beta2, epsilon, 1. / correction, learning_rate, weight_decay, share, length].map(T::from_f64);
+    vectorised!(|| {
+        for (((y, z), v), &g) in y.iter_mut().zip(&mut *z).zip(&mut *v).zip(gradient) {
+            *v = beta2 * *v + keep2 * g * g;
+            let d = g / (v.sqrt() * correction + epsilon) + decay * *y;
+            // (1−β₁)z + β₁x of the new z and x, without x.
+            *y = *y + share * (*z - *y) - length * d;
+            *z -= rate * d;
         }
     });
 }

@@ -4,6 +4,7 @@ use anyhow::Result;
 
 use super::{Engine, Trainer};
 use crate::learn::{
+    kernels::Average,
     model::{graph_work, pass::Work},
     train::laps::Part,
 };
@@ -32,7 +33,7 @@ impl Trainer {
             (Part::Batch, Work::moving(pixels * (size_of::<u8>() + size_of::<f32>()))),
             (Part::Optimizer, optimizer),
         ];
-        if self.average.is_some() {
+        if self.average.as_ref().is_some_and(Average::is_kept) {
             own.push((Part::Average, of_values(3 * self.parameters.count())));
         }
         own.extend(stages);
