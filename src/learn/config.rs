@@ -125,7 +125,7 @@ impl TrialConfig {
         self.train.validate()?;
         self.schedule.validate(self.train.epochs)?;
         self.schedule.suits(&self.model)?;
-        self.train.optimizer.suits(&self.model, &self.schedule, self.train.ema)
+        self.train.optimizer.suits(&self.model, self.train.ema)
     }
 
     /// The same training spelled in the one way that identifies it.

@@ -4,10 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     base::invalid::Invalid,
-    learn::{
-        model::{config::ModelConfig, efficient},
-        schedule::{LearningRatePolicy, ScheduleConfig},
-    },
+    learn::model::{config::ModelConfig, efficient},
 };
 
 /// The optimizer of a training, with what it has beside [`super::TrainConfig`]'s constants of Adam. Defaults are PyTorch's, but for
@@ -134,21 +131,9 @@ impl OptimizerConfig {
 
 impl OptimizerConfig {
     /// Refuses what Schedule-Free steps cannot be combined with; of other optimizers nothing.
-    pub(super) fn suits(
-        &self,
-        model: &ModelConfig,
-        schedule: &ScheduleConfig,
-        ema: Option<EmaConfig>,
-    ) -> Result<(), Invalid> {
+    pub(super) fn suits(&self, model: &ModelConfig, ema: Option<EmaConfig>) -> Result<(), Invalid> {
         let OptimizerConfig::ScheduleFree { .. } = self else { return Ok(()) };
         let kind = self.kind().as_str();
-        if !matches!(schedule.lr, LearningRatePolicy::Fixed { .. }) {
-            let allowed = format!(
-                "\"fixed\", with or without schedule.warmup_epochs: the average of train.optimizer.kind = {kind:?} stands \
-                 for a rate that falls"
-            );
-            return Err(Invalid::new("schedule.lr.policy", format!("{:?}", schedule.lr.name()), allowed));
-        }
         if let Some(EmaConfig { decay }) = ema.filter(|ema| *ema != EmaConfig::NONE) {
             let allowed = format!("0, which is no average: train.optimizer.kind = {kind:?} has an average of its own");
             return Err(Invalid::new("train.ema.decay", decay, allowed));

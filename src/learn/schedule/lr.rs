@@ -138,19 +138,6 @@ impl Default for LearningRatePolicy {
 }
 
 impl LearningRatePolicy {
-    /// The name as it stands in configurations.
-    pub fn name(&self) -> &'static str {
-        match self {
-            LearningRatePolicy::Fixed { .. } => "fixed",
-            LearningRatePolicy::Exponential { .. } => "exponential",
-            LearningRatePolicy::Step { .. } => "step",
-            LearningRatePolicy::OneCycle { .. } => "one-cycle",
-            LearningRatePolicy::Cosine { .. } => "cosine",
-            LearningRatePolicy::Cooldown { .. } => "cooldown",
-            LearningRatePolicy::WarmRestarts { .. } => "warm-restarts",
-        }
-    }
-
     /// The learning rate at `progress`; `batch` is the batch policy beside it, whose phases a warm restart may follow.
     pub fn at(&self, progress: Progress, batch: &BatchPolicy) -> f64 {
         match self {
