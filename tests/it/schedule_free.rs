@@ -214,7 +214,9 @@ fn what_schedule_free_steps_cannot_be_combined_with_is_refused_by_key() {
         error.to_string().names(&facts);
     }
     let schedules = ["warmup_epochs = 0.5", "freeze.conv1 = 0.5", "lr = { policy = 'cosine' }"];
-    schedules.map(|schedule| resolve(&with(&format!("schedule.{schedule}"))));
+    for schedule in schedules {
+        resolve(&with(&format!("schedule.{schedule}")));
+    }
     resolve(&with("model.kind = 'lenet5'"));
     assert!(resolve(&kind("")).check_for_gpu().is_err());
     let folder = folder_with("");
