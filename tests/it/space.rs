@@ -364,6 +364,7 @@ fn the_shipped_spaces_are_sound() {
         ("mnist-small", 100..=200),
         ("mnist-factors", 20..=20),
         ("mnist-optimizers", 22..=22),
+        ("mnist-schedule-free", 14..=14),
         ("paper", 8..=8),
     ] {
         let path = format!("{}/search-spaces/{file}.toml", env!("CARGO_MANIFEST_DIR"));
