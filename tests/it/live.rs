@@ -91,7 +91,9 @@ fn a_study_is_served_on_loopback_and_ends_with_an_interrupt() {
     // What does not change comes once, and not with each page that is taken anew.
     assert!(page.contains("<script src=\"/echarts.js\"></script>") && page.len() < 500_000, "{}", page.len());
     let library = server.get("/echarts.js", "");
-    assert!(status(&library) == "200" && library.contains("Content-Type: text/javascript") && library.contains("Apache"));
+    assert!(
+        status(&library) == "200" && library.contains("Content-Type: text/javascript") && library.contains("Apache")
+    );
     let head = server.raw(format!("HEAD / HTTP/1.1\r\nHost: {}\r\n\r\n", server.address).as_bytes());
     assert!(status(&head) == "200" && head.ends_with("\r\n\r\n"), "{head}");
     assert_eq!(server.interrupt(), Some(0));
