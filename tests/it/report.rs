@@ -111,6 +111,30 @@ fn the_data_of_a_page_are_the_cells_of_the_tables() {
     assert_eq!(data["front"].as_array().unwrap().len(), on_front);
 }
 
+#[test]
+fn a_front_has_each_training_once_though_several_lengths_share_it() {
+    let folder = folder_with(
+        "[base]\ndata = { name = \"glyphs\", train_samples = 120, test_samples = 40 }\nmodel = { preset = \"tiny\" }\n\
+         [axes]\n\"schedule.lr.rate\" = [1e-3, 3e-3]\n\"train.epochs\" = [1, 3, 2]\n",
+    );
+    told(folder.path(), &["explore", "space.toml", "--quiet", "--no-confirm"]);
+    let view = StudyView::read(&Study::new(folder.path().join("results/space"))).unwrap();
+    let findings = Findings::of(&view);
+    let trainings = |front: &[usize]| {
+        let mut keys: Vec<String> = Vec::new();
+        for index in front {
+            let point = &findings.points[*index];
+            // A configuration of just this length is there.
+            assert_eq!(point.extent, Extent::Whole, "{}", point.label);
+            keys.push(view.config(point).unwrap().key(""));
+        }
+        keys.len() == keys.iter().collect::<std::collections::BTreeSet<_>>().len()
+    };
+    assert!(trainings(&findings.front) && trainings(&findings.wide_front));
+    // All lengths are points still.
+    assert_eq!(findings.points.len(), 2 * (1 + 3 + 2));
+}
+
 /// A cell as the scripts of a page read it: it stands there, is one of those that the column has, or follows from the
 /// configuration of its row.
 fn cell<'a>(data: &'a serde_json::Value, column: &'a serde_json::Value, row: usize) -> &'a str {

@@ -5,7 +5,7 @@ use std::cell::OnceCell;
 use super::view::StudyView;
 use crate::{
     analysis::{
-        self, Objectives, Point,
+        self, Extent, Objectives, Point,
         bootstrap::{self, Membership},
     },
     base::stats,
@@ -40,10 +40,11 @@ impl Findings {
     pub fn of(view: &StudyView) -> Findings {
         let points = view.points();
         let objectives: Vec<[f64; 3]> = points.iter().map(Point::objectives).collect();
+        let front = |of| without_copies(view, &points, analysis::front(&objectives, of));
         Findings {
             baseline: analysis::baseline(&points, &view.design()),
-            front: analysis::front(&objectives, Objectives::TimeAccuracy),
-            wide_front: analysis::front(&objectives, Objectives::TimeAccuracyParameters),
+            front: front(Objectives::TimeAccuracy),
+            wide_front: front(Objectives::TimeAccuracyParameters),
             points,
             memberships: OnceCell::new(),
         }
@@ -78,6 +79,20 @@ impl Findings {
             parameter_share: of.parameters as f64 / base.parameters as f64,
         })
     }
+}
+
+/// A front with each training once: where configurations differ in their length alone, the shorter one's training is a beginning of
+/// the longer one's. Of such points the one stays that is a whole training, else the first.
+fn without_copies(view: &StudyView, points: &[Point], front: Vec<usize>) -> Vec<usize> {
+    let rank = |index: usize| (points[index].extent != Extent::Whole, index);
+    let is_copy = |index: usize| {
+        front.iter().any(|&other| {
+            rank(other) < rank(index)
+                && points[other].objectives() == points[index].objectives()
+                && view.is_same_training(&points[other], &points[index])
+        })
+    };
+    front.iter().copied().filter(|index| !is_copy(*index)).collect()
 }
 
 /// Standard deviation of a point's validation accuracy over its replicates.

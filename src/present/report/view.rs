@@ -286,6 +286,12 @@ impl StudyView {
         TrialConfig::resolve(config.to_table()).with_context(|| format!("{} cannot be trained by itself", point.label))
     }
 
+    /// Whether two points are one training, to the bit.
+    pub fn is_same_training(&self, one: &Point, other: &Point) -> bool {
+        let key = |point: &Point| self.config(point).ok().map(|config| config.key(""));
+        key(one).is_some_and(|of| Some(of) == key(other))
+    }
+
     /// Where and how the times were taken, in a line; empty where that is not known.
     pub fn times_line(&self) -> String {
         self.times_line_of(if self.confirming().is_some() { Basis::Confirmed } else { Basis::Screened })
