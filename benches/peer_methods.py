@@ -40,8 +40,9 @@ class Method:
 
     is_known = False
 
-    def __init__(self, course, seed, known):
+    def __init__(self, course, seed, known, first_seed=False):
         self.course, self.recording, self.seed, self.is_known = course, course.recording, seed, known
+        self.first_seed, self.further = first_seed, None
         self.random = random.Random(seed)
         self.begun = set()
         recording = self.recording
@@ -53,9 +54,30 @@ class Method:
     def left(self):
         return [of for of in range(len(self.recording.names)) if of not in self.begun]
 
+    def trials_of(self, candidate):
+        """The trainings that a proposal is of: those under all seeds, or that under the first."""
+        of = self.recording.trials_of(candidate)
+        return of[:1] if self.first_seed else of
+
+    def next(self):
+        """What is proposed; once a search under the first seed has nothing more, the other seeds of what is on its front."""
+        if (job := self.propose()) is not None or not self.first_seed:
+            return job
+        trials, recording, known = range(len(self.recording.names)), self.recording, self.course.known
+        if any(known[trial] < len(recording.curves[trial]) for trial in trials):
+            return None
+        if self.further is None:
+            self.further = list(self.course.exhaustive.found(known))
+        return self.others(self.further.pop(0)) if self.further else None
+
+    def others(self, candidate):
+        for trial in self.recording.trials_of(candidate)[1:]:
+            for epoch in range(1, len(self.recording.curves[trial]) + 1):
+                yield trial, epoch
+
     def epoch(self, candidate, epoch):
-        """Trains all replicates up to there, from where they are."""
-        for trial in self.recording.trials_of(candidate):
+        """Trains up to there, from where the trainings are."""
+        for trial in self.trials_of(candidate):
             while self.course.known[trial] < min(epoch, len(self.recording.curves[trial])):
                 yield trial, int(self.course.known[trial]) + 1
 
@@ -64,12 +86,12 @@ class Method:
             yield from self.epoch(candidate, epoch)
 
     def has_diverged(self, candidate):
-        of = self.recording.trials_of(candidate)
+        of = self.trials_of(candidate)
         curves, known = self.recording.curves, self.course.known
         return any(self.recording.diverged[trial] and known[trial] >= len(curves[trial]) for trial in of)
 
     def accuracy(self, candidate, epoch):
-        return 0.0 if self.has_diverged(candidate) else float(self.recording.accuracy(candidate, epoch))
+        return 0.0 if self.has_diverged(candidate) else float(self.recording.accuracy(self.trials_of(candidate), epoch))
 
     def objectives(self, candidate):
         """Seconds and error of the whole training."""

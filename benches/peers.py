@@ -65,8 +65,10 @@ METHODS = {
     "moasha-corrected": ("peer_packages", "CorrectedMoAsha", "syne-tune", False, "the same with ranks as priorities"),
     "moasha-known": ("peer_packages", "CorrectedMoAsha", "syne-tune", True, "corrected, of the whole time and the error so far"),
 }
+FIRST = ", first seed"  # what searches under the first seed are called
 COLUMNS = ["method", "recording", "seed", "slots", "budget", "configurations", "exhaustive_seconds", "front", "cost"]
-COLUMNS += ["hypervolume", "recall", "false_members", "cost_99", "cost_995", "cost_999", "cost_same_front"]
+COLUMNS += ["hypervolume", "recall", "recall_within_noise", "false_members"]
+COLUMNS += ["cost_99", "cost_995", "cost_999", "cost_recall_95", "cost_same_front"]
 COLUMNS += [f"{name}_at_{100 * share:.0f}" for name in ("hypervolume", "recall") for share in BUDGETS]
 
 
@@ -77,10 +79,11 @@ def name_of(folder):
 
 def figures(course):
     """The columns of a row that a replay gives."""
-    volume, recall, false = course.exhaustive.reached(course.known)
+    volume, recall, false, within = course.exhaustive.reached(course.known)
     row = {"configurations": len(course.recording.names), "exhaustive_seconds": f"{course.exhaustive.cost:.1f}"}
     row |= {"front": int(course.exhaustive.on_front.sum()), "cost": course.seconds / course.exhaustive.cost}
     row |= {"hypervolume": volume, "recall": recall, "false_members": false, "cost_same_front": course.cost_of_same_front()}
+    row |= {"recall_within_noise": within, "cost_recall_95": course.cost_of_recall(0.95)}
     row |= {f"cost_{name}": course.cost_of(share) for name, share in [("99", 0.99), ("995", 0.995), ("999", 0.999)]}
     for share in BUDGETS:
         if share <= course.budget + 1e-9 or course.seconds < course.budget * course.exhaustive.cost:
@@ -100,13 +103,13 @@ def ours(binary, folder, strategy, seeds, slots):
 
 def our_row(outcome):
     first = lambda share: next((step["cost"] for step in outcome["steps"] if step["hypervolume"] >= share), None)
-    row = {name: outcome[name] for name in ("cost", "hypervolume", "recall", "false_members", "cost_same_front")}
+    names = ("cost", "hypervolume", "recall", "false_members", "cost_same_front", "recall_within_noise", "cost_recall_95")
+    row = {name: outcome[name] for name in names}
     row |= {"cost_99": first(0.99), "cost_995": first(0.995), "cost_999": first(0.999)}
     for share in BUDGETS:
-        before = [step["hypervolume"] for step in outcome["steps"] if step["cost"] <= share]
-        row[f"hypervolume_at_{100 * share:.0f}"] = before[-1] if before else 0.0
-        if outcome["cost"] <= share:
-            row[f"recall_at_{100 * share:.0f}"] = outcome["recall"]
+        before = [step for step in outcome["steps"] if step["cost"] <= share]
+        for what in ("hypervolume", "recall"):
+            row[f"{what}_at_{100 * share:.0f}"] = before[-1][what] if before else 0.0
     return row
 
 
@@ -131,8 +134,9 @@ def add(path, rows):
 def run(arguments):
     """Rows of one method on all recordings."""
     done = {(row["method"], row["recording"], row["seed"], row["slots"]) for row in rows_of(arguments.out)}
+    method = arguments.method + FIRST * arguments.first_seed
     for folder in arguments.recordings:
-        about = {"method": arguments.method, "recording": name_of(folder), "slots": arguments.slots, "budget": arguments.budget}
+        about = {"method": method, "recording": name_of(folder), "slots": arguments.slots, "budget": arguments.budget}
         missing = lambda seed: (about["method"], about["recording"], str(seed), str(arguments.slots)) not in done
         count = arguments.seeds if OURS.get(arguments.method, True) else 1
         seeds = [seed for seed in range(count) if missing(seed)]
@@ -147,11 +151,11 @@ def run(arguments):
         exhaustive = Exhaustive(Recording(folder))
         for seed in seeds:
             course = Course(exhaustive, arguments.budget)
-            replay(course, kind(course, seed, known).propose, arguments.slots)
+            replay(course, kind(course, seed, known, arguments.first_seed).next, arguments.slots)
             add(arguments.out, [about | figures(course) | {"seed": seed}])
             shown = [course.cost_of(share) for share in (0.99, 0.999)] + [course.cost_of_same_front()]
             shown = ", ".join("never" if cost is None else f"{cost:.3f}" for cost in shown)
-            print(f"{arguments.method} {about['recording']} seed {seed}: {shown}", file=sys.stderr, flush=True)
+            print(f"{method} {about['recording']} seed {seed}: {shown}", file=sys.stderr, flush=True)
 
 
 def self_check(arguments):
@@ -164,14 +168,15 @@ def self_check(arguments):
             course = Course(exhaustive, math.inf)
             course.may_settle = False
             replay(course, Grid(course, 0, False).propose, slots)
-            theirs = [(step["cost"], step["hypervolume"], step["same_front"]) for step in outcome["steps"]]
-            mine = [(cost, volume, same) for cost, volume, _, same in course.steps]
+            names = ("cost", "hypervolume", "recall_within_noise", "same_front")
+            theirs = [tuple(step[name] for name in names) for step in outcome["steps"]]
+            mine = [(cost, volume, within, same) for cost, volume, _, same, within in course.steps]
             if len(mine) != len(theirs):
                 sys.exit(f"error: {folder}, {slots} slots: {len(mine)} steps, simulate has {len(theirs)}")
             for at, (one, other) in enumerate(zip(mine, theirs)):
-                apart = max(abs(one[0] - other[0]), abs(one[1] - other[1]))
+                apart = max(abs(this - that) for this, that in zip(one[:3], other[:3]))
                 worst = max(worst, apart)
-                if not (apart <= 1e-9 and one[2] == other[2]):
+                if not (apart <= 1e-9 and one[3] == other[3]):
                     sys.exit(f"error: {folder}, {slots} slots, step {at}: {one}, simulate has {other}")
             print(f"{name_of(folder)}, {slots} slots: {len(mine)} steps are the same; front of {int(exhaustive.on_front.sum())}")
     print(f"largest difference {worst:.1e}")
@@ -211,15 +216,18 @@ def table(arguments):
         # What peers have when ours has ended by itself, at the next budget that is written.
         ends = [float(row["cost"]) for row in of if row["method"] == "freeze-thaw"]
         share = next((share for share in BUDGETS if ends and share >= middle(ends)), 0.2)
-        head = ["method", "runs", "99 %", "99.5 %", "99.9 %", "same front", "ended at"]
+        # Rows of earlier records do not have it.
+        has_recall = all("cost_recall_95" in row for row in of)
+        reached = ["99", "995", "999", *(["recall_95"] if has_recall else []), "same_front"]
+        head = ["method", "runs", "99 %", "99.5 %", "99.9 %", *(["95 % recall"] if has_recall else []), "same front", "ended at"]
         head += [f"{what} at {100 * share:.0f} %" for what in ("hypervolume", "recall")]
         lines = []
-        for method in [*OURS, *METHODS]:
+        for method in [*OURS, *(name + suffix for name in METHODS for suffix in ("", FIRST))]:
             some = [row for row in of if row["method"] == method]
             if some:
-                reached = [costs(some, f"cost_{what}") for what in ("99", "995", "999", "same_front")]
+                lasted = [costs(some, f"cost_{what}") for what in reached]
                 at = [shares(some, f"{what}_at_{100 * share:.0f}") for what in ("hypervolume", "recall")]
-                lines.append([method, len(some), *reached, costs(some, "cost"), *at])
+                lines.append([method, len(some), *lasted, costs(some, "cost"), *at])
         recordings = len({row["recording"] for row in of})
         about = f", {recordings} recordings" if recordings > 1 else ""
         print(f"## {name}{about}, trainings at once: {slots}\n\n{markdown(head, lines)}\n")
@@ -238,6 +246,7 @@ def parse():
     parser.add_argument("recordings", nargs="*", type=pathlib.Path, metavar="RECORDING", help="folders of trials.csv and epochs.csv")
     parser.add_argument("--method", choices=[*METHODS, *OURS, "list"], metavar="NAME", help="the method, or `list`")
     parser.add_argument("--seeds", type=int, default=30, metavar="N", help="seeds, from 0 on [30]")
+    parser.add_argument("--first-seed", action="store_true", help="a peer trains each configuration under the first seed alone, and at the end those on its front under the others")
     parser.add_argument("--slots", type=int, default=1, metavar="N", help="trainings at once [1]")
     parser.add_argument("--budget", type=float, default=1.0, metavar="SHARE", help="of the training time of all [1]")
     parser.add_argument("--out", type=pathlib.Path, metavar="FILE", help="CSV file to add rows to")
@@ -261,6 +270,8 @@ def main():
             print(f"{name:<18} {environment:<10} {about}")
         return print(f"{', '.join(OURS):<29} ours, by --binary; settings as shipped")
     arguments.binary = arguments.binary.resolve()
+    if arguments.first_seed and arguments.method in OURS:
+        sys.exit("error: --first-seed is for peers: ours choose seeds themselves")
     if not arguments.recordings or not (arguments.self_check or arguments.method and arguments.out):
         sys.exit("error: give recordings, and --self-check or --method and --out; or --install, --table")
     environment = "plain" if arguments.self_check else METHODS.get(arguments.method, (0, 0, "plain"))[2]

@@ -58,9 +58,9 @@ class Recording:
         """Seconds of the training to its end."""
         return self.seconds[candidate][-1]
 
-    def accuracy(self, candidate, epoch):
-        """Best so far, in the mean over replicates."""
-        best = [self.best[trial] for trial in self.trials_of(candidate)]
+    def accuracy(self, trials, epoch):
+        """Best so far, in the mean over trials of a configuration."""
+        best = [self.best[trial] for trial in trials]
         return sum(of[min(epoch, len(of) - 1)] for of in best) / len(best)
 
 
@@ -210,6 +210,9 @@ class Exhaustive:
         self.there = there
         self.order = numpy.lexsort((-self.accuracy, self.time))
         self.volume = self.hypervolume(numpy.flatnonzero(self.on_front))
+        # Standard error of the difference of two members' mean accuracies.
+        spread = [2 * numpy.var(of, ddof=1) / len(of) for of in numpy.array(self.best)[:, self.on_front].T if len(of) > 1]
+        self.noise = float(numpy.sqrt(numpy.mean(spread))) if spread else 0.0
 
     def points(self, known):
         """Which points there are of so many epochs of each trial, and their accuracies."""
@@ -226,16 +229,33 @@ class Exhaustive:
         mean = rounded(total, numpy.maximum(count, 1))
         return (count > 0) & ~over[self.of], mean
 
-    def reached(self, known):
-        """Hypervolume as a share, recall, members that are not of the true front."""
+    def members(self, known):
+        """Points on the front of so many epochs of each trial."""
         there, accuracy = self.points(known)
         if self.recording.replicates == 1:
-            members = front_of_sorted(self.time, self.accuracy, self.order[there[self.order]])
-        else:
-            members = front(self.time, accuracy, numpy.flatnonzero(there))
+            return front_of_sorted(self.time, self.accuracy, self.order[there[self.order]])
+        return front(self.time, accuracy, numpy.flatnonzero(there))
+
+    def found(self, known):
+        """Their configurations, by time."""
+        return dict.fromkeys(int(of) for of in self.of[self.members(known)])
+
+    def reached(self, known):
+        """Hypervolume as a share, recall, members that are not of the true front, recall with stand-ins within the noise."""
+        members = self.members(known)
         hits = int(self.on_front[members].sum())
         truly = members[self.there[members]]
-        return self.hypervolume(truly) / self.volume, hits / max(1, int(self.on_front.sum())), len(members) - hits
+        count = max(1, int(self.on_front.sum()))
+        return self.hypervolume(truly) / self.volume, hits / count, len(members) - hits, self.stood_for(truly) / count
+
+    def stood_for(self, members):
+        """How many of the front are members, or have one that takes no more time and is as accurate as far as seeds tell."""
+        if not len(members):
+            return 0
+        order = members[numpy.argsort(self.time[members], kind="stable")]
+        best = numpy.concatenate([[-numpy.inf], numpy.maximum.accumulate(self.accuracy[order])])
+        within = numpy.searchsorted(self.time[order], self.time[self.on_front], side="right")
+        return int((best[within] >= self.accuracy[self.on_front] - self.noise).sum())
 
     def hypervolume(self, members):
         """Up to the worst time of all and the accuracy of guessing, by the members' true accuracies."""
@@ -287,8 +307,8 @@ class Course:
             self.next = self.seconds + LOOKS * self.exhaustive.cost
 
     def look(self):
-        volume, recall, false = self.exhaustive.reached(self.known)
-        self.steps.append((self.seconds / self.exhaustive.cost, volume, recall, recall == 1.0 and false == 0))
+        volume, recall, false, within = self.exhaustive.reached(self.known)
+        self.steps.append((self.seconds / self.exhaustive.cost, volume, recall, recall == 1.0 and false == 0, within))
 
     def is_over(self):
         """Whether the budget is spent, or the front is there and stays."""
@@ -298,9 +318,12 @@ class Course:
     def cost_of(self, share):
         return next((cost for cost, volume, *_ in self.steps if volume >= share), None)
 
+    def cost_of_recall(self, share):
+        return next((step[0] for step in self.steps if step[4] >= share), None)
+
     def cost_of_same_front(self):
         found = None
-        for cost, _, _, same in reversed(self.steps):
+        for cost, _, _, same, _ in reversed(self.steps):
             if not same:
                 break
             found = cost

@@ -106,9 +106,12 @@ fn show(outcomes: &[Outcome]) -> Result<()> {
     line("share of exhaustive training", &|of| Some(of.cost))?;
     line("share of exhaustive hypervolume", &|of| Some(of.reached.hypervolume))?;
     line("recall of the front", &|of| Some(of.reached.recall))?;
+    line("recall within what seeds tell", &|of| Some(of.reached.recall_within_noise))?;
     line("false members of the front", &|of| Some(of.reached.false_members as f64))?;
     line("cost until 99 % of hypervolume", &|of| of.cost_99)?;
+    line("cost until 99.5 % of hypervolume", &|of| of.cost_995)?;
     line("cost until 99.9 % of hypervolume", &|of| of.cost_999)?;
+    line("cost until 95 % of that recall", &|of| of.cost_recall_95)?;
     line("cost until the same front", &|of| of.cost_same_front)?;
     line("wall time over that without idling", &|of| Some(of.idle_factor))?;
     if outcomes.iter().any(|of| of.audit.is_some()) {

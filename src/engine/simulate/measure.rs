@@ -5,7 +5,10 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use super::Recording;
-use crate::analysis::{Objectives, front, hypervolume};
+use crate::{
+    analysis::{Objectives, front, hypervolume},
+    base::stats,
+};
 
 /// Accuracy below which nothing counts in the hypervolume.
 const CHANCE: f64 = 0.1;
@@ -25,6 +28,8 @@ pub struct Exhaustive {
     hypervolume: f64,
     /// The worst time and size: figures of other points are cut there.
     points: Vec<(Name, [f64; 3])>,
+    /// Standard error of the difference of two members' mean accuracies; 0 where there is one seed, and none is known.
+    noise: f64,
 }
 
 /// How close a front is to that of all curves.
@@ -35,6 +40,9 @@ pub struct Reached {
     /// Share of the members of the true front that are found, and members that are not of it.
     pub recall: f64,
     pub false_members: usize,
+    /// Share of the members of the true front that are found or have a stand-in: a member of the front of what is known that takes
+    /// no more (time, parameters) and is no less accurate than by the standard error of the difference of two means.
+    pub recall_within_noise: f64,
 }
 
 /// A moment of a simulation.
@@ -43,6 +51,8 @@ pub struct Step {
     /// As a share of that of all trials.
     pub cost: f64,
     pub hypervolume: f64,
+    pub recall: f64,
+    pub recall_within_noise: f64,
     pub same_front: bool,
 }
 
@@ -54,10 +64,12 @@ impl Exhaustive {
         let seconds = (recording.trials.iter().zip(&recording.curves))
             .map(|(trial, curve)| until(recording, trial.candidate, curve.accuracies.len()))
             .sum();
+        let front: BTreeSet<Name> = front(&figures, objectives).into_iter().map(|at| points[at].0).collect();
         Exhaustive {
             objectives,
             seconds,
-            front: front(&figures, objectives).into_iter().map(|at| points[at].0).collect(),
+            noise: noise(recording, &front),
+            front,
             hypervolume: hypervolume(&figures, objectives, CHANCE).map_or(0.0, |of| of.volume),
             points,
         }
@@ -69,15 +81,25 @@ impl Exhaustive {
         let figures: Vec<[f64; 3]> = found.iter().map(|(_, figures)| *figures).collect();
         let members: BTreeSet<Name> = front(&figures, self.objectives).into_iter().map(|at| found[at].0).collect();
         let hits = members.intersection(&self.front).count();
-        // By their true accuracies, up to the reference of all: the points that are slowest and largest come along, and are cut away.
+        // By their true accuracies.
         let truly = |of: &&(Name, [f64; 3])| members.contains(&of.0);
         let mut figures: Vec<[f64; 3]> = self.points.iter().filter(truly).map(|(_, figures)| *figures).collect();
+        let stood_for = self.points.iter().filter(|(name, _)| self.front.contains(name));
+        let stood_for = stood_for.filter(|(_, of)| figures.iter().any(|by| self.stands_for(by, of))).count();
+        // Up to the reference of all: the points that are slowest and largest come along, and are cut away.
         figures.extend(self.worst());
         Reached {
             hypervolume: hypervolume(&figures, self.objectives, CHANCE).map_or(0.0, |of| of.volume) / self.hypervolume,
             recall: hits as f64 / self.front.len().max(1) as f64,
             false_members: members.len() - hits,
+            recall_within_noise: stood_for as f64 / self.front.len().max(1) as f64,
         }
+    }
+
+    /// Whether a point is as good as a member of the front, as far as its replicates tell.
+    fn stands_for(&self, by: &[f64; 3], member: &[f64; 3]) -> bool {
+        let is_no_larger = self.objectives == Objectives::TimeAccuracy || by[2] <= member[2];
+        by[0] <= member[0] && by[1] >= member[1] - self.noise && is_no_larger
     }
 
     /// A point of no volume that keeps the reference where all curves have it.
@@ -94,6 +116,18 @@ impl Exhaustive {
         let lost = |candidate: &usize| !self.front.iter().any(|of| of.0 == *candidate && found.contains(of));
         self.front.iter().map(|of| of.0).collect::<BTreeSet<_>>().iter().filter(|of| lost(of)).count()
     }
+}
+
+/// Standard error of the difference of two mean accuracies, by the spread of the members of a front over their replicates.
+fn noise(recording: &Recording, members: &BTreeSet<Name>) -> f64 {
+    let variances = members.iter().filter_map(|(candidate, stop)| {
+        let of = recording.trials.iter().zip(&recording.curves).filter(|(trial, _)| trial.candidate == *candidate);
+        let best = of.map(|(_, curve)| curve.accuracies.iter().take(*stop).copied().fold(0.0, f64::max));
+        let best: Vec<f64> = best.collect();
+        Some((stats::standard_deviation(&best)?.powi(2), best.len()))
+    });
+    let of: Vec<f64> = variances.map(|(variance, count)| 2.0 * variance / count as f64).collect();
+    stats::mean(&of).map_or(0.0, f64::sqrt)
 }
 
 /// Seconds of a trial's first epochs.
@@ -166,9 +200,11 @@ impl Course<'_> {
     }
 
     fn look(&mut self, known: &[usize]) {
-        let Reached { hypervolume, recall, false_members } = self.exhaustive.reached(self.recording, known);
+        let Reached { hypervolume, recall, false_members, recall_within_noise } =
+            self.exhaustive.reached(self.recording, known);
         let cost = self.seconds / self.exhaustive.seconds;
-        self.steps.push(Step { cost, hypervolume, same_front: recall == 1.0 && false_members == 0 });
+        let same_front = recall == 1.0 && false_members == 0;
+        self.steps.push(Step { cost, hypervolume, recall, recall_within_noise, same_front });
     }
 
     pub fn finish(mut self, known: &[usize]) -> Self {
@@ -179,6 +215,11 @@ impl Course<'_> {
     /// The cost after which so much of the hypervolume was reached.
     pub fn cost_of(&self, share: f64) -> Option<f64> {
         self.steps.iter().find(|step| step.hypervolume >= share).map(|step| step.cost)
+    }
+
+    /// The cost after which so much of the front was found, as far as replicates tell.
+    pub fn cost_of_recall(&self, share: f64) -> Option<f64> {
+        self.steps.iter().find(|step| step.recall_within_noise >= share).map(|step| step.cost)
     }
 
     /// The cost from which on the front was that of all curves.

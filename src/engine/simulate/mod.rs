@@ -45,7 +45,10 @@ pub struct Outcome {
     pub reached: Reached,
     /// Share of the cost after which so much of the hypervolume was reached; absent where it never was.
     pub cost_99: Option<f64>,
+    pub cost_995: Option<f64>,
     pub cost_999: Option<f64>,
+    /// Share of the cost after which 95 % of the front's members were found or had a stand-in.
+    pub cost_recall_95: Option<f64>,
     /// Share of the cost after which the front was that of all curves, to stay so.
     pub cost_same_front: Option<f64>,
     pub audit: Option<Audit>,
@@ -120,7 +123,9 @@ pub fn simulate(
         idle_factor: wall_seconds * count as f64 / course.seconds.max(f64::MIN_POSITIVE),
         reached: exhaustive.reached(recording, &known),
         cost_99: course.cost_of(0.99),
+        cost_995: course.cost_of(0.995),
         cost_999: course.cost_of(0.999),
+        cost_recall_95: course.cost_of_recall(0.95),
         cost_same_front: course.cost_of_same_front(),
         bound_holds: audit.as_ref().filter(|of| of.paused > 0).map(|audit| lost <= audit.remaining_on_front),
         audit,
