@@ -338,9 +338,9 @@ class Course:
 def replay(course, propose, slots):
     """Trains what `propose` gives: generators of trials and the epochs that they complete next, one of them a slot.
 
-    A slot asks for another when its generator ended and the next look is due, as the dispatcher does. `propose` gives None when
-    there is nothing to begin; it is asked again once a generator goes on. The time of an epoch is an equal share of its training,
-    in nanoseconds of the simulated worker's clock, so that what is due at once is due at once there too.
+    A slot whose generator ended asks for another at once, as in the dispatcher. `propose` gives None when there is nothing to
+    begin; it is asked again once a generator goes on. The time of an epoch is an equal share of its training, in nanoseconds of the
+    simulated worker's clock, so that what is due at once is due at once there too.
     """
     recording = course.recording
     each = [recording.seconds[c][-1] / len(recording.seconds[c]) for c in recording.candidate]
@@ -354,6 +354,7 @@ def replay(course, propose, slots):
                     running[slot] = (now + spans[step[0]], step, job)
         if not any(running):
             break
+        has_ended = False
         for slot in range(slots):
             if running[slot] and running[slot][0] <= now:
                 due, step, job = running[slot]
@@ -363,5 +364,8 @@ def replay(course, propose, slots):
                     return
                 step = next(job, None)
                 running[slot] = step and (due + spans[step[0]], step, job)
+                has_ended |= step is None
+        if has_ended:
+            continue
         now += min([of[0] - now for of in running if of] or [LONGEST])
     course.look()
