@@ -1,9 +1,17 @@
 //! What a sweep shows while it runs: bars on a terminal, lines elsewhere, JSON events, or nothing.
 
-use std::{io::Write, time::Instant};
+use std::{
+    cell::Cell,
+    io::Write,
+    time::{Duration, Instant},
+};
 
+pub use fastrcaps::{
+    base::words::{accuracy as percent, duration},
+    present::report::cells::{mean_and_deviation, share_of_draws},
+};
 use fastrcaps::{
-    base::device::Place,
+    base::{device::Place, words::plural},
     engine::sweep_log::{event_line, slot_name},
     learn::record::{Status, TrialRecord},
     present::report::view::StudyView,
@@ -11,10 +19,6 @@ use fastrcaps::{
         dispatch::{Ending, Event},
         worker::Slot,
     },
-};
-pub use fastrcaps::{
-    base::words::{accuracy as percent, duration},
-    present::report::cells::{mean_and_deviation, share_of_draws},
 };
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::json;
@@ -36,9 +40,25 @@ pub enum Mode {
     Json,
 }
 
+/// How much of what a sweep wants it will train.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    All,
+    /// It may leave trainings unfinished.
+    AtMostAll,
+    /// It may do so, and want more.
+    Unknown,
+}
+
+/// Where lines are shown, one comes at least as often while anything is trained.
+const SILENCE: Duration = Duration::from_secs(60);
+
 /// Shows the events of a sweep.
 pub struct Display {
     kind: Kind,
+    extent: Extent,
+    /// When the last line was shown.
+    told: Cell<Instant>,
     trials: Vec<Shown>,
     /// Epochs of all trials that this run wants, and those of them that are behind us: also those of an earlier run, and
     /// those that a trial that failed will never train.
@@ -74,7 +94,7 @@ enum Kind {
 
 impl Display {
     /// A display of `wanted` trials out of the view's, of which none has started.
-    pub fn new(mode: Mode, view: &StudyView, wanted: &[usize], slots: &[Slot]) -> Display {
+    pub fn new(mode: Mode, view: &StudyView, wanted: &[usize], slots: &[Slot], extent: Extent) -> Display {
         let label = |trial: &fastrcaps::search::space::Trial| {
             let label = &view.expansion.candidates[trial.candidate].label;
             if view.trials.len() > view.expansion.candidates.len() {
@@ -102,6 +122,8 @@ impl Display {
         let front = matches!(&kind, Kind::Bars { front, .. } if !front.is_empty()).then(|| LiveFront::new(view));
         let display = Display {
             kind,
+            extent,
+            told: Cell::new(Instant::now()),
             trials,
             epochs_wanted,
             epochs_done,
@@ -136,6 +158,7 @@ impl Display {
                 }
                 self.emit_of(*trial, || json!({"event": "epoch", "row": row}));
                 self.update_total();
+                self.break_silence();
             }
             Event::Ended { trial, record } => self.ended(*trial, record),
             Event::Retried { trial, record, wait } => {
@@ -225,8 +248,20 @@ impl Display {
         match &self.kind {
             // Not `suspend`: it panics where the terminal is gone.
             Kind::Bars { total, .. } => total.println(line),
-            Kind::Lines => errln!("{line}"),
+            Kind::Lines => {
+                self.told.set(Instant::now());
+                errln!("{line}");
+            }
             Kind::Json | Kind::Quiet => {}
+        }
+    }
+
+    /// How far the sweep is, where no line has told anything for a while.
+    fn break_silence(&self) {
+        if matches!(self.kind, Kind::Lines) && self.told.get().elapsed() >= SILENCE {
+            let (ended, wanted) = (self.ended, self.wanted);
+            let trained = plural(self.epochs_trained, "epoch");
+            self.line(&format!("[{ended}/{wanted}] {trained} trained{}", self.eta()));
         }
     }
 
@@ -276,10 +311,7 @@ impl Display {
         let line = event_line(&Event::Ended { trial, record }, &self.trials[trial].label);
         let line = format!("[{}/{}] {line}", self.ended, self.wanted);
         self.free_slot(trial);
-        let eta = match (&self.kind, self.remaining()) {
-            (Kind::Lines, Some(eta)) => format!(" · ETA {}", duration(eta)),
-            _ => String::new(),
-        };
+        let eta = if let Kind::Lines = self.kind { self.eta() } else { String::new() };
         self.line(&format!("{line}{eta}"));
         self.emit_of(trial, || json!({"event": "ended", "record": record}));
         self.update_total();
@@ -296,14 +328,24 @@ impl Display {
         (self.epochs_trained > 0).then(|| pace() * left as f64)
     }
 
+    /// The same in words, as the end of a line.
+    fn eta(&self) -> String {
+        let left = || self.remaining().map(duration);
+        match self.extent {
+            Extent::All => left().map_or(String::new(), |left| format!(" · ETA {left}")),
+            Extent::AtMostAll => left().map_or(String::new(), |left| format!(" · ETA at most {left}")),
+            Extent::Unknown => String::new(),
+        }
+    }
+
     fn update_total(&self) {
         if let Kind::Bars { total, .. } = &self.kind {
             total.set_position(self.epochs_done as u64);
             total.set_length(self.epochs_wanted.max(1) as u64);
-            let eta = self.remaining().map_or("unknown".to_string(), duration);
             let done = self.ended - self.diverged - self.failed;
             let diverged = if self.diverged > 0 { format!(" · {} diverged", self.diverged) } else { String::new() };
-            total.set_message(format!("{done} of {} done{diverged} · {} failed · ETA {eta}", self.wanted, self.failed));
+            let (wanted, failed, eta) = (self.wanted, self.failed, self.eta());
+            total.set_message(format!("{done} of {wanted} done{diverged} · {failed} failed{eta}"));
         }
     }
 
@@ -384,6 +426,8 @@ mod tests {
         let shown = || Shown { label: "x".into(), key: "k".into(), replicate: 0, epochs: 10 };
         let mut display = Display {
             kind: Kind::Quiet,
+            extent: Extent::All,
+            told: Cell::new(Instant::now()),
             trials: vec![shown(), shown()],
             epochs_wanted: 20,
             epochs_done: 0,

@@ -8,6 +8,7 @@ pub(super) const HALVING: Strategy = Strategy {
     help: "Successive halving: again and again the most accurate third of the configurations goes on to three times the epochs, and \
            the baseline always does; the others are given up",
     reopens: false,
+    gives_up: true,
     needs_costs: false,
     proposes: false,
     audits: false,

@@ -158,6 +158,8 @@ pub struct Strategy {
     pub help: &'static str,
     /// Whether it goes on with what an earlier strategy gave up.
     pub reopens: bool,
+    /// Whether it may leave trainings unfinished.
+    pub gives_up: bool,
     /// Whether it decides by what trainings cost: steps are timed before it begins.
     pub needs_costs: bool,
     /// Whether it chooses among configurations that nobody has listed. It need not come to an end by itself: a deadline ends it, or a

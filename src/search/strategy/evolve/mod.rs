@@ -24,6 +24,7 @@ pub(super) const EVOLVE: Strategy = Strategy {
            what others came to, and random ones; all train a little, those go on that can still beat the front; with --until, --budget \
            or --limit",
     reopens: true,
+    gives_up: true,
     needs_costs: true,
     proposes: true,
     audits: false,

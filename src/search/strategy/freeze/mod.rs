@@ -30,6 +30,7 @@ pub(super) const FREEZE_THAW: Strategy = Strategy {
     help: "All configurations train a little; those go on that can still beat the front at one of their known times, by what whole \
            trainings of a random few tell of them; the others are paused, and an audit of a random few bounds what was lost",
     reopens: true,
+    gives_up: true,
     needs_costs: true,
     proposes: false,
     audits: true,
