@@ -1,6 +1,7 @@
 //! One trial's configuration: `{seed, data, model, schedule, train}`, how it is read, checked and identified.
 
 mod blame;
+mod expand;
 mod optimizer;
 mod work;
 
@@ -13,11 +14,11 @@ use toml::{Table, Value};
 pub use optimizer::{EmaConfig, OptimizerConfig, OptimizerKind};
 
 use crate::{
-    base::{invalid::Invalid, seal::hex, words::short_numbers},
+    base::{invalid::Invalid, seal::hex},
     learn::{
         data::DataConfig,
         model::{
-            config::{Decoder, EfficientCapsNetConfig, ModelConfig, PRESETS, Precision, preset},
+            config::{CapsNetConfig, Decoder, ModelConfig, Precision, Primary},
             efficient,
             layout::Layer,
         },
@@ -102,8 +103,8 @@ impl ConfigError {
 impl TrialConfig {
     /// Reads a config from a table as a user writes it: presets and default policies filled in, values checked, synonyms collapsed.
     pub fn resolve(mut table: Table) -> Result<TrialConfig, ConfigError> {
-        expand_model(&mut table)?;
-        name_policies(&mut table);
+        expand::expand_model(&mut table)?;
+        expand::name_policies(&mut table);
         let config: TrialConfig = blame::read(&table)?;
         if config.model == ModelConfig::Lenet5 {
             // What such a network has no use for may stand there all the same, if a capsule network could use it.
@@ -152,6 +153,12 @@ impl TrialConfig {
         }
         if let Some(Value::Table(schedule)) = table.get_mut("schedule") {
             schedule.extend(self.parts_of_schedule());
+        }
+        if let (Some(Value::Table(model)), ModelConfig::Capsnet(CapsNetConfig { primary, .. })) =
+            (table.get_mut("model"), &self.model)
+        {
+            // As above.
+            model.insert("primary".into(), Value::try_from(primary).expect("a config is TOML"));
         }
         table
     }
@@ -202,9 +209,18 @@ impl TrialConfig {
     /// That a GPU cannot train this, if it cannot.
     pub fn check_for_gpu(&self) -> Result<(), Invalid> {
         const CPU: &str = "CPU cores: train and time without --device, explore without slots on GPUs";
-        if let ModelConfig::EfficientCapsnet(_) = self.model {
-            let allowed = format!("\"capsnet\" or \"lenet5\" on a GPU, or {CPU}");
-            return Err(Invalid::new("model.kind", format!("{:?}", efficient::KIND), allowed));
+        match &self.model {
+            ModelConfig::Lenet5 => {}
+            ModelConfig::EfficientCapsnet(_) => {
+                let allowed = format!("\"capsnet\" or \"lenet5\" on a GPU, or {CPU}");
+                return Err(Invalid::new("model.kind", format!("{:?}", efficient::KIND), allowed));
+            }
+            ModelConfig::Capsnet(CapsNetConfig { primary, .. }) => {
+                if *primary == Primary::Dense {
+                    let allowed = format!("\"convolution\" on a GPU, or {CPU}");
+                    return Err(Invalid::new("model.primary", "\"dense\"", allowed));
+                }
+            }
         }
         match self.train.optimizer.kind() {
             OptimizerKind::Adam | OptimizerKind::Adamw => {}
@@ -320,61 +336,5 @@ impl TrainConfig {
         }
         self.optimizer.validate("train.optimizer")?;
         self.ema.map_or(Ok(()), |ema| ema.validate("train.ema"))
-    }
-}
-
-/// Writes the default policy into a table of a schedule that has none, so that its fields alone may be given; of routing, the one
-/// that has fields.
-fn name_policies(table: &mut Table) {
-    let Some(Value::Table(schedule)) = table.get_mut("schedule") else { return };
-    for (policies, meant) in [("lr", DEFAULT_POLICY), ("batch", DEFAULT_POLICY), ("routing", "phases")] {
-        if let Some(Value::Table(policy)) = schedule.get_mut(policies) {
-            policy.entry("policy").or_insert_with(|| meant.into());
-        }
-    }
-}
-
-/// Turns `model = { preset = "tiny", … }` into every field of the network.
-fn expand_model(table: &mut Table) -> Result<(), ConfigError> {
-    let model = table.entry("model").or_insert_with(|| Value::Table(Table::new()));
-    let Value::Table(model) = model else {
-        let message = format!(
-            "expected a table, as in model = {{ preset = \"small\" }}, not {}",
-            short_numbers(&model.to_string())
-        );
-        return Err(ConfigError::Shape { path: "model".into(), value: None, message });
-    };
-    if model.get("kind").and_then(Value::as_str) == Some(efficient::KIND) {
-        return refuse_capsnet_fields(model);
-    }
-    let allowed = || format!("one of {}", PRESETS.join(", "));
-    let name = model
-        .get("preset")
-        .map_or(Ok("small"), |value| value.as_str().ok_or_else(|| Invalid::new("model.preset", value, allowed())))?;
-    let Some(sizes) = preset(name) else {
-        return Err(Invalid::new("model.preset", format!("{name:?}"), allowed()).into());
-    };
-    // Numbers, strings and an array: what TOML can hold.
-    let mut fields = Table::try_from(sizes).expect("sizes are TOML");
-    fields.insert("kind".into(), Value::from("capsnet"));
-    fields.extend(std::mem::take(model).into_iter().filter(|(key, _)| key != "preset"));
-    *model = fields;
-    Ok(())
-}
-
-/// Refuses fields that a capsule network has and an Efficient-CapsNet has not: its layers are fixed, and its routing is another.
-fn refuse_capsnet_fields(model: &Table) -> Result<(), ConfigError> {
-    // As above: sizes are TOML.
-    let own = Table::try_from(EfficientCapsNetConfig::default()).expect("sizes are TOML");
-    let sizes = preset(PRESETS[0]).map_or_else(Table::new, |sizes| Table::try_from(sizes).expect("sizes are TOML"));
-    let foreign =
-        |(key, _): &(&String, &Value)| !own.contains_key(*key) && (sizes.contains_key(*key) || *key == "preset");
-    match model.iter().find(foreign) {
-        None => Ok(()),
-        Some((key, value)) => {
-            let own: Vec<&str> = own.keys().map(String::as_str).collect();
-            let allowed = format!("none, as kind {:?} has no such choice: it has {}", efficient::KIND, own.join(", "));
-            Err(Invalid::new(&format!("model.{key}"), value, allowed).into())
-        }
     }
 }

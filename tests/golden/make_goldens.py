@@ -62,6 +62,8 @@ LITTLE = dict(
     PAPER, conv1_channels=12, conv1_kernel=5, conv1_stride=2, primary_types=6, primary_dim=4, primary_kernel=3, class_dim=5,
     decoder_hidden=[9, 11], reconstruction_weight=0.05,
 )  # fmt: skip
+OF_A_CONVOLUTION = ("primary_types", "primary_kernel", "primary_stride", "primary_sharing")
+DENSE = dict({k: v for k, v in LITTLE.items() if k not in OF_A_CONVOLUTION}, primary="dense", primary_capsules=5)
 # Name: model, image shape, batch, k of the transformation matrices (strong enough for routing to matter).
 CASES = {
     "paper": (PAPER, (1, 28, 28), 2, 2),
@@ -73,6 +75,7 @@ CASES = {
     "two routing iterations": (dict(LITTLE, routing_iterations=2), (1, 28, 28), 4, 0),
     "shared filters": (dict(LITTLE, conv1_sharing=2, primary_sharing=4, class_sharing="by-type"), (3, 32, 32), 3, 0),
     "small decoder, odd sizes": (dict(LITTLE, decoder="small", primary_stride=3, conv1_channels=7), (2, 25, 31), 3, 0),
+    "dense primary layer": (DENSE, (2, 25, 31), 3, 0),
     "lenet5": (dict(kind="lenet5"), (3, 32, 32), 4, 0),
 }
 

@@ -6,6 +6,7 @@ mod attribution;
 mod attribution_cli;
 mod beginnings;
 mod bench;
+mod capsule_layers;
 mod charts;
 mod checkpoint;
 mod circles;

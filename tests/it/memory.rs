@@ -8,7 +8,7 @@ use fastrcaps::learn::{
     train::memory::peak_bytes,
 };
 
-/// Data, model, sharing (`shared`: convolutions by 4, class capsules by type), batch size, threads, training and test images,
+/// Data, model, its layers (`shared`: convolutions by 4, class capsules by type; `dense`: to the primary capsules), batch size, threads, training and test images,
 /// and the MiB that one epoch of it had resident at its peak on an x86-64 machine under Linux 6.
 type Measured = (&'static str, &'static str, &'static str, usize, usize, [usize; 2], usize);
 
@@ -80,6 +80,7 @@ fn config([data, model, sharing]: [&str; 3], batch: usize, [train, test]: [usize
     let model = match (model, sharing) {
         ("lenet5" | "efficient-capsnet", _) => format!("kind = {model:?}"),
         (preset, "none") => format!("preset = {preset:?}"),
+        (preset, "dense") => format!("preset = {preset:?}\nprimary = \"dense\""),
         (preset, _) => {
             format!("preset = {preset:?}\nconv1_sharing = 4\nprimary_sharing = 4\nclass_sharing = \"by-type\"")
         }

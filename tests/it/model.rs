@@ -6,7 +6,9 @@ use fastrcaps::learn::{
     kernels::{Optimizer, Rule, optimizer::Constants},
     model::{
         Mask, Network,
-        config::{CapsNetConfig, ClassSharing, Decoder, EfficientCapsNetConfig, ModelConfig, PRESETS, Squash, preset},
+        config::{
+            CapsNetConfig, ClassSharing, Decoder, EfficientCapsNetConfig, ModelConfig, PRESETS, Primary, Squash, preset,
+        },
         parameters::Parameters,
     },
 };
@@ -102,7 +104,18 @@ fn every_preset_is_valid_on_every_data_set_and_can_share_by_two_and_four() {
     assert_eq!(preset("huge"), None);
 }
 
-/// Any valid configuration of a small network.
+/// Any valid configuration of a small network, with layers that CPU cores alone train.
+pub fn any_capsnet() -> impl Strategy<Value = ModelConfig> {
+    (any_config(), 0usize..8).prop_map(|(config, capsules)| match config {
+        ModelConfig::Capsnet(config) if capsules >= 4 => {
+            let dense = config.with_dense_primary(capsules - 3);
+            ModelConfig::Capsnet(CapsNetConfig { class_sharing: ClassSharing::None, ..dense })
+        }
+        config => config,
+    })
+}
+
+/// Any valid configuration of a small network that every device trains.
 pub fn any_config() -> impl Strategy<Value = ModelConfig> {
     let conv1 = (1usize..4, 1usize..8, 1usize..4, 1usize..4);
     let primary = (1usize..5, 1usize..6, 1usize..6, 1usize..4, 1usize..4);
@@ -121,6 +134,8 @@ pub fn any_config() -> impl Strategy<Value = ModelConfig> {
             primary_kernel: primary.2,
             primary_stride: primary.3,
             primary_sharing: primary.4,
+            primary: Primary::Convolution,
+            primary_capsules: 0,
             class_dim: rest.0,
             class_sharing: rest.1,
             routing_iterations: rest.2,
@@ -136,7 +151,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
-    fn the_closed_form_counts_what_is_built_and_training_reaches_all_of_it(config in any_config(), channels in 1usize..4) {
+    fn the_closed_form_counts_what_is_built_and_training_reaches_all_of_it(config in any_capsnet(), channels in 1usize..4) {
         let shape = ImageShape { channels, height: 23, width: 21 };
         let config = config.canonical();
         let setup = Setup::new(&config, shape, 2, DType::F32);
@@ -206,7 +221,8 @@ fn gradients_agree_with_finite_differences() {
         base.clone(),
         CapsNetConfig { class_sharing: ClassSharing::ByType, decoder: Decoder::Small, ..base.clone() },
         CapsNetConfig { squash: Squash::Approximate, routing_iterations: 2, ..base.clone() },
-        CapsNetConfig { conv1_sharing: 2, primary_sharing: 4, decoder: Decoder::None, ..base },
+        CapsNetConfig { conv1_sharing: 2, primary_sharing: 4, decoder: Decoder::None, ..base.clone() },
+        base.with_dense_primary(3),
     ];
     let variants = variants.map(ModelConfig::Capsnet).into_iter().chain([ModelConfig::Lenet5]);
     for config in variants {

@@ -18,7 +18,7 @@ use proptest::prelude::*;
 use crate::{
     allocations,
     facts::Facts,
-    model::{CIFAR, MNIST, Setup, any_config},
+    model::{CIFAR, MNIST, Setup, any_capsnet},
     tensors::{assert_close, bits, values},
 };
 
@@ -129,7 +129,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
-    fn a_pass_computes_what_the_graph_computes(config in any_config(), channels in 1usize..4, batch in 1usize..12) {
+    fn a_pass_computes_what_the_graph_computes(config in any_capsnet(), channels in 1usize..4, batch in 1usize..12) {
         let ModelConfig::Capsnet(config) = config else { unreachable!() };
         assert_agrees_with_the_graph::<f64>(&config, ImageShape { channels, height: 23, width: 21 }, batch, 1e-9);
     }
@@ -139,6 +139,7 @@ proptest! {
 fn a_pass_computes_what_the_graph_computes_at_full_size() {
     let paper = preset("paper").unwrap();
     assert_agrees_with_the_graph::<f32>(&paper, MNIST, 9, 1e-4);
+    assert_agrees_with_the_graph::<f32>(&paper.clone().with_dense_primary(8), MNIST, 9, 1e-4);
     let light = CapsNetConfig {
         conv1_sharing: 4,
         primary_sharing: 8,
@@ -176,7 +177,10 @@ fn training_gives_the_same_bits_on_any_number_of_threads() {
     let momentum = Rule::Nesterov { momentum: 0.9, weight_decay: 0.01 };
     let muon = Rule::Muon { momentum: 0.95, weight_decay: 0.01, others: CONSTANTS };
     let free = Rule::ScheduleFree { constants: CONSTANTS, weight_decay: 0.01 };
-    for (config, rule) in [(&small, adam), (&shared, adam), (&small, momentum), (&shared, muon), (&small, free)] {
+    let dense = small.clone().with_dense_primary(8);
+    for (config, rule) in
+        [(&small, adam), (&shared, adam), (&small, momentum), (&shared, muon), (&small, free), (&dense, muon)]
+    {
         let expected = trained(config, rule, 1);
         for threads in [2, 3, 5] {
             assert!(trained(config, rule, threads) == expected, "{rule:?} on {threads} threads");
@@ -195,7 +199,9 @@ fn a_step_allocates_nothing_once_it_has_seen_its_sizes_of_batches() {
         conv1_sharing: 2,
         ..config.clone()
     };
-    for (config, sizes) in [(config, [16, 5]), (light, [16, 1]), (preset("paper").unwrap(), [10, 2])] {
+    let dense = config.clone().with_dense_primary(8);
+    for (config, sizes) in [(config, [16, 5]), (light, [16, 1]), (dense, [16, 3]), (preset("paper").unwrap(), [10, 2])]
+    {
         for threads in [1, 2] {
             let setup = Setup::new(&ModelConfig::Capsnet(config.clone()), MNIST, sizes[0], DType::F32);
             let mut pass = pass::<f32>(&config, MNIST, &setup);

@@ -24,7 +24,7 @@ use proptest::prelude::*;
 use crate::{
     cli::{folder_with, succeed, table},
     facts::Facts,
-    model::{MNIST, Setup, any_config},
+    model::{MNIST, Setup, any_capsnet},
     pass::assert_agrees_within,
     tensors::bits,
 };
@@ -282,7 +282,7 @@ proptest! {
 
     #[test]
     fn a_pass_within_a_scope_computes_what_the_graph_does_and_lends_nothing_else(
-        config in any_config(), scope in prop::sample::select(SCOPES.to_vec()), batch in 1usize..12,
+        config in any_capsnet(), scope in prop::sample::select(SCOPES.to_vec()), batch in 1usize..12,
     ) {
         let ModelConfig::Capsnet(config) = config else { unreachable!() };
         let shape = ImageShape { channels: 2, height: 23, width: 21 };

@@ -31,6 +31,13 @@ class SharedConv2d(nn.Module):
         return F.conv2d(x, self.weight.repeat(self.sharing, 1, 1, 1), self.bias, self.stride)
 
 
+class DenseOfMap(nn.Linear):
+    """A fully connected layer over all values of a map."""
+
+    def forward(self, x):
+        return super().forward(x.flatten(1))
+
+
 class ClassCapsules(nn.Module):
     def __init__(self, matrices, in_dim, classes, dim, routing_iterations, kind):
         super().__init__()
@@ -56,14 +63,18 @@ class CapsNet(nn.Module):
         super().__init__()
         self.m, self.classes = m, classes
         self.conv1 = SharedConv2d(channels, m["conv1_channels"], m["conv1_kernel"], m["conv1_stride"], m["conv1_sharing"])
-        self.primary = SharedConv2d(
-            m["conv1_channels"], m["primary_types"] * m["primary_dim"], m["primary_kernel"], m["primary_stride"], m["primary_sharing"]
-        )
-        positions = 1
-        for side in (height, width):
-            side = (side - m["conv1_kernel"]) // m["conv1_stride"] + 1
-            positions *= (side - m["primary_kernel"]) // m["primary_stride"] + 1
-        matrices = m["primary_types"] * (1 if m["class_sharing"] == "by-type" else positions)
+        sides = [(side - m["conv1_kernel"]) // m["conv1_stride"] + 1 for side in (height, width)]
+        if m.get("primary", "convolution") == "dense":
+            self.types = matrices = m["primary_capsules"]
+            inputs = m["conv1_channels"] * sides[0] * sides[1]
+            self.primary = DenseOfMap(inputs, self.types * m["primary_dim"])
+        else:
+            self.types, kernel, stride = m["primary_types"], m["primary_kernel"], m["primary_stride"]
+            self.primary = SharedConv2d(
+                m["conv1_channels"], self.types * m["primary_dim"], kernel, stride, m["primary_sharing"]
+            )
+            positions = [(side - kernel) // stride + 1 for side in sides]
+            matrices = self.types * (1 if m["class_sharing"] == "by-type" else positions[0] * positions[1])
         self.class_caps = ClassCapsules(
             matrices, m["primary_dim"], classes, m["class_dim"], m["routing_iterations"], m["squash"]
         )
@@ -77,10 +88,10 @@ class CapsNet(nn.Module):
 
     def forward(self, x, labels=None):
         """Scores [b, classes] and, if there is a decoder, the reconstruction [b, pixels] from the labelled (else the longest) capsule."""
+        # The values of a capsule type at every position; outputs of a dense layer have one.
         u = self.primary(F.relu(self.conv1(x)))
-        batch, _, h, w = u.shape
-        types, dim = self.m["primary_types"], self.m["primary_dim"]
-        u = u.reshape(batch, types, dim, h * w).transpose(2, 3).reshape(batch, types * h * w, dim)
+        dim = self.m["primary_dim"]
+        u = u.reshape(len(x), self.types, dim, -1).transpose(2, 3).reshape(len(x), -1, dim)
         v = self.class_caps(squash(u, self.m["squash"]))
         scores = torch.sqrt((v * v).sum(-1) + EPSILON)
         if self.m["decoder"] == "none":

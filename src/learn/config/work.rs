@@ -24,7 +24,7 @@ impl TrialConfig {
 
 /// Multiply-adds of a step for each of its samples.
 fn of_sample(layers: &[Layer], scope: Scope) -> f64 {
-    let frozen = scope.frozen.convolutions();
+    let frozen = scope.frozen.layers();
     let of = |(place, layer): (usize, &Layer)| {
         let layer = match (*layer, scope.iterations) {
             (Layer::ClassCapsules(mut layer), Some(iterations)) => {

@@ -1,4 +1,4 @@
-//! The capsule layers in candle's graph: primary capsules read from a convolution, class capsules found by routing.
+//! The capsule layers in candle's graph: primary capsules read from a convolution or a dense layer, class capsules found by routing.
 
 use candle_core::{D, Result, Tensor};
 use candle_nn::{Init, VarBuilder};
@@ -18,7 +18,8 @@ fn votes_stdev(capsules: usize, sharing: usize) -> f64 {
     0.05 * (FULL_SIZE / capsules as f64).sqrt() / (sharing as f64).sqrt()
 }
 
-/// Channels `[batch, types × dim, h, w]` of a convolution as squashed capsules `[batch, types × h × w, dim]`.
+/// Channels `[batch, types × dim, h, w]` of a convolution as squashed capsules `[batch, types × h × w, dim]`; outputs `[batch, types × dim]`
+/// of a dense layer likewise.
 pub fn primary_capsules(channels: &Tensor, layer: &PrimaryCapsuleLayer) -> Result<Tensor> {
     let PrimaryCapsuleLayer { types, dim, positions, squash } = *layer;
     let batch = channels.dim(0)?;

@@ -12,6 +12,14 @@ pub(super) fn within(path: &str, value: usize, range: RangeInclusive<usize>) -> 
     }
 }
 
+/// Checks that a size that `layer` has not, as `model.primary = "dense"`, was not given: that it is 0.
+pub(super) fn has_none(path: &str, value: usize, layer: &str) -> Result<(), Invalid> {
+    match value {
+        0 => Ok(()),
+        _ => Err(Invalid::new(path, value, format!("none: {layer} has no such choice"))),
+    }
+}
+
 /// Checks that a sharing factor divides the channels.
 pub(super) fn divides(path: &str, factor: usize, channels: usize, what: &str) -> Result<(), Invalid> {
     if factor > 0 && channels.is_multiple_of(factor) {

@@ -1,19 +1,18 @@
-//! Every size of a network as a config field, the presets, the checks, and the layers that follow.
+//! Which network a trial trains, and the presets of the CapsNet.
+
+mod capsnet;
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    checks::{divides, within},
-    layout::{CapsNetLayers, ClassCapsuleLayer, ConvolutionLayer, Layer, PrimaryCapsuleLayer},
-    lenet::{self, LeNetLayers},
-    reconstruction::Reconstruction,
-};
+pub(crate) use self::capsnet::DENSE_CAPSULES;
+pub use self::capsnet::{CapsNetConfig, ClassSharing, Primary};
 pub use super::{efficient::EfficientCapsNetConfig, reconstruction::Decoder};
-pub use crate::learn::kernels::{Precision, Squash};
-use crate::{
-    base::invalid::Invalid,
-    learn::{data::ImageShape, kernels::Activation},
+use super::{
+    layout::Layer,
+    lenet::{self, LeNetLayers},
 };
+pub use crate::learn::kernels::{Precision, Squash};
+use crate::{base::invalid::Invalid, learn::data::ImageShape};
 
 /// Which network a trial trains.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,52 +23,6 @@ pub enum ModelConfig {
     Lenet5,
     /// See [`super::efficient`].
     EfficientCapsnet(EfficientCapsNetConfig),
-}
-
-/// Which transformation matrices W_ij of the class capsules are tied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ClassSharing {
-    /// One matrix per primary capsule and class.
-    None,
-    /// One matrix per primary capsule *type* and class: all positions of a type share it.
-    ByType,
-}
-
-impl ClassSharing {
-    fn matrices(self, capsules: &PrimaryCapsuleLayer) -> usize {
-        match self {
-            ClassSharing::None => capsules.capsules(),
-            ClassSharing::ByType => capsules.types,
-        }
-    }
-}
-
-/// Sizes and options of a CapsNet.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CapsNetConfig {
-    pub conv1_channels: usize,
-    pub conv1_kernel: usize,
-    pub conv1_stride: usize,
-    /// Output channels of Conv1 that share one filter (each keeps its own bias); must divide `conv1_channels`.
-    pub conv1_sharing: usize,
-    /// Primary capsule types; the primary convolution has `primary_types × primary_dim` output channels.
-    pub primary_types: usize,
-    pub primary_dim: usize,
-    pub primary_kernel: usize,
-    pub primary_stride: usize,
-    /// Output channels of the primary convolution that share one filter; must divide `primary_types × primary_dim`.
-    pub primary_sharing: usize,
-    pub class_dim: usize,
-    pub class_sharing: ClassSharing,
-    pub routing_iterations: usize,
-    pub squash: Squash,
-    pub decoder: Decoder,
-    /// Widths of the decoder's two hidden layers.
-    pub decoder_hidden: [usize; 2],
-    /// Weight of the summed squared reconstruction error in the loss.
-    pub reconstruction_weight: f64,
 }
 
 /// Names of the presets, from the largest to the smallest.
@@ -89,6 +42,8 @@ pub fn preset(name: &str) -> Option<CapsNetConfig> {
         primary_kernel: 9,
         primary_stride: 2,
         primary_sharing: 1,
+        primary: Primary::Convolution,
+        primary_capsules: 0,
         class_dim: 16,
         class_sharing: ClassSharing::None,
         routing_iterations: 3,
@@ -122,9 +77,6 @@ pub fn preset(name: &str) -> Option<CapsNetConfig> {
 
 /// Largest number of parameters a network may have.
 const MOST_PARAMETERS: usize = 100_000_000;
-/// Largest number of vote values (primary capsules × classes × class_dim) of one image.
-const MOST_VOTES: usize = 4_000_000;
-
 impl ModelConfig {
     /// Checks every value, and all together against the images and the number of their classes.
     pub fn validate(&self, shape: ImageShape, classes: usize) -> Result<(), Invalid> {
@@ -180,114 +132,5 @@ impl ModelConfig {
     /// Trained values of the network, without building it. The configuration has to be valid.
     pub fn parameters(&self, shape: ImageShape, classes: usize) -> usize {
         self.layers(shape, classes).iter().map(Layer::parameters).sum()
-    }
-}
-
-impl CapsNetConfig {
-    /// The layers by their roles. The configuration has to be valid.
-    pub fn layers(&self, shape: ImageShape, classes: usize) -> CapsNetLayers {
-        // No `..`: a field that no layer takes up would be missing in parameters, memory and work.
-        let CapsNetConfig {
-            conv1_channels,
-            conv1_kernel,
-            conv1_stride,
-            conv1_sharing,
-            primary_types,
-            primary_dim,
-            primary_kernel,
-            primary_stride,
-            primary_sharing,
-            class_dim,
-            class_sharing,
-            routing_iterations,
-            squash,
-            decoder,
-            decoder_hidden,
-            reconstruction_weight,
-        } = *self;
-        let conv1 = ConvolutionLayer {
-            name: "conv1",
-            image: [shape.channels, shape.height, shape.width],
-            channels: conv1_channels,
-            sharing: conv1_sharing,
-            kernel: conv1_kernel,
-            stride: conv1_stride,
-            activation: Activation::Relu,
-        };
-        let primary = ConvolutionLayer {
-            name: "primary",
-            image: conv1.map(),
-            channels: primary_types * primary_dim,
-            sharing: primary_sharing,
-            kernel: primary_kernel,
-            stride: primary_stride,
-            activation: Activation::None,
-        };
-        let positions = primary.positions();
-        let capsules = PrimaryCapsuleLayer { types: primary_types, dim: primary_dim, positions, squash };
-        let classes = ClassCapsuleLayer {
-            name: "class_caps",
-            capsules: capsules.capsules(),
-            in_dim: primary_dim,
-            matrices: class_sharing.matrices(&capsules),
-            classes,
-            dim: class_dim,
-            iterations: routing_iterations,
-            squash,
-        };
-        let reconstruction = Reconstruction { decoder, hidden: decoder_hidden, weight: reconstruction_weight };
-        let decoder = reconstruction.layers(classes.classes, class_dim, shape.pixels());
-        CapsNetLayers { conv1, primary, capsules, classes, decoder }
-    }
-
-    fn validate(&self, shape: ImageShape, classes: usize) -> Result<(), Invalid> {
-        within("model.conv1_channels", self.conv1_channels, 1..=4096)?;
-        within("model.conv1_stride", self.conv1_stride, 1..=16)?;
-        within("model.primary_types", self.primary_types, 1..=1024)?;
-        within("model.primary_dim", self.primary_dim, 1..=256)?;
-        within("model.primary_stride", self.primary_stride, 1..=16)?;
-        within("model.class_dim", self.class_dim, 1..=256)?;
-        within("model.routing_iterations", self.routing_iterations, 1..=10)?;
-        divides("model.conv1_sharing", self.conv1_sharing, self.conv1_channels, "conv1_channels")?;
-        let channels = self.primary_types * self.primary_dim;
-        divides("model.primary_sharing", self.primary_sharing, channels, "primary_types × primary_dim")?;
-        self.reconstruction().validate()?;
-        let CapsNetLayers { conv1, primary, classes, .. } = self.layers(shape, classes);
-        fits("model.conv1_kernel", &conv1, "each of the images")?;
-        let map = format!(
-            "the feature map after Conv1 (kernel {} with stride {} on images of {}×{} pixels)",
-            conv1.kernel, conv1.stride, shape.height, shape.width
-        );
-        fits("model.primary_kernel", &primary, &map)?;
-        match classes.votes() {
-            votes if votes <= MOST_VOTES => Ok(()),
-            votes => Err(Invalid::new(
-                "model.primary_types",
-                self.primary_types,
-                format!("at most {MOST_VOTES} vote values an image, these are {votes}: fewer types, or larger strides"),
-            )),
-        }
-    }
-
-    fn reconstruction(&self) -> Reconstruction {
-        Reconstruction { decoder: self.decoder, hidden: self.decoder_hidden, weight: self.reconstruction_weight }
-    }
-
-    fn canonical(self) -> Self {
-        let Reconstruction { decoder, hidden, weight } = self.reconstruction().canonical();
-        CapsNetConfig { decoder, decoder_hidden: hidden, reconstruction_weight: weight, ..self }
-    }
-}
-
-/// Checks that a kernel is at least 1 and fits.
-fn fits(path: &str, layer: &ConvolutionLayer, what: &str) -> Result<(), Invalid> {
-    let ([_, height, width], kernel) = (layer.image, layer.kernel);
-    let side = height.min(width);
-    match (1..=side).contains(&kernel) {
-        true => Ok(()),
-        false => {
-            let allowed = format!("1 to {side}, to fit {what}, which is {height}×{width} pixels large");
-            Err(Invalid::new(path, kernel, allowed))
-        }
     }
 }

@@ -41,7 +41,7 @@ impl Products {
 /// Errors: sizes that do not fit.
 pub fn work(layers: &[Layer], scope: Scope, batch: usize) -> Result<Work> {
     let mut all = Work::default();
-    let (mut frozen, mut has_gradient_below) = (scope.frozen.convolutions(), false);
+    let (mut frozen, mut has_gradient_below) = (scope.frozen.layers(), false);
     for layer in computed(layers, scope) {
         let Products { output, input, weight, direct } = Products::of(layer, batch)?;
         let (entering, leaving) = (batch * layer.inputs(), batch * layer.values());
@@ -50,11 +50,11 @@ pub fn work(layers: &[Layer], scope: Scope, batch: usize) -> Result<Work> {
             all = all + Work { multiply_adds, direct_multiply_adds: passes * direct, bytes };
         };
         add(output, 1, entering + layer.parameters() + leaving);
+        let has_weight = layer.parameters() > 0;
         if frozen > 0 {
-            frozen -= usize::from(matches!(layer, Layer::Convolution(_)));
+            frozen -= usize::from(has_weight);
             continue;
         }
-        let has_weight = layer.parameters() > 0;
         if has_weight {
             add(weight, 1, 0);
         }
@@ -76,14 +76,12 @@ pub(crate) fn computed(layers: &[Layer], scope: Scope) -> impl Iterator<Item = &
 
 /// Names of the layers that a step within `scope` does not train.
 pub fn untrained(layers: &[Layer], scope: Scope) -> Vec<&'static str> {
-    let convolution = |layer: &Layer| match layer {
+    // Of those that can be frozen and those of a decoder.
+    let name = |layer: &Layer| match layer {
         Layer::Convolution(layer) => Some(layer.name),
-        _ => None,
-    };
-    let dense = |layer: &Layer| match layer {
         Layer::Dense(layer) => Some(layer.name),
         _ => None,
     };
-    let skipped = layers[computed(layers, scope).count()..].iter().filter_map(dense);
-    layers.iter().filter_map(convolution).take(scope.frozen.convolutions()).chain(skipped).collect()
+    let skipped = layers[computed(layers, scope).count()..].iter().filter_map(name);
+    layers.iter().filter_map(name).take(scope.frozen.layers()).chain(skipped).collect()
 }

@@ -4,14 +4,16 @@
 //! and all of its passes are built from it. A configuration becomes layers in [`super::config`]; nothing else spells sizes out.
 //! Sizes are those of one sample.
 
+mod capsules;
 mod efficient;
 
 use candle_core::Result;
 
-pub use self::efficient::{AttentionCapsuleLayer, BatchNormLayer, DepthwiseCapsuleLayer};
-use crate::learn::kernels::{
-    Activation, ClassCapsulesPlan, Conv2dPlan, DenseOfChosen, InChannels, Real, Squash, UnfoldedConv2d,
+pub use self::{
+    capsules::{ClassCapsuleLayer, PrimaryCapsuleLayer},
+    efficient::{AttentionCapsuleLayer, BatchNormLayer, DepthwiseCapsuleLayer},
 };
+use crate::learn::kernels::{Activation, Conv2dPlan, DenseOfChosen, Real, UnfoldedConv2d};
 
 /// A layer of a network.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -191,87 +193,42 @@ impl MaxPoolLayer {
     }
 }
 
-/// Channels `[types × dim, positions]` of a convolution, squashed to capsules `[types × positions, dim]`: capsule
-/// `type × positions + position` is made of the channels `type × dim ..` at one position.
+/// The layer that makes the values of the primary capsules.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct PrimaryCapsuleLayer {
-    pub types: usize,
-    pub dim: usize,
-    pub positions: usize,
-    pub squash: Squash,
+pub enum PrimaryLayer {
+    /// Its channels become the capsules.
+    Convolution(ConvolutionLayer),
+    /// Its outputs do, of which those of a capsule follow one another.
+    Dense(DenseLayer),
 }
 
-impl PrimaryCapsuleLayer {
-    /// Capsules of all types at all positions.
-    pub fn capsules(&self) -> usize {
-        self.types * self.positions
-    }
-
-    /// Values that leave the layer.
-    pub fn values(&self) -> usize {
-        self.capsules() * self.dim
-    }
-
-    /// The layer on CPU cores.
-    pub(crate) fn in_channels(&self) -> InChannels {
-        let PrimaryCapsuleLayer { types, dim, positions, squash } = *self;
-        InChannels { types, dim, positions, kind: squash }
-    }
-}
-
-/// Votes `û_ij = W_ij u_i` of capsules `[capsules, in_dim]` and their routing to class capsules `[classes, dim]`:
-/// `{name}.weight [matrices, in_dim, classes × dim]`, `{name}.bias [classes, dim]`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct ClassCapsuleLayer {
-    pub name: &'static str,
-    /// Capsules that vote.
-    pub capsules: usize,
-    pub in_dim: usize,
-    /// Sets of matrices, one matrix a class; each set belongs to `capsules / matrices` capsules that follow one another.
-    pub matrices: usize,
-    pub classes: usize,
-    pub dim: usize,
-    pub iterations: usize,
-    pub squash: Squash,
-}
-
-impl ClassCapsuleLayer {
-    /// Values that enter the layer.
-    pub fn inputs(&self) -> usize {
-        self.capsules * self.in_dim
-    }
-
-    /// Values that leave the layer, and that one capsule's votes have.
-    pub fn values(&self) -> usize {
-        self.classes * self.dim
-    }
-
-    /// Values of all votes.
-    pub fn votes(&self) -> usize {
-        self.capsules * self.values()
-    }
-
-    /// Dimensions of the weight.
-    pub fn weight(&self) -> [usize; 3] {
-        [self.matrices, self.in_dim, self.values()]
+impl PrimaryLayer {
+    pub fn name(&self) -> &'static str {
+        match self {
+            PrimaryLayer::Convolution(layer) => layer.name,
+            PrimaryLayer::Dense(layer) => layer.name,
+        }
     }
 
     /// Values of the weight.
     pub fn weights(&self) -> usize {
-        self.weight().iter().product()
+        match self {
+            PrimaryLayer::Convolution(layer) => layer.weights(),
+            PrimaryLayer::Dense(layer) => layer.weights(),
+        }
     }
 
-    /// Dimensions of the bias.
-    pub fn bias(&self) -> [usize; 2] {
-        [self.classes, self.dim]
+    /// Values that leave the layer.
+    pub fn values(&self) -> usize {
+        self.layer().values()
     }
 
-    /// The layer on CPU cores, for one sample at first.
-    ///
-    /// Errors: sizes that do not fit.
-    pub fn plan<T: Real>(&self) -> Result<ClassCapsulesPlan<T>> {
-        let u = [1, self.capsules, self.in_dim];
-        ClassCapsulesPlan::new(u, self.weight(), self.bias(), self.iterations, self.squash)
+    /// The layer among the others.
+    pub fn layer(&self) -> Layer {
+        match *self {
+            PrimaryLayer::Convolution(layer) => Layer::Convolution(layer),
+            PrimaryLayer::Dense(layer) => Layer::Dense(layer),
+        }
     }
 }
 
@@ -319,8 +276,7 @@ impl DenseLayer {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CapsNetLayers {
     pub conv1: ConvolutionLayer,
-    /// The convolution whose channels become the primary capsules.
-    pub primary: ConvolutionLayer,
+    pub primary: PrimaryLayer,
     pub capsules: PrimaryCapsuleLayer,
     pub classes: ClassCapsuleLayer,
     pub decoder: Option<DecoderLayers>,
@@ -339,7 +295,7 @@ impl CapsNetLayers {
         let CapsNetLayers { conv1, primary, capsules, classes, decoder } = *self;
         let mut layers = vec![
             Layer::Convolution(conv1),
-            Layer::Convolution(primary),
+            primary.layer(),
             Layer::PrimaryCapsules(capsules),
             Layer::ClassCapsules(classes),
         ];
@@ -352,9 +308,26 @@ impl CapsNetLayers {
         self.conv1.image.iter().product()
     }
 
+    pub fn convolutions(&self) -> impl Iterator<Item = &ConvolutionLayer> {
+        let primary = match &self.primary {
+            PrimaryLayer::Convolution(layer) => Some(layer),
+            PrimaryLayer::Dense(_) => None,
+        };
+        [&self.conv1].into_iter().chain(primary)
+    }
+
     /// The dense layers of the decoder; none without one.
     pub fn dense(&self) -> &[DenseLayer] {
         self.decoder.as_ref().map_or(&[], |decoder| &decoder.dense)
+    }
+
+    /// Values of the largest weight whose gradient is handed over as a whole: convolutions hand over blocks.
+    pub fn largest_gradient(&self) -> usize {
+        let primary = match &self.primary {
+            PrimaryLayer::Convolution(_) => None,
+            PrimaryLayer::Dense(layer) => Some(layer.weights()),
+        };
+        self.dense().iter().map(DenseLayer::weights).chain(primary).fold(self.classes.weights(), usize::max)
     }
 }
 

@@ -67,6 +67,12 @@ enum Built {
     Dense(Linear),
 }
 
+impl Built {
+    fn has_weight(&self) -> bool {
+        !matches!(self, Built::MaxPool | Built::PrimaryCapsules(_))
+    }
+}
+
 /// Which class capsule the decoder reconstructs the image from.
 #[derive(Clone, Copy, Debug)]
 pub enum Mask<'a> {
@@ -129,13 +135,10 @@ impl Network {
     fn compute(&self, mode: Mode, scope: Scope, images: &Tensor, mask: Mask) -> Result<Output> {
         let mask = if scope.skips_decoder { Mask::NoReconstruction } else { mask };
         let mut x = images.clone();
-        let mut frozen = scope.frozen.convolutions();
+        let mut frozen = scope.frozen.layers();
         for layer in &self.layers {
+            let is_frozen = frozen > 0 && layer.has_weight();
             x = match layer {
-                Built::Convolution(layer) if frozen > 0 => {
-                    frozen -= 1;
-                    layer.forward(&x)?.detach()
-                }
                 Built::Convolution(layer) => layer.forward(&x)?,
                 Built::MaxPool => kernels::max_pool_2x2(&x)?,
                 Built::PrimaryCapsules(layer) => capsules::primary_capsules(&x, layer)?,
@@ -145,6 +148,10 @@ impl Network {
                 Built::AttentionCapsules(layer) => layer.forward(&x)?,
                 Built::Dense(layer) => layer.forward(&x)?,
             };
+            if is_frozen {
+                frozen -= 1;
+                x = x.detach();
+            }
         }
         let scores = if self.has_class_capsules() { capsules::lengths(&x)? } else { x.clone() };
         let reconstruction = match (&self.decoder, mask) {

@@ -5,18 +5,20 @@
 //! a weight no longer than its layer, of a large convolution no longer than a block of it is in the caches.
 
 mod decoder;
+mod primary;
 mod work;
 
 use std::ops::{Deref, DerefMut};
 
 use candle_core::{Result, Tensor, bail};
 use decoder::Decoder;
+use primary::PrimaryPlan;
 pub use work::Work;
 pub(crate) use work::convolution as convolution_work;
 
 use super::{
     argmax,
-    layout::CapsNetLayers,
+    layout::{CapsNetLayers, PrimaryLayer},
     parameters::Parameters,
     scope::{Frozen, Scope},
 };
@@ -28,7 +30,7 @@ use crate::learn::kernels::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
     Conv1,
-    /// The convolution and the squash.
+    /// The convolution or dense layer, and the squash.
     PrimaryCapsules,
     /// Votes and routing.
     ClassCapsules,
@@ -138,7 +140,7 @@ pub struct Pass<T: Real> {
     layers: CapsNetLayers,
     conv1_plan: Conv2dPlan<T>,
     conv1: Variables<T>,
-    primary_plan: Conv2dPlan<T>,
+    primary_plan: PrimaryPlan<T>,
     primary: Variables<T>,
     in_channels: InChannels,
     classes_plan: ClassCapsulesPlan<T>,
@@ -158,7 +160,7 @@ pub struct Pass<T: Real> {
 struct Values<T: Real> {
     /// Conv1's output `[batch, channels, h, w]`.
     map: Samples<T>,
-    /// The primary convolution's output `[batch, types × dim, h, w]`.
+    /// The primary layer's output `[batch, types × dim, h, w]`.
     channels: Samples<T>,
     /// `[batch, capsules, dim]`
     capsules: Samples<T>,
@@ -190,19 +192,21 @@ impl<T: Real> Pass<T> {
             capsules: Samples::of(capsules.values()),
             classes: Samples::of(classes.values()),
         };
-        let largest = layers.dense().iter().map(|layer| layer.weights()).chain([classes.weights()]).max();
         Ok(Pass {
             conv1: Variables::new(parameters, conv1.name, &conv1.weight())?,
             conv1_plan: conv1.plan()?,
-            primary: Variables::new(parameters, primary.name, &primary.weight())?,
-            primary_plan: primary.plan()?,
+            primary: match primary {
+                PrimaryLayer::Convolution(layer) => Variables::new(parameters, layer.name, &layer.weight())?,
+                PrimaryLayer::Dense(layer) => Variables::new(parameters, layer.name, &layer.weight())?,
+            },
+            primary_plan: PrimaryPlan::new(primary)?,
             in_channels: capsules.in_channels(),
             classes: Variables::new(parameters, classes.name, &classes.weight())?,
             classes_plan: classes.plan()?,
             decoder: decoder.as_ref().map(|decoder| Decoder::new(decoder, parameters)).transpose()?,
             values: values(),
             gradients: values(),
-            dweight: vec![T::zero(); largest.unwrap_or(0)],
+            dweight: vec![T::zero(); layers.largest_gradient()],
             lengths: Samples::of(classes.classes),
             chosen: Vec::new(),
             scope: Scope::default(),
@@ -305,8 +309,8 @@ impl<T: Real> Pass<T> {
         }
         loss::margin_backward(&values.classes, &self.lengths, labels, &mut d.classes);
         gradients.ended(Stage::Loss);
-        let dweight = &mut dweight[..self.classes.weight.1.elem_count()];
         self.classes.gradients(gradients, |weight, bias, dbias| {
+            let dweight = &mut dweight[..weight.values().len()];
             let (u, du) = (&values.capsules, &mut d.capsules);
             classes_plan.backward(u, weight.values(), bias, &d.classes, du, dweight, dbias);
             weight.whole(dweight);
@@ -318,7 +322,7 @@ impl<T: Real> Pass<T> {
         self.in_channels.backward(&values.channels, &d.capsules, &mut d.channels);
         self.primary.gradients(gradients, |weight, _, dbias| {
             let dmap = (frozen == Frozen::Nothing).then_some(&mut *d.map);
-            primary_plan.backward(&values.map, weight, &values.channels, &d.channels, dmap, dbias);
+            primary_plan.backward(&values.map, weight, &values.channels, &d.channels, dmap, dweight, dbias);
         })?;
         gradients.ended(Stage::PrimaryCapsulesBackward);
         if frozen == Frozen::Conv1 {

@@ -27,7 +27,7 @@ pub enum Frozen {
     Nothing,
     /// The first convolution.
     Conv1,
-    /// The first convolution and that of the primary capsules.
+    /// The first convolution and the layer of the primary capsules.
     Primary,
 }
 
@@ -59,8 +59,8 @@ impl Frozen {
         *self == Frozen::Nothing
     }
 
-    /// Convolutions that are frozen, from the first on.
-    pub fn convolutions(self) -> usize {
+    /// Layers with weights that are frozen, from the first on.
+    pub fn layers(self) -> usize {
         match self {
             Frozen::Nothing => 0,
             Frozen::Conv1 => 1,

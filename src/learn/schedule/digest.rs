@@ -55,5 +55,5 @@ impl Iterator for StepDigests<'_> {
 /// what they were before there was a choice.
 fn of_scope(scope: Scope) -> [u64; 4] {
     let Scope { iterations, skips_decoder, frozen } = scope;
-    [u64::MAX, iterations.unwrap_or(0) as u64, skips_decoder.into(), frozen.convolutions() as u64]
+    [u64::MAX, iterations.unwrap_or(0) as u64, skips_decoder.into(), frozen.layers() as u64]
 }

@@ -17,7 +17,7 @@ use crate::learn::{
     kernels::{self, Optimizer},
     model::{
         Mask, Network,
-        config::{CapsNetConfig, ClassSharing, Decoder, ModelConfig, Precision, Squash, preset},
+        config::{CapsNetConfig, ClassSharing, Decoder, ModelConfig, Precision, Primary, Squash, preset},
         parameters::Parameters,
         scope::{Frozen, Scope},
     },
@@ -183,6 +183,8 @@ fn draw_capsnet(draw: &mut Draw) -> CapsNetConfig {
         primary_kernel: draw.size(1..=7),
         primary_stride: draw.size(1..=3),
         primary_sharing,
+        primary: Primary::Convolution,
+        primary_capsules: 0,
         class_dim: draw.size(2..=17),
         class_sharing: draw.pick(&[ClassSharing::None, ClassSharing::ByType]),
         routing_iterations: draw.size(1..=4),

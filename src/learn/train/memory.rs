@@ -14,7 +14,7 @@ use crate::learn::{
     },
     model::{
         config::ModelConfig,
-        layout::{CapsNetLayers, ConvolutionLayer, DenseLayer, Layer},
+        layout::{CapsNetLayers, ConvolutionLayer, DenseLayer, Layer, PrimaryLayer},
     },
 };
 
@@ -101,7 +101,7 @@ pub fn peak_bytes_beside_gpu(config: &TrialConfig) -> u64 {
 /// Bytes of a GPU's memory that a training of `config` takes at its peak; absent where its sizes make no network.
 ///
 /// The context; all images; of every parameter its value, its gradient and two moments; of the largest batch what leaves every
-/// layer and the gradients of these, and both convolutions' unfolded inputs and their gradients; what products work in.
+/// layer and the gradients of these, and the convolutions' unfolded inputs and their gradients; what products work in.
 pub fn gpu_peak_bytes(config: &TrialConfig) -> Option<u64> {
     let of_a_sample = match capsnet(config) {
         Some(layers) => of_a_sample_on_gpu(&layers)?,
@@ -125,7 +125,7 @@ fn of_a_sample_on_gpu(layers: &CapsNetLayers) -> Option<usize> {
             stride * height.div_ceil(stride) * columns * kernel * channels
         })
     };
-    let unfolded = unfolded(&layers.conv1)? + unfolded(&layers.primary)?;
+    let unfolded = layers.convolutions().map(unfolded).sum::<Option<usize>>()?;
     // Votes of every capsule for every class.
     Some(layers.pixels() + 2 * (of_a_sample(layers) + layers.classes.votes() + unfolded))
 }
@@ -164,8 +164,8 @@ fn capsnet(config: &TrialConfig) -> Option<CapsNetLayers> {
 
 /// Values of every buffer that grows with the batch or the network.
 fn of_pass(layers: &CapsNetLayers, config: &TrialConfig, threads: usize) -> Result<usize> {
-    let convolutions =
-        [(layers.conv1.name, layers.conv1.plan::<f32>()?), (layers.primary.name, layers.primary.plan()?)];
+    let plan = |layer: &ConvolutionLayer| Ok((layer.name, layer.plan::<f32>()?));
+    let convolutions: Vec<_> = layers.convolutions().map(plan).collect::<Result<_>>()?;
     let mut classes = layers.classes.plan::<f32>()?;
     let iterations = layers.classes.iterations;
     let most_iterations = config.schedule.routing.most(iterations);
@@ -186,19 +186,21 @@ fn of_pass(layers: &CapsNetLayers, config: &TrialConfig, threads: usize) -> Resu
         see("all", "values", values + batch * layers.pixels());
         see("all", "gradients", if is_training { values } else { 0 });
     }
-    // The largest gradient that is not handed over in blocks.
-    let weights = layers.dense().iter().map(DenseLayer::weights).chain([layers.classes.weights()]);
-    Ok(largest.values().sum::<usize>() + weights.max().unwrap_or(0))
+    Ok(largest.values().sum::<usize>() + layers.largest_gradient())
 }
 
 /// Values that leave the layers of a written-out pass, of a sample.
 fn of_a_sample(layers: &CapsNetLayers) -> usize {
     let CapsNetLayers { conv1, primary, capsules, classes, decoder: _ } = layers;
-    // The decoder's first layer reads the chosen capsule where it stands; the others put their outputs together in another order,
-    // too.
+    // The decoder's first layer reads the chosen capsule where it stands; other dense layers put their outputs together in another
+    // order, too.
+    let primary = match primary {
+        PrimaryLayer::Convolution(layer) => layer.values(),
+        PrimaryLayer::Dense(layer) => 2 * layer.outputs,
+    };
     let dense = |(index, layer): (usize, &DenseLayer)| if index == 0 { layer.outputs } else { 2 * layer.outputs };
     let decoder: usize = layers.dense().iter().enumerate().map(dense).sum();
-    conv1.values() + primary.values() + capsules.values() + classes.values() + decoder
+    conv1.values() + primary + capsules.values() + classes.values() + decoder
 }
 
 /// Values of a network in candle's graph beyond its weights: of the largest batch of training, or of evaluations, which have no

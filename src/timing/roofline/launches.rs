@@ -12,7 +12,7 @@ use crate::learn::{
     kernels::{Activation, UnfoldedConv2d},
     model::{
         config::{ModelConfig, Precision},
-        layout::{CapsNetLayers, ClassCapsuleLayer, DenseLayer},
+        layout::{CapsNetLayers, ClassCapsuleLayer, DenseLayer, PrimaryLayer},
         pass::{Stage, Work},
         scope::{Frozen, Scope},
     },
@@ -97,6 +97,7 @@ impl List {
     fn step(&mut self, layers: &CapsNetLayers, frozen: Frozen, trained: usize) -> Result<()> {
         let batch = self.batch;
         let CapsNetLayers { conv1, primary, capsules, classes, decoder } = layers;
+        let PrimaryLayer::Convolution(primary) = primary else { bail!("a dense primary layer has no launches") };
         let (pixels, squashed) = (batch * layers.pixels(), batch * capsules.values());
         let (conv1, primary) = (conv1.unfolded()?, primary.unfolded()?);
 

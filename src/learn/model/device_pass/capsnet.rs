@@ -1,6 +1,6 @@
 //! A capsule network on a device, layer by layer: see [`crate::learn::model::pass`], which does the same on CPU cores.
 
-use candle_core::Result;
+use candle_core::{Result, bail};
 
 use super::{Core, Ended, Layers, Most, Place, Purpose, Variables, convolution};
 use crate::learn::{
@@ -15,7 +15,7 @@ use crate::learn::{
     },
     model::{
         config::Precision,
-        layout::{CapsNetLayers, DecoderLayers, DenseLayer, PrimaryCapsuleLayer},
+        layout::{CapsNetLayers, DecoderLayers, DenseLayer, PrimaryCapsuleLayer, PrimaryLayer},
         pass::Stage,
         scope::{Frozen, Scope},
     },
@@ -73,6 +73,9 @@ impl CapsNet {
     ) -> Result<Self> {
         let Most { samples: most, iterations } = most;
         let CapsNetLayers { conv1, primary, capsules, classes, decoder } = layers;
+        let PrimaryLayer::Convolution(primary) = primary else {
+            bail!("a dense primary layer trains on CPU cores alone")
+        };
         let class_capsules = ClassCapsules::new(
             gpu,
             most,

@@ -165,6 +165,6 @@ impl Layers for LeNet {
     }
 
     fn untrained(&self, scope: Scope) -> Vec<&'static str> {
-        self.names.into_iter().take(scope.frozen.convolutions()).collect()
+        self.names.into_iter().take(scope.frozen.layers()).collect()
     }
 }

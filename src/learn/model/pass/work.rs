@@ -8,7 +8,7 @@ use super::{Pass, Stage};
 use crate::learn::{
     kernels::Real,
     model::{
-        layout::{CapsNetLayers, ConvolutionLayer, DecoderLayers, DenseLayer, Layer},
+        layout::{CapsNetLayers, ConvolutionLayer, DecoderLayers, DenseLayer, Layer, PrimaryLayer},
         scope::{Frozen, Scope},
     },
 };
@@ -71,14 +71,20 @@ impl CapsNetLayers {
             bytes: (values * size_of::<T>()) as u64,
         };
         let (conv1_adds, conv1_direct) = convolution::<T>(conv1, batch)?;
-        let (primary_adds, primary_direct) = convolution::<T>(primary, batch)?;
+        let (primary_adds, primary_direct) = match primary {
+            PrimaryLayer::Convolution(layer) => convolution::<T>(layer, batch)?,
+            PrimaryLayer::Dense(layer) => {
+                let adds = (batch * layer.weights()) as u64;
+                ([adds; 3], adds)
+            }
+        };
         let mut plan = classes.plan::<T>()?;
         plan.set_batch(batch);
         plan.set_iterations(scope.iterations.unwrap_or(classes.iterations));
         let [classes_adds, classes_backward] = plan.work();
 
         let images = batch * self.pixels();
-        let [map, channels] = [conv1, primary].map(|layer| batch * layer.values());
+        let [map, channels] = [conv1.values(), primary.values()].map(|values| batch * values);
         let (capsules, class_values, scores) =
             (batch * capsules.values(), batch * classes.values(), batch * classes.classes);
         let in_classes = capsules + classes.weights() + classes.values();
@@ -86,10 +92,7 @@ impl CapsNetLayers {
             (Stage::Conv1, count([conv1_adds[0], conv1_direct], images + conv1.weights() + conv1.channels + map)),
             (
                 Stage::PrimaryCapsules,
-                count(
-                    [primary_adds[0], primary_direct],
-                    map + primary.weights() + primary.channels + channels + capsules,
-                ),
+                count([primary_adds[0], primary_direct], map + primary.layer().parameters() + channels + capsules),
             ),
             (Stage::ClassCapsules, count([classes_adds; 2], in_classes + class_values + scores)),
         ];
@@ -126,13 +129,13 @@ impl CapsNetLayers {
 
     /// Names of the layers that a step within `scope` does not train.
     pub fn untrained(&self, scope: Scope) -> Vec<&'static str> {
-        let frozen = [self.conv1.name, self.primary.name].into_iter().take(scope.frozen.convolutions());
+        let frozen = [self.conv1.name, self.primary.name()].into_iter().take(scope.frozen.layers());
         frozen.chain(self.dense().iter().filter(|_| scope.skips_decoder).map(|layer| layer.name)).collect()
     }
 
     /// Parameters that a step within `scope` trains.
     pub fn trained(&self, scope: Scope) -> usize {
-        let frozen = [self.conv1, self.primary].into_iter().take(scope.frozen.convolutions()).map(Layer::Convolution);
+        let frozen = [Layer::Convolution(self.conv1), self.primary.layer()].into_iter().take(scope.frozen.layers());
         let skipped = self.dense().iter().filter(|_| scope.skips_decoder).map(|layer| Layer::Dense(*layer));
         let all: usize = self.list().iter().map(Layer::parameters).sum();
         all - frozen.chain(skipped).map(|layer| layer.parameters()).sum::<usize>()
