@@ -8,7 +8,7 @@ use fastrcaps::{
     learn::{
         config::TrialConfig,
         model::{
-            config::{Decoder, ModelConfig},
+            config::{CapsNetConfig, ClassCapsules, Decoder, ModelConfig},
             scope::{Frozen, Scope},
         },
         schedule::outline::outline,
@@ -97,6 +97,7 @@ fn parts(routing: &str, reconstructs: &str, frozen: &str) -> String {
 /// What those columns say of a moment; `scope` is that of the first step of an epoch there.
 fn words(config: &TrialConfig, scope: Scope) -> String {
     let routing = match &config.model {
+        ModelConfig::Capsnet(CapsNetConfig { class_capsules: ClassCapsules::Homogeneous, .. }) => "none".to_string(),
         ModelConfig::Capsnet(model) => scope.iterations.unwrap_or(model.routing_iterations).to_string(),
         ModelConfig::EfficientCapsnet(_) => "1".to_string(),
         ModelConfig::Lenet5 => return parts("none", "none", frozen(scope)),

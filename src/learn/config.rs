@@ -18,7 +18,7 @@ use crate::{
     learn::{
         data::DataConfig,
         model::{
-            config::{CapsNetConfig, Decoder, ModelConfig, Precision, Primary},
+            config::{CapsNetConfig, ClassCapsules, Decoder, ModelConfig, Precision, Primary},
             efficient,
             layout::Layer,
         },
@@ -154,11 +154,12 @@ impl TrialConfig {
         if let Some(Value::Table(schedule)) = table.get_mut("schedule") {
             schedule.extend(self.parts_of_schedule());
         }
-        if let (Some(Value::Table(model)), ModelConfig::Capsnet(CapsNetConfig { primary, .. })) =
+        if let (Some(Value::Table(model)), ModelConfig::Capsnet(CapsNetConfig { primary, class_capsules, .. })) =
             (table.get_mut("model"), &self.model)
         {
             // As above.
             model.insert("primary".into(), Value::try_from(primary).expect("a config is TOML"));
+            model.insert("class_capsules".into(), Value::try_from(class_capsules).expect("a config is TOML"));
         }
         table
     }
@@ -176,9 +177,10 @@ impl TrialConfig {
             parts.insert("reconstruction".into(), part(Value::try_from(reconstruction)));
         }
         match &self.model {
-            ModelConfig::Capsnet(_) => {
+            ModelConfig::Capsnet(CapsNetConfig { class_capsules: ClassCapsules::Routed, .. }) => {
                 parts.insert("routing".into(), part(Value::try_from(routing)));
             }
+            ModelConfig::Capsnet(CapsNetConfig { class_capsules: ClassCapsules::Homogeneous, .. }) => {}
             ModelConfig::Lenet5 => {
                 frozen.as_table_mut().and_then(|freeze| freeze.remove("primary"));
             }
@@ -215,10 +217,14 @@ impl TrialConfig {
                 let allowed = format!("\"capsnet\" or \"lenet5\" on a GPU, or {CPU}");
                 return Err(Invalid::new("model.kind", format!("{:?}", efficient::KIND), allowed));
             }
-            ModelConfig::Capsnet(CapsNetConfig { primary, .. }) => {
+            ModelConfig::Capsnet(CapsNetConfig { primary, class_capsules, .. }) => {
                 if *primary == Primary::Dense {
                     let allowed = format!("\"convolution\" on a GPU, or {CPU}");
                     return Err(Invalid::new("model.primary", "\"dense\"", allowed));
+                }
+                if *class_capsules == ClassCapsules::Homogeneous {
+                    let allowed = format!("\"routed\" on a GPU, or {CPU}");
+                    return Err(Invalid::new("model.class_capsules", "\"homogeneous\"", allowed));
                 }
             }
         }

@@ -64,6 +64,8 @@ LITTLE = dict(
 )  # fmt: skip
 OF_A_CONVOLUTION = ("primary_types", "primary_kernel", "primary_stride", "primary_sharing")
 DENSE = dict({k: v for k, v in LITTLE.items() if k not in OF_A_CONVOLUTION}, primary="dense", primary_capsules=5)
+OF_ROUTING = ("class_dim", "routing_iterations")
+HOMOGENEOUS = dict({k: v for k, v in LITTLE.items() if k not in OF_ROUTING}, class_capsules="homogeneous")
 # Name: model, image shape, batch, k of the transformation matrices (strong enough for routing to matter).
 CASES = {
     "paper": (PAPER, (1, 28, 28), 2, 2),
@@ -76,6 +78,7 @@ CASES = {
     "shared filters": (dict(LITTLE, conv1_sharing=2, primary_sharing=4, class_sharing="by-type"), (3, 32, 32), 3, 0),
     "small decoder, odd sizes": (dict(LITTLE, decoder="small", primary_stride=3, conv1_channels=7), (2, 25, 31), 3, 0),
     "dense primary layer": (DENSE, (2, 25, 31), 3, 0),
+    "homogeneous class capsules, shared by type": (dict(HOMOGENEOUS, class_sharing="by-type"), (3, 32, 32), 3, 2),
     "lenet5": (dict(kind="lenet5"), (3, 32, 32), 4, 0),
 }
 

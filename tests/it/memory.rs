@@ -8,8 +8,9 @@ use fastrcaps::learn::{
     train::memory::peak_bytes,
 };
 
-/// Data, model, its layers (`shared`: convolutions by 4, class capsules by type; `dense`: to the primary capsules), batch size, threads, training and test images,
-/// and the MiB that one epoch of it had resident at its peak on an x86-64 machine under Linux 6.
+/// Data, model, its layers (`shared`: convolutions by 4, class capsules by type; `dense`: to the primary capsules; `homogeneous`:
+/// class capsules), batch size, threads, training and test images, and the MiB that one epoch of it had resident at its peak on an
+/// x86-64 machine under Linux 6.
 type Measured = (&'static str, &'static str, &'static str, usize, usize, [usize; 2], usize);
 
 const MEASURED: &[Measured] = &[
@@ -55,6 +56,9 @@ const MEASURED: &[Measured] = &[
     ("mnist", "lenet5", "none", 512, 1, [1334, 200], 158),
     ("glyphs", "small", "none", 128, 2, [334, 200], 70),
     ("glyphs", "tiny", "none", 128, 2, [334, 200], 64),
+    ("glyphs", "small", "dense", 128, 1, [334, 200], 64),
+    ("glyphs", "paper", "dense", 16, 1, [100, 20], 244),
+    ("glyphs", "paper", "dense", 128, 1, [156, 200], 343),
     ("glyphs", "paper", "none", 1, 1, [100, 20], 335),
     ("glyphs", "paper", "shared", 1, 1, [100, 20], 180),
     ("glyphs", "paper", "none", 16, 1, [100, 20], 382),
@@ -80,6 +84,7 @@ fn config([data, model, sharing]: [&str; 3], batch: usize, [train, test]: [usize
     let model = match (model, sharing) {
         ("lenet5" | "efficient-capsnet", _) => format!("kind = {model:?}"),
         (preset, "none") => format!("preset = {preset:?}"),
+        (preset, "homogeneous") => format!("preset = {preset:?}\nclass_capsules = \"homogeneous\""),
         (preset, "dense") => format!("preset = {preset:?}\nprimary = \"dense\""),
         (preset, _) => {
             format!("preset = {preset:?}\nconv1_sharing = 4\nprimary_sharing = 4\nclass_sharing = \"by-type\"")

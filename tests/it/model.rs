@@ -7,7 +7,8 @@ use fastrcaps::learn::{
     model::{
         Mask, Network,
         config::{
-            CapsNetConfig, ClassSharing, Decoder, EfficientCapsNetConfig, ModelConfig, PRESETS, Primary, Squash, preset,
+            CapsNetConfig, ClassCapsules, ClassSharing, Decoder, EfficientCapsNetConfig, ModelConfig, PRESETS, Primary,
+            Squash, preset,
         },
         parameters::Parameters,
     },
@@ -106,12 +107,13 @@ fn every_preset_is_valid_on_every_data_set_and_can_share_by_two_and_four() {
 
 /// Any valid configuration of a small network, with layers that CPU cores alone train.
 pub fn any_capsnet() -> impl Strategy<Value = ModelConfig> {
-    (any_config(), 0usize..8).prop_map(|(config, capsules)| match config {
-        ModelConfig::Capsnet(config) if capsules >= 4 => {
-            let dense = config.with_dense_primary(capsules - 3);
-            ModelConfig::Capsnet(CapsNetConfig { class_sharing: ClassSharing::None, ..dense })
+    (any_config(), 0usize..8, any::<bool>()).prop_map(|(config, capsules, is_homogeneous)| {
+        let ModelConfig::Capsnet(mut config) = config else { unreachable!() };
+        if capsules >= 4 {
+            config = config.with_dense_primary(capsules - 3);
+            config.class_sharing = ClassSharing::None;
         }
-        config => config,
+        ModelConfig::Capsnet(if is_homogeneous { config.with_homogeneous_classes() } else { config })
     })
 }
 
@@ -136,6 +138,7 @@ pub fn any_config() -> impl Strategy<Value = ModelConfig> {
             primary_sharing: primary.4,
             primary: Primary::Convolution,
             primary_capsules: 0,
+            class_capsules: ClassCapsules::Routed,
             class_dim: rest.0,
             class_sharing: rest.1,
             routing_iterations: rest.2,
@@ -222,7 +225,9 @@ fn gradients_agree_with_finite_differences() {
         CapsNetConfig { class_sharing: ClassSharing::ByType, decoder: Decoder::Small, ..base.clone() },
         CapsNetConfig { squash: Squash::Approximate, routing_iterations: 2, ..base.clone() },
         CapsNetConfig { conv1_sharing: 2, primary_sharing: 4, decoder: Decoder::None, ..base.clone() },
-        base.with_dense_primary(3),
+        base.clone().with_dense_primary(3),
+        CapsNetConfig { class_sharing: ClassSharing::ByType, ..base.clone() }.with_homogeneous_classes(),
+        base.with_dense_primary(3).with_homogeneous_classes(),
     ];
     let variants = variants.map(ModelConfig::Capsnet).into_iter().chain([ModelConfig::Lenet5]);
     for config in variants {

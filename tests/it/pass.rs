@@ -140,6 +140,7 @@ fn a_pass_computes_what_the_graph_computes_at_full_size() {
     let paper = preset("paper").unwrap();
     assert_agrees_with_the_graph::<f32>(&paper, MNIST, 9, 1e-4);
     assert_agrees_with_the_graph::<f32>(&paper.clone().with_dense_primary(8), MNIST, 9, 1e-4);
+    assert_agrees_with_the_graph::<f32>(&paper.clone().with_homogeneous_classes(), MNIST, 3, 1e-4);
     let light = CapsNetConfig {
         conv1_sharing: 4,
         primary_sharing: 8,
@@ -178,9 +179,17 @@ fn training_gives_the_same_bits_on_any_number_of_threads() {
     let muon = Rule::Muon { momentum: 0.95, weight_decay: 0.01, others: CONSTANTS };
     let free = Rule::ScheduleFree { constants: CONSTANTS, weight_decay: 0.01 };
     let dense = small.clone().with_dense_primary(8);
-    for (config, rule) in
-        [(&small, adam), (&shared, adam), (&small, momentum), (&shared, muon), (&small, free), (&dense, muon)]
-    {
+    let [homogeneous, both] = [&small, &shared].map(|config| config.clone().with_homogeneous_classes());
+    for (config, rule) in [
+        (&small, adam),
+        (&shared, adam),
+        (&small, momentum),
+        (&shared, muon),
+        (&small, free),
+        (&dense, muon),
+        (&homogeneous, adam),
+        (&both, adam),
+    ] {
         let expected = trained(config, rule, 1);
         for threads in [2, 3, 5] {
             assert!(trained(config, rule, threads) == expected, "{rule:?} on {threads} threads");
@@ -200,8 +209,14 @@ fn a_step_allocates_nothing_once_it_has_seen_its_sizes_of_batches() {
         ..config.clone()
     };
     let dense = config.clone().with_dense_primary(8);
-    for (config, sizes) in [(config, [16, 5]), (light, [16, 1]), (dense, [16, 3]), (preset("paper").unwrap(), [10, 2])]
-    {
+    let homogeneous = light.clone().with_homogeneous_classes();
+    for (config, sizes) in [
+        (config, [16, 5]),
+        (light, [16, 1]),
+        (dense, [16, 3]),
+        (homogeneous, [16, 2]),
+        (preset("paper").unwrap(), [10, 2]),
+    ] {
         for threads in [1, 2] {
             let setup = Setup::new(&ModelConfig::Capsnet(config.clone()), MNIST, sizes[0], DType::F32);
             let mut pass = pass::<f32>(&config, MNIST, &setup);

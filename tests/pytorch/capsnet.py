@@ -58,6 +58,18 @@ class ClassCapsules(nn.Module):
         return v
 
 
+class HomogeneousCapsules(nn.Module):
+    def __init__(self, vectors, classes, dim, kind):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(classes, vectors, dim))
+        self.bias = nn.Parameter(torch.empty(classes, dim))
+        self.kind = kind
+
+    def forward(self, u):
+        weight = self.weight.repeat_interleave(u.shape[1] // self.weight.shape[1], 1)
+        return squash(torch.einsum("bid,jid->bjd", u, weight) + self.bias, self.kind)
+
+
 class CapsNet(nn.Module):
     def __init__(self, m, channels, height, width, classes):
         super().__init__()
@@ -75,12 +87,17 @@ class CapsNet(nn.Module):
             )
             positions = [(side - kernel) // stride + 1 for side in sides]
             matrices = self.types * (1 if m["class_sharing"] == "by-type" else positions[0] * positions[1])
-        self.class_caps = ClassCapsules(
-            matrices, m["primary_dim"], classes, m["class_dim"], m["routing_iterations"], m["squash"]
-        )
+        if m.get("class_capsules", "routed") == "homogeneous":
+            class_dim = m["primary_dim"]
+            self.class_caps = HomogeneousCapsules(matrices, classes, class_dim, m["squash"])
+        else:
+            class_dim = m["class_dim"]
+            self.class_caps = ClassCapsules(
+                matrices, m["primary_dim"], classes, class_dim, m["routing_iterations"], m["squash"]
+            )
         if m["decoder"] != "none":
             first, second = m["decoder_hidden"]
-            inputs = m["class_dim"] * (classes if m["decoder"] == "full" else 1)
+            inputs = class_dim * (classes if m["decoder"] == "full" else 1)
             self.decoder = nn.Sequential(
                 nn.Linear(inputs, first), nn.ReLU(), nn.Linear(first, second), nn.ReLU(),
                 nn.Linear(second, channels * height * width), nn.Sigmoid(),

@@ -44,6 +44,7 @@ pub(super) fn expand_model(table: &mut Table) -> Result<(), ConfigError> {
     };
     let is = |key: &str, name: &str| model.get(key).and_then(Value::as_str) == Some(name);
     let sizes = if is("primary", "dense") { sizes.with_dense_primary(DENSE_CAPSULES) } else { sizes };
+    let sizes = if is("class_capsules", "homogeneous") { sizes.with_homogeneous_classes() } else { sizes };
     // Numbers, strings and an array: what TOML can hold.
     let mut fields = Table::try_from(sizes).expect("sizes are TOML");
     fields.insert("kind".into(), Value::from("capsnet"));

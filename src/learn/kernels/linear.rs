@@ -45,7 +45,7 @@ pub struct Dense<T: Real> {
 
 /// Rows of a product that one task computes.
 const ROWS: usize = 32;
-/// Outputs that one task computes: enough for the samples, which it packs, to be used often.
+/// Outputs that one task computes at most: enough for the samples, which it packs, to be used often.
 const OUTPUTS: usize = 128;
 
 impl<T: Real> Dense<T> {
@@ -68,9 +68,11 @@ impl<T: Real> Dense<T> {
         if by_output.len() < y.len() {
             by_output.resize(y.len(), T::zero());
         }
+        // Of few outputs there are two tasks all the same: inputs may be many.
+        let of_task = OUTPUTS.min(outputs.div_ceil(2).next_multiple_of(ROWS));
         // The weight is the larger, and its rows are what is read fastest: it goes to the left.
-        for_each_chunk(&mut by_output[..y.len()], OUTPUTS * batch, weight.values() * batch, |chunk, y| {
-            let first = chunk * OUTPUTS;
+        for_each_chunk(&mut by_output[..y.len()], of_task * batch, weight.values() * batch, |chunk, y| {
+            let first = chunk * of_task;
             let rows = first..first + y.len() / batch;
             products.multiply(y, weight.rows(rows.clone()), x, Start::Rows(&bias[rows]));
         });

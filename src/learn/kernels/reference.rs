@@ -78,6 +78,14 @@ fn routing(votes: &Tensor, bias: &Tensor, iterations: usize, kind: Squash) -> Re
     }
 }
 
+/// See [`super::HomogeneousPlan`].
+pub fn homogeneous_capsules(u: &Tensor, weight: &Tensor, bias: &Tensor, kind: Squash) -> Result<Tensor> {
+    let ((batch, capsules, dim), (_, vectors, _)) = (u.dims3()?, weight.dims3()?);
+    let shared = u.reshape((batch, vectors, capsules / vectors, dim))?.sum(2)?;
+    let votes = shared.unsqueeze(1)?.broadcast_mul(&weight.unsqueeze(0)?)?;
+    squash(&votes.sum(2)?.broadcast_add(bias)?, kind)
+}
+
 /// Softmax over the last dimension.
 fn softmax(logits: &Tensor) -> Result<Tensor> {
     // The largest logit only guards against overflow: it cancels, and needs no gradient.

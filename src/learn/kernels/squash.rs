@@ -39,14 +39,14 @@ pub(super) fn factor<T: Real>(kind: Squash, n2: T) -> (T, T) {
 
 /// Squashes one capsule.
 #[inline(always)]
-fn squash_capsule<T: Real>(kind: Squash, s: &[T], v: &mut [T]) {
+pub(super) fn squash_capsule<T: Real>(kind: Squash, s: &[T], v: &mut [T]) {
     let (f, _) = factor(kind, dot(s, s));
     v.iter_mut().zip(s).for_each(|(v, &s)| *v = f * s);
 }
 
 /// The gradient of one capsule: `ds = f dv + 2 f' (s·dv) s`.
 #[inline(always)]
-fn squash_capsule_backward<T: Real>(kind: Squash, s: &[T], dv: &[T], ds: &mut [T]) {
+pub(super) fn squash_capsule_backward<T: Real>(kind: Squash, s: &[T], dv: &[T], ds: &mut [T]) {
     let (f, slope) = factor(kind, dot(s, s));
     let along = T::from_f64(2.) * slope * dot(s, dv);
     ds.iter_mut().zip(s.iter().zip(dv)).for_each(|(ds, (&s, &dv))| *ds = f * dv + along * s);

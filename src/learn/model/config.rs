@@ -5,7 +5,7 @@ mod capsnet;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::capsnet::DENSE_CAPSULES;
-pub use self::capsnet::{CapsNetConfig, ClassSharing, Primary};
+pub use self::capsnet::{CapsNetConfig, ClassCapsules, ClassSharing, Primary};
 pub use super::{efficient::EfficientCapsNetConfig, reconstruction::Decoder};
 use super::{
     layout::Layer,
@@ -44,6 +44,7 @@ pub fn preset(name: &str) -> Option<CapsNetConfig> {
         primary_sharing: 1,
         primary: Primary::Convolution,
         primary_capsules: 0,
+        class_capsules: ClassCapsules::Routed,
         class_dim: 16,
         class_sharing: ClassSharing::None,
         routing_iterations: 3,

@@ -192,7 +192,7 @@ impl DevicePass {
                 let layers = config.layers(shape, classes);
                 (
                     Box::new(CapsNet::new(&gpu, &layers, &places, precision, Most { samples: most, iterations })?),
-                    layers.classes.dim,
+                    layers.classes.capsules()[1],
                 )
             }
             ModelConfig::Lenet5 => {

@@ -10,7 +10,7 @@ mod efficient;
 use candle_core::Result;
 
 pub use self::{
-    capsules::{ClassCapsuleLayer, PrimaryCapsuleLayer},
+    capsules::{ClassCapsuleLayer, ClassLayer, HomogeneousCapsuleLayer, PrimaryCapsuleLayer},
     efficient::{AttentionCapsuleLayer, BatchNormLayer, DepthwiseCapsuleLayer},
 };
 use crate::learn::kernels::{Activation, Conv2dPlan, DenseOfChosen, Real, UnfoldedConv2d};
@@ -22,6 +22,7 @@ pub enum Layer {
     MaxPool(MaxPoolLayer),
     PrimaryCapsules(PrimaryCapsuleLayer),
     ClassCapsules(ClassCapsuleLayer),
+    HomogeneousCapsules(HomogeneousCapsuleLayer),
     BatchNorm(BatchNormLayer),
     DepthwiseCapsules(DepthwiseCapsuleLayer),
     AttentionCapsules(AttentionCapsuleLayer),
@@ -36,6 +37,7 @@ impl Layer {
         match self {
             Layer::Convolution(layer) => layer.weights() + layer.channels,
             Layer::ClassCapsules(layer) => layer.weights() + layer.values(),
+            Layer::HomogeneousCapsules(layer) => layer.weights() + layer.values(),
             Layer::BatchNorm(layer) => 2 * layer.channels(),
             Layer::DepthwiseCapsules(layer) => layer.inputs() + layer.values(),
             Layer::AttentionCapsules(layer) => layer.weights() + layer.prior().iter().product::<usize>(),
@@ -52,6 +54,7 @@ impl Layer {
             | Layer::MaxPool(_)
             | Layer::PrimaryCapsules(_)
             | Layer::ClassCapsules(_)
+            | Layer::HomogeneousCapsules(_)
             | Layer::DepthwiseCapsules(_)
             | Layer::AttentionCapsules(_)
             | Layer::Mask(_)
@@ -67,6 +70,7 @@ impl Layer {
             // What it does is to sort and to scale.
             Layer::PrimaryCapsules(layer) => layer.values(),
             Layer::ClassCapsules(layer) => layer.inputs(),
+            Layer::HomogeneousCapsules(layer) => layer.inputs(),
             Layer::BatchNorm(layer) => layer.image.iter().product(),
             Layer::DepthwiseCapsules(layer) => layer.inputs(),
             Layer::AttentionCapsules(layer) => layer.inputs(),
@@ -83,6 +87,8 @@ impl Layer {
             // Votes, their sums in every iteration, and their agreements in all but the last.
             Layer::ClassCapsules(layer) => layer.votes() * (layer.in_dim + 2 * layer.iterations - 1),
             Layer::Dense(layer) => layer.weights(),
+            // Capsules that share a vector are summed first.
+            Layer::HomogeneousCapsules(layer) => layer.weights(),
             Layer::DepthwiseCapsules(layer) => layer.inputs(),
             // Votes, their agreements and their sums.
             Layer::AttentionCapsules(layer) => layer.weights() + 2 * layer.capsules * layer.values(),
@@ -97,6 +103,7 @@ impl Layer {
             Layer::MaxPool(layer) => layer.map().iter().product(),
             Layer::PrimaryCapsules(layer) => layer.values(),
             Layer::ClassCapsules(layer) => layer.values(),
+            Layer::HomogeneousCapsules(layer) => layer.values(),
             Layer::BatchNorm(layer) => layer.image.iter().product(),
             Layer::DepthwiseCapsules(layer) => layer.values(),
             Layer::AttentionCapsules(layer) => layer.values(),
@@ -278,7 +285,7 @@ pub struct CapsNetLayers {
     pub conv1: ConvolutionLayer,
     pub primary: PrimaryLayer,
     pub capsules: PrimaryCapsuleLayer,
-    pub classes: ClassCapsuleLayer,
+    pub classes: ClassLayer,
     pub decoder: Option<DecoderLayers>,
 }
 
@@ -297,7 +304,10 @@ impl CapsNetLayers {
             Layer::Convolution(conv1),
             primary.layer(),
             Layer::PrimaryCapsules(capsules),
-            Layer::ClassCapsules(classes),
+            match classes {
+                ClassLayer::Routed(layer) => Layer::ClassCapsules(layer),
+                ClassLayer::Homogeneous(layer) => Layer::HomogeneousCapsules(layer),
+            },
         ];
         layers.extend(decoder.iter().flat_map(DecoderLayers::list));
         layers

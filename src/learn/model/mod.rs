@@ -41,7 +41,7 @@ use candle_nn::VarBuilder;
 
 use crate::learn::{data::ImageShape, kernels};
 use attention::{AttentionCapsules, DepthwiseCapsules};
-use capsules::ClassCapsules;
+use capsules::{ClassCapsules, HomogeneousCapsules};
 use config::ModelConfig;
 use decoder::Decoder;
 use layers::{Conv2d, Linear};
@@ -61,6 +61,7 @@ enum Built {
     MaxPool,
     PrimaryCapsules(PrimaryCapsuleLayer),
     ClassCapsules(ClassCapsules),
+    HomogeneousCapsules(HomogeneousCapsules),
     BatchNorm(BatchNorm),
     DepthwiseCapsules(DepthwiseCapsules),
     AttentionCapsules(AttentionCapsules),
@@ -103,6 +104,9 @@ impl Network {
                 Layer::MaxPool(_) => Built::MaxPool,
                 Layer::PrimaryCapsules(layer) => Built::PrimaryCapsules(layer),
                 Layer::ClassCapsules(layer) => Built::ClassCapsules(ClassCapsules::new(&layer, &builder)?),
+                Layer::HomogeneousCapsules(layer) => {
+                    Built::HomogeneousCapsules(HomogeneousCapsules::new(&layer, &builder)?)
+                }
                 Layer::BatchNorm(layer) => Built::BatchNorm(BatchNorm::new(&layer, &builder)?),
                 Layer::DepthwiseCapsules(layer) => Built::DepthwiseCapsules(DepthwiseCapsules::new(&layer, &builder)?),
                 Layer::AttentionCapsules(layer) => Built::AttentionCapsules(AttentionCapsules::new(&layer, &builder)?),
@@ -143,6 +147,7 @@ impl Network {
                 Built::MaxPool => kernels::max_pool_2x2(&x)?,
                 Built::PrimaryCapsules(layer) => capsules::primary_capsules(&x, layer)?,
                 Built::ClassCapsules(layer) => layer.forward(&x, scope.iterations)?,
+                Built::HomogeneousCapsules(layer) => layer.forward(&x)?,
                 Built::BatchNorm(layer) => layer.forward(&x, mode)?,
                 Built::DepthwiseCapsules(layer) => layer.forward(&x)?,
                 Built::AttentionCapsules(layer) => layer.forward(&x)?,
@@ -180,7 +185,10 @@ impl Network {
 
     /// Whether it is class capsules that classify, not logits.
     pub fn has_class_capsules(&self) -> bool {
-        matches!(self.layers.last(), Some(Built::ClassCapsules(_) | Built::AttentionCapsules(_)))
+        matches!(
+            self.layers.last(),
+            Some(Built::ClassCapsules(_) | Built::HomogeneousCapsules(_) | Built::AttentionCapsules(_))
+        )
     }
 }
 

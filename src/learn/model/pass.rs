@@ -4,6 +4,7 @@
 //! kernels, but allocates nothing once it has seen its sizes of batches, adds no gradients that have one part only, and keeps that of
 //! a weight no longer than its layer, of a large convolution no longer than a block of it is in the caches.
 
+mod classes;
 mod decoder;
 mod primary;
 mod work;
@@ -11,6 +12,7 @@ mod work;
 use std::ops::{Deref, DerefMut};
 
 use candle_core::{Result, Tensor, bail};
+pub(crate) use classes::ClassPlan;
 use decoder::Decoder;
 use primary::PrimaryPlan;
 pub use work::Work;
@@ -22,9 +24,7 @@ use super::{
     parameters::Parameters,
     scope::{Frozen, Scope},
 };
-use crate::learn::kernels::{
-    Buffer, ClassCapsulesPlan, Conv2dPlan, InChannels, Optimizer, Real, Weight, loss, with_values,
-};
+use crate::learn::kernels::{Buffer, Conv2dPlan, InChannels, Optimizer, Real, Weight, loss, with_values};
 
 /// What a training step consists of, in its order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,7 +32,7 @@ pub enum Stage {
     Conv1,
     /// The convolution or dense layer, and the squash.
     PrimaryCapsules,
-    /// Votes and routing.
+    /// Votes and their routing, or their sums.
     ClassCapsules,
     Decoder,
     /// Its value and its gradient.
@@ -143,7 +143,7 @@ pub struct Pass<T: Real> {
     primary_plan: PrimaryPlan<T>,
     primary: Variables<T>,
     in_channels: InChannels,
-    classes_plan: ClassCapsulesPlan<T>,
+    classes_plan: ClassPlan<T>,
     classes: Variables<T>,
     decoder: Option<Decoder<T>>,
     values: Values<T>,
@@ -201,13 +201,13 @@ impl<T: Real> Pass<T> {
             },
             primary_plan: PrimaryPlan::new(primary)?,
             in_channels: capsules.in_channels(),
-            classes: Variables::new(parameters, classes.name, &classes.weight())?,
-            classes_plan: classes.plan()?,
+            classes: Variables::new(parameters, classes.name(), &classes.weight())?,
+            classes_plan: ClassPlan::new(classes)?,
             decoder: decoder.as_ref().map(|decoder| Decoder::new(decoder, parameters)).transpose()?,
             values: values(),
             gradients: values(),
             dweight: vec![T::zero(); layers.largest_gradient()],
-            lengths: Samples::of(classes.classes),
+            lengths: Samples::of(classes.capsules()[0]),
             chosen: Vec::new(),
             scope: Scope::default(),
             layers: *layers,
@@ -248,7 +248,7 @@ impl<T: Real> Pass<T> {
 
     fn set_scope(&mut self, scope: Scope) {
         self.scope = scope;
-        self.classes_plan.set_iterations(scope.iterations.unwrap_or(self.layers.classes.iterations));
+        self.classes_plan.set_iterations(self.layers.classes.iterations(scope.iterations));
     }
 
     fn set_batch(&mut self, batch: usize) {

@@ -27,7 +27,7 @@ pub use samples::SampleSchedule;
 use crate::{
     base::invalid::Invalid,
     learn::model::{
-        config::{CapsNetConfig, Decoder, ModelConfig},
+        config::{CapsNetConfig, ClassCapsules, Decoder, ModelConfig},
         efficient,
         scope::Scope,
     },
@@ -184,12 +184,17 @@ impl ScheduleConfig {
 
     /// Refuses what a network of `model` cannot do.
     pub(crate) fn suits(&self, model: &ModelConfig) -> Result<(), Invalid> {
-        let ModelConfig::EfficientCapsnet(_) = model else { return Ok(()) };
-        if !self.routing.is_model() {
-            let allowed = format!("\"model\": the routing of kind {:?} has one pass", efficient::KIND);
-            return Err(Invalid::new("schedule.routing.policy", "\"phases\"", allowed));
+        let routing = match model {
+            ModelConfig::Capsnet(CapsNetConfig { class_capsules: ClassCapsules::Homogeneous, .. }) => {
+                Some("model.class_capsules = \"homogeneous\" routes nothing".to_string())
+            }
+            ModelConfig::EfficientCapsnet(_) => Some(format!("the routing of kind {:?} has one pass", efficient::KIND)),
+            ModelConfig::Capsnet(_) | ModelConfig::Lenet5 => None,
+        };
+        if let Some(reason) = routing.filter(|_| !self.routing.is_model()) {
+            return Err(Invalid::new("schedule.routing.policy", "\"phases\"", format!("\"model\": {reason}")));
         }
-        if !self.freeze.is_never() {
+        if matches!(model, ModelConfig::EfficientCapsnet(_)) && !self.freeze.is_never() {
             let allowed = format!(
                 "1, which is never: layers of kind {:?} are not frozen, because their running statistics would still change",
                 efficient::KIND

@@ -17,7 +17,9 @@ use crate::learn::{
     kernels::{self, Optimizer},
     model::{
         Mask, Network,
-        config::{CapsNetConfig, ClassSharing, Decoder, ModelConfig, Precision, Primary, Squash, preset},
+        config::{
+            CapsNetConfig, ClassCapsules, ClassSharing, Decoder, ModelConfig, Precision, Primary, Squash, preset,
+        },
         parameters::Parameters,
         scope::{Frozen, Scope},
     },
@@ -185,6 +187,7 @@ fn draw_capsnet(draw: &mut Draw) -> CapsNetConfig {
         primary_sharing,
         primary: Primary::Convolution,
         primary_capsules: 0,
+        class_capsules: ClassCapsules::Routed,
         class_dim: draw.size(2..=17),
         class_sharing: draw.pick(&[ClassSharing::None, ClassSharing::ByType]),
         routing_iterations: draw.size(1..=4),

@@ -15,6 +15,7 @@ use crate::learn::{
     model::{
         config::ModelConfig,
         layout::{CapsNetLayers, ConvolutionLayer, DenseLayer, Layer, PrimaryLayer},
+        pass::ClassPlan,
     },
 };
 
@@ -77,6 +78,7 @@ fn matrix(layer: &Layer) -> Option<[usize; 2]> {
         Layer::Convolution(layer) => matrix_sides(WEIGHT, &layer.weight()),
         Layer::Dense(layer) => matrix_sides(WEIGHT, &layer.weight()),
         Layer::ClassCapsules(layer) => matrix_sides(WEIGHT, &layer.weight()),
+        Layer::HomogeneousCapsules(layer) => matrix_sides(WEIGHT, &layer.weight()),
         Layer::DepthwiseCapsules(layer) => matrix_sides(WEIGHT, &layer.weight()),
         Layer::AttentionCapsules(layer) => matrix_sides(WEIGHT, &layer.weight()),
         Layer::MaxPool(_) | Layer::PrimaryCapsules(_) | Layer::BatchNorm(_) | Layer::Mask(_) => None,
@@ -166,8 +168,8 @@ fn capsnet(config: &TrialConfig) -> Option<CapsNetLayers> {
 fn of_pass(layers: &CapsNetLayers, config: &TrialConfig, threads: usize) -> Result<usize> {
     let plan = |layer: &ConvolutionLayer| Ok((layer.name, layer.plan::<f32>()?));
     let convolutions: Vec<_> = layers.convolutions().map(plan).collect::<Result<_>>()?;
-    let mut classes = layers.classes.plan::<f32>()?;
-    let iterations = layers.classes.iterations;
+    let mut classes = ClassPlan::<f32>::new(&layers.classes)?;
+    let iterations = layers.classes.iterations(None);
     let most_iterations = config.schedule.routing.most(iterations);
     // Buffers grow to the largest size they have seen, which need not be that of one batch.
     let mut largest: BTreeMap<(&str, &str), usize> = BTreeMap::new();
@@ -181,7 +183,7 @@ fn of_pass(layers: &CapsNetLayers, config: &TrialConfig, threads: usize) -> Resu
             see(*name, if algorithm == Algorithm::Unfold { "unfolded" } else { "transformed" }, values);
         }
         classes.set_iterations(if is_training { most_iterations } else { iterations });
-        see(layers.classes.name, "sweeps", classes.room(batch, is_training));
+        see(layers.classes.name(), "sweeps", classes.room(batch, is_training));
         let values = batch * of_a_sample(layers);
         see("all", "values", values + batch * layers.pixels());
         see("all", "gradients", if is_training { values } else { 0 });

@@ -12,7 +12,7 @@ use crate::learn::{
     kernels::{Activation, UnfoldedConv2d},
     model::{
         config::{ModelConfig, Precision},
-        layout::{CapsNetLayers, ClassCapsuleLayer, DenseLayer, PrimaryLayer},
+        layout::{CapsNetLayers, ClassCapsuleLayer, ClassLayer, DenseLayer, PrimaryLayer},
         pass::{Stage, Work},
         scope::{Frozen, Scope},
     },
@@ -78,7 +78,9 @@ pub fn launches(config: &TrialConfig, scope: Scope, batch: usize) -> Result<Vec<
     config.check_for_gpu()?;
     let mut layers = model.layers(config.data.name.image_shape(), config.data.name.classes());
     let trained = layers.trained(scope);
-    layers.classes.iterations = scope.iterations.unwrap_or(layers.classes.iterations);
+    if let ClassLayer::Routed(classes) = &mut layers.classes {
+        classes.iterations = scope.iterations.unwrap_or(classes.iterations);
+    }
     layers.decoder = layers.decoder.filter(|_| !scope.skips_decoder);
     let mut list = List { launches: Vec::new(), precision: config.train.precision, batch };
     list.step(&layers, scope.frozen, trained)?;
@@ -98,6 +100,7 @@ impl List {
         let batch = self.batch;
         let CapsNetLayers { conv1, primary, capsules, classes, decoder } = layers;
         let PrimaryLayer::Convolution(primary) = primary else { bail!("a dense primary layer has no launches") };
+        let ClassLayer::Routed(classes) = classes else { bail!("homogeneous class capsules have no launches") };
         let (pixels, squashed) = (batch * layers.pixels(), batch * capsules.values());
         let (conv1, primary) = (conv1.unfolded()?, primary.unfolded()?);
 

@@ -10,14 +10,15 @@ use crate::{
         model::{
             checks::{divides, has_none, within},
             layout::{
-                CapsNetLayers, ClassCapsuleLayer, ConvolutionLayer, DenseLayer, PrimaryCapsuleLayer, PrimaryLayer,
+                CapsNetLayers, ClassCapsuleLayer, ClassLayer, ConvolutionLayer, DenseLayer, HomogeneousCapsuleLayer,
+                PrimaryCapsuleLayer, PrimaryLayer,
             },
             reconstruction::{Decoder, Reconstruction},
         },
     },
 };
 
-/// Which transformation matrices W_ij of the class capsules are tied.
+/// Which transformation matrices W_ij of the class capsules are tied, or vectors w_ij of homogeneous ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ClassSharing {
@@ -53,6 +54,23 @@ impl Primary {
     }
 }
 
+/// The layer that makes the class capsules.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClassCapsules {
+    /// Votes are products with matrices, and are routed.
+    #[default]
+    Routed,
+    /// Votes are element-wise products with vectors, and are summed (Byerly, Kalganova and Dear 2020).
+    Homogeneous,
+}
+
+impl ClassCapsules {
+    fn is_routed(&self) -> bool {
+        *self == ClassCapsules::Routed
+    }
+}
+
 /// Sizes and options of a CapsNet. Sizes that its layers have not are 0 and are not written.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -79,8 +97,14 @@ pub struct CapsNetConfig {
     /// Capsules that a dense primary layer makes.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub primary_capsules: usize,
+    /// Not written where they are routed, so that networks of before there was a choice are what they were.
+    #[serde(default, skip_serializing_if = "ClassCapsules::is_routed")]
+    pub class_capsules: ClassCapsules,
+    /// Of routed class capsules; others have `primary_dim`.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub class_dim: usize,
     pub class_sharing: ClassSharing,
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub routing_iterations: usize,
     pub squash: Squash,
     pub decoder: Decoder,
@@ -116,11 +140,14 @@ impl CapsNetConfig {
             primary_stride: _,
             primary_sharing: _,
             primary_capsules: _,
-            primary_dim,
-            class_dim,
-            class_sharing,
-            routing_iterations,
-            squash,
+            primary_dim: _,
+            // These are `class_layer`'s.
+            class_capsules: _,
+            class_dim: _,
+            class_sharing: _,
+            routing_iterations: _,
+            // This is both's.
+            squash: _,
             decoder,
             decoder_hidden,
             reconstruction_weight,
@@ -135,18 +162,10 @@ impl CapsNetConfig {
             activation: Activation::Relu,
         };
         let (primary, capsules) = self.primary_layers(&conv1);
-        let classes = ClassCapsuleLayer {
-            name: "class_caps",
-            capsules: capsules.capsules(),
-            in_dim: primary_dim,
-            matrices: class_sharing.matrices(&capsules),
-            classes,
-            dim: class_dim,
-            iterations: routing_iterations,
-            squash,
-        };
+        let classes = self.class_layer(&capsules, classes);
         let reconstruction = Reconstruction { decoder, hidden: decoder_hidden, weight: reconstruction_weight };
-        let decoder = reconstruction.layers(classes.classes, class_dim, shape.pixels());
+        let [count, dim] = classes.capsules();
+        let decoder = reconstruction.layers(count, dim, shape.pixels());
         CapsNetLayers { conv1, primary, capsules, classes, decoder }
     }
 
@@ -175,6 +194,37 @@ impl CapsNetConfig {
         }
     }
 
+    /// The layer behind the primary capsules.
+    fn class_layer(&self, primary: &PrimaryCapsuleLayer, classes: usize) -> ClassLayer {
+        let (name, capsules, squash) = ("class_caps", primary.capsules(), self.squash);
+        let own = self.class_sharing.matrices(primary);
+        match self.class_capsules {
+            ClassCapsules::Routed => ClassLayer::Routed(ClassCapsuleLayer {
+                name,
+                capsules,
+                in_dim: primary.dim,
+                matrices: own,
+                classes,
+                dim: self.class_dim,
+                iterations: self.routing_iterations,
+                squash,
+            }),
+            ClassCapsules::Homogeneous => ClassLayer::Homogeneous(HomogeneousCapsuleLayer {
+                name,
+                capsules,
+                vectors: own,
+                classes,
+                dim: primary.dim,
+                squash,
+            }),
+        }
+    }
+
+    /// The same network with homogeneous class capsules.
+    pub fn with_homogeneous_classes(self) -> CapsNetConfig {
+        CapsNetConfig { class_capsules: ClassCapsules::Homogeneous, class_dim: 0, routing_iterations: 0, ..self }
+    }
+
     /// The same network with a dense layer to so many primary capsules.
     pub fn with_dense_primary(self, capsules: usize) -> CapsNetConfig {
         CapsNetConfig {
@@ -192,8 +242,17 @@ impl CapsNetConfig {
         within("model.conv1_channels", self.conv1_channels, 1..=4096)?;
         within("model.conv1_stride", self.conv1_stride, 1..=16)?;
         self.validate_primary()?;
-        within("model.class_dim", self.class_dim, 1..=256)?;
-        within("model.routing_iterations", self.routing_iterations, 1..=10)?;
+        match self.class_capsules {
+            ClassCapsules::Routed => {
+                within("model.class_dim", self.class_dim, 1..=256)?;
+                within("model.routing_iterations", self.routing_iterations, 1..=10)?;
+            }
+            ClassCapsules::Homogeneous => {
+                let layer = "model.class_capsules = \"homogeneous\"";
+                has_none("model.class_dim", self.class_dim, layer)?;
+                has_none("model.routing_iterations", self.routing_iterations, layer)?;
+            }
+        }
         divides("model.conv1_sharing", self.conv1_sharing, self.conv1_channels, "conv1_channels")?;
         self.reconstruction().validate()?;
         let CapsNetLayers { conv1, primary, classes, .. } = self.layers(shape, classes);

@@ -15,7 +15,7 @@ use crate::learn::{
     },
     model::{
         config::Precision,
-        layout::{CapsNetLayers, DecoderLayers, DenseLayer, PrimaryCapsuleLayer, PrimaryLayer},
+        layout::{CapsNetLayers, ClassLayer, DecoderLayers, DenseLayer, PrimaryCapsuleLayer, PrimaryLayer},
         pass::Stage,
         scope::{Frozen, Scope},
     },
@@ -76,6 +76,7 @@ impl CapsNet {
         let PrimaryLayer::Convolution(primary) = primary else {
             bail!("a dense primary layer trains on CPU cores alone")
         };
+        let ClassLayer::Routed(classes) = classes else { bail!("homogeneous class capsules train on CPU cores alone") };
         let class_capsules = ClassCapsules::new(
             gpu,
             most,
@@ -113,7 +114,7 @@ impl CapsNet {
 impl CapsNet {
     /// Routing iterations of a pass within `scope`.
     fn iterations(&self, scope: Scope) -> Option<usize> {
-        Some(scope.iterations.unwrap_or(self.layers.classes.iterations))
+        Some(self.layers.classes.iterations(scope.iterations))
     }
 
     /// The decoder, in a pass within `scope` that has it run.

@@ -4,7 +4,7 @@ use std::ops::Add;
 
 use candle_core::Result;
 
-use super::{Pass, Stage};
+use super::{ClassPlan, Pass, Stage};
 use crate::learn::{
     kernels::Real,
     model::{
@@ -78,15 +78,14 @@ impl CapsNetLayers {
                 ([adds; 3], adds)
             }
         };
-        let mut plan = classes.plan::<T>()?;
-        plan.set_batch(batch);
-        plan.set_iterations(scope.iterations.unwrap_or(classes.iterations));
-        let [classes_adds, classes_backward] = plan.work();
+        let mut plan = ClassPlan::<T>::new(classes)?;
+        plan.set_iterations(classes.iterations(scope.iterations));
+        let [classes_adds, classes_backward] = plan.work(batch);
 
         let images = batch * self.pixels();
         let [map, channels] = [conv1.values(), primary.values()].map(|values| batch * values);
         let (capsules, class_values, scores) =
-            (batch * capsules.values(), batch * classes.values(), batch * classes.classes);
+            (batch * capsules.values(), batch * classes.values(), batch * classes.capsules()[0]);
         let in_classes = capsules + classes.weights() + classes.values();
         let mut work = vec![
             (Stage::Conv1, count([conv1_adds[0], conv1_direct], images + conv1.weights() + conv1.channels + map)),
