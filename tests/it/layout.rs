@@ -17,8 +17,7 @@ use proptest::prelude::*;
 use crate::model::{CIFAR, MNIST, any_capsnet};
 
 /// Figures of a configuration at batch 128, as they stood when its layers came, or before there was one description of a network.
-/// Committed records hold
-/// trials' keys and times by step keys, and predictions of memory decide what runs at once.
+/// Committed records hold trials' keys and times by step keys, and predictions of memory decide what runs at once.
 struct Row {
     data: &'static str,
     model: &'static str,

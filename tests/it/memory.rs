@@ -56,6 +56,8 @@ const MEASURED: &[Measured] = &[
     ("mnist", "lenet5", "none", 512, 1, [1334, 200], 158),
     ("glyphs", "small", "none", 128, 2, [334, 200], 70),
     ("glyphs", "tiny", "none", 128, 2, [334, 200], 64),
+    ("glyphs", "small", "homogeneous", 128, 1, [334, 200], 67),
+    ("glyphs", "paper", "homogeneous", 128, 1, [156, 200], 514),
     ("glyphs", "small", "dense", 128, 1, [334, 200], 64),
     ("glyphs", "paper", "dense", 16, 1, [100, 20], 244),
     ("glyphs", "paper", "dense", 128, 1, [156, 200], 343),

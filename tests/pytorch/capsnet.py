@@ -117,7 +117,7 @@ class CapsNet(nn.Module):
         if self.m["decoder"] == "full":
             x = (v * F.one_hot(chosen, self.classes).unsqueeze(-1)).flatten(1)
         else:
-            x = v[torch.arange(batch), chosen]
+            x = v[torch.arange(len(v)), chosen]
         return scores, self.decoder(x)
 
     def loss(self, x, labels):

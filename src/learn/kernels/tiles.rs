@@ -64,10 +64,14 @@ impl<T: Real> Right<T> for Matrix<'_, T> {
     #[inline(always)]
     fn pack(&self, depth: Range<usize>, columns: Range<usize>, width: usize, panel: &mut [T]) {
         if !self.rows_are_contiguous() {
-            // Of a transposed matrix the columns are: read along them.
+            // Of a transposed matrix the columns are: read along them, a whole column before it is scattered, so that the memory brings
+            // its lines at once.
             let columns_as_rows = self.transposed();
+            let mut read = [T::zero(); DEPTH];
+            let read = &mut read[..depth.len()];
             for (c, column) in columns.enumerate() {
-                columns_as_rows.for_each_of_row(column, depth.clone(), |k, value| panel[k * width + c] = value);
+                columns_as_rows.copy_row(column, depth.clone(), read);
+                panel[c..].iter_mut().step_by(width).zip(&*read).for_each(|(to, &value)| *to = value);
             }
             return;
         }
