@@ -9,7 +9,7 @@ use crate::learn::{
 
 /// The layer over slices: routed class capsules, or homogeneous ones.
 pub(crate) enum ClassPlan<T: Real> {
-    Routed(ClassCapsulesPlan<T>),
+    Routed(Box<ClassCapsulesPlan<T>>),
     Homogeneous(HomogeneousPlan<T>),
 }
 
@@ -17,7 +17,7 @@ impl<T: Real> ClassPlan<T> {
     /// Errors: sizes that do not fit.
     pub(crate) fn new(layer: &ClassLayer) -> Result<Self> {
         Ok(match layer {
-            ClassLayer::Routed(layer) => ClassPlan::Routed(layer.plan()?),
+            ClassLayer::Routed(layer) => ClassPlan::Routed(Box::new(layer.plan()?)),
             ClassLayer::Homogeneous(layer) => ClassPlan::Homogeneous(layer.plan()?),
         })
     }

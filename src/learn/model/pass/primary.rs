@@ -9,7 +9,7 @@ use crate::learn::{
 
 /// The layer over slices: a convolution, or a dense layer over all of Conv1's map.
 pub(super) enum PrimaryPlan<T: Real> {
-    Convolution(Conv2dPlan<T>),
+    Convolution(Box<Conv2dPlan<T>>),
     Dense(Dense<T>),
 }
 
@@ -17,7 +17,7 @@ impl<T: Real> PrimaryPlan<T> {
     /// Errors: sizes that do not fit.
     pub(super) fn new(layer: &PrimaryLayer) -> Result<Self> {
         Ok(match layer {
-            PrimaryLayer::Convolution(layer) => PrimaryPlan::Convolution(layer.plan()?),
+            PrimaryLayer::Convolution(layer) => PrimaryPlan::Convolution(Box::new(layer.plan()?)),
             PrimaryLayer::Dense(layer) => PrimaryPlan::Dense(Dense::new(layer.inputs, layer.outputs)),
         })
     }
