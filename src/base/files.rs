@@ -149,6 +149,28 @@ pub fn free_bytes(path: &Path) -> Option<u64> {
     Some(of.f_bavail.saturating_mul(of.f_frsize))
 }
 
+/// The kind of file system of `path`, where it lies behind a network.
+pub fn network_file_system(path: &Path) -> Option<&'static str> {
+    #[cfg(target_os = "linux")]
+    return network_named(rustix::fs::statfs(path).ok()?.f_type as u32);
+    #[cfg(not(target_os = "linux"))]
+    return None;
+}
+
+/// The kind of file system that Linux gives this number, if it lies behind a network.
+pub fn network_named(number: u32) -> Option<&'static str> {
+    // As of statfs(2), and of the sources of those that are not in it.
+    Some(match number {
+        0x6969 => "NFS",
+        0x0BD0_0BD0 => "Lustre",
+        0x4750_4653 => "GPFS",
+        0x1983_0326 => "BeeGFS",
+        0x00C3_6400 => "CephFS",
+        0xFF53_4D42 | 0xFE53_4D42 => "SMB",
+        _ => return None,
+    })
+}
+
 /// Tries whether some bytes can be written to `folder`.
 pub fn try_room(folder: &Path) -> Result<(), Error> {
     let mut file = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(folder)?;

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use fastrcaps::search::{study::Study, worker::slurm};
 
 use super::input::outln;
@@ -10,7 +10,7 @@ use super::input::outln;
 /// End the jobs of a study on its cluster.
 ///
 /// What was trained stays: `explore` continues the trials from their checkpoints. A program that explores the study is to be
-/// ended first: it would take the jobs for lost, and start them again.
+/// ended first (Ctrl-C ends its jobs too): it would take the jobs for lost, and start them again.
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  fastrcaps cancel results/mnist-small")]
 pub struct Args {
@@ -20,7 +20,9 @@ pub struct Args {
 
 pub fn run(args: Args) -> Result<ExitCode> {
     let study = Study::new(&args.study);
-    study.read()?;
+    let _lock = study.hold("cancelled").context(
+        "the jobs are not ended, as who explores the study would submit them again: end that with Ctrl-C, which ends its jobs too",
+    )?;
     match slurm::cancel_study(&study.jobs())? {
         Some(said) => outln!("{said}"),
         None => outln!("{} has no jobs on a cluster", study.folder.display()),

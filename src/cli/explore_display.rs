@@ -81,6 +81,10 @@ impl<'a> ExploreDisplay<'a> {
             Event::Confirmed { confirmed, view } => tell(self.mode, &self.study, confirmed, view),
             Event::NotConfirmed(error) => errln!("warning: the times of the trials are not confirmed: {error:#}"),
             Event::OtherData { differences } => tell_differences(differences),
+            Event::JournalOnNetwork { kind } => errln!(
+                "warning: the study's journal lies on {kind}, whose locks of files are unreliable: keep the study on a disk of this \
+                 machine (--out), and give the folder that the nodes share as `work` in the site file"
+            ),
             Event::Over { view, ending } => self.sweep.iter().for_each(|sweep| sweep.over(view, *ending)),
             _ if self.mode == Mode::Quiet => {}
             Event::OtherBuild { begun_by, build } => errln!(
@@ -98,6 +102,7 @@ impl<'a> ExploreDisplay<'a> {
             Event::Predicting { deadline } => {
                 errln!("until {}: timing a few steps, to begin with what tells most", machine::rfc3339(*deadline));
             }
+            Event::WaitsForGpu => errln!("no node is free whose GPU could be looked at: waiting for one"),
             Event::Timing => errln!("the strategy decides by times of steps: taking those that the study lacks"),
             Event::Planned { wanted, kept, slots, gpus } => self.planned(*wanted, *kept, slots, gpus),
             Event::Proposed { configurations, all } => {

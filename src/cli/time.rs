@@ -115,7 +115,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     // Before anything is begun.
     let program = machine::this_program().context("cannot find this program's own file")?;
     let tasks = LocalTasks { program };
-    let gpu = probe_all(&tasks, [place])?.remove(&place);
+    let gpu = probe_all(&tasks, [place], &mut || Ok(()))?.remove(&place);
     let stop = stop_on_signals()?;
     let confirmation = Confirmation {
         study: &study,

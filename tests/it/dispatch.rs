@@ -406,6 +406,26 @@ fn what_ran_out_of_memory_is_tried_again_with_nothing_beside_it() {
 }
 
 #[test]
+fn a_trial_without_memory_elsewhere_gets_more_there_once_and_keeps_nobody_waiting() {
+    let limits = || Limits { retries: 0, ..hasty() };
+    let acts: &[(usize, &[Act])] = &[(1, &[Act::CannotAllocate, Act::Finish]), (5, &[Act::Train])];
+    let (mut retried, mut trains) = (false, false);
+    // The fifth trains until the first, which runs beside it, has been tried again.
+    let mut watch = |event: &Event, stop: &AtomicBool| match event {
+        Event::Started { trial: 4, .. } => trains = true,
+        Event::Retried { trial: 0, .. } => retried = true,
+        Event::Ended { trial: 0, .. } => stop.store(true, Ordering::Relaxed),
+        _ => {}
+    };
+    let outcome = run(Case { limits: limits(), queue: Some(1), ..case(acts, "5x1", &mut watch) });
+    assert!(retried && trains);
+    assert_eq!((outcome.history[0], outcome.history[4]), (Status::Done, Status::Pending));
+    let never = &[(1, &[Act::CannotAllocate][..])];
+    let outcome = run(Case { limits: limits(), queue: Some(1), ..case(never, "5x1", &mut |_, _| {}) });
+    assert_eq!((outcome.history[0], outcome.retried), (Status::Failed, 1));
+}
+
+#[test]
 fn a_sweep_asked_to_stop_starts_nothing_more_and_what_ran_is_pending() {
     let mut watch = |event: &Event, stop: &AtomicBool| {
         if let Event::Ended { .. } = event {

@@ -1,6 +1,7 @@
 //! Trials as jobs of Slurm, as far as that can be told without a cluster; on one, `workers` and `tests/slurm/` tell.
 
 mod sharing;
+mod trouble;
 
 use std::{
     fs,
@@ -46,6 +47,7 @@ fn text_of(profile: &Profile, need: Need) -> String {
         number: 3,
         tasks: 48,
         need,
+        exclude: &["n9".into()],
         program: &program,
         arguments: &["--data-dir".into(), "/home/me/my data".into()],
     })
@@ -54,7 +56,8 @@ fn text_of(profile: &Profile, need: Need) -> String {
 #[test]
 fn the_script_of_an_array_asks_for_what_the_profile_says() {
     let profile = profile(SITE).unwrap();
-    let text = text_of(&profile, Need { mebibytes: Some(300), time: Some(Duration::from_secs(60)) });
+    let predicted = Need { mebibytes: Some(300), time: Some(Duration::from_secs(60)) };
+    let text = text_of(&profile, profile.asked(predicted, None));
     for line in [
         "#SBATCH --job-name=fastrcaps-x1",
         "#SBATCH --comment=fastrcaps-x1/3",
@@ -69,7 +72,7 @@ fn the_script_of_an_array_asks_for_what_the_profile_says() {
         "#SBATCH --qos=normal",
         "#SBATCH --constraint=icelake",
         "#SBATCH --gres=gpu:1",
-        "#SBATCH --exclude=n3",
+        "#SBATCH --exclude=n3,n9",
         "#SBATCH --output=/scratch/me/fastrcaps-x1/batches/3/output.log",
         "module load cuda/12",
         "program='/home/me/it'\\''s/fastrcaps'",
@@ -85,11 +88,19 @@ fn the_script_of_an_array_asks_for_what_the_profile_says() {
 
 #[test]
 fn what_a_profile_leaves_open_is_as_predicted_or_the_sites_own() {
-    let text = text_of(&Profile::default(), Need { mebibytes: Some(300), time: Some(Duration::from_secs(900)) });
+    let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+    let text = text_of(&Profile::default(), Need { mebibytes: Some(300), time: Some(minutes(15)) });
     assert!(text.contains("#SBATCH --mem=300M\n") && text.contains("#SBATCH --time=0-00:15:00\n"), "{text}");
     assert!(text.contains("#SBATCH --array=0-47\n") && !text.contains("--partition"), "{text}");
     let open = text_of(&Profile::default(), Need { mebibytes: None, time: None });
     assert!(!open.contains("--mem") && !open.contains("--time") && !open.contains("--signal"), "{open}");
+    // A checkpoint has its time, and a partition its limit.
+    let slow = profile("checkpoint_before = '20m'").unwrap();
+    let need = Need { mebibytes: None, time: Some(minutes(15)) };
+    assert_eq!(slow.asked(need, None).time, Some(minutes(40)));
+    assert_eq!(slow.asked(need, Some(minutes(30))).time, Some(minutes(30)));
+    let short = text_of(&slow, slow.asked(need, Some(minutes(10))));
+    assert!(!short.contains("USR1@1200"), "{short}");
 }
 
 #[test]
@@ -117,6 +128,11 @@ fn a_profile_that_cannot_be_used_is_refused_with_what_is_wrong() {
         ("jobs = 0", "at least one job"),
         ("array_limit = 0", "at least one task"),
         ("extra = ['exclude=n3']", "is no option"),
+        ("extra = ['--nice --mail-type=FAIL']", "each as one word"),
+        ("extra = ['--comment=project']", "knows its jobs by that"),
+        ("extra = ['-Jx']", "knows its jobs by that"),
+        ("extra = ['--job=x']", "knows its jobs by that"),
+        ("extra = ['--mem-per-cpu=2G']", "give memory"),
         ("qos = \"a\\nb\"", "give one line"),
         ("work = 'scratch'", "must be an absolute path"),
         ("data_dir = 'data'", "must be an absolute path"),
@@ -162,10 +178,14 @@ impl Site {
     }
 
     fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
         let path = format!("{}:{}", self.path("bin").display(), std::env::var("PATH").unwrap());
         let mut command = Command::new(env!("CARGO_BIN_EXE_fastrcaps"));
         command.args(arguments).current_dir(self.folder.path()).env("PATH", path).env("SITE", self.folder.path());
-        command.output().unwrap()
+        command
     }
 
     /// A column of a study's trials, in grid order.
@@ -385,7 +405,7 @@ fn a_job_out_of_memory_is_submitted_once_more_with_twice_as_much_and_its_row_say
     let forgotten = [("squeue", "exit 0"), ("scontrol", forgets), ("sacct", "echo 'OUT_OF_MEMORY|0:125'")];
     for programs in [known, forgotten] {
         let site = Site::new(&[&programs[..], &[("sbatch", &at_once[..]), ("scancel", "exit 0")]].concat());
-        assert!(!site.explore(&[]).status.success());
+        assert!(!site.explore(&["--backoff", "0s"]).status.success());
         let rows = fs::read_to_string(site.path("study/trials.csv")).unwrap();
         assert_eq!(rows.matches("OUT_OF_MEMORY").count(), 2, "{rows}");
         let memory = fs::read_to_string(site.path("memory")).unwrap();

@@ -3,12 +3,13 @@
 use std::{
     collections::{BTreeMap, HashMap},
     ffi::OsString,
+    sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
-use super::{Exploration, Preview, resources};
+use super::{Event, Exploration, Observer, Preview, resources};
 use crate::{
     base::{
         device::{Gpu, Place},
@@ -17,13 +18,15 @@ use crate::{
     learn::{
         config::TrialConfig,
         data::{self, Files},
+        record::{Status, TrialRecord},
         train::memory::{peak_bytes, peak_bytes_beside_gpu},
     },
+    present::report::view::StudyView,
     search::{
         space::Trial,
         study::{self, Plan},
         worker::{
-            Admissions, Local, LocalTasks, Memory, Slot, Slots, Tasks, Worker,
+            Admissions, Local, LocalTasks, Memory, Slot, Slots, Tasks, Worker, probe_all,
             slurm::{self, Need, Needs, Profile, Setup, Slurm, SlurmTasks},
         },
     },
@@ -81,6 +84,25 @@ impl Exploration {
             Backend::Local => Box::new(LocalTasks { program }),
             Backend::Slurm(profile) => Box::new(SlurmTasks { profile: (**profile).clone(), program }),
         }
+    }
+
+    /// The GPUs of the slots, each opened once by a process of its own.
+    pub(super) fn look_at_gpus(&self, stop: &AtomicBool, observer: &mut Observer) -> Result<BTreeMap<Place, Gpu>> {
+        let mut is_told = false;
+        probe_all(self.tasks().as_ref(), self.slots.gpus(), &mut || {
+            ensure!(!stop.load(Ordering::Relaxed), "stopped while it waited for a node, to look at its GPU");
+            if !std::mem::replace(&mut is_told, true) {
+                observer(&Event::WaitsForGpu);
+            }
+            Ok(())
+        })
+    }
+
+    /// Whether an earlier explorer left trials to a cluster.
+    pub(super) fn has_jobs(&self) -> bool {
+        let is_running = |record: &TrialRecord| record.status == Status::Running;
+        let has_running = |view: StudyView| view.records.iter().flatten().any(is_running);
+        !self.backend.is_local() && StudyView::read(&self.study).is_ok_and(has_running)
     }
 
     pub(super) fn worker(&self, plan: &Plan, gpus: &BTreeMap<Place, Gpu>) -> Result<Box<dyn Worker>> {
@@ -165,15 +187,18 @@ impl Exploration {
         Ok(Box::new(move |config| known.get(&unseeded(config)).copied().unwrap_or(nothing)))
     }
 
-    /// The script of the first array that would be submitted; none where trials run on this machine, or nothing would be trained.
+    /// What would be submitted; none where trials run on this machine, or nothing would be trained.
     ///
     /// Errors: a configuration that makes no network.
     pub fn script(&self, preview: &Preview) -> Result<Option<String>> {
-        let (Backend::Slurm(profile), Some(first)) = (&self.backend, preview.wanted.first()) else { return Ok(None) };
-        let need = self.needs(profile, &preview.trials)?(&preview.trials[*first].config);
-        let tasks = preview.wanted.len().min(profile.jobs());
+        let Backend::Slurm(profile) = &self.backend else { return Ok(None) };
+        if preview.wanted.is_empty() {
+            return Ok(None);
+        }
+        let needs = self.needs(profile, &preview.trials)?;
+        let needs: Vec<Need> = preview.wanted.iter().map(|index| needs(&preview.trials[*index].config)).collect();
         let arguments = words(&self.trial_arguments);
-        Ok(Some(slurm::preview(profile, &self.study.jobs(), &self.program, &arguments, tasks, need)))
+        Ok(Some(slurm::preview(profile, &self.study.jobs(), &self.program, &arguments, &needs)))
     }
 }
 

@@ -35,6 +35,12 @@ pub enum Event<'a> {
         ended: usize,
         new: usize,
     },
+    /// The study's journal lies on a file system of this kind, over a network, where locks of files are unreliable.
+    JournalOnNetwork {
+        kind: &'static str,
+    },
+    /// No node is free whose GPU could be looked at: that is waited for.
+    WaitsForGpu,
     /// Steps are timed, as there is a deadline.
     Predicting {
         deadline: SystemTime,

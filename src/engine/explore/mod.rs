@@ -32,7 +32,7 @@ use anyhow::{Context, Result};
 use crate::{
     base::{
         device::{Gpu, Place},
-        machine,
+        files, machine,
     },
     engine::{
         confirming::{AfterSweep, finished},
@@ -46,7 +46,7 @@ use crate::{
         space::{Candidate, Expansion, Space, Trial},
         strategy::{Audit, Grid, Ground, STRATEGIES, Settings, Strategy},
         study::{self, Lock, Study},
-        worker::{Slots, Tasks, probe_all},
+        worker::{Slots, Tasks},
     },
     timing::{confirm, rounds::EndReason},
 };
@@ -169,7 +169,7 @@ impl Exploration {
     pub fn preview(&self, observer: &mut Observer) -> Result<Preview> {
         let scope = self.scope()?;
         if scope.deadline.is_some() {
-            self.look_at_gpus()?;
+            self.look_at_gpus(&AtomicBool::new(false), observer)?;
         }
         let (trials, tasks) = (scope.expansion.trials(scope.first), self.tasks());
         let choice = Choice { trials: &trials, asked: trials.len(), begun: &[], ..self.choice(&scope, tasks.as_ref()) };
@@ -194,8 +194,14 @@ impl Exploration {
     /// a journal that refuses what it is given. A trial that fails is none, and times that cannot be confirmed are none.
     pub fn run(&self, stop: &AtomicBool, observer: &mut Observer) -> Result<Explored> {
         let mut scope = self.scope()?;
-        let gpus = self.look_at_gpus()?;
+        // Jobs that are there already may have all GPUs, and have shown what these are.
+        let gpus = if self.has_jobs() { BTreeMap::new() } else { self.look_at_gpus(stop, observer)? };
         let (lock, mut plan, mut before) = self.begin(&scope, observer)?;
+        if !self.backend.is_local()
+            && let Some(kind) = files::network_file_system(&self.study.folder)
+        {
+            observer(&Event::JournalOnNetwork { kind });
+        }
         let mut journal = Journal::open(&self.study.journal())?;
         let began = Instant::now();
         let mut limits = self.limits.clone();
@@ -276,11 +282,6 @@ impl Exploration {
         Ok(())
     }
 
-    /// The GPUs of the slots, each opened once by a process of its own.
-    fn look_at_gpus(&self) -> Result<BTreeMap<Place, Gpu>> {
-        probe_all(self.tasks().as_ref(), self.slots.gpus())
-    }
-
     /// Choices without trials.
     fn choice<'a>(&'a self, scope: &'a Scope, tasks: &'a dyn Tasks) -> Choice<'a> {
         Choice {
@@ -320,12 +321,22 @@ impl Exploration {
         let Some(confirm) = self.confirm.filter(|_| has_ended && !finished(&view).is_empty()) else {
             return (view, swept.ending);
         };
+        // Those that were not looked at as jobs had them.
+        let looked =
+            if swept.gpus.is_empty() { self.look_at_gpus(swept.stop, observer) } else { Ok(swept.gpus.clone()) };
+        let gpus = match looked {
+            Ok(gpus) => gpus,
+            Err(error) => {
+                observer(&Event::NotConfirmed(&error));
+                return (view, swept.ending);
+            }
+        };
         let tasks = self.tasks();
         let after = AfterSweep {
             study: &self.study,
             lock: swept.lock,
             slots: &self.slots,
-            gpus: swept.gpus,
+            gpus: &gpus,
             took: swept.began.elapsed(),
             has_trained: swept.has_trained,
             rounds: confirm.rounds,

@@ -241,13 +241,12 @@ impl Dispatcher<'_> {
         let is_elsewhere = self.worker.is_elsewhere();
         let before = earlier.map(|earlier| earlier.processor);
         let is_mixed = !is_elsewhere && before.as_ref().is_some_and(|before| *before != blank.processor);
-        let record = TrialRecord {
-            status: Status::Running,
-            started: Some(now()),
-            co_runners,
-            processor: blank.processor.clone().filter(|_| !is_mixed),
-            ..blank
+        let processor = match before {
+            // On which it goes on is known when it has begun.
+            Some(before) if is_elsewhere => before,
+            _ => blank.processor.clone().filter(|_| !is_mixed),
         };
+        let record = TrialRecord { status: Status::Running, started: Some(now()), co_runners, processor, ..blank };
         if let Err(error) = self.prepare(trial, &record) {
             let is_common =
                 files::is_out_of_room(&error) || files::try_room(&trials_folder(&self.study.folder)).is_err();
@@ -271,7 +270,6 @@ impl Dispatcher<'_> {
         state.progress[trial].epochs.truncate(behind);
         let mut running = Running::new(trial, slot, folder, epochs, self.worker);
         (running.co_runners, running.is_mixed) = (co_runners.unwrap_or(0), is_mixed);
-        running.before = before.filter(|_| is_elsewhere);
         state.places[slot] = Some(running);
         state.count_co_runners();
         state.resume(observe)?;

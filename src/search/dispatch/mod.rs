@@ -76,7 +76,7 @@ impl Dispatcher<'_> {
             }
             let wants_more = self.launch(&mut state, searcher, observe)?;
             self.note(&mut state, searcher);
-            if self.limits.detach && state.unwritten.is_empty() && self.worker.is_handed_over() {
+            if self.limits.detach && self.has_handed_over(&state, searcher) {
                 return Ok(Swept { progress: state.progress, ending: Ending::Detached, unwritten: None });
             }
             if state.running().next().is_none()
@@ -159,6 +159,11 @@ impl Dispatcher<'_> {
         }
         let (failed, ended) = (self.limits.failed_before + state.failed, self.limits.ended_before + state.ended);
         self.limits.failures.filter(|most| most.reached(failed, ended)).map(|_| Ending::Failures)
+    }
+
+    /// Whether everything that can be started is, and goes on without this process.
+    fn has_handed_over(&self, state: &State, searcher: &dyn Searcher) -> bool {
+        state.unwritten.is_empty() && self.worker.is_handed_over() && !self.is_wanting(state, searcher)
     }
 
     /// Whether there would be something to train if there were time.

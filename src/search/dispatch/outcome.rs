@@ -26,6 +26,8 @@ pub(super) enum Verdict {
     Again,
     /// It may be tried again with nothing beside it.
     AgainAlone,
+    /// It may be tried again, and its worker gives it more memory then.
+    AgainLarger,
     /// It ended at a checkpoint, or was ended, because the sweep stops.
     Stopped,
     /// It has completed the epochs that it was to, and may go on.
@@ -79,14 +81,14 @@ pub(super) fn judge(ended: &Running, end: End, blank: TrialRecord) -> Outcome {
                 }
                 Some(of @ (Fault::Configuration | Fault::Timeout)) => (failed(base, of, why), Verdict::Over),
                 Some(of @ Fault::Machine) => (failed(base, of, why), Verdict::Again),
+                Some(of @ Fault::Memory) if ended.is_elsewhere => (failed(base, of, why), Verdict::AgainLarger),
                 Some(of @ Fault::Memory) => (failed(base, of, why), Verdict::AgainAlone),
             }
         }
     };
     let co_runners = Some(ended.co_runners);
     // No processor's in particular.
-    let is_mixed = ended.is_mixed || ended.before.as_ref().is_some_and(|before| *before != record.processor);
-    let processor = record.processor.clone().filter(|_| !is_mixed);
+    let processor = record.processor.clone().filter(|_| !ended.is_mixed);
     let record = TrialRecord { epochs: epochs.len(), attempts, co_runners, processor, ..record };
     Outcome { trial: ended.trial, record, epochs, verdict }
 }
@@ -101,7 +103,9 @@ fn fault(ended: &Running, end: &End, left: Option<&TrialRecord>) -> Option<Fault
             let said = left.filter(|record| record.status == Status::Failed).and_then(|record| record.fault);
             Some(match said.unwrap_or(Fault::Machine) {
                 // It had the GPU for itself: no more memory is to be had there.
-                Fault::Memory if !ended.place.is_cpu() && ended.on_its_gpu == 0 => Fault::Configuration,
+                Fault::Memory if !ended.place.is_cpu() && (ended.is_elsewhere || ended.on_its_gpu == 0) => {
+                    Fault::Configuration
+                }
                 said => said,
             })
         }

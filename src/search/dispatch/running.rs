@@ -28,8 +28,8 @@ pub(super) struct Running {
     pub is_mixed: bool,
     /// When it began; absent while it waits for that.
     pub began: Option<Instant>,
-    /// Where it goes on from a checkpoint and its worker's hosts may differ: the processor that this was trained on.
-    pub before: Option<Option<String>>,
+    /// Whether that is on a host where nothing of ours need be beside it.
+    pub is_elsewhere: bool,
     /// Why it was made to end, if it was.
     pub cut: Option<Cut>,
     /// When it is ended if it has not by then.
@@ -49,7 +49,7 @@ impl Running {
             co_runners: 0,
             is_mixed: false,
             began: (!worker.is_elsewhere()).then(|| worker.now()),
-            before: None,
+            is_elsewhere: worker.is_elsewhere(),
             cut: None,
             end_at: None,
         }

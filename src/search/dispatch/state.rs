@@ -55,6 +55,8 @@ pub(super) struct State {
     waits: Vec<(usize, Instant)>,
     /// Trials that ran out of memory, to be tried with nothing beside them.
     alone: Vec<Alone>,
+    /// Those that were tried again with more of it.
+    larger: HashSet<usize>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,6 +135,7 @@ impl State {
             failures: BTreeMap::new(),
             waits: Vec::new(),
             alone: Vec::new(),
+            larger: HashSet::new(),
         }
     }
 
@@ -275,6 +278,10 @@ impl State {
                 self.alone.push(Alone::Wanted(trial));
                 Then::Again { wait: None }
             }
+            Verdict::AgainLarger if self.larger.insert(trial) => {
+                self.waits.push((trial, now + limits.backoff));
+                Then::Again { wait: Some(limits.backoff) }
+            }
             Verdict::Again if *failures < limits.retries => {
                 let doubled = 2u32.saturating_pow(*failures as u32);
                 let wait = limits.backoff.saturating_mul(doubled).min(LONGEST_WAIT);
@@ -282,7 +289,7 @@ impl State {
                 self.waits.push((trial, now + wait));
                 Then::Again { wait: Some(wait) }
             }
-            Verdict::Again | Verdict::AgainAlone => Then::Over,
+            Verdict::Again | Verdict::AgainAlone | Verdict::AgainLarger => Then::Over,
         };
         self.progress[trial].status = match then {
             Then::Over => {
@@ -293,6 +300,9 @@ impl State {
                     let error = outcome.record.error.take().unwrap_or_default();
                     let error = format!("{error}, also with nothing beside it");
                     outcome.record = failed(outcome.record, Fault::Memory, error);
+                } else if outcome.verdict == Verdict::AgainLarger {
+                    let error = outcome.record.error.take().unwrap_or_default();
+                    outcome.record.error = Some(format!("{error}, also with twice the memory"));
                 }
                 outcome.record.status
             }

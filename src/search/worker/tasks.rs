@@ -8,13 +8,16 @@ use std::{
     process::{Child, ChildStdin, Command, ExitStatus, Stdio},
     sync::mpsc::{Receiver, RecvTimeoutError, channel},
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result};
+use rustix::process;
 
 use crate::base::device::Place;
 
+/// How often it is looked whether a process has ended that was asked to.
+const LOOK: Duration = Duration::from_millis(10);
 /// Bytes that are kept of what a process complains of.
 const COMPLAINTS: u64 = 1 << 16;
 
@@ -52,6 +55,11 @@ pub trait Dialogue {
 
     /// Says that nothing follows.
     fn end_input(&mut self);
+
+    /// Whether it waits for a host, and has not begun.
+    fn is_waiting(&self) -> bool {
+        false
+    }
 
     /// Waits for a line so long.
     ///
@@ -92,18 +100,18 @@ impl Tasks for LocalTasks {
         }
         // What the network's own thread pool does not rule (candle's operations) asks the environment.
         command.env("RAYON_NUM_THREADS", task.threads.to_string());
-        talk_with(command)
+        talk_with(command, Duration::ZERO)
     }
 }
 
-/// A dialogue with a process that a command starts.
-pub(super) fn talk_with(mut command: Command) -> Result<Box<dyn Dialogue>> {
+/// A dialogue with a process that a command starts. Who ends it asks it to end, and gives it so long for that.
+pub(super) fn talk_with(mut command: Command, patience: Duration) -> Result<Box<dyn Dialogue>> {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     // What a terminal sends to this process is not for it: it is ended in order.
     #[cfg(unix)]
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
     let child = command.spawn().with_context(|| format!("cannot start {}", command.get_program().display()))?;
-    Ok(Box::new(Talk::with(child)?))
+    Ok(Box::new(Talk::with(child, patience)?))
 }
 
 /// A dialogue with a child process.
@@ -112,10 +120,11 @@ struct Talk {
     input: Option<ChildStdin>,
     lines: Receiver<std::io::Result<String>>,
     complaints: Option<JoinHandle<String>>,
+    patience: Duration,
 }
 
 impl Talk {
-    fn with(mut child: Child) -> Result<Talk> {
+    fn with(mut child: Child, patience: Duration) -> Result<Talk> {
         let (output, errors) = (child.stdout.take(), child.stderr.take());
         let (output, errors) = output.zip(errors).context("the process that was started has no pipes")?;
         let (say, lines) = channel();
@@ -134,7 +143,7 @@ impl Talk {
             let _ = std::io::copy(&mut errors.into_inner(), &mut std::io::sink());
             String::from_utf8_lossy(&text).trim().to_string()
         })?;
-        Ok(Talk { input: child.stdin.take(), child, lines, complaints: Some(complaints) })
+        Ok(Talk { input: child.stdin.take(), child, lines, complaints: Some(complaints), patience })
     }
 
     fn over(&mut self, status: ExitStatus) -> Heard {
@@ -170,8 +179,38 @@ impl Dialogue for Talk {
 
 impl Drop for Talk {
     fn drop(&mut self) {
+        self.input = None;
+        let runs = |child: &mut Child| matches!(child.try_wait(), Ok(None));
+        if !self.patience.is_zero() && runs(&mut self.child) {
+            let _ = process::kill_process(process::Pid::from_child(&self.child), process::Signal::TERM);
+            let end = Instant::now() + self.patience;
+            while runs(&mut self.child) && Instant::now() < end {
+                thread::sleep(LOOK);
+            }
+        }
         // Fails only where it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_has_something_to_give_back_is_asked_to_end_before_it_is_killed() {
+        let folder = tempfile::tempdir().unwrap();
+        let gives_back = "trap 'echo > given-back; exit' TERM; echo ready; while :; do sleep 0.01; done";
+        for (patience, gives) in [(Duration::from_secs(20), true), (Duration::ZERO, false)] {
+            let mut command = Command::new("sh");
+            command.args(["-c", gives_back]).current_dir(folder.path());
+            let mut talk = talk_with(command, patience).unwrap();
+            assert_eq!(talk.hear(Duration::from_secs(20)).unwrap(), Heard::Line("ready".into()));
+            drop(talk);
+            let given = folder.path().join("given-back");
+            assert_eq!(given.exists(), gives);
+            let _ = std::fs::remove_file(given);
+        }
     }
 }

@@ -52,7 +52,7 @@ impl Slurm {
                     Err(error) => self.trouble = Some(format!("Slurm's queue cannot be seen: {error}")),
                 }
             }
-            Answer::Exit { job, over, exit } => self.exited(&job, over, exit.as_deref()),
+            Answer::Exit { job, told } => self.exited(&job, &told),
             Answer::Rounded(orders) => self.rounded(orders),
             Answer::Unheard(ask) => {
                 self.unheard = Some(Instant::now());

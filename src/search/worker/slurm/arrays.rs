@@ -31,36 +31,47 @@ pub(super) enum Job {
 }
 
 impl Slurm {
-    /// Writes arrays of what was gathered, one for each need, and submits them.
+    /// Writes arrays of what was gathered, and submits them.
     pub(super) fn submit(&mut self) {
-        if self.gathering.is_none_or(|since| since.elapsed() < GATHER) {
+        // Where Slurm took less than it was given, it is asked for one array after the other.
+        let is_careful = self.at_most < self.site.most_tasks;
+        let is_asked = |batch: &Batch| !matches!(batch.job, Job::Known(_));
+        if self.gathering.is_none_or(|since| since.elapsed() < GATHER)
+            || is_careful && self.batches.values().any(is_asked)
+        {
             return;
         }
         self.gathering = None;
-        let mut waiting = std::mem::take(&mut self.outbox);
-        waiting.retain(|slot| self.running[*slot].as_ref().is_some_and(|running| running.task.is_none()));
-        while let Some(need) = waiting.first().and_then(|slot| self.running[*slot].as_ref()).map(|running| running.need)
-        {
-            let is_like = |slot: &usize| self.running[*slot].as_ref().is_some_and(|running| running.need == need);
-            let (mut alike, others): (Vec<usize>, Vec<usize>) = waiting.into_iter().partition(is_like);
-            let rest = alike.split_off(alike.len().min(self.most_tasks));
-            waiting = rest.into_iter().chain(others).collect();
-            if let Err(error) = self.write_array(&alike, need) {
-                self.trouble = Some(format!("{error:#}"));
-                self.outbox.extend(alike);
-                self.outbox.append(&mut waiting);
-                self.gathering = Some(Instant::now() + AGAIN);
-                return;
+        let need = |slot: &usize| self.running[*slot].as_ref().filter(|of| of.task.is_none()).map(|of| of.need);
+        let (slots, needs): (Vec<usize>, Vec<Need>) =
+            std::mem::take(&mut self.outbox).into_iter().filter_map(|slot| Some((slot, need(&slot)?))).unzip();
+        let arrays: Vec<Vec<usize>> =
+            arrays(&needs, self.at_most).iter().map(|of| of.iter().map(|at| slots[*at]).collect()).collect();
+        for (at, array) in arrays.iter().enumerate() {
+            let written = self.write_array(array);
+            let rest = &arrays[at + usize::from(written.is_ok())..];
+            if written.is_ok() && (!is_careful || rest.is_empty()) {
+                continue;
             }
+            self.outbox = rest.concat();
+            self.gathering = Some(Instant::now());
+            if let Err(error) = written {
+                self.trouble = Some(format!("{error:#}"));
+                self.gathering = Some(Instant::now() + AGAIN);
+            }
+            return;
         }
     }
 
-    fn write_array(&mut self, slots: &[usize], need: Need) -> Result<()> {
+    /// Writes an array of trials that need the same.
+    fn write_array(&mut self, slots: &[usize]) -> Result<()> {
         let number = self.next;
         let mut lines = String::new();
         let mut attempts = Vec::new();
+        let mut need = Need { mebibytes: None, time: None };
         for slot in slots {
             let Some(running) = &self.running[*slot] else { continue };
+            need = running.need;
             lines += &format!("{}{}\n", running.name, running.arguments);
             attempts.push(running.name.clone());
         }
@@ -71,6 +82,7 @@ impl Slurm {
             number,
             tasks: attempts.len(),
             need,
+            exclude: &self.excluded(),
             program: &self.program,
             arguments: &self.arguments,
         };
@@ -79,7 +91,7 @@ impl Slurm {
         for (task, slot) in slots.iter().enumerate() {
             self.running[*slot].iter_mut().for_each(|running| running.task = Some((number, task)));
         }
-        self.control.ask(Ask::Submit(number));
+        self.control.ask(Ask::Submit(number, attempts.len()));
         self.batches.insert(number, Batch { open: attempts.len(), attempts, job: Job::Asked });
         Ok(())
     }
@@ -109,12 +121,14 @@ impl Slurm {
                 // For who looks there by hand.
                 let _ = write_atomically(&self.work.batch(number).join("job"), job.as_bytes());
                 batch.job = Job::Known(job);
-                self.trouble = None;
+                self.refused = None;
+                self.at_most = (2 * self.at_most).min(self.site.most_tasks);
             }
             Err(Refusal::Passing(said)) => {
                 batch.job = Job::Unknown(Instant::now());
-                self.trouble = Some(format!("Slurm does not take jobs: {said}"));
+                self.refused = Some(format!("Slurm does not take jobs: {said}"));
             }
+            Err(Refusal::TooMany(said)) => self.take_apart(number, said),
             Err(Refusal::Lasting(said)) => {
                 let end = End::Broken(Fault::Machine, format!("Slurm refused its job: {said}"));
                 for name in batch.attempts.clone() {
@@ -126,12 +140,29 @@ impl Slurm {
         }
     }
 
+    /// Has the trials of an array that was too large submitted again, in smaller ones; a single one when others have ended.
+    fn take_apart(&mut self, number: u64, said: String) {
+        let Some(batch) = self.batches.remove(&number) else { return };
+        self.work.remove_batch(number);
+        for slot in batch.attempts.iter().filter_map(|name| self.slot_of.get(name)) {
+            self.running[*slot].iter_mut().for_each(|running| running.task = None);
+            self.outbox.push(*slot);
+        }
+        self.at_most = (batch.attempts.len() / 2).max(1);
+        let waits = batch.attempts.len() == 1;
+        self.gathering = Some(if waits { Instant::now() + AGAIN } else { Instant::now() });
+        // As long as jobs of ours are left, that one of them ends is all that is waited for.
+        if waits && self.batches.is_empty() {
+            self.refused = Some(format!("Slurm takes no more jobs for now: {said}"));
+        }
+    }
+
     /// Submits again what Slurm turned out not to have.
     pub(super) fn submit_again(&mut self) {
         for (number, batch) in &mut self.batches {
             if matches!(batch.job, Job::Later(after) if Instant::now() >= after) {
                 batch.job = Job::Asked;
-                self.control.ask(Ask::Submit(*number));
+                self.control.ask(Ask::Submit(*number, batch.attempts.len()));
             }
         }
     }
@@ -143,5 +174,30 @@ impl Slurm {
             Job::Known(job) => Some(format!("{job}_{index}")),
             _ => None,
         }
+    }
+}
+
+/// Arrays of what needs so much, by their places: those of one need together, in order, and at most so many in one.
+pub(super) fn arrays(needs: &[Need], most: usize) -> Vec<Vec<usize>> {
+    let mut alike: Vec<(Need, Vec<usize>)> = Vec::new();
+    for (at, need) in needs.iter().enumerate() {
+        match alike.iter_mut().find(|(of, _)| of == need) {
+            Some((_, places)) => places.push(at),
+            None => alike.push((*need, vec![at])),
+        }
+    }
+    alike.iter().flat_map(|(_, places)| places.chunks(most.max(1)).map(<[usize]>::to_vec)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trials_that_need_the_same_share_arrays_up_to_what_a_site_takes() {
+        let need = |mebibytes| Need { mebibytes: Some(mebibytes), time: None };
+        let needs = [1, 2, 1, 1, 2].map(need);
+        assert_eq!(arrays(&needs, 2), [vec![0, 2], vec![3], vec![1, 4]]);
+        assert!(arrays(&[], 2).is_empty());
     }
 }

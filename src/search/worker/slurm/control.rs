@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 
 use super::{
     far::{self, Orders, ROUND},
-    queue::{self, Line, Over, Refusal},
+    queue::{self, Line, Refusal, Told},
     reach::Reach,
     work::Work as WorkFolder,
 };
@@ -27,8 +27,8 @@ const LAST_PATIENCE: Duration = Duration::from_secs(20);
 /// What is asked of Slurm.
 #[derive(Debug)]
 pub(super) enum Ask {
-    /// An array that was written.
-    Submit(u64),
+    /// An array that was written, and of how many tasks.
+    Submit(u64, usize),
     /// Where the folder of work is far away, what is to be done and read there.
     Round(Orders),
     Look,
@@ -52,11 +52,10 @@ pub(super) enum Answer {
         asked: Instant,
         took: Duration,
     },
-    /// How a job ended where accounting knows it, and its exit code and signal, as in `0:53`, where Slurm does.
+    /// How a job ended, as far as Slurm or its accounting knows it.
     Exit {
         job: String,
-        over: Option<Over>,
-        exit: Option<String>,
+        told: Told,
     },
     /// A round; what it brought waits in the mirror, unless it failed.
     Rounded(Result<Orders, String>),
@@ -132,14 +131,14 @@ impl Drop for Control {
 impl Speaker {
     fn obey(&mut self, ask: Ask) -> Option<Answer> {
         match ask {
-            Ask::Submit(number) => Some(Answer::Submitted { number, job: self.submit(number) }),
+            Ask::Submit(number, tasks) => Some(Answer::Submitted { number, job: self.submit(number, tasks) }),
             Ask::Round(orders) => Some(Answer::Rounded(match self.round(&orders) {
                 Ok(()) => Ok(orders),
                 Err(error) => Err(format!("{error:#}")),
             })),
             Ask::Look => {
                 let asked = Instant::now();
-                let queue = look(&self.reach, &self.name).map_err(|error| error.to_string());
+                let queue = look(&self.reach, &self.name).map_err(|error| format!("{error:#}"));
                 Some(Answer::Seen { queue, asked, took: asked.elapsed() })
             }
             Ask::Cancel(jobs) => self.cancel(&[], jobs).map(|jobs| Answer::Unheard(Ask::Cancel(jobs))),
@@ -147,13 +146,13 @@ impl Speaker {
                 self.cancel(&["--batch", "--signal=TERM"], jobs).map(|jobs| Answer::Unheard(Ask::Stop(jobs)))
             }
             Ask::Exit(job) => {
-                let (over, exit) = self.exit(&job);
-                Some(Answer::Exit { job, over, exit })
+                let told = self.exit(&job);
+                Some(Answer::Exit { job, told })
             }
         }
     }
 
-    fn submit(&mut self, number: u64) -> Result<String, Refusal> {
+    fn submit(&mut self, number: u64, tasks: usize) -> Result<String, Refusal> {
         if self.reach.is_far() && !self.sent.contains(&number) {
             // Slurm was told nothing yet, and the trials are not to blame.
             self.send(number).map_err(|error| Refusal::Passing(format!("{error:#}")))?;
@@ -163,7 +162,7 @@ impl Speaker {
         match self.reach.run("sbatch", &["--parsable".into(), script.display().to_string()]) {
             // `12` or `12;cluster`.
             Ok(said) => Ok(said.trim().split(';').next().unwrap_or_default().to_string()),
-            Err(error) => Err(queue::refusal(&error.to_string())),
+            Err(error) => Err(queue::refusal(&format!("{error:#}"), tasks)),
         }
     }
 
@@ -183,15 +182,15 @@ impl Speaker {
     }
 
     /// How a job ended. Slurm forgets it after a while; its accounting does not, where a site has one.
-    fn exit(&self, job: &str) -> (Option<Over>, Option<String>) {
+    fn exit(&self, job: &str) -> Told {
         let words = ["show", "job", "-o", job].map(String::from);
         let said = self.reach.run("scontrol", &words).unwrap_or_default();
-        if let Some(exit) = said.split_whitespace().find_map(|word| word.strip_prefix("ExitCode=")) {
-            return (None, Some(exit.to_string()));
+        if let Some(told) = queue::shown(&said) {
+            return told;
         }
-        let words = ["--noheader", "--parsable2", "--allocations", "--format=State,ExitCode", "--jobs", job];
+        let words = ["--noheader", "--parsable2", "--allocations", "--format=State,ExitCode,NodeList", "--jobs", job];
         let said = self.reach.run("sacct", &words.map(String::from)).unwrap_or_default();
-        queue::accounted(&said)
+        queue::accounted(&said).unwrap_or_default()
     }
 
     /// Says it for all of them, and gives those that are to be told again, as Slurm was not reached. That a job is over already is
@@ -201,7 +200,7 @@ impl Speaker {
         for jobs in jobs.chunks(AT_ONCE) {
             let words: Vec<String> = options.iter().map(|word| word.to_string()).chain(jobs.iter().cloned()).collect();
             if let Err(error) = self.reach.run("scancel", &words)
-                && matches!(queue::refusal(&error.to_string()), Refusal::Passing(_))
+                && queue::is_unreached(&format!("{error:#}"))
             {
                 unheard.extend_from_slice(jobs);
             }

@@ -96,7 +96,9 @@ impl Data {
         let made = reach.run("mktemp", &["-d".into(), format!("{}.XXXXXXXX", text(place))])?;
         let part = PathBuf::from(made.trim());
         let sent = reach.send_files(&self.from, &self.names, &part);
-        let placed = sent.and_then(|()| reach.run("mv", &["-T".into(), text(&part), text(place)]));
+        // For whom `mktemp` makes it is not for whom it is.
+        let opened = sent.and_then(|()| reach.run("chmod", &["+rx".into(), text(&part)]));
+        let placed = opened.and_then(|_| reach.run("mv", &["-T".into(), text(&part), text(place)]));
         let Err(error) = placed else { return Ok(()) };
         // What cannot be removed now is removed by a later try.
         let _ = reach.run("rm", &["-rf".into(), text(&part)]);

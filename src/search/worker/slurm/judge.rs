@@ -1,11 +1,15 @@
 //! What becomes of the trials that run: what their folders tell, and what Slurm tells where they do not.
 
-use std::{collections::HashMap, time::Instant};
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::{Duration, Instant},
+};
 
 use super::{
     Ask, Running, Slurm,
     arrays::Job,
-    queue::{self, Line, Over, State},
+    queue::{self, Line, Over, State, Told},
+    work::Word,
 };
 use crate::{
     learn::record::Fault,
@@ -15,35 +19,92 @@ use crate::{
 /// Looks at the queue that must find a job over, or gone, before its folder is taken to have nothing more to tell: a file system
 /// over a network may show late what is there.
 const SILENT: usize = 3;
+/// As long as what a start left may take to show after its word: a file system over a network keeps a listing for half a minute.
+const WORD: Duration = Duration::from_secs(40);
+/// Exit code of our script where it cannot lay out a start.
+const EARLY: i32 = 66;
+/// Trials whose starts failed early on a node, from which on it gets no more.
+const TOO_EARLY: usize = 3;
 /// Exit codes of a shell from here on are signals.
 const SIGNALS: i32 = 128;
 
 impl Slurm {
     /// Takes up the words of trials that are over.
     pub(super) fn listen(&mut self) {
-        for over in self.work.take_ended() {
-            let Some(running) = self.slot_of.get(&over.attempt).and_then(|slot| self.running[*slot].as_mut()) else {
-                continue;
-            };
-            let left = running.attempt.best(&running.key);
-            let end = match (over.code, left) {
-                (code, Some(left)) if code > SIGNALS => {
-                    // The system of that node says nothing of memory here; Slurm does, where it is asked.
-                    ended::by_signal(code - SIGNALS, false, &left)
-                }
-                (code, Some(left)) => ended::with_code(code, &left),
-                (code, None) => {
-                    End::Broken(Fault::Machine, format!("its job ended with exit code {code} before it began"))
-                }
-            };
-            running.has_word = true;
-            if over.code == SIGNALS + libc::SIGKILL {
-                // Slurm knows whether for want of memory.
-                running.killed = Some(end);
-            } else {
-                running.end.get_or_insert(end);
+        let heard = self.work.take_ended().into_iter().map(|word| (word, Instant::now()));
+        for (word, since) in std::mem::take(&mut self.words).into_iter().chain(heard) {
+            if !self.hear(&word, since.elapsed() < WORD) {
+                self.words.push((word, since));
             }
         }
+    }
+
+    /// Takes up the word of a start, if what it left shows yet, or never will.
+    fn hear(&mut self, word: &Word, may_show: bool) -> bool {
+        let Some(slot) = self.slot_of.get(&word.attempt).copied() else { return true };
+        let Some(running) = self.running[slot].as_mut() else { return true };
+        let is_whole = running.attempt.is_whole(&running.key);
+        let is_before = running.requeued_after.is_some_and(|last| word.restart <= last)
+            || running.attempt.numbers().last().is_some_and(|last| word.restart < *last);
+        // Of one that has another start, that one's job is left.
+        running.has_word = !is_before;
+        if is_before && !is_whole {
+            // A node that was cut off came back: its job goes on in another start.
+            return true;
+        }
+        let own = running.attempt.start(word.restart);
+        let shows = match word.code {
+            0 => is_whole || matches!(own.read_end(&running.key), Ok(Some(_))),
+            code => is_whole || code == EARLY || own.path.is_dir(),
+        };
+        if !shows && may_show {
+            return false;
+        }
+        if word.code != EARLY && !word.node.is_empty() {
+            self.failed_early.remove(&word.node);
+            self.proven.insert(word.node.clone());
+        }
+        let end = match word.code {
+            EARLY => self.early(slot, &word.node, "its job could not read or write the work folder"),
+            code if !own.path.is_dir() => {
+                End::Broken(Fault::Machine, format!("its job ended with exit code {code} before it began"))
+            }
+            // The system of that node says nothing of memory here; Slurm does, where it is asked.
+            code if code > SIGNALS => ended::by_signal(code - SIGNALS, false, &own),
+            code => ended::with_code(code, &own),
+        };
+        let Some(running) = self.running[slot].as_mut() else { return true };
+        if word.code == SIGNALS + libc::SIGKILL {
+            // Slurm knows whether for want of memory.
+            running.killed = Some(end);
+        } else {
+            running.end.get_or_insert(end);
+        }
+        true
+    }
+
+    /// The end of a start that failed on a node before it trained. A node on which those of several trials did gets no more jobs.
+    fn early(&mut self, slot: usize, node: &str, why: &str) -> End {
+        let Some(running) = &self.running[slot] else { return End::Killed };
+        if node.is_empty() {
+            return End::Broken(Fault::Machine, why.into());
+        }
+        self.proven.remove(node);
+        let trials = self.failed_early.entry(node.into()).or_default();
+        trials.insert(running.key.clone());
+        let then = match trials.len() >= TOO_EARLY {
+            true => ", as those of others there: that node gets no more of this sweep, if another trains",
+            false => "",
+        };
+        End::Broken(Fault::Machine, format!("{why} (on {node}{then})"))
+    }
+
+    /// Nodes that get no more jobs. Where starts fail on all of them, it is not for a node's sake.
+    pub(super) fn excluded(&self) -> Vec<String> {
+        if self.proven.is_empty() {
+            return Vec::new();
+        }
+        self.failed_early.iter().filter(|(_, trials)| trials.len() >= TOO_EARLY).map(|(node, _)| node.clone()).collect()
     }
 
     /// Reports that a trial began, and its new epochs.
@@ -68,12 +129,9 @@ impl Slurm {
     /// Takes up what the queue shows, as it was asked for at that moment.
     pub(super) fn seen(&mut self, lines: &[Line], asked: Instant) {
         self.find_batches(lines, asked);
+        self.cancel_strays(lines);
         let mut states: HashMap<(u64, usize), (State, &str)> = HashMap::new();
-        let mut held = None;
         for line in lines {
-            if line.state == State::Pending {
-                held = held.or(queue::never_begins(&line.reason).map(|why| (line, why)));
-            }
             for task in line.tasks.iter().flat_map(|(first, last)| *first..=*last) {
                 // An array that was submitted twice has its tasks twice; what is alive of them tells.
                 let known = states.entry((line.number, task)).or_insert((line.state, &line.reason));
@@ -82,15 +140,30 @@ impl Slurm {
                 }
             }
         }
-        if let Some((line, why)) = held {
-            self.trouble = Some(format!("job {} waits and cannot begin ({}): {why}", line.job, line.reason));
-        }
+        let own = lines.iter().filter(|line| self.batches.contains_key(&line.number));
+        self.trouble = queue::stuck(own).or(self.trouble.take());
         for slot in 0..self.slots.len() {
             let Some(task) = self.running[slot].as_ref().and_then(|running| running.task) else { continue };
             if let Some(Job::Known(_)) = self.batches.get(&task.0).map(|batch| &batch.job) {
                 self.seen_one(slot, states.get(&task).copied());
             }
         }
+    }
+
+    /// Ends jobs that train what nobody wants any more: those that an earlier explorer could not end, and those of an array that was
+    /// submitted twice. One that has just ended by itself is seen only once.
+    fn cancel_strays(&mut self, lines: &[Line]) {
+        let is_wanted = |number: u64, task: usize| {
+            let batch = self.batches.get(&number);
+            batch.and_then(|batch| batch.attempts.get(task)).is_some_and(|name| self.slot_of.contains_key(name))
+        };
+        let tasks = lines.iter().filter(|line| line.is_alive()).flat_map(|line| {
+            let tasks = line.tasks.iter().flat_map(|(first, last)| *first..=*last);
+            tasks.filter(|task| !is_wanted(line.number, *task)).map(|task| format!("{}_{task}", line.job))
+        });
+        let strays: BTreeSet<String> = tasks.collect();
+        self.to_cancel.extend(strays.intersection(&self.strays).cloned());
+        self.strays = strays;
     }
 
     /// Learns which arrays Slurm has of which nobody knew.
@@ -108,7 +181,9 @@ impl Slurm {
     }
 
     fn seen_one(&mut self, slot: usize, seen: Option<(State, &str)>) {
-        let Some(running) = self.running[slot].as_mut().filter(|running| running.end.is_none()) else { return };
+        // What a word says is known once what its start left shows.
+        let is_open = |running: &&mut Running| running.end.is_none() && (!running.has_word || running.killed.is_some());
+        let Some(running) = self.running[slot].as_mut().filter(is_open) else { return };
         match seen {
             Some((State::Pending, reason)) if queue::is_launch_failure(reason) => {
                 let why = "Slurm could not start its job on a node (launch failed)".to_string();
@@ -116,6 +191,7 @@ impl Slurm {
             }
             Some((State::Pending, _)) if running.is_running || running.has_begun => {
                 (running.is_running, running.silent) = (false, 0);
+                running.requeued_after = running.attempt.numbers().last().copied();
                 // A node that was lost, or cut off, may have ended the training before.
                 if running.attempt.is_whole(&running.key) {
                     running.end = Some(End::Exited("ended".into()));
@@ -161,26 +237,33 @@ impl Slurm {
         }
     }
 
-    /// Takes up how a job ended, by accounting where that knows more than the queue.
-    pub(super) fn exited(&mut self, job: &str, accounted: Option<Over>, exit: Option<&str>) {
+    /// Takes up how a job ended, as Slurm tells it of the job alone, or accounting.
+    pub(super) fn exited(&mut self, job: &str, told: &Told) {
         let is_it = |slot: &usize| {
             let running = self.running[*slot].as_ref().filter(|running| running.asked_for_exit.is_some());
             running.is_some_and(|running| self.job_of(running.task).as_deref() == Some(job))
         };
         let Some(slot) = (0..self.slots.len()).find(is_it) else { return };
         let asked = self.running[slot].as_mut().and_then(|running| running.asked_for_exit.take());
-        if let Some((over, reason)) = asked {
-            self.end_by_slurm(slot, queue::end(accounted.unwrap_or(over), &reason, exit));
+        let Some((over, reason)) = asked else { return };
+        if told.is_alive {
+            // The queue does not show it, or shows another's.
+            self.running[slot].iter_mut().for_each(|running| running.silent = 0);
+            return;
         }
+        let mut end = queue::end(told.over.unwrap_or(over), &reason, told.exit.as_deref());
+        if told.exit.as_deref().is_some_and(queue::is_early)
+            && let End::Broken(Fault::Machine, why) = &end
+        {
+            end = self.early(slot, told.node.as_deref().unwrap_or_default(), why);
+        }
+        self.end_by_slurm(slot, end);
     }
 
-    /// Ends a trial as Slurm says; one that had too little memory gets twice as much, once.
+    /// Ends a trial as Slurm says.
     fn end_by_slurm(&mut self, slot: usize, end: End) {
         if let Some(running) = &mut self.running[slot] {
             let is_of_memory = matches!(end, End::Broken(Fault::Memory, _));
-            if is_of_memory {
-                self.doubled.insert(running.key.clone());
-            }
             let killed = running.killed.take().filter(|_| !is_of_memory);
             running.end.get_or_insert(killed.unwrap_or(end));
         }
@@ -199,6 +282,9 @@ impl Slurm {
             return;
         }
         let Some(running) = self.running[slot].take() else { return };
+        if matches!(running.end, Some(End::Broken(Fault::Memory, _))) {
+            self.doubled.insert(running.key.clone());
+        }
         self.slot_of.remove(&running.name);
         self.outbox.retain(|waiting| *waiting != slot);
         running.attempt.remove();

@@ -19,8 +19,8 @@ mod tasks;
 mod work;
 
 pub use data::{Data, IS_HERE};
-pub use profile::Profile;
-pub use script::{Array, Need, script};
+pub use profile::{Need, Profile};
+pub use script::{Array, script};
 pub use site::{cancel_study, preview, study_id};
 pub use tasks::SlurmTasks;
 
@@ -38,11 +38,11 @@ use self::{
     far::Far,
     reach::Reach,
     running::Running,
-    site::{batches_of, bring, catch_up, check_path, contact, first_look, most_tasks, over},
-    work::Work as WorkFolder,
+    site::{Site, batches_of, bring, catch_up, check_path, contact, first_look, over},
+    work::{Word, Work as WorkFolder},
 };
 use super::{Admission, End, Report, Slot, Work, Worker};
-use crate::learn::{config::TrialConfig, folder::TrialFolder};
+use crate::learn::{config::TrialConfig, folder::TrialFolder, record::TrialRecord};
 
 /// How long trials are gathered for an array.
 const GATHER: Duration = Duration::from_millis(300);
@@ -56,8 +56,6 @@ const SHARE: u32 = 20;
 const SHARE_AFAR: u32 = 4;
 /// Before something is said to Slurm again that it did not hear, as an array that could not be submitted.
 const AGAIN: Duration = Duration::from_secs(5);
-/// Tasks of an array at most where the site does not say: Slurm's default.
-const MOST_TASKS: usize = 1000;
 /// How long an explorer that begins asks for the queue.
 const FIRST_PATIENCE: Duration = Duration::from_secs(90);
 
@@ -89,6 +87,7 @@ pub struct Slurm {
     /// Of the jobs.
     name: String,
     work: WorkFolder,
+    home: PathBuf,
     /// The folder of work as the nodes find it, and what is known of it where that is another one.
     there: PathBuf,
     far: Option<Far>,
@@ -103,7 +102,9 @@ pub struct Slurm {
     batches: BTreeMap<u64, Batch>,
     /// The last number of an attempt of each trial.
     numbers: HashMap<String, u64>,
-    most_tasks: usize,
+    site: Site,
+    /// Tasks of the next array at most: fewer than the site's while it does not take so many.
+    at_most: usize,
     /// The number of the next array.
     next: u64,
     /// Slots whose trials wait again.
@@ -121,6 +122,16 @@ pub struct Slurm {
     queue_every: Duration,
     is_looking: bool,
     trouble: Option<String>,
+    /// Why Slurm did not take the last array.
+    refused: Option<String>,
+    /// Words of starts of which nothing else shows yet, and since when.
+    words: Vec<(Word, Instant)>,
+    /// Jobs that nobody wanted at the last look at the queue.
+    strays: BTreeSet<String>,
+    /// Trials whose starts failed on a node before they trained, by node.
+    failed_early: BTreeMap<String, BTreeSet<String>>,
+    /// Nodes whose last start trained.
+    proven: BTreeSet<String>,
     /// Trials that had too little memory once: they get twice as much.
     doubled: BTreeSet<String>,
 }
@@ -140,7 +151,7 @@ impl Slurm {
         let home = path(&home)?;
         let there = profile.work.as_ref().map_or(Ok(home.clone()), |work| path(&work.join(&name)))?;
         check_path(&there)?;
-        let work = WorkFolder::open(if reach.is_far() { home } else { there.clone() })?;
+        let work = WorkFolder::open(if reach.is_far() { home.clone() } else { there.clone() })?;
         if reach.is_far() {
             contact(&reach, &there, &program, &work)?;
             catch_up(&reach, &there, &work, &[])?;
@@ -148,7 +159,7 @@ impl Slurm {
                 arguments = bring(data, &reach, &profile, &program, &arguments)?;
             }
         }
-        let most_tasks = most_tasks(&reach)?;
+        let site = Site::ask(&reach, &profile)?;
         let lines = first_look(&reach, &name)?;
         let batches = batches_of(&work, &lines)?;
         let is_far = reach.is_far();
@@ -178,7 +189,8 @@ impl Slurm {
             requeued: Vec::new(),
             progress_every: PROGRESS,
             batches,
-            most_tasks,
+            at_most: site.most_tasks,
+            site,
             to_cancel: Vec::new(),
             to_stop: Vec::new(),
             unheard: None,
@@ -188,26 +200,15 @@ impl Slurm {
             queue_every: QUEUE,
             is_looking: false,
             trouble: None,
+            refused: None,
+            words: Vec::new(),
+            strays: BTreeSet::new(),
+            failed_early: BTreeMap::new(),
+            proven: BTreeSet::new(),
             doubled: BTreeSet::new(),
+            home,
             profile,
         })
-    }
-
-    /// Has `slot`'s trial wait for an array. What it goes on from is laid out anew.
-    fn post(&mut self, slot: usize) -> Result<()> {
-        let Some(running) = &mut self.running[slot] else { return Ok(()) };
-        let number = self.numbers.entry(running.key.clone()).or_default();
-        *number += 1;
-        running.name = format!("{}.{number}", running.key);
-        running.attempt = self.work.attempt(&running.name);
-        (running.task, running.end, running.silent) = (None, None, 0);
-        (running.has_begun, running.is_running, running.asked_for_exit) = (false, false, None);
-        (running.has_word, running.killed) = (false, None);
-        running.attempt.lay_out(&running.folder)?;
-        self.slot_of.insert(running.name.clone(), slot);
-        self.outbox.push(slot);
-        self.gathering.get_or_insert_with(Instant::now);
-        Ok(())
     }
 }
 
@@ -221,19 +222,24 @@ impl Worker for Slurm {
     }
 
     fn start(&mut self, work: &Work, slot: usize) -> Result<()> {
-        let key = work.folder.read_record()?.key;
-        let mut need = (self.needs)(work.config);
+        let TrialRecord { key, attempts, .. } = work.folder.read_record()?;
+        let mut need = self.profile.asked((self.needs)(work.config), self.site.longest);
         if self.doubled.contains(&key) {
             need.mebibytes = need.mebibytes.map(|mebibytes| 2 * mebibytes);
         }
-        let attempt = self.work.attempt(&key);
-        self.running[slot] = Some(Running {
-            need,
-            arguments: self.arguments_of(work),
-            epochs_seen: work.behind,
-            ..Running::new(key, String::new(), attempt, work.folder.clone())
-        });
-        self.post(slot).inspect_err(|_| self.running[slot] = None)
+        // None comes twice, also where nothing is left of an earlier one: its job may still be there.
+        let number = self.numbers.entry(key.clone()).or_default();
+        *number = (*number + 1).max(attempts as u64);
+        let name = format!("{key}.{number}");
+        let attempt = self.work.attempt(&name);
+        attempt.lay_out(work.folder)?;
+        let arguments = self.arguments_of(work);
+        self.slot_of.insert(name.clone(), slot);
+        let running = Running::new(key, name, attempt, work.folder.clone());
+        self.running[slot] = Some(Running { need, arguments, epochs_seen: work.behind, ..running });
+        self.outbox.push(slot);
+        self.gathering.get_or_insert_with(Instant::now);
+        Ok(())
     }
 
     fn reports(&mut self) -> Vec<(usize, Report)> {
@@ -301,7 +307,10 @@ impl Worker for Slurm {
     }
 
     fn trouble(&self) -> Option<String> {
-        self.trouble.clone().or_else(|| self.far.as_ref()?.trouble.clone())
+        let is_asked = |batch: &Batch| !matches!(batch.job, Job::Known(_));
+        let waits = !self.outbox.is_empty() || self.batches.values().any(is_asked);
+        let refused = || self.refused.clone().filter(|_| waits);
+        self.trouble.clone().or_else(refused).or_else(|| self.far.as_ref()?.trouble.clone())
     }
 
     fn is_handed_over(&self) -> bool {
@@ -347,6 +356,9 @@ impl Drop for Slurm {
         over.iter().for_each(|number| self.work.remove_batch(*number));
         if !over.is_empty() || self.is_untidy() {
             self.ask_for_round();
+        }
+        if self.far.is_none() {
+            self.work.tidy(&self.home);
         }
     }
 }

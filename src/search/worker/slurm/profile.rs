@@ -12,6 +12,30 @@ use crate::base::device::Place;
 
 /// Jobs that are wanted at once where nobody says how many.
 const JOBS: usize = 100;
+/// Options that `extra` may not have, and why. What begins as one of them does is it, to Slurm.
+const NOT_EXTRA: [(&str, &str); 11] = [
+    ("give partition", "partition p"),
+    ("give account", "account A"),
+    ("give qos", "qos q"),
+    ("give constraint", "constraint C"),
+    ("give gres", "gres"),
+    ("give cpus", "cpus-per-task c"),
+    ("give memory", "mem mem-per-cpu mem-per-gpu"),
+    ("give time or checkpoint_before", "time t signal"),
+    ("give array_limit or jobs", "array a"),
+    ("a job has one task on one node", "nodes N ntasks n"),
+    (
+        "the explorer knows its jobs by that",
+        "job-name J comment output o error e requeue no-requeue parsable wrap wait W",
+    ),
+];
+
+/// What all tasks of an array need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Need {
+    pub mebibytes: Option<u64>,
+    pub time: Option<Duration>,
+}
 
 /// How trials become jobs. What is absent is left to the site's defaults.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -148,12 +172,7 @@ impl Profile {
                 "{word:?} is no value of an option: give one line"
             );
         }
-        for option in &self.extra {
-            ensure!(
-                option.starts_with('-'),
-                "extra: {option:?} is no option: write it as after #SBATCH, \"--exclude=n3\""
-            );
-        }
+        self.extra.iter().try_for_each(|option| check_extra(option))?;
         for path in [&self.work, &self.program, &self.data_dir].into_iter().flatten() {
             ensure!(path.is_absolute(), "{} must be an absolute path: nodes do not share this folder", path.display());
         }
@@ -190,8 +209,16 @@ impl Profile {
         self.program.clone().unwrap_or_else(real)
     }
 
+    /// What a job asks for whose trial is predicted to need so much, on a partition that gives no more than `longest`: what is
+    /// predicted where this does not say, and at least as long again as a checkpoint may take.
+    pub fn asked(&self, predicted: Need, longest: Option<Duration>) -> Need {
+        let time = predicted.time.map(|time| time.max(2 * self.checkpoint_before));
+        let time = time.map(|time| longest.map_or(time, |longest| time.min(longest)));
+        Need { mebibytes: self.memory.or(predicted.mebibytes), time: self.time.or(time) }
+    }
+
     /// Options that `sbatch` and `srun` share, each as one word.
-    pub(super) fn options(&self, constraint: Option<&String>) -> Vec<String> {
+    pub(super) fn options(&self, constraint: Option<&String>, exclude: &[String]) -> Vec<String> {
         let named = [
             ("partition", &self.partition),
             ("account", &self.account),
@@ -200,6 +227,29 @@ impl Profile {
             ("gres", &self.gres),
         ];
         let given = named.into_iter().filter_map(|(name, value)| Some(format!("--{name}={}", value.as_ref()?)));
-        given.chain(self.extra.iter().cloned()).collect()
+        // Of two such options Slurm takes the last alone.
+        let excluded = |option: &&String| option.starts_with("--exclude=") || option.starts_with("-x");
+        let (own, extra): (Vec<&String>, Vec<&String>) = self.extra.iter().partition(excluded);
+        let own = own.iter().map(|option| option.trim_start_matches("--exclude=").trim_start_matches("-x"));
+        let excluded: Vec<&str> = own.chain(exclude.iter().map(String::as_str)).collect();
+        let excluded = (!excluded.is_empty()).then(|| format!("--exclude={}", excluded.join(",")));
+        given.chain(extra.into_iter().cloned()).chain(excluded).collect()
+    }
+}
+
+/// Refuses an option of `extra` by which the explorer would not know its jobs, or that a field says.
+fn check_extra(option: &str) -> Result<()> {
+    ensure!(
+        option.starts_with('-') && !option.contains(char::is_whitespace),
+        "extra: {option:?} is no option: write each as one word, as after #SBATCH, \"--exclude=n3\""
+    );
+    let long = option.strip_prefix("--").map(|option| option.split('=').next().unwrap_or_default());
+    let is_it = |name: &str| match long {
+        Some(long) => name.len() > 1 && name.starts_with(long),
+        None => name.len() == 1 && option[1..].starts_with(name),
+    };
+    match NOT_EXTRA.iter().find(|(_, names)| names.split(' ').any(is_it)) {
+        Some((why, _)) => bail!("extra: {option:?} cannot be given there: {why}"),
+        None => Ok(()),
     }
 }

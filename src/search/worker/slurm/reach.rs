@@ -1,7 +1,7 @@
 //! How Slurm's commands, and the folder that nodes share, are reached: on this machine, or on a login node through ssh.
 
 use std::{
-    ffi::OsStr,
+    ffi::{OsStr, OsString},
     fs,
     io::{Read, Write},
     path::Path,
@@ -76,7 +76,11 @@ impl Reach {
     pub fn command(&self, program: &str, words: &[impl AsRef<OsStr>], environment: &[(&str, &str)]) -> Command {
         let Some(login) = &self.login else {
             let mut command = Command::new(program);
-            command.args(words).envs(environment.iter().copied());
+            command.args(words);
+            for name in std::env::vars_os().map(|(name, _)| name).filter(is_of_a_job) {
+                command.env_remove(name);
+            }
+            command.envs(environment.iter().copied());
             return command;
         };
         let set = environment.iter().map(|(name, value)| format!("{name}={value}"));
@@ -195,6 +199,15 @@ impl Reach {
             _ => bail!("{complaint}"),
         }
     }
+}
+
+/// Whether a variable says what Slurm's commands are to do in place of what they are told, or is of the job in which this process runs:
+/// what is submitted from there would begin with it. Those that say which cluster it is stay.
+fn is_of_a_job(name: &OsString) -> bool {
+    const STAY: [&str; 4] = ["SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT", "SLURM_CLUSTERS"];
+    const GO: [&str; 7] = ["SLURM_", "SBATCH_", "SQUEUE_", "SRUN_", "SALLOC_", "SCANCEL_", "SACCT_"];
+    let name = name.to_string_lossy();
+    !STAY.contains(&&*name) && GO.iter().any(|start| name.starts_with(start))
 }
 
 /// Whether an error is that a login node could not be reached, which may be otherwise in a while.

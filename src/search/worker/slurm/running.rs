@@ -18,6 +18,8 @@ pub(super) struct Running {
     pub has_begun: bool,
     /// Whether Slurm says that it runs.
     pub is_running: bool,
+    /// The last of its starts when Slurm had it wait for another.
+    pub requeued_after: Option<u64>,
     /// Looks at the queue that found it over or gone without a word of its own.
     pub silent: usize,
     /// Whether its job said that it is over, and what follows from that alone where it was killed.
@@ -43,6 +45,7 @@ impl Running {
             epochs_seen: 0,
             has_begun: false,
             is_running: false,
+            requeued_after: None,
             silent: 0,
             has_word: false,
             killed: None,

@@ -2,15 +2,8 @@
 
 use std::{fmt::Write, path::Path, time::Duration};
 
-use super::profile::Profile;
+use super::profile::{Need, Profile};
 use crate::base::device::{BUS_ORDER, ORDER};
-
-/// What all tasks of an array need.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Need {
-    pub mebibytes: Option<u64>,
-    pub time: Option<Duration>,
-}
 
 /// An array of jobs.
 #[derive(Clone, Debug)]
@@ -24,6 +17,8 @@ pub struct Array<'a> {
     pub number: u64,
     pub tasks: usize,
     pub need: Need,
+    /// Nodes that are to have none of them, beside those that the profile excludes.
+    pub exclude: &'a [String],
     pub program: &'a Path,
     /// Passed on to every trial.
     pub arguments: &'a [String],
@@ -42,13 +37,18 @@ restart=${SLURM_RESTART_COUNT:-0}
 here=$base/r$restart
 
 over() { # code
-    printf '%s\n' "$1" >"$work/ended/.$attempt.r$restart" && mv "$work/ended/.$attempt.r$restart" "$work/ended/$attempt.r$restart"
+    printf '%s\n' "$1 ${SLURMD_NODENAME:-$(hostname)}" >"$work/ended/.$attempt.r$restart" && mv "$work/ended/.$attempt.r$restart" "$work/ended/$attempt.r$restart"
     [ "$1" = 75 ] && exit 0
     exit "$1"
 }
 
 [ -d "$base" ] || exit 0
-mkdir "$here" 2>/dev/null || exit 0
+if ! said=$(mkdir "$here" 2>&1); then
+    { [ -d "$here" ] || [ ! -d "$base" ]; } && exit 0
+    # No room for it, or no right to it.
+    printf '%s\n' "$said"
+    over 66
+fi
 [ -e "$base/stop" ] && over 75
 from=$base
 for before in $(seq $((restart - 1)) -1 0); do
@@ -89,7 +89,7 @@ over $code
 
 /// The script that `sbatch` is given.
 pub fn script(array: &Array) -> String {
-    let Array { profile, name, work, number, tasks, need, program, arguments } = array;
+    let Array { profile, name, work, number, tasks, need, exclude, program, arguments } = array;
     let mut text = String::from("#!/bin/bash\n");
     let mut option = |option: &str| text += &format!("#SBATCH {option}\n");
     option(&format!("--job-name={name}"));
@@ -99,17 +99,19 @@ pub fn script(array: &Array) -> String {
     option("--nodes=1");
     option("--ntasks=1");
     option(&format!("--cpus-per-task={}", profile.cpus));
-    if let Some(mebibytes) = profile.memory.or(need.mebibytes) {
+    if let Some(mebibytes) = need.mebibytes {
         option(&format!("--mem={mebibytes}M"));
     }
-    if let Some(time) = profile.time.or(need.time) {
+    if let Some(time) = need.time {
         option(&format!("--time={}", clock(time)));
-        option(&format!("--signal=B:USR1@{}", profile.checkpoint_before.as_secs().clamp(1, 65535)));
+        // Where a partition gives no more than that, half of it is for training.
+        let before = if profile.checkpoint_before < time { profile.checkpoint_before } else { time / 2 };
+        option(&format!("--signal=B:USR1@{}", before.as_secs().clamp(1, 65535)));
     }
     option("--requeue");
     option("--open-mode=append");
     option(&format!("--output={}/batches/{number}/output.log", work.display()));
-    profile.options(profile.constraint.as_ref()).iter().for_each(|line| option(line));
+    profile.options(profile.constraint.as_ref(), exclude).iter().for_each(|line| option(line));
     for line in &profile.prologue {
         let _ = writeln!(text, "{line}");
     }

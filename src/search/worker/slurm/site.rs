@@ -10,8 +10,8 @@ use std::{
 use anyhow::{Context, Error, Result, bail};
 
 use super::{
-    Array, FIRST_PATIENCE, MOST_TASKS, Need, Profile,
-    arrays::{Batch, Job},
+    Array, FIRST_PATIENCE, Need, Profile,
+    arrays::{Batch, Job, arrays},
     control,
     data::Data,
     far::{self, Far},
@@ -25,16 +25,27 @@ use crate::base::{
     words::plural,
 };
 
-/// The name of a study's jobs, drawn when it first has any: two studies never share it, wherever they are copied to.
+/// The name of a study's jobs, drawn when it first has any: two studies never share it. A copy of a study has another; one that was
+/// moved keeps it.
 pub fn study_id(home: &Path) -> Result<String> {
     let path = home.join("id");
-    if let Ok(id) = fs::read_to_string(&path) {
-        return Ok(id.trim().to_string());
+    let read = |path: &Path| -> Option<(String, String)> {
+        let text = fs::read_to_string(path).ok()?;
+        let (id, of) = text.trim().split_once('\n').unwrap_or((text.trim(), ""));
+        Some((id.to_string(), of.to_string()))
+    };
+    let here = || Ok::<_, Error>(home.canonicalize()?.display().to_string());
+    if let Some((id, of)) = read(&path) {
+        let is_copy =
+            !of.is_empty() && of != here()? && read(&Path::new(&of).join("id")).is_some_and(|(other, _)| other == id);
+        if !is_copy {
+            return Ok(id);
+        }
     }
     make_folder(home)?;
     let drawn = tempfile::Builder::new().prefix("").rand_bytes(8).tempdir_in(home).context("cannot draw a name")?;
     let id = name(drawn.path()).to_lowercase();
-    write_atomically(&path, id.as_bytes())?;
+    write_atomically(&path, format!("{id}\n{}\n", here()?).as_bytes())?;
     Ok(id)
 }
 
@@ -119,17 +130,59 @@ fn patiently<T>(mut ask: impl FnMut() -> Result<T>, lasts: impl Fn(&Error) -> bo
     }
 }
 
-/// Tasks that an array may have at this site.
-pub(super) fn most_tasks(reach: &Reach) -> Result<usize> {
-    // One that does not answer is waited for where jobs are asked for.
-    let said = match reach.run("scontrol", &["show".into(), "config".into()]) {
-        Err(error) if error.chain().any(|cause| cause.is::<std::io::Error>()) => return Err(error),
-        said => said.unwrap_or_default(),
-    };
+/// Tasks of an array at most where the site does not say: Slurm's default.
+const MOST_TASKS: usize = 1000;
+
+/// What a site allows, as far as it says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Site {
+    /// Tasks of an array.
+    pub most_tasks: usize,
+    /// Of a job on the partition of the profile; absent where there is no limit, or nobody knows it.
+    pub longest: Option<Duration>,
+}
+
+impl Site {
+    /// Errors: Slurm's commands are not here. One that does not answer is waited for where jobs are asked for.
+    pub fn ask(reach: &Reach, profile: &Profile) -> Result<Site> {
+        let said = match reach.run("scontrol", &["show".into(), "config".into()]) {
+            Err(error) if error.chain().any(|cause| cause.is::<std::io::Error>()) => return Err(error),
+            said => said.unwrap_or_default(),
+        };
+        let partitions = ["show", "partition", "-o"].map(String::from);
+        let partitions = reach.run("scontrol", &partitions).unwrap_or_default();
+        Ok(Site { most_tasks: most_tasks(&said), longest: longest(&partitions, profile.partition.as_deref()) })
+    }
+}
+
+/// Tasks that an array may have, as `scontrol show config` says.
+fn most_tasks(said: &str) -> usize {
     let line = said.lines().find_map(|line| line.strip_prefix("MaxArraySize"));
     let size = line.and_then(|line| line.split('=').nth(1)?.trim().parse::<usize>().ok());
+    let limit =
+        said.lines().find_map(|line| line.split("max_array_tasks=").nth(1)?.split(',').next()?.trim().parse().ok());
     // It is one more than the largest index.
-    Ok(size.map_or(MOST_TASKS, |size| size.saturating_sub(1).max(1)))
+    let most = size.map_or(MOST_TASKS, |size| size.saturating_sub(1));
+    most.min(limit.unwrap_or(usize::MAX)).max(1)
+}
+
+/// The longest that a job may take on a partition, the default one where none is named, as `scontrol show partition -o` says; the
+/// shortest of several.
+fn longest(said: &str, named: Option<&str>) -> Option<Duration> {
+    let is_meant = |line: &&str| {
+        let name = line.split_whitespace().find_map(|word| word.strip_prefix("PartitionName=")).unwrap_or_default();
+        named.map_or(line.contains(" Default=YES"), |named| named.split(',').any(|of| of == name))
+    };
+    let time = |line: &str| time(line.split_whitespace().find_map(|word| word.strip_prefix("MaxTime="))?);
+    said.lines().filter(is_meant).filter_map(time).min()
+}
+
+/// A time as Slurm writes it: `1-00:00:00`, `12:30:00`; none for `UNLIMITED`.
+fn time(text: &str) -> Option<Duration> {
+    let (days, clock) = text.split_once('-').unwrap_or(("0", text));
+    let parts: Vec<u64> = clock.split(':').map(|part| part.parse().ok()).collect::<Option<_>>()?;
+    let [hours, minutes, seconds] = parts[..] else { return None };
+    Some(Duration::from_secs(((days.parse::<u64>().ok()? * 24 + hours) * 60 + minutes) * 60 + seconds))
 }
 
 /// What is in the queue when an explorer begins: without that it would submit twice what is there.
@@ -154,20 +207,38 @@ pub(super) fn batches_of(work: &WorkFolder, lines: &[Line]) -> Result<BTreeMap<u
     Ok(batches)
 }
 
-/// What an array would be of so many trials, for who wants to see it.
-pub fn preview(
-    profile: &Profile,
-    home: &Path,
-    program: &Path,
-    arguments: &[String],
-    tasks: usize,
-    need: Need,
-) -> String {
+/// What would be submitted of trials that are predicted to need so much, for who wants to see it: the script of the first array, and
+/// in what the others differ from it. Where Slurm does not answer, its defaults are taken.
+pub fn preview(profile: &Profile, home: &Path, program: &Path, arguments: &[String], needs: &[Need]) -> String {
     let name = "fastrcaps-STUDY";
     let work = profile.work.as_ref().map_or(home.to_path_buf(), |work| work.join(name));
     let work = std::path::absolute(&work).unwrap_or(work);
     let program = profile.program(program);
-    script(&Array { profile, name, work: &work, number: 1, tasks, need, program: &program, arguments })
+    let site = Site::ask(&Reach::of(profile), profile).unwrap_or(Site { most_tasks: MOST_TASKS, longest: None });
+    let needs: Vec<Need> = needs.iter().map(|need| profile.asked(*need, site.longest)).collect();
+    let at_once = &needs[..needs.len().min(profile.jobs())];
+    let arrays = arrays(at_once, site.most_tasks);
+    let of = |(at, array): (usize, &Vec<usize>)| {
+        let (number, need) = (at as u64 + 1, at_once[array[0]]);
+        let (exclude, program) = (&[], &program);
+        script(&Array { profile, name, work: &work, number, tasks: array.len(), need, exclude, program, arguments })
+    };
+    let mut texts = arrays.iter().enumerate().map(of);
+    let first = texts.next().unwrap_or_default();
+    let mut text = first.clone();
+    for (other, array) in texts.zip(&arrays[1..]) {
+        let differs: Vec<&str> = other.lines().filter(|line| !first.lines().any(|of| of == *line)).collect();
+        text += &format!(
+            "\n# Another array, of {}, has these lines:\n# {}\n",
+            plural(array.len(), "trial"),
+            differs.join("\n# ")
+        );
+    }
+    let more = needs.len() - at_once.len();
+    if more > 0 {
+        text += &format!("\n# {more} more, each when one of these has ended.\n");
+    }
+    text
 }
 
 /// Ends all jobs of the study whose folder of work begins at `home`, in words; none where it never had any.
@@ -182,4 +253,39 @@ pub fn cancel_study(home: &Path) -> Result<Option<String>> {
     let alive: usize = control::look(&reach, &name)?.into_iter().filter(is_alive).map(tasks).sum();
     reach.run("scancel", &["--me".into(), format!("--name={name}")])?;
     Ok(Some(format!("{} called {name} ended", plural(alive, "job"))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_site_allows_is_read_from_what_its_slurm_says() {
+        assert_eq!(most_tasks("MaxArraySize            = 1001\n"), 1000);
+        assert_eq!(most_tasks("SchedulerParameters = a=1,max_array_tasks=50,b\nMaxArraySize = 1001\n"), 50);
+        assert_eq!(most_tasks("nothing"), MOST_TASKS);
+        let said = "PartitionName=main Default=YES MaxTime=1-02:00:00 State=UP\nPartitionName=short Default=NO MaxTime=00:30:00\n\
+                    PartitionName=free Default=NO MaxTime=UNLIMITED\n";
+        let minutes = |minutes: u64| Some(Duration::from_secs(60 * minutes));
+        assert_eq!(longest(said, None), minutes(26 * 60));
+        assert_eq!(longest(said, Some("short")), minutes(30));
+        assert_eq!(longest(said, Some("main,short")), minutes(30));
+        assert_eq!(longest(said, Some("free")), None);
+        assert_eq!(longest("", None), None);
+    }
+
+    #[test]
+    fn a_copied_study_has_another_name_for_its_jobs_and_a_moved_one_keeps_its() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let id = study_id(&at("a")).unwrap();
+        assert_eq!(study_id(&at("a")).unwrap(), id);
+        fs::create_dir(at("b")).unwrap();
+        fs::copy(at("a/id"), at("b/id")).unwrap();
+        let other = study_id(&at("b")).unwrap();
+        assert_ne!(other, id);
+        assert_eq!(study_id(&at("b")).unwrap(), other);
+        fs::rename(at("a"), at("c")).unwrap();
+        assert_eq!(study_id(&at("c")).unwrap(), id);
+    }
 }

@@ -25,9 +25,12 @@ pub(super) struct Work {
 
 /// The word of a start of a task that it is over.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Over {
+pub(super) struct Word {
     pub attempt: String,
+    pub restart: u64,
     pub code: i32,
+    /// Where it ran; empty where that is not known.
+    pub node: String,
 }
 
 impl Work {
@@ -91,6 +94,8 @@ impl Work {
     pub fn write_batch(&self, number: u64, tasks: &str, script: &str) -> Result<()> {
         let folder = self.batch(number);
         make_folder(&folder)?;
+        // Somebody may have removed all of it.
+        make_folder(&self.path.join("ended"))?;
         write_atomically(&folder.join("tasks"), tasks.as_bytes())?;
         write_atomically(&self.script(number), script.as_bytes())
     }
@@ -101,18 +106,33 @@ impl Work {
     }
 
     /// Takes up the words of starts that are over.
-    pub fn take_ended(&self) -> Vec<Over> {
+    pub fn take_ended(&self) -> Vec<Word> {
         let all = entries(&self.path.join("ended")).unwrap_or_default();
         let of = |path: PathBuf| {
-            let attempt = name(&path).rsplit_once(".r")?.0.to_string();
-            if attempt.starts_with('.') {
-                return None;
-            }
-            let code = fs::read_to_string(&path).ok()?.trim().parse().ok()?;
+            let (attempt, restart) = name(&path).rsplit_once(".r").filter(|(attempt, _)| !attempt.starts_with('.'))?;
+            let text = fs::read_to_string(&path).ok()?;
+            let (code, node) = text.trim().split_once(' ').unwrap_or((text.trim(), ""));
+            let (restart, code) = (restart.parse().ok()?, code.parse().ok()?);
             let _ = fs::remove_file(&path);
-            Some(Over { attempt, code })
+            Some(Word { attempt: attempt.into(), restart, code, node: node.into() })
         };
         all.into_iter().filter_map(of).collect()
+    }
+
+    /// Removes what is left where no trial is left to train: what its writers did not finish, and, but in `home`, all of it.
+    pub fn tidy(&self, home: &Path) {
+        for folder in ["batches", "attempts", "ended"].map(|folder| self.path.join(folder)) {
+            let hidden = entries(&folder).unwrap_or_default().into_iter().filter(|path| name(path).starts_with('.'));
+            for path in hidden {
+                let _ = fs::remove_file(&path).or_else(|_| fs::remove_dir_all(&path));
+            }
+        }
+        if self.path != home && self.attempts().is_ok_and(|attempts| attempts.is_empty()) {
+            // Each fails where something is in it that is wanted yet.
+            for folder in ["batches", "attempts", "ended", "beginnings", ""] {
+                let _ = fs::remove_dir(self.path.join(folder));
+            }
+        }
     }
 
     /// The last number of an attempt of each trial, by those that are there and `others`.
@@ -161,11 +181,20 @@ impl Attempt {
 
     /// The folders of its starts, the last one last.
     pub fn starts(&self) -> Vec<TrialFolder> {
-        let numbered = |path: PathBuf| Some((name(&path).strip_prefix('r')?.parse::<u64>().ok()?, path.clone()));
-        let mut starts: Vec<(u64, PathBuf)> =
-            entries(&self.base).unwrap_or_default().into_iter().filter_map(numbered).collect();
-        starts.sort();
-        starts.into_iter().map(|(_, path)| TrialFolder::new(path)).collect()
+        self.numbers().into_iter().map(|number| self.start(number)).collect()
+    }
+
+    /// The folder of a start, whether or not it is there.
+    pub fn start(&self, number: u64) -> TrialFolder {
+        TrialFolder::new(self.base.join(format!("r{number}")))
+    }
+
+    /// The numbers of its starts, the last one last.
+    pub fn numbers(&self) -> Vec<u64> {
+        let number = |path: PathBuf| name(&path).strip_prefix('r')?.parse().ok();
+        let mut numbers: Vec<u64> = entries(&self.base).unwrap_or_default().into_iter().filter_map(number).collect();
+        numbers.sort();
+        numbers
     }
 
     /// Has a training that runs end at a checkpoint when it looks, and one that waits not begin.
@@ -213,7 +242,12 @@ impl Attempt {
         for start in &starts {
             log.extend(fs::read(start.log()).unwrap_or_default());
         }
-        let mixed = processors(&starts, &best).len() > 1;
+        // What was laid out may have been trained on another.
+        let laid_out = TrialFolder::new(&self.base);
+        let earlier = laid_out.checkpoint().exists().then(|| laid_out.read_record().ok()?.processor);
+        let kinds = processors(&starts, &best);
+        let is_other = |earlier: Option<String>| kinds.iter().any(|kind| earlier.as_ref() != Some(kind));
+        let mixed = kinds.len() > 1 || earlier.is_some_and(is_other);
         for (from, to) in [
             (best.checkpoint(), folder.checkpoint()),
             (best.previous_checkpoint(), folder.previous_checkpoint()),
@@ -288,4 +322,34 @@ fn take_over(from: &Path, to: &Path) -> Result<()> {
         _ => {}
     }
     fs::hard_link(from, to).or_else(|_| fs::copy(from, to).map(drop)).with_context(context)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::learn::config::TrialConfig;
+
+    #[test]
+    fn a_training_that_goes_on_from_another_processors_is_of_none() {
+        let config = TrialConfig::resolve("[model]\npreset = 'tiny'".parse().unwrap()).unwrap();
+        let record = |status, processor: &str| TrialRecord {
+            status,
+            processor: Some(processor.into()),
+            ..TrialRecord::pending("k".into(), 0, &config)
+        };
+        for (earlier, kept) in [(None, Some("zen")), (Some("zen"), Some("zen")), (Some("icelake"), None)] {
+            let folder = tempfile::tempdir().unwrap();
+            let home = TrialFolder::new(folder.path().join("home"));
+            home.prepare(&config, &record(Status::Running, earlier.unwrap_or("unknown"))).unwrap();
+            earlier.iter().for_each(|_| fs::write(home.checkpoint(), "weights").unwrap());
+            let attempt = Attempt { base: folder.path().join("k.1") };
+            attempt.lay_out(&home).unwrap();
+            attempt.start(0).prepare(&config, &record(Status::Done, "zen")).unwrap();
+            // Also the second time, as after an explorer that ended meanwhile.
+            for _ in 0..2 {
+                attempt.bring_home("k", &home).unwrap();
+                assert_eq!(home.read_record().unwrap().processor.as_deref(), kept, "{earlier:?}");
+            }
+        }
+    }
 }
