@@ -2,8 +2,11 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use anyhow::{Context, Result};
-use fastrcaps::search::{study::Study, worker::slurm};
+use anyhow::{Result, bail};
+use fastrcaps::search::{
+    study::{Explorer, Study},
+    worker::slurm,
+};
 
 use super::input::outln;
 
@@ -20,9 +23,13 @@ pub struct Args {
 
 pub fn run(args: Args) -> Result<ExitCode> {
     let study = Study::new(&args.study);
-    let _lock = study.hold("cancelled").context(
-        "the jobs are not ended, as who explores the study would submit them again: end that with Ctrl-C, which ends its jobs too",
-    )?;
+    study.read()?;
+    if let Explorer::Active(who) = study.explorer() {
+        bail!(
+            "{} is explored by {who}, who would submit the jobs again: end that first, with Ctrl-C or `kill`, which ends its jobs too",
+            study.folder.display()
+        );
+    }
     match slurm::cancel_study(&study.jobs())? {
         Some(said) => outln!("{said}"),
         None => outln!("{} has no jobs on a cluster", study.folder.display()),

@@ -132,11 +132,13 @@ impl Dispatcher<'_> {
 
     /// How a sweep ends in which nothing runs, if it does.
     fn ending(&self, state: &State, searcher: &dyn Searcher, wants_more: bool) -> Option<Ending> {
+        // If there were time.
+        let would_want = || self.is_wanting(state, searcher, &Told { seconds_left: None, ..self.told(state) });
         match state.phase {
             Phase::Stopping { why: Ending::Failures, .. } => Some(Ending::Failures),
-            Phase::Stopping { why, .. } if self.is_wanting(state, searcher) => Some(why),
+            Phase::Stopping { why, .. } if would_want() => Some(why),
             Phase::Going if wants_more => None,
-            Phase::Going if self.is_wanting(state, searcher) => Some(Ending::Deadline),
+            Phase::Going if would_want() => Some(Ending::Deadline),
             _ => Some(Ending::Finished),
         }
     }
@@ -163,17 +165,18 @@ impl Dispatcher<'_> {
 
     /// Whether everything that can be started is, and goes on without this process.
     fn has_handed_over(&self, state: &State, searcher: &dyn Searcher) -> bool {
-        state.unwritten.is_empty() && self.worker.is_handed_over() && !self.is_wanting(state, searcher)
+        state.unwritten.is_empty()
+            && self.worker.is_handed_over()
+            && !self.is_wanting(state, searcher, &self.told(state))
     }
 
-    /// Whether there would be something to train if there were time.
-    fn is_wanting(&self, state: &State, searcher: &dyn Searcher) -> bool {
-        let told = Told { seconds_left: None, ..self.told(state) };
+    /// Whether there is something to train, by what a searcher is told.
+    fn is_wanting(&self, state: &State, searcher: &dyn Searcher, told: &Told) -> bool {
         let wants = |slot: usize| {
             let refuses = |trial: usize| state.refuses(trial, self.worker.slots()[slot].place);
             let offer = Offer { place: self.worker.slots()[slot].place, refuses: &refuses };
             matches!(
-                searcher.propose(&told, &offer),
+                searcher.propose(told, &offer),
                 Proposal::Train { .. } | Proposal::Stop { .. } | Proposal::Pause { .. }
             )
         };

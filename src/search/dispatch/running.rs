@@ -28,7 +28,7 @@ pub(super) struct Running {
     pub is_mixed: bool,
     /// When it began; absent while it waits for that.
     pub began: Option<Instant>,
-    /// Whether that is on a host where nothing of ours need be beside it.
+    /// Whether that is on a host of a cluster, where other trials of ours may be elsewhere.
     pub is_elsewhere: bool,
     /// Why it was made to end, if it was.
     pub cut: Option<Cut>,

@@ -49,7 +49,7 @@ fn the_word_of_a_start_whose_node_was_cut_off_does_not_end_the_one_after_it() {
     let site = cluster(
         r#"mkdir "$work/attempts/$attempt/r0"
         SLURM_RESTART_COUNT=1 bash "$2" </dev/null >/dev/null 2>&1 &
-        until [ -d "$work/attempts/$attempt/r1" ]; do sleep 0.01; done
+        until [ -d "$work/attempts/$attempt/r1" ] || [ ! -d "$work/attempts/$attempt" ]; do sleep 0.01; done
         echo 1 >"$work/ended/$attempt.r0""#,
     );
     explore(&site, &["--retries", "0"]);
@@ -134,18 +134,19 @@ fn no_number_of_an_attempt_comes_twice_though_nothing_is_left_of_the_first() {
 #[test]
 fn a_job_that_nobody_wants_any_more_is_ended() {
     let stray = r#"job=$(head -1 "$SITE/jobs" 2>/dev/null) && echo "${job%%/*}/77|99|3|RUNNING|None"; true"#;
-    let site = cluster("(sleep 5; bash \"$2\") </dev/null >/dev/null 2>&1 &");
+    let site =
+        cluster("(until [ -s \"$SITE/cancelled\" ]; do sleep 0.05; done; bash \"$2\") </dev/null >/dev/null 2>&1 &");
     fs::write(site.path("bin/squeue"), format!("#!/bin/sh\n{SQUEUE}\n{stray}\n")).unwrap();
     explore(&site, &[]);
     let cancelled = read(&site, "cancelled");
-    assert!(!cancelled.is_empty() && cancelled.lines().all(|line| line == "99_3"), "{cancelled}");
+    assert!(cancelled.lines().any(|line| line == "99_3"), "{cancelled}");
     at_once(&site);
 }
 
 #[test]
 fn a_node_on_which_no_trial_can_begin_gets_no_more_of_them() {
     let site = cluster(
-        r#"if [ "$job$SLURM_ARRAY_TASK_ID" = 10 ] || grep -q -- '--exclude=.*n1' "$2"; then SLURMD_NODENAME=n2 bash "$2" </dev/null >/dev/null 2>&1 &
+        r#"if [ "$job$SLURM_ARRAY_TASK_ID" = 10 ] || grep -q -- '--exclude=.*n1' "$2"; then SLURMD_NODENAME=n2 bash "$2" </dev/null >/dev/null 2>&1
         else mkdir "$work/attempts/$attempt/r0"; echo '66 n1' >"$work/ended/$attempt.r0"; echo "$attempt" >>"$SITE/lost"; fi"#,
     );
     fs::write(site.path("site.toml"), "time = '1h'\njobs = 4\nextra = ['--exclude=n7']\n").unwrap();
@@ -196,7 +197,7 @@ fn jobs_are_not_cancelled_under_an_explorer_which_would_submit_them_again() {
     let lock = Study::new(site.path("study")).hold("explored").unwrap();
     let refused = site.run(&["cancel", "study"]);
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(!refused.status.success() && said.contains("end that with Ctrl-C"), "{said}");
+    assert!(!refused.status.success() && said.contains("is explored by"), "{said}");
     drop(lock);
     assert!(site.run(&["cancel", "study"]).status.success());
     assert!(read(&site, "cancelled").contains("--name=fastrcaps-"));

@@ -129,6 +129,11 @@ impl Slurm {
                 self.refused = Some(format!("Slurm does not take jobs: {said}"));
             }
             Err(Refusal::TooMany(said)) => self.take_apart(number, said),
+            Err(Refusal::Lasting(said)) if !self.failed_early.is_empty() => {
+                // The nodes that are left may be too small.
+                self.failed_early.clear();
+                self.take_apart(number, said);
+            }
             Err(Refusal::Lasting(said)) => {
                 let end = End::Broken(Fault::Machine, format!("Slurm refused its job: {said}"));
                 for name in batch.attempts.clone() {

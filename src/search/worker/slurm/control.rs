@@ -190,7 +190,8 @@ impl Speaker {
         }
         let words = ["--noheader", "--parsable2", "--allocations", "--format=State,ExitCode,NodeList", "--jobs", job];
         let said = self.reach.run("sacct", &words.map(String::from)).unwrap_or_default();
-        queue::accounted(&said).unwrap_or_default()
+        // Accounting may take a job for running whose end the controller lost.
+        queue::accounted(&said).filter(|told| !told.is_alive).unwrap_or_default()
     }
 
     /// Says it for all of them, and gives those that are to be told again, as Slurm was not reached. That a job is over already is

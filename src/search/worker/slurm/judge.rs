@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     learn::record::Fault,
-    search::worker::{End, Report, ended},
+    search::worker::{End, Report, STOPPED, ended},
 };
 
 /// Looks at the queue that must find a job over, or gone, before its folder is taken to have nothing more to tell: a file system
@@ -60,7 +60,7 @@ impl Slurm {
         if !shows && may_show {
             return false;
         }
-        if word.code != EARLY && !word.node.is_empty() {
+        if matches!(word.code, 0 | STOPPED) && !word.node.is_empty() {
             self.failed_early.remove(&word.node);
             self.proven.insert(word.node.clone());
         }
@@ -141,7 +141,7 @@ impl Slurm {
             }
         }
         let own = lines.iter().filter(|line| self.batches.contains_key(&line.number));
-        self.trouble = queue::stuck(own).or(self.trouble.take());
+        self.trouble = queue::stuck(own);
         for slot in 0..self.slots.len() {
             let Some(task) = self.running[slot].as_ref().and_then(|running| running.task) else { continue };
             if let Some(Job::Known(_)) = self.batches.get(&task.0).map(|batch| &batch.job) {
@@ -172,7 +172,10 @@ impl Slurm {
         for (number, batch) in &mut self.batches {
             if let Job::Unknown(since) = batch.job {
                 match jobs.get(number) {
-                    Some(job) => batch.job = Job::Known(job.to_string()),
+                    Some(job) => {
+                        batch.job = Job::Known(job.to_string());
+                        self.refused = None;
+                    }
                     None if asked > since => batch.job = Job::Later(Instant::now() + super::AGAIN),
                     None => {}
                 }

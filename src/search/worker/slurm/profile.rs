@@ -26,7 +26,8 @@ const NOT_EXTRA: [(&str, &str); 11] = [
     ("a job has one task on one node", "nodes N ntasks n"),
     (
         "the explorer knows its jobs by that",
-        "job-name J comment output o error e requeue no-requeue parsable wrap wait W",
+        "job-name J comment output o error e requeue no-requeue parsable wrap wait W clusters M \
+         test-only",
     ),
 ];
 

@@ -279,6 +279,12 @@ pub(super) fn refusal(complaint: &str, tasks: usize) -> Refusal {
     if is_unreached(complaint) {
         return Refusal::Passing(said.into());
     }
+    if has(&["perjob"]) {
+        return Refusal::Lasting(format!(
+            "{}; look at `time`, `cpus` and `memory` in the profile: the QOS or the account allows less for a job",
+            complaint.trim().replace('\n', "; ")
+        ));
+    }
     // An array of one is not too large: its job is.
     if has(&TOO_MANY) && !(tasks == 1 && has(&["job array"])) {
         return Refusal::TooMany(format!(
@@ -324,6 +330,9 @@ mod tests {
                        partition name specified";
         let Refusal::Lasting(said) = refusal(lasting, 1) else { panic!("it may pass") };
         assert_eq!(said, "Invalid partition name specified; look at `partition` in the profile; `sinfo` lists them");
+        let of_job = "sbatch: error: QOSMaxWallDurationPerJobLimit\nsbatch: error: Batch job submission failed: Job violates \
+                      accounting/QOS policy (job submit limit, user's size and/or time limits)";
+        assert!(matches!(refusal(of_job, 50), Refusal::Lasting(_)));
         let Refusal::Lasting(said) = refusal("sbatch: error: Requested node configuration is not available", 1) else {
             panic!("it may pass")
         };

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs,
+    os::unix::fs::MetadataExt,
     path::Path,
     time::{Duration, Instant},
 };
@@ -26,7 +27,7 @@ use crate::base::{
 };
 
 /// The name of a study's jobs, drawn when it first has any: two studies never share it. A copy of a study has another; one that was
-/// moved keeps it.
+/// moved keeps it, and so does one that is reached by another path.
 pub fn study_id(home: &Path) -> Result<String> {
     let path = home.join("id");
     let read = |path: &Path| -> Option<(String, String)> {
@@ -36,9 +37,18 @@ pub fn study_id(home: &Path) -> Result<String> {
     };
     let here = || Ok::<_, Error>(home.canonicalize()?.display().to_string());
     if let Some((id, of)) = read(&path) {
-        let is_copy =
-            !of.is_empty() && of != here()? && read(&Path::new(&of).join("id")).is_some_and(|(other, _)| other == id);
-        if !is_copy {
+        if of == here()? {
+            return Ok(id);
+        }
+        let there = Path::new(&of).join("id");
+        let is_there = !of.is_empty() && read(&there).is_some_and(|(other, _)| other == id);
+        if !is_there {
+            // It was moved here.
+            write_atomically(&path, format!("{id}\n{}\n", here()?).as_bytes())?;
+            return Ok(id);
+        }
+        let file = |path: &Path| fs::metadata(path).map(|of| (of.dev(), of.ino()));
+        if file(&path)? == file(&there)? {
             return Ok(id);
         }
     }
