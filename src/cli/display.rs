@@ -42,7 +42,7 @@ pub enum Mode {
 
 /// How much of what a sweep wants it will train.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Extent {
+pub enum Trains {
     All,
     /// It may leave trainings unfinished.
     AtMostAll,
@@ -56,7 +56,7 @@ const SILENCE: Duration = Duration::from_secs(60);
 /// Shows the events of a sweep.
 pub struct Display {
     kind: Kind,
-    extent: Extent,
+    trains: Trains,
     /// When the last line was shown.
     told: Cell<Instant>,
     trials: Vec<Shown>,
@@ -94,7 +94,7 @@ enum Kind {
 
 impl Display {
     /// A display of `wanted` trials out of the view's, of which none has started.
-    pub fn new(mode: Mode, view: &StudyView, wanted: &[usize], slots: &[Slot], extent: Extent) -> Display {
+    pub fn new(mode: Mode, view: &StudyView, wanted: &[usize], slots: &[Slot], trains: Trains) -> Display {
         let label = |trial: &fastrcaps::search::space::Trial| {
             let label = &view.expansion.candidates[trial.candidate].label;
             if view.trials.len() > view.expansion.candidates.len() {
@@ -122,7 +122,7 @@ impl Display {
         let front = matches!(&kind, Kind::Bars { front, .. } if !front.is_empty()).then(|| LiveFront::new(view));
         let display = Display {
             kind,
-            extent,
+            trains,
             told: Cell::new(Instant::now()),
             trials,
             epochs_wanted,
@@ -331,10 +331,10 @@ impl Display {
     /// The same in words, as the end of a line.
     fn eta(&self) -> String {
         let left = || self.remaining().map(duration);
-        match self.extent {
-            Extent::All => left().map_or(String::new(), |left| format!(" · ETA {left}")),
-            Extent::AtMostAll => left().map_or(String::new(), |left| format!(" · ETA at most {left}")),
-            Extent::Unknown => String::new(),
+        match self.trains {
+            Trains::All => left().map_or(String::new(), |left| format!(" · ETA {left}")),
+            Trains::AtMostAll => left().map_or(String::new(), |left| format!(" · ETA at most {left}")),
+            Trains::Unknown => String::new(),
         }
     }
 
@@ -426,7 +426,7 @@ mod tests {
         let shown = || Shown { label: "x".into(), key: "k".into(), replicate: 0, epochs: 10 };
         let mut display = Display {
             kind: Kind::Quiet,
-            extent: Extent::All,
+            trains: Trains::All,
             told: Cell::new(Instant::now()),
             trials: vec![shown(), shown()],
             epochs_wanted: 20,

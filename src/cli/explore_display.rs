@@ -18,7 +18,7 @@ use fastrcaps::{
 use super::{
     confirming::tell,
     data::tell_differences,
-    display::{Display, Extent, Mode},
+    display::{Display, Mode, Trains},
     input::errln,
     limits::MemoryArg,
     timing_display::Shown,
@@ -31,7 +31,7 @@ pub struct ExploreDisplay<'a> {
     slots: Slots,
     memory: &'a MemoryArg,
     is_local: bool,
-    extent: Extent,
+    trains: Trains,
     /// Of the last sweep.
     sweep: Option<Display>,
     timing: Shown,
@@ -40,14 +40,14 @@ pub struct ExploreDisplay<'a> {
 impl<'a> ExploreDisplay<'a> {
     pub fn new(mode: Mode, exploration: &Exploration, memory: &'a MemoryArg) -> ExploreDisplay<'a> {
         let rounds = exploration.confirm.map_or(0, |confirm| confirm.rounds);
-        let extent = match exploration.strategy {
-            strategy if strategy.proposes => Extent::Unknown,
-            strategy if strategy.gives_up => Extent::AtMostAll,
-            _ => Extent::All,
+        let trains = match exploration.strategy {
+            strategy if strategy.proposes => Trains::Unknown,
+            strategy if strategy.gives_up => Trains::AtMostAll,
+            _ => Trains::All,
         };
         ExploreDisplay {
             mode,
-            extent,
+            trains,
             study: exploration.study.clone(),
             slots: exploration.slots.clone(),
             memory,
@@ -60,7 +60,7 @@ impl<'a> ExploreDisplay<'a> {
     pub fn show(&mut self, event: &Event) {
         match event {
             Event::SweepBegun { view, wanted, slots } => {
-                self.sweep = Some(Display::new(self.mode, view, wanted, slots, self.extent));
+                self.sweep = Some(Display::new(self.mode, view, wanted, slots, self.trains));
             }
             Event::Sweep(event) => self.sweep.iter_mut().for_each(|sweep| sweep.show(event)),
             Event::SweepEnded { unwritten, stale } => {
