@@ -23,6 +23,16 @@ from pathlib import Path
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 ABSENT = 77
+# Seconds until what a reader does must have shown: a machine that does something else beside is slow.
+PATIENCE = 60
+
+
+def soon(read, holds, patience=PATIENCE):
+    """What `read` gives as soon as it `holds`, or at last."""
+    end = time.monotonic() + patience
+    while not holds(value := read()) and time.monotonic() < end:
+        time.sleep(0.1)
+    return value
 
 
 def find_browser():
@@ -60,7 +70,7 @@ class Browser:
         self.process.stdin.write(json.dumps(message).encode() + b"\0")
         self.process.stdin.flush()
         while True:
-            answer = self.read(60)
+            answer = self.read(PATIENCE)
             if answer is None:
                 raise SystemExit(f"the browser does not answer {method}")
             if answer.get("id") == self.number:
@@ -80,18 +90,26 @@ class Browser:
         message, self.rest = self.rest.split(b"\0", 1)
         return json.loads(message)
 
+    def load(self, page):
+        """Opens a page, and waits until all of it is there."""
+        before = len(self.events)
+        self.call("Page.navigate", url=page)
+        is_there = lambda: any(event.get("method") == "Page.loadEventFired" for event in self.events[before:])
+        while not is_there():
+            event = self.read(PATIENCE)
+            if event is None:
+                raise SystemExit(f"{page} is not loaded")
+            self.events.append(event)
+
     def evaluate(self, expression):
         result = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         if "exceptionDetails" in result:
             raise SystemExit(f"{expression}: {json.dumps(result['exceptionDetails'])[:500]}")
         return result["result"].get("value")
 
-    def wait(self, expression, what, patience=30):
-        end = time.monotonic() + patience
-        while not self.evaluate(expression):
-            if time.monotonic() > end:
-                raise SystemExit(f"not within {patience} s: {what}")
-            time.sleep(0.05)
+    def wait(self, expression, what, patience=PATIENCE):
+        if not soon(lambda: self.evaluate(expression), bool, patience):
+            raise SystemExit(f"not within {patience} s: {what}")
 
     def size(self, width, height, mobile=False, dark=False):
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=mobile)
@@ -187,7 +205,8 @@ class Checks:
         self.browser.wait(f"{told} === 'follows the study'", "the page follows its study")
         os.utime(self.study / "study.toml")
         self.browser.wait(f"{told}.includes('taken anew')", "the page is taken anew when its study changes", 120)
-        self.hold(self.points_shown() == points and self.rows_shown() == rows, "taken anew, it shows the same")
+        anew = soon(lambda: (self.points_shown(), self.rows_shown()), lambda shown: shown == (points, rows))
+        self.hold(anew == (points, rows), f"taken anew, it shows the same {anew}")
         self.browser.shot(self.shots / "served.png")
         complaints = self.browser.complaints(self.page)
         self.hold(not complaints, f"the console is silent and nothing leaves the server {complaints[:5]}")
@@ -225,64 +244,79 @@ class Checks:
         return self.browser.evaluate(f"(() => {{ const r = document.getElementById('chart-{chart}').getBoundingClientRect(); return [r.x, r.y]; }})()")
 
     def hover(self):
-        left, top = self.into_view("front")
-        at = self.browser.evaluate(
-            f"(() => {{ const c = {CHART.format('front')}; const s = c.getOption().series.find(s => s.name === 'front' && s.data.length) || "
-            "c.getOption().series.find(s => s.name === 'baseline'); const at = (p) => c.convertToPixel({ xAxisIndex: 0, yAxisIndex: 0 }, [p[0], p[1]]);"
-            # The baseline lies above all others: of the points in view the one farthest from it is not hidden.
-            "const base = c.getOption().series.find(s => s.name === 'baseline' && s.data.length); const b = base ? at(base.data[0].value) : [0, 0];"
-            "const far = (p) => Math.hypot(at(p)[0] - b[0], at(p)[1] - b[1]);"
-            "const p = s.data.map((of) => of.value).filter((p) => c.containPixel('grid', at(p))).reduce((p, q) => far(q) > far(p) ? q : p);"
-            "return [...at(p), p[2]]; })()")
-        # A slow machine draws late.
-        tip, patience = "", 20
-        while not tip and patience > 0:
-            for step in (6, 3, 0):
-                self.browser.mouse("mouseMoved", left + at[0] - step, top + at[1])
-            time.sleep(0.5)
-            tip = self.browser.evaluate("[...document.querySelectorAll('#chart-front .tip')].map(tip => tip.innerText).join('|')")
-            patience -= 1
         data = json.loads(self.browser.evaluate("document.getElementById('data').textContent"))
-        label = data["labels"][data["points"]["candidate"][at[2]]]
-        self.hold(label in tip and "validation" in tip, f"hovering shows the configuration {label!r} ({tip[:60]!r})")
+        # Points may lie one above another: of all, the one farthest from its neighbours is looked at.
+        place = (
+            f"(() => {{ const c = {CHART.format('front')}; const series = c.getOption().series.filter(s => s.type === 'scatter' && s.data.length);"
+            "const points = (of) => of.flatMap(s => s.data.map(({ value }) => ({ index: value[2], at: c.convertToPixel({ xAxisIndex: 0, yAxisIndex: 0 }, [value[0], value[1]]) })));"
+            "const all = points(series);"
+            "const alone = (p) => Math.min(1e9, ...all.filter(q => q.index !== p.index).map(q => Math.hypot(q.at[0] - p.at[0], q.at[1] - p.at[1])));"
+            "const p = all.filter(p => c.containPixel('grid', p.at)).reduce((p, q) => alone(q) > alone(p) ? q : p);"
+            "return [...p.at, p.index]; })()")
+        label = None
+
+        def tip():
+            nonlocal label
+            left, top = self.into_view("front")
+            x, y, index = self.browser.evaluate(place)
+            label = data["labels"][data["points"]["candidate"][index]]
+            for step in (6, 3, 0):
+                self.browser.mouse("mouseMoved", left + x - step, top + y)
+            time.sleep(0.3)
+            return self.browser.evaluate("[...document.querySelectorAll('#chart-front .tip')].map(t => [t.querySelector('b').textContent, t.textContent])")
+
+        # A point of a beginning has its epochs behind its name.
+        is_named = lambda name: name == label or name.startswith(f"{label}, ")
+        is_its = lambda tips: any(is_named(name) and "validation" in text for name, text in tips)
+        tips = soon(tip, is_its)
+        self.hold(is_its(tips), f"hovering shows the configuration {label!r} ({tips})")
         self.browser.shot(self.shots / "hover.png", whole=False)
         self.browser.mouse("mouseMoved", 5, 5)
 
     def brush(self):
         before, points = self.rows_shown(), self.points_shown()
-        left, top = self.into_view("relations")
         # Along the last axis, the accuracy: its upper third.
-        axis = self.browser.evaluate(
+        ends = (
             f"(() => {{ const c = {CHART.format('relations')}; const axes = c.getOption().parallelAxis; const last = axes.length - 1;"
             "const model = c.getModel().getComponent('parallelAxis', last); const a = model.axis; const e = model.coordinateSystem;"
             "const g = e.getAxisLayout(model.get('dim') !== undefined ? 'dim' + last : last);"
             "const p = (v) => { const t = [a.dataToCoord(v), 0]; const m = g.transform; return [m[0] * t[0] + m[2] * t[1] + m[4], m[1] * t[0] + m[3] * t[1] + m[5]]; };"
-            "const [low, high] = a.scale.getExtent(); return [p(low + .66 * (high - low)), p(high - .001 * (high - low)), low + .66 * (high - low)]; })()")
-        (x0, y0), (x1, y1), _ = axis
-        self.browser.drag((left + x1, top + y1), (left + x0, top + y0))
-        time.sleep(0.5)
+            "const [low, high] = a.scale.getExtent(); return [p(low + .66 * (high - low)), p(high - .001 * (high - low))]; })()")
+
+        def rows_left():
+            if self.rows_shown() < before:
+                # What was drawn shows late.
+                return self.rows_shown()
+            left, top = self.into_view("relations")
+            low, high = ((left + x, top + y) for x, y in self.browser.evaluate(ends))
+            self.browser.drag(high, low)
+            return soon(self.rows_shown, lambda rows: rows < before, 2)
+
+        after = soon(rows_left, lambda rows: rows < before)
         self.browser.shot(self.shots / "brush.png", whole=False)
-        after = self.rows_shown()
         self.hold(0 < after < before, f"what is drawn along an axis keeps {after} of {before} rows of the table")
-        left_over = self.points_shown()
+        left_over = soon(self.points_shown, lambda count: count < points)
         self.hold(left_over < points, f"the front follows: {left_over} of {points} points")
         self.download(after)
+        self.keep_all(before)
+
+    def keep_all(self, count):
         self.browser.evaluate("document.getElementById('reset').click()")
-        time.sleep(0.3)
-        self.hold(self.rows_shown() == before, "'Keep all' brings all rows back")
+        rows = soon(self.rows_shown, lambda rows: rows == count)
+        self.hold(rows == count, f"'Keep all' brings all {count} rows back ({rows})")
 
     def download(self, count):
         folder = self.folder / "downloads"
         self.browser.call("Page.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
         self.browser.evaluate("document.getElementById('download').click()")
-        end = time.monotonic() + 10
-        while not (files := list(folder.glob("*.csv"))):
-            if time.monotonic() > end:
-                return self.hold(False, "the table is downloaded")
-            time.sleep(0.1)
-        time.sleep(0.3)
-        with open(files[0], newline="") as file:
-            rows = list(csv.DictReader(file))
+
+        def downloaded():
+            for path in folder.glob("*.csv"):
+                with open(path, newline="") as file:
+                    return list(csv.DictReader(file))
+            return []
+
+        rows = soon(downloaded, lambda rows: len(rows) == count)
         own = {row["key"]: row for row in self.trials}
         is_same = all(row["key"] in own and all(own[row["key"]][name] == cell for name, cell in row.items()) for row in rows)
         self.hold(len(rows) == count, f"the download has the {count} rows of the table ({len(rows)})")
@@ -292,23 +326,26 @@ class Checks:
         first = self.trials[0]["configuration"]
         self.browser.evaluate(
             f"(() => {{ const i = document.querySelector('#filters input[type=search]'); i.value = {json.dumps(first)}; i.dispatchEvent(new Event('input')); }})()")
-        time.sleep(0.3)
         expected = sum(first.lower() in row["configuration"].lower() for row in self.trials)
-        self.hold(self.rows_shown() == expected, f"searching for {first!r} keeps {expected} rows ({self.rows_shown()})")
-        self.browser.evaluate("document.getElementById('reset').click()")
+        rows = soon(self.rows_shown, lambda rows: rows == expected)
+        self.hold(rows == expected, f"searching for {first!r} keeps {expected} rows ({rows})")
+        self.keep_all(len(self.trials))
         # By the keyboard alone: the first box of the first axis.
         box = "document.querySelectorAll('#filters fieldset')[2]?.querySelector('input')"
         if self.browser.evaluate(f"Boolean({box})"):
-            before = self.rows_shown()
+            before = len(self.trials)
             self.browser.evaluate(f"{box}.focus()")
             for kind in ("keyDown", "keyUp"):
                 self.browser.call("Input.dispatchKeyEvent", type=kind, key=" ", code="Space", windowsVirtualKeyCode=32, text=" " if kind == "keyDown" else "")
-            time.sleep(0.3)
-            self.hold(self.rows_shown() < before, f"a filter works by the keyboard ({self.rows_shown()} of {before} rows)")
-            self.browser.evaluate("document.getElementById('reset').click()")
+            rows = soon(self.rows_shown, lambda rows: rows < before)
+            self.hold(rows < before, f"a filter works by the keyboard ({rows} of {before} rows)")
+            self.keep_all(before)
         self.browser.evaluate("document.querySelector('#trials-table th[data-column=validation_accuracy] button').click()")
-        cells = self.browser.evaluate("[...document.querySelectorAll('#trials-table tbody tr')].map(r => parseFloat(r.cells[2].textContent)).filter(v => !isNaN(v))")
-        self.hold(cells == sorted(cells, reverse=True) and cells, "the table is sorted by a click on its heading")
+        accuracies = "[...document.querySelectorAll('#trials-table tbody tr')].map(r => parseFloat(r.cells[2].textContent)).filter(v => !isNaN(v))"
+        told = "document.querySelector('#trials-table th[data-column=validation_accuracy]').getAttribute('aria-sort')"
+        is_sorted = lambda cells: bool(cells) and cells == sorted(cells, reverse=True) and self.browser.evaluate(told) == "descending"
+        cells = soon(lambda: self.browser.evaluate(accuracies), is_sorted)
+        self.hold(is_sorted(cells), f"the table is sorted by a click on its heading {cells[:5]}")
 
     def labels(self):
         self.hold(self.browser.evaluate("document.querySelectorAll('main script, main iframe, main object').length") == 0, "no label became an element")
@@ -323,7 +360,7 @@ class Checks:
     def phone(self):
         self.browser.size(390, 844, mobile=True)
         self.browser.open(self.page)
-        wide = self.browser.evaluate("document.documentElement.scrollWidth")
+        wide = soon(lambda: self.browser.evaluate("document.documentElement.scrollWidth"), lambda width: width <= 390)
         self.hold(wide <= 390, f"at 390 pixels nothing reaches out of the page ({wide})")
         self.browser.shot(self.shots / "phone.png")
         self.hold(self.rows_shown() > 0, "the table works there")
@@ -331,12 +368,12 @@ class Checks:
     def without_scripts(self):
         self.browser.call("Emulation.setScriptExecutionDisabled", value=True)
         self.browser.size(1280, 900)
-        self.browser.call("Page.navigate", url=self.page)
-        time.sleep(1)
-        self.browser.shot(self.shots / "no-script.png", whole=False)
+        self.browser.load(self.page)
         document = self.browser.call("DOM.getDocument", depth=0)["root"]["nodeId"]
         text = self.browser.call("DOM.getOuterHTML", nodeId=document)["outerHTML"]
-        self.hold("data:image/" in text and "id=\"front-table\"" in text, "without scripts there are pictures and the table of the front")
+        has_all = 'src="data:image/' in text and 'id="front-table"' in text and 'data-ready="yes"' not in text
+        self.hold(has_all, "without scripts there are pictures and the table of the front")
+        self.browser.shot(self.shots / "no-script.png", whole=False)
         self.browser.call("Emulation.setScriptExecutionDisabled", value=False)
 
 

@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     ffi::OsString,
     sync::atomic::{AtomicBool, Ordering},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use anyhow::{Result, ensure};
@@ -39,6 +39,8 @@ const MORE_MEMORY: (u64, f64, u64) = (256, 1.5, 256);
 const MORE_TIME: (f64, Duration) = (3.0, Duration::from_secs(600));
 /// Times that jobs ask for, in minutes: few, so that trials share arrays. One that needs longer goes on in a further job.
 const TIMES: [u64; 9] = [15, 30, 60, 120, 240, 480, 720, 1440, 2880];
+/// Time that a job asks for where steps are not timed.
+const UNTIMED: Duration = Duration::from_secs(4 * 3600);
 
 /// Where trials and tasks run.
 #[derive(Clone, Debug, Default)]
@@ -87,10 +89,15 @@ impl Exploration {
     }
 
     /// The GPUs of the slots, each opened once by a process of its own.
+    ///
+    /// Errors: one that cannot be used; a stop, or the deadline, while it waits for a node.
     pub(super) fn look_at_gpus(&self, stop: &AtomicBool, observer: &mut Observer) -> Result<BTreeMap<Place, Gpu>> {
         let mut is_told = false;
         probe_all(self.tasks().as_ref(), self.slots.gpus(), &mut || {
-            ensure!(!stop.load(Ordering::Relaxed), "stopped while it waited for a node, to look at its GPU");
+            let waited = "while it waited for a node, to look at its GPU";
+            ensure!(!stop.load(Ordering::Relaxed), "stopped {waited}");
+            let is_over = self.limits.deadline.is_some_and(|deadline| deadline <= SystemTime::now());
+            ensure!(!is_over, "the deadline passed {waited}");
             if !std::mem::replace(&mut is_told, true) {
                 observer(&Event::WaitsForGpu);
             }
@@ -98,11 +105,15 @@ impl Exploration {
         })
     }
 
-    /// Whether an earlier explorer left trials to a cluster.
-    pub(super) fn has_jobs(&self) -> bool {
+    /// Whether jobs that an earlier explorer left to a cluster may have the GPUs that trials are to have.
+    pub(super) fn may_lack_gpus(&self) -> bool {
+        let Backend::Slurm(profile) = &self.backend else { return false };
+        if profile.device.is_cpu() {
+            return false;
+        }
         let is_running = |record: &TrialRecord| record.status == Status::Running;
         let has_running = |view: StudyView| view.records.iter().flatten().any(is_running);
-        !self.backend.is_local() && StudyView::read(&self.study).is_ok_and(has_running)
+        StudyView::read(&self.study).is_ok_and(has_running) && slurm::has_jobs(profile, &self.study.jobs())
     }
 
     pub(super) fn worker(&self, plan: &Plan, gpus: &BTreeMap<Place, Gpu>) -> Result<Box<dyn Worker>> {
@@ -118,7 +129,9 @@ impl Exploration {
                 Ok(Box::new(Local::new(self.program.clone(), self.trial_arguments.clone(), slots, admissions)))
             }
             Backend::Slurm(profile) => {
-                let needs = self.needs(profile, trials)?;
+                // Jobs of the study may hold all GPUs: steps that are to be timed would wait for them.
+                let is_timed = profile.device.is_cpu() || gpus.contains_key(&profile.device);
+                let needs = self.needs(profile, trials, is_timed)?;
                 let setup = Setup {
                     profile: (**profile).clone(),
                     home: self.study.jobs(),
@@ -162,26 +175,29 @@ impl Exploration {
         }
     }
 
-    /// What each configuration asks of a node, as far as the profile does not say: predicted memory and time, with a margin.
+    /// What each configuration asks of a node, as far as the profile does not say: predicted memory and time, with a margin; the same
+    /// time for all where steps are not to be timed.
     ///
     /// Errors: a configuration that makes no network.
-    fn needs(&self, profile: &Profile, trials: &[Trial]) -> Result<Needs> {
+    fn needs(&self, profile: &Profile, trials: &[Trial], is_timed: bool) -> Result<Needs> {
         let configs: Vec<&TrialConfig> =
             trials.iter().filter(|trial| trial.replicate == 0).map(|trial| &trial.config).collect();
-        let times = match profile.time {
+        let times: Vec<Option<Duration>> = match profile.time {
             Some(_) => vec![None; configs.len()],
-            None => {
-                predict::wall_seconds(self.tasks().as_ref(), profile.device, &configs)?.into_iter().map(Some).collect()
+            None if is_timed => {
+                let seconds = predict::wall_seconds(self.tasks().as_ref(), profile.device, &configs)?;
+                seconds.into_iter().map(|seconds| Some(asked_time(seconds))).collect()
             }
+            None => vec![Some(UNTIMED); configs.len()],
         };
         let (device, cpus) = (profile.device, profile.cpus);
-        let needed = |config: &TrialConfig, seconds: Option<f64>| {
+        let needed = |config: &TrialConfig, time: Option<Duration>| {
             let bytes = if device.is_cpu() { peak_bytes(config, cpus)? } else { peak_bytes_beside_gpu(config) };
             let (base, factor, step) = MORE_MEMORY;
             let mebibytes = base + (factor * bytes as f64 / f64::from(1 << 20)) as u64;
-            anyhow::Ok(Need { mebibytes: Some(mebibytes.next_multiple_of(step)), time: seconds.map(asked_time) })
+            anyhow::Ok(Need { mebibytes: Some(mebibytes.next_multiple_of(step)), time })
         };
-        let known = configs.iter().zip(times).map(|(config, seconds)| Ok((unseeded(config), needed(config, seconds)?)));
+        let known = configs.iter().zip(times).map(|(config, time)| Ok((unseeded(config), needed(config, time)?)));
         let known: HashMap<String, Need> = known.collect::<Result<_>>()?;
         let nothing = Need { mebibytes: None, time: None };
         Ok(Box::new(move |config| known.get(&unseeded(config)).copied().unwrap_or(nothing)))
@@ -195,7 +211,7 @@ impl Exploration {
         if preview.wanted.is_empty() {
             return Ok(None);
         }
-        let needs = self.needs(profile, &preview.trials)?;
+        let needs = self.needs(profile, &preview.trials, true)?;
         let needs: Vec<Need> = preview.wanted.iter().map(|index| needs(&preview.trials[*index].config)).collect();
         let arguments = words(&self.trial_arguments);
         Ok(Some(slurm::preview(profile, &self.study.jobs(), &self.program, &arguments, &needs)))

@@ -195,7 +195,7 @@ impl Exploration {
     pub fn run(&self, stop: &AtomicBool, observer: &mut Observer) -> Result<Explored> {
         let mut scope = self.scope()?;
         // Jobs that are there already may have all GPUs, and have shown what these are.
-        let gpus = if self.has_jobs() { BTreeMap::new() } else { self.look_at_gpus(stop, observer)? };
+        let gpus = if self.may_lack_gpus() { BTreeMap::new() } else { self.look_at_gpus(stop, observer)? };
         let (lock, mut plan, mut before) = self.begin(&scope, observer)?;
         if !self.backend.is_local()
             && let Some(kind) = files::network_file_system(&self.study.folder)

@@ -45,7 +45,12 @@ impl Exploration {
         let is_pending = |index: &usize| matches!(past[*index].status, Status::Pending | Status::Paused);
         let wanted: Vec<usize> = chosen.order.iter().copied().filter(is_pending).collect();
         if !wanted.is_empty() {
-            let described = gpus.iter().map(|(place, gpu)| format!("{place} {}", gpu.name)).collect();
+            // Those that were not looked at are those of the explorer before, whose jobs have them.
+            let is_unknown = gpus.is_empty() && self.slots.gpus().next().is_some();
+            let described = match self.study.machine().filter(|_| is_unknown) {
+                Some(before) => before.gpus,
+                None => gpus.iter().map(|(place, gpu)| format!("{place} {}", gpu.name)).collect(),
+            };
             self.study.write_machine(&Machine { gpus: described, ..Machine::this(self.slots.to_string()) })?;
         }
         if is_first {

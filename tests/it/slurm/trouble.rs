@@ -161,24 +161,124 @@ fn a_node_on_which_no_trial_can_begin_gets_no_more_of_them() {
     assert!(errors.contains("that node gets no more of this sweep"), "{errors}");
 }
 
-#[test]
-fn jobs_that_have_all_gpus_are_taken_up_without_a_look_at_one() {
+/// A cluster of GPUs whose jobs wait, and which says in `looks` that one was looked at.
+fn of_gpus() -> Site {
     let gpu = r#"{"name":"a GPU","uuid":"GPU-1","capability":[9,0],"memory_bytes":5,"free_bytes":4,"driver":null}"#;
     let srun = "while case $1 in -*) : ;; *) false ;; esac; do shift; done\nexec \"$@\"";
     let [_, scontrol] = EMPTY_QUEUE;
     let waits = SBATCH.replacen(RUN, ":", 1);
-    let program = format!("[ \"$1\" = probe-device ] && echo '{gpu}'");
+    let program = format!("[ \"$1\" = probe-device ] && echo $1 >>\"$SITE/looks\" && echo '{gpu}'");
+    let cancel = "rm -f \"$SITE/jobs\"";
     let programs =
-        [("sbatch", &waits[..]), ("squeue", SQUEUE), ("scancel", "exit 0"), ("srun", srun), ("program", &program)];
+        [("sbatch", &waits[..]), ("squeue", SQUEUE), ("scancel", cancel), ("srun", srun), ("program", &program)];
     let site = Site::new(&[&programs[..], &[scontrol]].concat());
-    let profile =
-        format!("time = '1h'\njobs = 2\ngres = 'gpu:1'\ndevice = 'cuda:0'\nprogram = {:?}\n", site.path("bin/program"));
+    ask_for_gpus(&site, "time = '1h'\n");
+    site
+}
+
+/// Writes a site file that asks for GPUs, and has these lines too.
+fn ask_for_gpus(site: &Site, lines: &str) {
+    let program = site.path("bin/program");
+    let profile = format!("{lines}jobs = 4\ngres = 'gpu:1'\ndevice = 'cuda:0'\nprogram = {program:?}\n");
     fs::write(site.path("site.toml"), profile).unwrap();
+}
+
+#[test]
+fn jobs_that_have_all_gpus_are_taken_up_without_a_look_at_one() {
+    let site = of_gpus();
     explore(&site, &["--detach"]);
-    // No GPU is free any more.
+    // No GPU is free any more, not to time steps either.
     fs::write(site.path("bin/srun"), "#!/bin/sh\necho asked >>\"$SITE/asked\"; exit 1\n").unwrap();
+    ask_for_gpus(&site, "");
+    explore(&site, &["--detach", "--replicates", "2"]);
+    assert_eq!((read(&site, "asked"), read(&site, "jobs").lines().count()), (String::new(), 2));
+    let machine = Study::new(site.path("study")).machine().unwrap();
+    assert_eq!(machine.gpus, ["cuda:0 a GPU"], "what an explorer did not look at is what the one before saw");
+    let script = fs::read_to_string(site.path("study/.slurm/batches/2/job.sh")).unwrap();
+    assert!(script.contains("#SBATCH --time=0-04:00:00"), "{script}");
+}
+
+#[test]
+fn a_gpu_is_looked_at_once_the_jobs_of_before_are_cancelled() {
+    let site = of_gpus();
     explore(&site, &["--detach"]);
-    assert_eq!((read(&site, "asked"), read(&site, "jobs").lines().count()), (String::new(), 1));
+    assert!(site.run(&["cancel", "study"]).status.success());
+    explore(&site, &["--detach"]);
+    assert_eq!(read(&site, "looks").lines().count(), 2);
+}
+
+#[test]
+fn a_look_at_a_gpu_waits_for_a_node_up_to_the_deadline() {
+    let site = of_gpus();
+    fs::write(site.path("bin/srun"), "#!/bin/sh\nexec sleep 30\n").unwrap();
+    let explored = site.explore(&["--budget", "2s"]);
+    let said = String::from_utf8_lossy(&explored.stderr).into_owned();
+    assert!(!explored.status.success() && said.contains("the deadline passed while it waited for a node"), "{said}");
+}
+
+/// A cluster whose `squeue` is asked in turn: `look` says what it does once jobs are there, and `call` is its number then.
+fn queued(look: &str, run: &str) -> Site {
+    let site = cluster(&format!("({run}) </dev/null >/dev/null 2>&1 &"));
+    let counted = format!(
+        "[ -e \"$SITE/jobs\" ] || exit 0\ncall=$(($(cat \"$SITE/call\" 2>/dev/null) + 1))\n{look}\necho $call >\"$SITE/call\"\n\
+         state=RUNNING; [ \"$(wc -l 2>/dev/null <\"$SITE/told\")\" != 2 ] || state=COMPLETED"
+    );
+    let shown = "sed \"s/RUNNING/$state/\" \"$SITE/jobs\"";
+    fs::write(site.path("bin/squeue"), format!("#!/bin/bash\n{counted}\n{shown}\n")).unwrap();
+    site
+}
+
+/// Of a task: waits until so many looks at the queue were answered.
+const LOOKS: &str =
+    r#"looks() { until [ "$(cat "$SITE/call" 2>/dev/null || echo 0)" -ge "$1" ]; do sleep 0.05; done; }"#;
+
+#[test]
+fn the_word_of_a_start_is_heard_though_the_queue_was_asked_before_it_began() {
+    // The second look finds them waiting, and is answered when both have begun.
+    let late = r#"if [ $call = 2 ]; then
+        echo >"$SITE/asked"
+        until [ "$(wc -l 2>/dev/null <"$SITE/made")" = 2 ]; do sleep 0.05; done
+        echo 2 >"$SITE/call"
+        sed 's/RUNNING/PENDING/' "$SITE/jobs"
+        exit
+    fi"#;
+    let task = r#"until [ -e "$SITE/asked" ]; do sleep 0.05; done
+        mkdir "$work/attempts/$attempt/r0"
+        echo >>"$SITE/made"
+        looks 3
+        echo '7 n1' >"$work/ended/$attempt.r0"
+        echo >>"$SITE/told""#;
+    let site = queued(late, &format!("{LOOKS}\n{task}"));
+    assert!(!site.explore(&["--no-confirm", "--retries", "0"]).status.success());
+    let rows = fs::read_to_string(site.path("study/trials.csv")).unwrap();
+    assert_eq!(rows.matches("exit code 7").count(), 2, "{rows}");
+}
+
+#[test]
+fn the_word_of_a_start_that_a_requeue_ended_does_not_end_its_trial() {
+    let waits = r#"if [ $call = 3 ] || [ $call = 4 ]; then
+        echo $call >"$SITE/call"
+        sed 's/RUNNING/PENDING/' "$SITE/jobs"
+        exit
+    fi"#;
+    let task = r#"mkdir "$work/attempts/$attempt/r0"
+        looks 5
+        echo '7 n1' >"$work/ended/$attempt.r0"
+        while [ -e "$work/ended/$attempt.r0" ]; do sleep 0.05; done
+        SLURM_RESTART_COUNT=1 bash "$2""#;
+    let site = queued(waits, &format!("{LOOKS}\n{task}"));
+    explore(&site, &["--retries", "0"]);
+    at_once(&site);
+}
+
+#[test]
+fn what_a_job_is_writing_stays_while_jobs_are_left() {
+    let site = of(&SBATCH.replacen(RUN, ":", 1));
+    explore(&site, &["--detach"]);
+    let half = site.path("study/.slurm/ended/.half");
+    fs::write(&half, "").unwrap();
+    explore(&site, &["--detach"]);
+    assert!(half.exists());
 }
 
 #[test]

@@ -111,6 +111,7 @@ impl Slurm {
     pub(super) fn look_at(&mut self, slot: usize, reports: &mut Vec<(usize, Report)>) {
         let may_tell = |running: &&mut Running| running.is_running || running.has_begun || running.end.is_some();
         let Some(running) = self.running[slot].as_mut().filter(may_tell) else { return };
+        running.note_start();
         let Some(start) = running.attempt.best(&running.key) else { return };
         // One that has ended before anybody looked began at a moment that nobody here knows.
         let is_new = !running.has_begun && running.end.is_none();
@@ -145,7 +146,7 @@ impl Slurm {
         for slot in 0..self.slots.len() {
             let Some(task) = self.running[slot].as_ref().and_then(|running| running.task) else { continue };
             if let Some(Job::Known(_)) = self.batches.get(&task.0).map(|batch| &batch.job) {
-                self.seen_one(slot, states.get(&task).copied());
+                self.seen_one(slot, states.get(&task).copied(), asked);
             }
         }
     }
@@ -183,7 +184,7 @@ impl Slurm {
         }
     }
 
-    fn seen_one(&mut self, slot: usize, seen: Option<(State, &str)>) {
+    fn seen_one(&mut self, slot: usize, seen: Option<(State, &str)>, asked: Instant) {
         // What a word says is known once what its start left shows.
         let is_open = |running: &&mut Running| running.end.is_none() && (!running.has_word || running.killed.is_some());
         let Some(running) = self.running[slot].as_mut().filter(is_open) else { return };
@@ -194,7 +195,7 @@ impl Slurm {
             }
             Some((State::Pending, _)) if running.is_running || running.has_begun => {
                 (running.is_running, running.silent) = (false, 0);
-                running.requeued_after = running.attempt.numbers().last().copied();
+                running.waited(asked);
                 // A node that was lost, or cut off, may have ended the training before.
                 if running.attempt.is_whole(&running.key) {
                     running.end = Some(End::Exited("ended".into()));
@@ -202,7 +203,10 @@ impl Slurm {
                     self.requeued.push(slot);
                 }
             }
-            Some((State::Pending, _)) => running.silent = 0,
+            Some((State::Pending, _)) => {
+                running.silent = 0;
+                running.waited(asked);
+            }
             Some((State::Running, _)) => (running.is_running, running.silent) = (true, 0),
             Some((State::Ending, _)) => {}
             Some((State::Over(over), reason)) => {

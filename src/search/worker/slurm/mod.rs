@@ -21,7 +21,7 @@ mod work;
 pub use data::{Data, IS_HERE};
 pub use profile::{Need, Profile};
 pub use script::{Array, script};
-pub use site::{cancel_study, preview, study_id};
+pub use site::{cancel_study, has_jobs, preview, study_id};
 pub use tasks::SlurmTasks;
 
 use std::{

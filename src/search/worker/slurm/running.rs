@@ -1,5 +1,7 @@
 //! A trial that runs, or waits to: its attempt, and what is known of it so far.
 
+use std::time::Instant;
+
 use super::{Need, queue, work::Attempt};
 use crate::{learn::folder::TrialFolder, search::worker::End};
 
@@ -18,7 +20,9 @@ pub(super) struct Running {
     pub has_begun: bool,
     /// Whether Slurm says that it runs.
     pub is_running: bool,
-    /// The last of its starts when Slurm had it wait for another.
+    /// The newest of its starts, and when it was first seen.
+    pub newest: Option<(u64, Instant)>,
+    /// The last of its starts that a requeue ended.
     pub requeued_after: Option<u64>,
     /// Looks at the queue that found it over or gone without a word of its own.
     pub silent: usize,
@@ -45,6 +49,7 @@ impl Running {
             epochs_seen: 0,
             has_begun: false,
             is_running: false,
+            newest: None,
             requeued_after: None,
             silent: 0,
             has_word: false,
@@ -52,5 +57,22 @@ impl Running {
             end: None,
             asked_for_exit: None,
         }
+    }
+
+    /// Notes a start that was not seen before.
+    pub fn note_start(&mut self) {
+        let last = self.attempt.numbers().last().copied();
+        if let Some(last) = last.filter(|last| self.newest.is_none_or(|(newest, _)| newest < *last)) {
+            self.newest = Some((last, Instant::now()));
+        }
+    }
+
+    /// Takes up that its job waited when the queue was asked: a start that was seen before that is over. A younger one may have
+    /// begun after it.
+    pub fn waited(&mut self, asked: Instant) {
+        if let Some((newest, _)) = self.newest.filter(|(_, since)| *since < asked) {
+            self.requeued_after = self.requeued_after.max(Some(newest));
+        }
+        self.note_start();
     }
 }

@@ -257,12 +257,25 @@ pub fn cancel_study(home: &Path) -> Result<Option<String>> {
         return Ok(None);
     }
     let name = format!("fastrcaps-{}", study_id(home)?);
-    let is_alive = |line: &Line| !matches!(line.state, queue::State::Over(_));
-    let tasks = |line: Line| line.tasks.iter().map(|(first, last)| last + 1 - first).sum::<usize>();
     let reach = Reach::noted(home);
-    let alive: usize = control::look(&reach, &name)?.into_iter().filter(is_alive).map(tasks).sum();
+    let alive = alive(&reach, &name)?;
     reach.run("scancel", &["--me".into(), format!("--name={name}")])?;
     Ok(Some(format!("{} called {name} ended", plural(alive, "job"))))
+}
+
+/// Whether the study whose folder of work begins at `home` has jobs that wait or run. Where Slurm does not say, it may have some.
+pub fn has_jobs(profile: &Profile, home: &Path) -> bool {
+    let named = || anyhow::Ok(format!("fastrcaps-{}", study_id(home)?));
+    let reach = Reach::of(profile);
+    let count = || patiently(|| alive(&reach, &named()?), |_| false);
+    home.join("id").is_file() && count().map_or(true, |count| count > 0)
+}
+
+/// Jobs called `name` that wait or run.
+fn alive(reach: &Reach, name: &str) -> Result<usize> {
+    let lines = control::look(reach, name)?;
+    let alive = lines.iter().filter(|line| line.is_alive());
+    Ok(alive.flat_map(|line| &line.tasks).map(|(first, last)| last + 1 - first).sum())
 }
 
 #[cfg(test)]

@@ -121,13 +121,17 @@ impl Work {
 
     /// Removes what is left where no trial is left to train: what its writers did not finish, and, but in `home`, all of it.
     pub fn tidy(&self, home: &Path) {
+        if !self.attempts().is_ok_and(|attempts| attempts.is_empty()) {
+            // Jobs may write there.
+            return;
+        }
         for folder in ["batches", "attempts", "ended"].map(|folder| self.path.join(folder)) {
             let hidden = entries(&folder).unwrap_or_default().into_iter().filter(|path| name(path).starts_with('.'));
             for path in hidden {
                 let _ = fs::remove_file(&path).or_else(|_| fs::remove_dir_all(&path));
             }
         }
-        if self.path != home && self.attempts().is_ok_and(|attempts| attempts.is_empty()) {
+        if self.path != home {
             // Each fails where something is in it that is wanted yet.
             for folder in ["batches", "attempts", "ended", "beginnings", ""] {
                 let _ = fs::remove_dir(self.path.join(folder));
