@@ -48,7 +48,7 @@ pub struct Args {
     /// Seed of shapes and values
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
-    /// At most five cases, and without the network at full size
+    /// At most five cases, trainings of half the steps, and without the network at full size
     #[arg(long)]
     quick: bool,
     /// Run only these tests, by their names in the table

@@ -8,7 +8,7 @@ program=$(realpath "$1") times=$2 kinds=(${@:3})
 set -- --netns -x PreemptType=preempt/partition_prio -x PreemptMode=REQUEUE
 # shellcheck source=tests/slurm/cluster.sh
 . tests/slurm/cluster.sh
-# Trainings of a few seconds; where their time is to be over, of more than a minute.
+# Trainings that last longer than what befalls them takes to come; where their time is to be over, twice as long.
 space() { # epochs
     cat <<END
 replicates = 2
@@ -33,17 +33,17 @@ explore() { # study; in the background: it takes the place of its shell
     exec "$program" explore "$site/space-$epochs.toml" --out "$1" --quiet --no-confirm --checkpoint-every 1s --backoff 2s \
         --executor slurm --executor-file "$site/slurm.toml"
 }
-running() { { squeue -h -r -t RUNNING || true; } | wc -l; } # also while nobody answers
+running() { { squeue -h -r -t RUNNING "$@" || true; } | wc -l; } # also while nobody answers
 until_running() { # at least so many
     local n=0
     until [ "$(running 2>/dev/null)" -ge "$1" ] || [ $n -ge 300 ]; do sleep 0.2; n=$((n + 1)); done
 }
 
-for epochs in 10 400; do
+for epochs in 200 400; do
     space $epochs >"$site/space-$epochs.toml"
     case " ${kinds[*]} " in
     *' time-limit '*) ;;
-    *) [ $epochs = 10 ] || continue ;;
+    *) [ $epochs = 200 ] || continue ;;
     esac
     "$program" explore "$site/space-$epochs.toml" --out "$site/local-$epochs" --no-confirm --quiet || exit 1
     figures "$site/local-$epochs" >"$site/local-$epochs.txt"
@@ -53,13 +53,17 @@ for kind in "${kinds[@]}"; do
     for run in $(seq "$times"); do
         study=$site/$kind-$run began=$SECONDS
         profile 'time = "1h"'
-        epochs=10
+        epochs=200
         # Slurm's signal comes half a minute after the start.
         [ $kind = time-limit ] && epochs=400 && profile 'time = "2m"' 'checkpoint_before = "90s"'
         explore "$study" 2>"$study.err" &
         explorer=$!
         until_running 3
         sleep 2
+        # A fault that comes too late, or where nothing trains, shows nothing.
+        struck=$(running)
+        case $kind in node-* | slurmd-*) struck=$(running --nodelist=n1) ;; esac
+        [ "$struck" -gt 0 ] || bad=1
         case $kind in
         node-off) cluster node n1 off; sleep 15; cluster node n1 on ;;
         node-cut) cluster node n1 cut; sleep 20; cluster node n1 on ;;
@@ -88,7 +92,7 @@ for kind in "${kinds[@]}"; do
         done=$(grep -c ' done ' "$study.txt")
         attempts=$(python3 -c 'import csv,sys; print(*[row["attempts"] for row in csv.DictReader(open(sys.argv[1]))])' "$study/trials.csv")
         starts=$(cat "$study"/trials/*/log.txt | grep -c '^=== attempt of')
-        echo "$kind $run: exit $code, $done done, twice $once, bits $same, attempts $attempts, $starts starts, $left jobs left, $((SECONDS - began)) s"
+        echo "$kind $run: $struck struck, exit $code, $done done, twice $once, bits $same, attempts $attempts, $starts starts, $left jobs left, $((SECONDS - began)) s"
         [ $code = 0 ] && [ $same = same ] && [ "$once" = 0 ] || { bad=1; tail -3 "$study.err"; }
     done
 done

@@ -30,6 +30,9 @@ use crate::learn::{
 const CLASSES: usize = 10;
 /// Of the gradients of a network against those in f64: they come through all of its layers.
 const NETWORK: f64 = 1e-4;
+/// Steps of a small training: two epochs and a half; where it is to be quick, one and a quarter.
+const STEPS: usize = 40;
+const QUICK_STEPS: usize = 20;
 const PRECISIONS: [Precision; 3] = [Precision::F32, Precision::Tf32, Precision::Bf16];
 
 /// How far losses may be from those of plain training, relative to them: `first` before any step was taken, `growth` times that after
@@ -70,19 +73,26 @@ impl Tolerance {
 /// Every test of networks and trainings. Of those in other precisions than f32 CPU cores know nothing.
 pub(super) fn all(device: &Device, is_quick: bool) -> Vec<Test> {
     let precisions = if device.is_cpu() { &PRECISIONS[..1] } else { &PRECISIONS };
+    let count = if is_quick { QUICK_STEPS } else { STEPS };
     let mut tests = vec![
         Test::new("network", "loss and gradients of random networks through candle's graph, against f64", network),
         Test::new("steps", "losses of random networks in three steps, batches shifted, against plain training", steps),
     ];
     for &precision in precisions {
         let [name, _, _] = names(precision);
-        let about = "losses of 40 steps of a small network, against plain training";
-        tests.push(Test::new(name, about, move |device, draw, case| training(precision, device, draw, case)).once());
+        let about = "losses of 40 steps of a small network (--quick: 20), against plain training";
+        let run = move |device: &Device, draw: &mut Draw, case: &mut Case| {
+            training(small_training(draw, precision, count)?, device, case)
+        };
+        tests.push(Test::new(name, about, run).once());
     }
     for &precision in precisions {
         let [_, name, _] = names(precision);
         let about = "two trainings, to the bit";
-        tests.push(Test::new(name, about, move |device, draw, case| same_bits(precision, device, draw, case)).once());
+        let run = move |device: &Device, draw: &mut Draw, case: &mut Case| {
+            same_bits(small_training(draw, precision, count)?, device, case)
+        };
+        tests.push(Test::new(name, about, run).once());
     }
     // CPU cores are what others are held against.
     if !is_quick && !device.is_cpu() {
@@ -321,10 +331,12 @@ fn compare(case: &mut Case, got: &[f64], expected: &[f64], tolerance: Tolerance)
     }
 }
 
-/// The tiny preset on glyphs, some of them, and the steps of two epochs and a half.
-fn small_training(draw: &mut Draw, precision: Precision) -> Result<(TrialConfig, Dataset, Vec<TrainStep>)> {
+/// What a training is made of.
+type Small = (TrialConfig, Dataset, Vec<TrainStep>);
+
+/// The tiny preset on glyphs, some of them, and so many steps.
+fn small_training(draw: &mut Draw, precision: Precision, count: usize) -> Result<Small> {
     const BATCH: usize = 32;
-    const STEPS: usize = 40;
     let data = DataConfig { train_samples: Some(569), test_samples: Some(100), ..DataConfig::default() };
     let Some(model) = preset("tiny") else { bail!("there is no preset tiny") };
     let config = trial(draw.size(0..=1000) as u64, ModelConfig::Capsnet(model), data);
@@ -332,7 +344,7 @@ fn small_training(draw: &mut Draw, precision: Precision) -> Result<(TrialConfig,
     let mut steps: Vec<TrainStep> = Vec::new();
     for epoch in 0.. {
         for indices in epoch_order(data.train.len(), config.seed, epoch).chunks_exact(BATCH) {
-            if steps.len() == STEPS {
+            if steps.len() == count {
                 return Ok((config.in_precision(precision), data, steps));
             }
             steps.push(TrainStep { indices: indices.to_vec(), epoch, update: 3e-3.into() });
@@ -341,8 +353,8 @@ fn small_training(draw: &mut Draw, precision: Precision) -> Result<(TrialConfig,
     unreachable!("an epoch has steps")
 }
 
-fn training(precision: Precision, device: &Device, draw: &mut Draw, case: &mut Case) -> Result<()> {
-    let (config, data, steps) = small_training(draw, precision)?;
+fn training((config, data, steps): Small, device: &Device, case: &mut Case) -> Result<()> {
+    let precision = config.train.precision;
     case.shape = format!("seed {}", config.seed);
     let (expected, evaluated) = train_plainly(&config, &data, &steps)?;
     let mut trainer = Trainer::new(&config, &data, device)?;
@@ -363,8 +375,7 @@ fn training(precision: Precision, device: &Device, draw: &mut Draw, case: &mut C
     Ok(())
 }
 
-fn same_bits(precision: Precision, device: &Device, draw: &mut Draw, case: &mut Case) -> Result<()> {
-    let (config, data, steps) = small_training(draw, precision)?;
+fn same_bits((config, data, steps): Small, device: &Device, case: &mut Case) -> Result<()> {
     case.shape = format!("seed {}", config.seed);
     let losses = || -> Result<Vec<f64>> {
         let mut trainer = Trainer::new(&config, &data, device)?;
