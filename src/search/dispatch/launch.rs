@@ -59,6 +59,10 @@ impl Dispatcher<'_> {
         }
         state.end_waits(self.worker.now());
         if let Some(why) = self.worker.trouble() {
+            if state.running().next().is_none() && !self.is_wanting(state, searcher, &self.told(state)) {
+                // Nothing waits for its end.
+                return Ok(false);
+            }
             if state.is_time_to_try(self.worker.now()) {
                 state.pause(why, self.worker.now(), observe)?;
             }

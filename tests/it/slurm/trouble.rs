@@ -272,6 +272,16 @@ fn the_word_of_a_start_that_a_requeue_ended_does_not_end_its_trial() {
 }
 
 #[test]
+fn a_sweep_ends_with_its_last_trial_though_the_controller_does_not_answer_any_more() {
+    let site = of(SBATCH);
+    let silent =
+        "[ ! -e \"$SITE/jobs\" ] || { echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1; }";
+    fs::write(site.path("bin/squeue"), format!("#!/bin/sh\n{silent}\n")).unwrap();
+    explore(&site, &[]);
+    at_once(&site);
+}
+
+#[test]
 fn what_a_job_is_writing_stays_while_jobs_are_left() {
     let site = of(&SBATCH.replacen(RUN, ":", 1));
     explore(&site, &["--detach"]);

@@ -41,7 +41,8 @@ impl Slurm {
             Answer::Seen { queue, asked, took } => {
                 (self.is_looking, self.queued) = (false, Instant::now());
                 let share = if self.far.is_some() { SHARE_AFAR } else { SHARE };
-                self.queue_every = QUEUE.max(share * took);
+                // One that was not answered took as long as it was waited for, which says nothing of what a look costs.
+                self.queue_every = if queue.is_ok() { QUEUE.max(share * took) } else { AGAIN };
                 match queue {
                     // A job that is over may have told of itself what did not arrive.
                     Ok(_) if self.far.as_ref().is_some_and(|far| far.trouble.is_some()) => self.trouble = None,
