@@ -3,6 +3,7 @@
 use std::{
     sync::mpsc::{Receiver, Sender, channel},
     thread::JoinHandle,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Result, anyhow};
@@ -14,8 +15,13 @@ use crate::{
     search::{journal::Journal, study::Study},
 };
 
+/// After each writing so many times as long as it took nothing is written, and this at most: where trials end faster than tables are
+/// written, a core that others use is not kept busy.
+const REST: u32 = 4;
+const MOST_REST: Duration = Duration::from_secs(60);
+
 /// A thread of low priority that rewrites all derived files of a study when it is told of a change. Changes that come
-/// while it writes are taken up together in its next round.
+/// while it writes, or rests, are taken up together in its next round.
 pub struct Keeper {
     changes: Sender<()>,
     thread: JoinHandle<Result<StudyView>>,
@@ -51,10 +57,13 @@ impl Keeper {
 fn keep(study: &Study, view: &mut StudyView, told: &Receiver<()>) -> Result<()> {
     let journal = Journal::read(&study.journal())?;
     loop {
+        let began = Instant::now();
         let written = view.update(&journal).and_then(|()| write_all(study, view));
+        let rested = Instant::now() + MOST_REST.min(REST * began.elapsed());
         if told.recv().is_err() {
             return written;
         }
-        while told.try_recv().is_ok() {}
+        // The end of the sweep ends a rest, too.
+        while told.recv_timeout(rested.saturating_duration_since(Instant::now())).is_ok() {}
     }
 }
