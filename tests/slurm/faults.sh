@@ -39,7 +39,7 @@ until_running() { # at least so many
     until [ "$(running 2>/dev/null)" -ge "$1" ] || [ $n -ge 300 ]; do sleep 0.2; n=$((n + 1)); done
 }
 
-for epochs in 200 400; do
+for epochs in 200 400 1000; do
     space $epochs >"$site/space-$epochs.toml"
     "$program" explore "$site/space-$epochs.toml" --out "$site/local-$epochs" --no-confirm --quiet || exit 1
     figures "$site/local-$epochs" >"$site/local-$epochs.txt"
@@ -50,8 +50,8 @@ for kind in "${kinds[@]}"; do
         study=$site/$kind-$run began=$SECONDS
         profile 'time = "1h"'
         epochs=200
-        # A node that is cut off trains on while Slurm starts its jobs again elsewhere.
-        [ $kind = node-cut ] && epochs=400
+        # A node that is cut off trains on while Slurm, after a while, starts its jobs again elsewhere.
+        [ $kind = node-cut ] && epochs=1000
         # Slurm's signal comes half a minute after the start.
         [ $kind = time-limit ] && epochs=400 && profile 'time = "2m"' 'checkpoint_before = "90s"'
         explore "$study" 2>"$study.err" &
@@ -64,7 +64,7 @@ for kind in "${kinds[@]}"; do
         [ "$struck" -gt 0 ] || [ $kind = time-limit ] || bad=1
         case $kind in
         node-off) cluster node "$node" off; sleep 15; cluster node "$node" on ;;
-        node-cut) cluster node "$node" cut; sleep 20; cluster node "$node" on ;;
+        node-cut) cluster node "$node" cut; sleep 45; cluster node "$node" on ;;
         slurmd-crash) cluster node "$node" crash; sleep 3; cluster node "$node" on ;;
         controller-stop) cluster ctl off; sleep 12; cluster up ;;
         explorer-killed)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What a trial costs beside its training: a thousand of a tenth of a second each by a real Slurm on this machine, and the same ones on two
-# slots without it, to the same bits. Times mean something where nothing else runs.
+# What a trial costs beside its training: a thousand of some hundredths of a second each by a real Slurm on this machine, and the same
+# ones on two slots without it, to the same bits. Times mean something where nothing else runs.
 # Usage: tests/slurm/thousand.sh [PROGRAM [TRIALS]]; TRIALS is a multiple of ten.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
